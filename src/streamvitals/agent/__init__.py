@@ -1,0 +1,1 @@
+"""The side process of `streamvitals run`."""

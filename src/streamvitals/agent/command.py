@@ -1,0 +1,100 @@
+"""The app's command: found as execvp finds it, exec'ed as if nobody had stood in front of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, NoReturn
+
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+# What CPython ignores from its start on, whatever it inherited (Python/pylifecycle.c, install_signal_handlers).
+_PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class CommandError(Exception):
+    """The command cannot be run; ``status`` is the exit status that a shell would give."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Command(NamedTuple):
+    """``path`` is the file that was found for ``arguments[0]``."""
+
+    path: str
+    arguments: tuple[str, ...]
+
+    @classmethod
+    def find(cls, arguments: Sequence[str], env: Mapping[str, str]) -> Command:
+        """Look it up, along PATH where it has no slash. Raises CommandError."""
+        name = arguments[0]
+        folders = [""] if "/" in name else env.get("PATH", os.defpath).split(os.pathsep)
+        status = NOT_FOUND
+        for folder in folders:
+            path = os.path.join(folder, name)
+            if os.path.isfile(path) and os.access(path, os.X_OK, effective_ids=True):
+                return cls(path, tuple(arguments))
+            if os.path.exists(path):
+                status = NOT_EXECUTABLE
+        if status == NOT_EXECUTABLE:
+            raise CommandError(f"{name}: found, but it cannot be executed", status)
+        raise CommandError(f"{name}: command not found", status)
+
+
+def become(command: Command, env: Mapping[str, str]) -> NoReturn:
+    """Exec the command in this process, which it then is. Raises CommandError."""
+    restore_signals()
+    try:
+        try:
+            os.execve(command.path, command.arguments, env)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without a first line that says what runs it; execvp(3) gives it to the shell.
+            os.execve("/bin/sh", ("sh", command.path, *command.arguments[1:]), env)
+    except OSError as error:
+        status = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
+        raise CommandError(f"{command.arguments[0]}: {error.strerror}", status) from error
+
+
+def restore_signals() -> None:
+    """Give back what Python's start changed. Handlers go with exec; what is ignored stays ignored."""
+    inherited = _ignored_by_parent()
+    for number in _PYTHON_IGNORES:
+        signal.signal(number, signal.SIG_IGN if number in inherited else signal.SIG_DFL)
+
+
+def _ignored_by_parent() -> set[int]:
+    """What this process was most likely started with: what its parent ignores, unless that is a Python.
+
+    What it really was is lost by the time Python code runs. A shell or a service manager that ignores a
+    signal hands that on; a Python ignores these two itself and gives children the default (subprocess,
+    `restore_signals`).
+    """
+    parent = os.getppid()
+    try:
+        if os.path.basename(os.readlink(f"/proc/{parent}/exe")).startswith("python"):
+            return set()
+        with open(f"/proc/{parent}/status", "rb") as file:
+            mask = next(int(line.split()[1], 16) for line in file if line.startswith(b"SigIgn:"))
+    except (OSError, StopIteration):
+        return set()
+    return {number for number in _PYTHON_IGNORES if mask >> (number - 1) & 1}
+
+
+def original_environment() -> dict[str, str]:
+    """The environment as it was handed to this process.
+
+    Python adds LC_CTYPE to it where the locale is C (PEP 538), which a program that is no Python would see.
+    """
+    env = dict(os.environ)
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            if not any(entry.startswith(b"LC_CTYPE=") for entry in file.read().split(b"\0")):
+                env.pop("LC_CTYPE", None)
+    except OSError:
+        pass
+    return env

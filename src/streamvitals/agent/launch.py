@@ -1,0 +1,129 @@
+"""`streamvitals run`: start the agent beside the app, then become the app.
+
+The app is exec'ed in this very process, so that pid, parent, terminal, descriptors, signals and exit code
+are its own by construction. Nothing of ours may keep it from starting: a fault is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, NoReturn
+
+from .. import presence
+from ..config import Config
+from . import directory as private
+from . import init
+from .command import Command, CommandError, become
+from .spawn import spawn_agent
+
+INJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "inject")
+# How many ports after a taken one are tried before any free one is taken.
+PORTS_TRIED = 32
+
+
+class Watch(NamedTuple):
+    """What was set up beside the app."""
+
+    directory: str
+    agent: int
+
+
+def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoReturn:
+    """Start the agent, then exec `arguments`. Raises CommandError where there is nothing to exec."""
+    command = Command.find(arguments, env)
+    if config.disabled:
+        become(command, env)
+    watch = set_up(config, env)
+    if watch is None:
+        become(command, env)
+    inside = {**env, **injected(env, watch.directory)}
+    if os.getpid() == 1:
+        init.run_as_init(command, inside, watch, flush=config.otlp_metrics)
+    presence.register(watch.directory, presence.RUN)
+    try:
+        become(command, inside)
+    except CommandError:
+        tear_down(watch)
+        raise
+
+
+def set_up(config: Config, env: Mapping[str, str]) -> Watch | None:
+    """The directory, the port and the agent; None, and a line on stderr, where that cannot be."""
+    directory = ""
+    try:
+        if os.pathsep in INJECT:
+            raise OSError(f"{INJECT!r} cannot stand in PYTHONPATH")
+        directory = private.create(env)
+        with bind(config.host, config.port) as listener:
+            url = url_of(listener, config.host)
+            agent = spawn_agent(listener, directory, url)
+            _say_where(listener, config.port, url)
+    except (OSError, RuntimeError) as error:
+        if directory:
+            private.remove(directory)
+        say(f"not watching this app: {error}")
+        return None
+    return Watch(directory, agent)
+
+
+def tear_down(watch: Watch) -> None:
+    """There is no app: the agent has nothing to wait for."""
+    try:
+        os.kill(watch.agent, 15)
+    except OSError:
+        pass
+    private.remove(watch.directory)
+
+
+def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:
+    """The variables that the app gets besides its own."""
+    # An empty PYTHONPATH is none; appended to ours it would become the working directory.
+    others = env.get("PYTHONPATH", "")
+    parts = [part for part in others.split(os.pathsep) if part != INJECT] if others else []
+    return {"PYTHONPATH": os.pathsep.join([INJECT, *parts]), "STREAMVITALS_DIR": directory}
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket on the port, or on the next one that is free. Raises OSError."""
+    family, kind, protocol, _, address = min(
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
+        key=lambda found: found[0] != socket.AF_INET,
+    )
+    following = range(port, min(port + PORTS_TRIED, 65536)) if port else ()
+    for candidate in (*following, 0):
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address[0], candidate, *address[2:]))
+            listener.listen(64)
+        except OSError:
+            listener.close()
+            if candidate == 0:
+                raise
+        else:
+            return listener
+    raise AssertionError("port 0 was tried")
+
+
+def url_of(listener: socket.socket, host: str) -> str:
+    """Where /metrics is, as a person on this machine would type it."""
+    name = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host  # noqa: S104
+    return f"http://{name}:{listener.getsockname()[1]}/metrics"
+
+
+def _say_where(listener: socket.socket, wanted: int, url: str) -> None:
+    if wanted and listener.getsockname()[1] != wanted:
+        say(f"port {wanted} is taken; metrics are at {url}")
+    elif sys.stderr is not None and sys.stderr.isatty():
+        say(f"metrics are at {url}")
+
+
+def say(text: str) -> None:
+    """One line on stderr, where there is one."""
+    try:
+        os.write(2, f"streamvitals: {text}\n".encode())
+    except OSError:
+        pass

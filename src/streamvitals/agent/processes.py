@@ -1,0 +1,129 @@
+"""Which processes of the app are alive, and which Pythons among them did not report in; all from /proc.
+
+Fields as proc(5) numbers them. A process that this user may not read is treated as not there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+# An interpreter that has just been started has not come to its `sitecustomize` yet. Seconds.
+GRACE = 2.0
+
+
+class Identity(NamedTuple):
+    """A process, told apart from a later one with the same pid. ``start`` in clock ticks since boot."""
+
+    pid: int
+    start: int
+
+
+class Entry(NamedTuple):
+    """One row of the process table. ``image`` tells programs apart that follow each other by exec; 0 where it
+    may not be read."""
+
+    identity: Identity
+    parent: int
+    image: int
+
+
+class Silent(NamedTuple):
+    """A Python that did not report in: ``exe`` is its executable's base name."""
+
+    pid: int
+    exe: str
+    reason: str
+
+
+def parse_identity(text: str) -> Identity | None:
+    """`<pid>-<starttime>`, or None where it is something else."""
+    pid, dash, start = text.partition("-")
+    if dash and pid.isdecimal() and start.isdecimal():
+        return Identity(int(pid), int(start))
+    return None
+
+
+def entry_of(pid: int) -> Entry | None:
+    """The process with this pid; None if there is none, or only a zombie of one."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        if fields[0] in (b"Z", b"X", b"x"):
+            return None
+        return Entry(Identity(pid, int(fields[19])), int(fields[1]), int(fields[25]))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def alive(identity: Identity) -> bool:
+    """Whether this very process still runs."""
+    entry = entry_of(identity.pid)
+    return entry is not None and entry.identity == identity
+
+
+def table() -> dict[int, Entry]:
+    """Every process that can be seen, by pid."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    return {pid: entry for pid in pids if (entry := entry_of(pid)) is not None}
+
+
+def descendants(roots: Iterable[Identity], rows: Mapping[int, Entry]) -> set[Identity]:
+    """The live processes below `roots`, the roots not among them."""
+    children: dict[int, list[Entry]] = {}
+    for entry in rows.values():
+        children.setdefault(entry.parent, []).append(entry)
+    found: set[Identity] = set()
+    todo = [root.pid for root in roots]
+    while todo:
+        for entry in children.get(todo.pop(), ()):
+            if entry.identity not in found:
+                found.add(entry.identity)
+                todo.append(entry.identity.pid)
+    return found
+
+
+def silent_python(identity: Identity) -> Silent | None:
+    """What is to be said of a process that has not reported in: nothing unless it is a Python that should have."""
+    try:
+        exe = os.path.basename(os.readlink(f"/proc/{identity.pid}/exe")).removesuffix(" (deleted)")
+        with open(f"/proc/{identity.pid}/cmdline", "rb") as file:
+            arguments = file.read().split(b"\0")
+    except OSError:
+        return None
+    if not exe.startswith("python") or _age(identity) < GRACE:
+        return None
+    return Silent(identity.pid, exe, _reason(exe, arguments, _environment(identity.pid)))
+
+
+def _age(identity: Identity) -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - identity.start / os.sysconf("SC_CLK_TCK")
+
+
+def _environment(pid: int) -> bytes | None:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return b"\0" + file.read()
+    except OSError:
+        return None
+
+
+def _reason(exe: str, arguments: list[bytes], environment: bytes | None) -> str:
+    """Why it did not, from the outside; of arguments and variables only known names are looked at."""
+    for argument in arguments[1:]:
+        if not argument.startswith(b"-") or argument.startswith(b"--") or argument in (b"-", b"-c", b"-m"):
+            break
+        for letter, flag in ((b"I", "-I"), (b"E", "-E"), (b"S", "-S")):
+            if letter in argument[1:]:
+                return f"started with {flag}"
+    version = exe.removeprefix("python").split(".")
+    if version[0] == "2" or (version[0] == "3" and len(version) > 1 and version[1] in "56789"):
+        return "older than Python 3.10"
+    if environment is not None and b"\0STREAMVITALS_DIR=" not in environment:
+        return "started with a cleared environment"
+    if environment is not None and b"/streamvitals/inject" not in environment:
+        return "PYTHONPATH was replaced"
+    return "another sitecustomize in front, or a frozen program"

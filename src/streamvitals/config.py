@@ -1,0 +1,103 @@
+"""Settings from the environment: the standard ``OTEL_*`` variables first, ``STREAMVITALS_*`` for the rest.
+
+Standard library only: this is read inside the app's processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class ConfigError(ValueError):
+    """A variable has a value that is not allowed; the message names variable, value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the environment asks for. Times in seconds."""
+
+    disabled: bool = False
+    directory: str = ""
+    stall_after: float = 5.0
+    flush_every: float = 5.0
+    linger: float = 15.0
+    finish_optional_hosts: frozenset[str] = frozenset()
+    http_spans: bool = False
+    host: str = "localhost"
+    port: int = 9464
+    otlp_traces: bool = False
+    otlp_metrics: bool = False
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Config:
+        """Read and check every variable. Raises ConfigError on the first bad value."""
+        endpoint = bool(env.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+        return cls(
+            disabled=_flag(env, "OTEL_SDK_DISABLED"),
+            directory=env.get("STREAMVITALS_DIR", ""),
+            stall_after=_seconds(env, "STREAMVITALS_STALL_SECONDS", 5.0, 0.01, 3600.0),
+            linger=_seconds(env, "STREAMVITALS_LINGER_SECONDS", 15.0, 0.0, 86400.0),
+            finish_optional_hosts=_hosts(env, "STREAMVITALS_FINISH_OPTIONAL_HOSTS"),
+            http_spans=_flag(env, "STREAMVITALS_HTTP_SPANS"),
+            host=env.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
+            port=_port(env, "OTEL_EXPORTER_PROMETHEUS_PORT", 9464),
+            otlp_traces=_exports_otlp(env, "TRACES", endpoint),
+            otlp_metrics=_exports_otlp(env, "METRICS", endpoint),
+        )
+
+
+def _bad(name: str, value: str, allowed: str) -> ConfigError:
+    return ConfigError(f"{name}={value!r} is not allowed: {allowed}")
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "").strip().lower()
+    if value in ("", "false"):
+        return False
+    if value == "true":
+        return True
+    raise _bad(name, env[name], "true or false")
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise _bad(name, text, f"a number of seconds from {low:g} to {high:g}")
+    return value
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise _bad(name, text, "a port number from 0 (any free one) to 65535")
+    return int(text)
+
+
+def _hosts(env: Mapping[str, str], name: str) -> frozenset[str]:
+    hosts = [h.strip().lower() for h in env.get(name, "").split(",") if h.strip()]
+    for host in hosts:
+        if "/" in host or " " in host:
+            raise _bad(name, host, "host names without scheme or path, separated by commas")
+    return frozenset(hosts)
+
+
+def _exports_otlp(env: Mapping[str, str], signal: str, endpoint: bool) -> bool:
+    """Whether the standard variables ask for OTLP: an endpoint, or the exporter named; ``none`` wins."""
+    name = f"OTEL_{signal}_EXPORTER"
+    asked = {part.strip().lower() for part in env.get(name, "").split(",") if part.strip()}
+    unknown = asked - {"otlp", "none", "console", "prometheus"}
+    if unknown:
+        raise _bad(name, env[name], "otlp, prometheus, console or none")
+    if asked:
+        return "otlp" in asked
+    return endpoint or bool(env.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))

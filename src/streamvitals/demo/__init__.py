@@ -1,0 +1,1 @@
+"""The fault-injecting OpenAI-compatible server and the demonstrations built on it."""

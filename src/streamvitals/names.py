@@ -1,0 +1,205 @@
+"""Every metric, label, attribute, unit and bucket edge, on both paths.
+
+Prometheus names are what the OpenTelemetry to Prometheus translation makes of the OTel name and unit (dots
+become underscores, the unit becomes a suffix, a unit in braces is dropped, counters end in ``_total``), so
+that dashboards and alerts work whether the data was scraped or came over OTLP through a Collector.
+https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .stream.outcome import ERROR_TYPES, Outcome
+
+# The labels that every stream metric carries: Prometheus label -> OTel attribute key.
+STREAM_LABELS: dict[str, str] = {
+    "gen_ai_operation_name": "gen_ai.operation.name",
+    "gen_ai_provider_name": "gen_ai.provider.name",
+    "gen_ai_request_model": "gen_ai.request.model",
+    "server_address": "server.address",
+}
+# The labels that only some metrics carry; `error_type` alone has a dotted key in the conventions.
+OWN_LABELS: dict[str, str] = {
+    "outcome": "outcome",
+    "error_type": "error.type",
+    "source": "source",
+    "reason": "reason",
+    "type": "type",
+    "kind": "kind",
+    "where": "where",
+}
+
+OTHER = "other"
+UNKNOWN_MODEL = "unknown"
+
+# https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/ (gen_ai.operation.name)
+OPERATIONS = ("chat", "text_completion", "generate_content", OTHER)
+
+OUTCOMES = tuple(o.value for o in Outcome)
+OUTCOME_ERRORS = tuple((o.value, e) for o, errors in ERROR_TYPES.items() for e in errors)
+RETRY_SOURCES = ("sdk", "app")
+RETRY_REASONS = (
+    "408", "409", "429", "500", "502", "503", "504", "529",
+    "connect_error", "reset", "timeout", "truncated", "malformed", "api_error", "rate_limited", OTHER,
+)
+TOKEN_TYPES = ("input", "output", "cached", "reasoning")
+RATELIMIT_KINDS = ("requests", "tokens")
+# Where in our own code a fault was met; `internal_errors_total` must not depend on what an exception says.
+INTERNAL_PLACES = ("patch", "observe", "classify", "store", "sink", "otel", "journal", "agent", "config", OTHER)
+
+# Seconds. The gap's edges are fine where providers live (1-40 ms a chunk); the last ones show a stall.
+GAP_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.08, 0.2, 0.5, 1.0, 5.0, 15.0, 60.0)
+FIRST_EDGES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0, 20.0, 40.0, 80.0)
+DURATION_EDGES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+LAG_EDGES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+RATE_EDGES = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0)
+# The conventions' own edges for gen_ai.client.token.usage.
+TOKEN_EDGES = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0)
+
+Kind = Literal["counter", "histogram", "gauge"]
+Values = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric on both paths.
+
+    ``labels`` are its own labels and ``values`` every combination of them that exists (a closed list: each
+    is a series that stands at 0 from the start). ``per_stream`` metrics carry STREAM_LABELS besides.
+    ``hidden_at_zero`` is for what must be absent until a provider reports it. ``otel_only`` has no
+    Prometheus form of ours.
+    """
+
+    otel: str
+    kind: Kind
+    unit: str
+    help: str
+    labels: Values = ()
+    values: tuple[Values, ...] = ((),)
+    edges: tuple[float, ...] = ()
+    per_stream: bool = True
+    hidden_at_zero: bool = False
+    otel_only: bool = False
+
+    @property
+    def prometheus(self) -> str:
+        """The family's Prometheus name, without the ``_total`` that a counter's sample gets."""
+        name = self.otel.replace(".", "_")
+        if self.unit == "s":
+            return name + "_seconds"
+        if self.unit.endswith("}/s"):
+            return name + "_per_second"
+        return name
+
+
+def _each(*values: str) -> tuple[Values, ...]:
+    return tuple((v,) for v in values)
+
+
+STREAMS = Metric("streamvitals.streams", "counter", "{stream}", "Streams that ended, by how they ended.", ("outcome",), _each(*OUTCOMES))
+STREAM_ERRORS = Metric(
+    "streamvitals.stream_errors", "counter", "{stream}",
+    "Streams that did not complete, by error type.", ("outcome", "error_type"), OUTCOME_ERRORS,
+)
+ACTIVE = Metric("streamvitals.streams_active", "gauge", "{stream}", "Streams that are open now.")
+STALLED = Metric(
+    "streamvitals.streams_stalled", "gauge", "{stream}",
+    "Open streams whose reader has been blocked for longer than the stall threshold, the wait for headers included.",
+)
+TIME_TO_FIRST_CHUNK = Metric(
+    "streamvitals.time_to_first_chunk", "histogram", "s", "Request issued to first chunk.", edges=FIRST_EDGES
+)
+TIME_TO_FIRST_TOKEN = Metric(
+    "streamvitals.time_to_first_token", "histogram", "s",
+    "Request issued to the first chunk that carries content, reasoning, refusal or tool-call data.", edges=FIRST_EDGES,
+)
+CHUNK_GAP = Metric(
+    "streamvitals.chunk_gap", "histogram", "s",
+    "For every chunk after the first, how long the app was blocked waiting for it.", edges=GAP_EDGES,
+)
+DURATION = Metric(
+    "streamvitals.stream_duration", "histogram", "s", "Request issued to end, by how the stream ended.",
+    ("outcome",), _each(*OUTCOMES), DURATION_EDGES,
+)
+TOKEN_RATE = Metric(
+    "streamvitals.output_tokens", "histogram", "{token}/s",
+    "Output tokens per second of a completed stream, first token to end, when usage is reported.", edges=RATE_EDGES,
+)
+CHUNKS = Metric(
+    "streamvitals.chunks", "counter", "{chunk}", "Chunks received, by how their stream ended.", ("outcome",), _each(*OUTCOMES)
+)
+WAIT = Metric("streamvitals.wait", "counter", "s", "Time the app was blocked waiting for the provider.")
+HOLD = Metric("streamvitals.hold", "counter", "s", "Time the app held streams between chunks.")
+STALLS = Metric("streamvitals.stalls", "counter", "{stall}", "Waits for a chunk that exceeded the stall threshold.")
+RETRIES = Metric(
+    "streamvitals.retries", "counter", "{retry}", "Attempts made again, by who retried and why.",
+    ("source", "reason"), tuple((s, r) for s in RETRY_SOURCES for r in RETRY_REASONS),
+)
+BACKOFF = Metric(
+    "streamvitals.retry_backoff", "counter", "s", "Time slept between attempts.", ("source",), _each(*RETRY_SOURCES)
+)
+RECOVERIES = Metric(
+    "streamvitals.recoveries", "counter", "{operation}",
+    "Operations that succeeded after at least one failed attempt.", ("source",), _each(*RETRY_SOURCES),
+)
+OPERATIONS_FAILED = Metric(
+    "streamvitals.operations_failed", "counter", "{operation}",
+    "Chains of attempts that ended in failure: what users felt.",
+)
+FALLBACKS = Metric("streamvitals.fallbacks", "counter", "{stream}", "Failed streams asked again without streaming.")
+TOKENS = Metric(
+    "streamvitals.tokens", "counter", "{token}", "Tokens, when the provider reports usage.",
+    ("type",), _each(*TOKEN_TYPES), hidden_at_zero=True,
+)
+RATELIMIT_REMAINING = Metric(
+    "streamvitals.ratelimit_remaining", "gauge", "{limit}", "What the provider said is left of a rate limit.",
+    ("kind",), _each(*RATELIMIT_KINDS), hidden_at_zero=True,
+)
+RATELIMIT_LIMIT = Metric(
+    "streamvitals.ratelimit_limit", "gauge", "{limit}", "The rate limit that the provider said applies.",
+    ("kind",), _each(*RATELIMIT_KINDS), hidden_at_zero=True,
+)
+TOKEN_USAGE = Metric(
+    "gen_ai.client.token.usage", "histogram", "{token}", "Number of input and output tokens used.",
+    ("type",), _each("input", "output"), TOKEN_EDGES, otel_only=True,
+)
+
+LOOP_LAG = Metric(
+    "streamvitals.event_loop_lag", "histogram", "s",
+    "How late the app's event loop runs while streams are open.", edges=LAG_EDGES, per_stream=False,
+)
+INTERNAL_ERRORS = Metric(
+    "streamvitals.internal_errors", "counter", "{error}", "Faults of streamvitals itself.",
+    ("where",), _each(*INTERNAL_PLACES), per_stream=False,
+)
+BUILD_INFO = Metric(
+    "streamvitals.build_info", "gauge", "{info}", "What runs: always 1.",
+    ("version", "openai_version", "patched"), (), per_stream=False,
+)
+
+# Kept in a block of doubles per label set, in this order (sinks/layout.py). ACTIVE and STALLED are computed
+# from the slots of open streams at scrape, BUILD_INFO from what the processes say of themselves.
+STREAM_METRICS = (
+    STREAMS, STREAM_ERRORS, TIME_TO_FIRST_CHUNK, TIME_TO_FIRST_TOKEN, CHUNK_GAP, DURATION, TOKEN_RATE, CHUNKS,
+    WAIT, HOLD, STALLS, RETRIES, BACKOFF, RECOVERIES, OPERATIONS_FAILED, FALLBACKS, TOKENS,
+    RATELIMIT_REMAINING, RATELIMIT_LIMIT, TOKEN_USAGE,
+)
+PROCESS_METRICS = (LOOP_LAG, INTERNAL_ERRORS)
+SLOT_METRICS = (ACTIVE, STALLED)
+ALL_METRICS = (*STREAM_METRICS, *PROCESS_METRICS, *SLOT_METRICS, BUILD_INFO)
+
+# The conventions' own metrics on the OTel path, made from ours. Upstream is moving these names to
+# `gen_ai.client.inference.*`; the move is this table. Attribute keys are renamed where they differ.
+SEMCONV_METRICS: dict[str, Metric] = {
+    "gen_ai.client.operation.duration": DURATION,
+    "gen_ai.client.operation.time_to_first_chunk": TIME_TO_FIRST_CHUNK,
+    "gen_ai.client.token.usage": TOKEN_USAGE,
+}
+
+# Bounds on what an app can make us keep: label sets past these are reported under `other`.
+MAX_MODELS = 100
+MAX_SERVERS = 50
+MAX_LABEL_SETS = 200
+MAX_LABEL_LENGTH = 128

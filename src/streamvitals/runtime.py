@@ -1,0 +1,172 @@
+"""Wires the wings for one process: store, sinks, dispatch, observations, patches."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import importhook
+from ._version import __version__
+from .config import Config
+from .looplag import LoopLagMeter
+from .sdk import facts
+from .sdk.patch import Patches
+from .sinks.log import LogSink
+from .sinks.memory import HeapMemory, MappedMemory
+from .sinks.snapshot import Snapshot
+from .sinks.store import Store, StoreSink
+from .stream.dispatch import Dispatch, Fault, Item, LoopLag
+from .stream.observation import Observation
+from .stream.outcome import Outcome, Verdict
+from .stream.record import Sink, StreamRecord
+
+logger = logging.getLogger("streamvitals")
+
+
+class Runtime:
+    """One per process. Fulfils what observations (``Host``) and patches (``Watcher``) ask for."""
+
+    def __init__(self, config: Config, store: Store, sinks: Iterable[Sink] = (), clock: Callable[[], float] = time.monotonic):
+        self.config = config
+        self.store = store
+        self.clock = clock
+        self.stall_after = config.stall_after
+        self.flush_every = config.flush_every
+        self.capture_parent: Callable[[], object | None] | None = None
+        self.patches = Patches(self)
+        self._open: dict[int, Observation] = {}
+        self._dispatch = Dispatch([*sinks], self._forget)
+        self._lag = LoopLagMeter(lambda seconds: self._dispatch.submit(LoopLag(seconds)))
+
+    # -- what patches ask
+
+    def begin(self, client: Any, options: Any) -> Observation | None:
+        """Start observing a streaming call of the SDK; None for a surface that is not observed."""
+        self._dispatch.drain()
+        surface = facts.surface_of(options)
+        if surface is None:
+            return None
+        operation, reader = surface
+        told = facts.request_facts(client, options, operation, self.config.finish_optional_hosts)
+        now = self.clock()
+        slot = self.store.open_slot(told.labels, now)
+        parent = self.capture_parent() if self.capture_parent is not None else None
+        told = told._replace(labels=slot.labels, trace_parent=parent)
+        observation = Observation(self, told, reader(), slot, now, time.time())
+        self._open[id(observation)] = observation
+        self._lag.watch(observation)
+        return observation
+
+    # -- what observations ask
+
+    def submit(self, item: Item) -> None:
+        self._dispatch.submit(item)
+
+    def defer(self, item: Item) -> None:
+        self._dispatch.defer(item)
+
+    def fault(self, where: str) -> None:
+        """Count a fault of ours; the traceback is for whoever turned debug logging on."""
+        logger.debug("fault in %s", where, exc_info=True)
+        self._dispatch.submit(Fault(where))
+
+    def _forget(self, observation: Observation) -> bool:
+        return self._open.pop(id(observation), None) is not None
+
+    # -- the process's own life
+
+    def patch_on_import(self) -> None:
+        """Patch the SDK now if it has been imported, else when it will be."""
+        importhook.install(self.patch)
+
+    def patch(self) -> None:
+        """Patch the SDK that has just been imported, or step aside and say so once."""
+        openai = sys.modules["openai"]
+        problems = self.patches.apply(openai)
+        version = str(getattr(openai, "__version__", "unknown"))
+        self.store.set_build(__version__, version, "false" if problems else "true")
+        if problems:
+            logger.warning("not observing: %s", "; ".join(problems))
+
+    def snapshot(self) -> Snapshot:
+        """Everything counted so far, and the state of what is open now."""
+        self._dispatch.drain()
+        return self.store.snapshot(self.clock(), self.stall_after)
+
+    def flush(self) -> None:
+        """Hand to the sinks what finalizers have left behind."""
+        self._dispatch.drain()
+
+    def close(self) -> None:
+        """The process is exiting: what is still open ends here."""
+        interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
+        for observation in list(self._open.values()):
+            if interrupted:
+                observation.left_open(Verdict(Outcome.CANCELLED, "keyboard_interrupt"))
+            else:
+                observation.left_open(observation.drop_verdict())
+        self.flush()
+
+    def forked(self) -> None:
+        """In the child: what is open belongs to the parent, and so does the memory it is counted in."""
+        for observation in list(self._open.values()):
+            observation.disown()
+        self._open.clear()
+        self._dispatch.reset()
+        self._lag.reset()
+        self.store.reset_after_fork()
+
+
+_runtime: Runtime | None = None
+_fork_hook = itertools.count()
+
+
+def current() -> Runtime | None:
+    """The runtime of this process, if one was started."""
+    return _runtime
+
+
+def start(config: Config, sinks: Iterable[Sink] = ()) -> Runtime:
+    """Make this process's runtime, or return the one that there is. Does not patch anything yet."""
+    global _runtime
+    if _runtime is None:
+        memory = MappedMemory(config.directory) if config.directory else HeapMemory()
+        store = Store(memory)
+        _runtime = Runtime(config, store, [StoreSink(store), *sinks, LogSink()])
+        if next(_fork_hook) == 0:
+            os.register_at_fork(after_in_child=_after_fork)
+            atexit.register(_at_exit)
+    return _runtime
+
+
+def stop() -> None:
+    """Remove the patches and forget the runtime; open streams are counted as they stand."""
+    global _runtime
+    importhook.uninstall()
+    if _runtime is not None:
+        _runtime.patches.remove()
+        _runtime.close()
+        _runtime = None
+
+
+def activate() -> None:
+    """Called when the program under ``streamvitals run`` has imported openai."""
+    config = Config.from_env()
+    if not config.disabled:
+        start(config).patch()
+
+
+def _after_fork() -> None:
+    if _runtime is not None:
+        _runtime.forked()
+
+
+def _at_exit() -> None:
+    if _runtime is not None:
+        _runtime.close()

@@ -1,0 +1,121 @@
+"""What a request and a response say of themselves: operation, provider, model, server, limits. No content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..names import OTHER, UNKNOWN_MODEL
+from ..stream.chunks import ChatChunks, Reader
+from ..stream.observation import RequestFacts, ResponseFacts
+from ..stream.record import RateLimit, StreamLabels
+
+# Surface by the path that the SDK's resource posts to: operation name and reader. One row per surface.
+_SURFACES: dict[str, tuple[str, type[Reader]]] = {
+    "/chat/completions": ("chat", ChatChunks),
+}
+
+# gen_ai.provider.name, a closed vocabulary: first by client class, then by host.
+# https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/ has those it defines; the others
+# are the providers' own names.
+_BY_CLASS = {"Azure": "azure.ai.openai", "Bedrock": "aws.bedrock", "Vertex": "gcp.vertex_ai"}
+_BY_HOST = {
+    "api.openai.com": "openai",
+    "openai.azure.com": "azure.ai.openai",
+    "services.ai.azure.com": "azure.ai.inference",
+    "amazonaws.com": "aws.bedrock",
+    "aiplatform.googleapis.com": "gcp.vertex_ai",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+    "openrouter.ai": "openrouter",
+    "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq",
+    "api.x.ai": "x_ai",
+    "api.mistral.ai": "mistral_ai",
+    "api.perplexity.ai": "perplexity",
+    "api.together.xyz": "together_ai",
+    "api.fireworks.ai": "fireworks_ai",
+    "api.cohere.ai": "cohere",
+    "api.anthropic.com": "anthropic",
+    "watsonx.ai": "ibm.watsonx.ai",
+    "ibm.com": "ibm.watsonx.ai",
+}
+
+
+def surface_of(options: Any) -> tuple[str, type[Reader]] | None:
+    """Operation name and reader class of a streaming request, or None for a surface not observed."""
+    return _SURFACES.get(options.url)
+
+
+def request_facts(client: Any, options: Any, operation: str, finish_optional_hosts: frozenset[str]) -> RequestFacts:
+    """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's."""
+    url = client.base_url
+    host = url.host
+    body = options.json_data
+    model = body.get("model") if isinstance(body, dict) else None
+    return RequestFacts(
+        labels=StreamLabels(
+            operation=operation,
+            provider=provider_of(client, host),
+            model=model if isinstance(model, str) and model else UNKNOWN_MODEL,
+            server=host,
+        ),
+        method=options.method.upper(),
+        url_path=url.path.rstrip("/") + options.url,
+        server_port=url.port or {"https": 443, "http": 80}.get(url.scheme),
+        finish_optional=host in finish_optional_hosts,
+    )
+
+
+def provider_of(client: Any, host: str) -> str:
+    """The provider's name from a closed vocabulary; ``other`` where neither class nor host is known."""
+    for base in type(client).__mro__:
+        for word, provider in _BY_CLASS.items():
+            if base.__name__.removeprefix("Async").removeprefix("_").startswith(word):
+                return provider
+    for suffix, provider in _BY_HOST.items():
+        if host == suffix or host.endswith("." + suffix):
+            return provider
+    return OTHER
+
+
+def response_facts(response: Any) -> ResponseFacts:
+    """Status and the few headers that are of use; one pass, since header look-ups are slow in httpx."""
+    event_stream = False
+    request_id = None
+    limits: dict[bytes, float] = {}
+    for raw_name, value in _headers(response):
+        name = raw_name.lower()
+        if name == b"content-type":
+            event_stream = value.lower().startswith(b"text/event-stream")
+        elif name in (b"x-request-id", b"apim-request-id"):
+            request_id = value.decode("latin-1")[:128]
+        elif name.startswith(b"x-ratelimit-"):
+            _note_limit(limits, name, value)
+    return ResponseFacts(response.status_code, event_stream, request_id, _rate_limits(limits))
+
+
+def content_encoding(response: Any) -> str:
+    """The body's encoding, lower case; "" for none."""
+    return str(response.headers.get("content-encoding", "")).strip().lower()
+
+
+def _headers(response: Any) -> Iterable[tuple[bytes, bytes]]:
+    raw: Iterable[tuple[bytes, bytes]] = response.headers.raw
+    return raw
+
+
+def _note_limit(limits: dict[bytes, float], name: bytes, value: bytes) -> None:
+    try:
+        limits[name] = float(value)
+    except ValueError:
+        return  # "unlimited", a list: says nothing that a gauge can show
+
+
+def _rate_limits(limits: dict[bytes, float]) -> tuple[RateLimit, ...]:
+    found = []
+    for kind in ("requests", "tokens"):
+        remaining = limits.get(b"x-ratelimit-remaining-" + kind.encode())
+        limit = limits.get(b"x-ratelimit-limit-" + kind.encode())
+        if remaining is not None or limit is not None:
+            found.append(RateLimit(kind, remaining, limit))
+    return tuple(found)

@@ -1,0 +1,216 @@
+"""The patches on the SDK: which calls are observed, and how an observation travels with its request.
+
+    request()          one logical call: begins an observation and leaves it in a context variable
+    _build_request()   one attempt: puts it into ``request.extensions``, which httpx passes through untouched
+    _should_retry(), _calculate_retry_timeout()   why and for how long the SDK waits before the next attempt
+    Stream.__init__()  finds it at ``stream.response.request`` and stands before the stream's iterator
+
+All of it fails open: a fault of ours is counted, and the call goes on unobserved. Names of inner functions
+begin with ``streamvitals`` because they show in the app's tracebacks.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from ..stream.observation import Observation
+from . import facts
+from .attach import attach, watch
+from .versions import PATCH_POINTS, problems, resolve
+
+EXTENSION = "streamvitals"
+
+
+class Watcher(Protocol):
+    """What the patches ask of the process; runtime.py fulfils it."""
+
+    def begin(self, client: Any, options: Any) -> Observation | None:
+        """Start observing one streaming call, or None for one that is not observed."""
+
+    def fault(self, where: str) -> None:
+        """Count a fault of ours."""
+
+
+class _Call:
+    """The observation of the call that this context is making, and for which client."""
+
+    __slots__ = ("client_id", "observation")
+
+    def __init__(self, client: Any, observation: Observation) -> None:
+        self.client_id = id(client)
+        self.observation = observation
+
+
+_current: ContextVar[_Call | None] = ContextVar("streamvitals_call", default=None)
+
+
+def _observation_of(client: Any) -> Observation | None:
+    call = _current.get()
+    return call.observation if call is not None and call.client_id == id(client) else None
+
+
+class Patches:
+    """Applied once, removable. ``problem`` says why not, where the SDK is not one that is known."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._active = False
+        self._applied: list[tuple[Any, str, Any, Any]] = []
+
+    def apply(self, openai: Any) -> list[str]:
+        """Patch all points or none. Returns what stood in the way, in words."""
+        if self._active:
+            return []
+        found = problems(openai)
+        if found:
+            return found
+        self._active = True
+        for module_name, paths in PATCH_POINTS.items():
+            for path in paths:
+                owner = resolve(module_name, path.rpartition(".")[0])
+                name = path.rpartition(".")[2]
+                original = vars(owner)[name]
+                ours = self._WRAPPERS[path](self, original)
+                setattr(owner, name, ours)
+                self._applied.append((owner, name, original, ours))
+        return []
+
+    def remove(self) -> None:
+        """Put back what was there. Where somebody patched over us, ours stays underneath and does nothing."""
+        self._active = False
+        for owner, name, original, ours in self._applied:
+            if vars(owner).get(name) is ours:
+                setattr(owner, name, original)
+        self._applied.clear()
+
+    def _begin(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observation | None:
+        if not (self._active and kwargs.get("stream")):
+            return None
+        try:
+            return self._watcher.begin(client, kwargs["options"] if "options" in kwargs else args[1])
+        except Exception:  # noqa: BLE001 - ours
+            self._watcher.fault("observe")
+            return None
+
+    def _request(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            observation = self._begin(client, args, kwargs)
+            if observation is None and _current.get() is None:
+                return original(client, *args, **kwargs)
+            token = _current.set(_Call(client, observation) if observation else None)
+            try:
+                result = original(client, *args, **kwargs)
+            except BaseException as error:
+                if observation is not None:
+                    observation.request_failed(error)
+                raise
+            finally:
+                _current.reset(token)
+            if observation is not None:
+                watch(result, observation, is_async=False)
+            return result
+
+        return streamvitals_request
+
+    def _async_request(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        async def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            observation = self._begin(client, args, kwargs)
+            if observation is None and _current.get() is None:
+                return await original(client, *args, **kwargs)
+            token = _current.set(_Call(client, observation) if observation else None)
+            try:
+                result = await original(client, *args, **kwargs)
+            except BaseException as error:
+                if observation is not None:
+                    observation.request_failed(error)
+                raise
+            finally:
+                _current.reset(token)
+            if observation is not None:
+                watch(result, observation, is_async=True)
+            return result
+
+        return streamvitals_request
+
+    def _build_request(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def streamvitals_build_request(client: Any, *args: Any, **kwargs: Any) -> Any:
+            request = original(client, *args, **kwargs)
+            observation = _observation_of(client)
+            if observation is not None:
+                observation.attempting()
+                request.extensions[EXTENSION] = observation
+            return request
+
+        return streamvitals_build_request
+
+    def _should_retry(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def streamvitals_should_retry(client: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+            observation = _observation_of(client)
+            if observation is not None:
+                self._answered(observation, response)
+            return original(client, response, *args, **kwargs)
+
+        return streamvitals_should_retry
+
+    def _answered(self, observation: Observation, response: Any) -> None:
+        try:
+            told = facts.response_facts(response)
+            observation.attempts.answered(told.status, told.rate_limits)
+        except Exception:  # noqa: BLE001 - ours
+            self._watcher.fault("observe")
+
+    def _retry_timeout(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def streamvitals_retry_timeout(client: Any, *args: Any, **kwargs: Any) -> Any:
+            backoff = original(client, *args, **kwargs)
+            observation = _observation_of(client)
+            if observation is not None:
+                # Called in the SDK's except block: the exception that is handled there is the reason.
+                observation.retrying(sys.exc_info()[1], backoff)
+            return backoff
+
+        return streamvitals_retry_timeout
+
+    def _stream_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def streamvitals_init(stream: Any, *args: Any, **kwargs: Any) -> None:
+            original(stream, *args, **kwargs)
+            self._attach(stream, is_async=False)
+
+        return streamvitals_init
+
+    def _async_stream_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def streamvitals_init(stream: Any, *args: Any, **kwargs: Any) -> None:
+            original(stream, *args, **kwargs)
+            self._attach(stream, is_async=True)
+
+        return streamvitals_init
+
+    def _attach(self, stream: Any, is_async: bool) -> None:
+        try:
+            # A hand-made Response has no request, and asking for it raises.
+            request = getattr(stream.response, "_request", None)
+            observation = request.extensions.get(EXTENSION) if self._active and request is not None else None
+            if observation is not None:
+                attach(stream, observation, is_async)
+        except Exception:  # noqa: BLE001 - ours
+            self._watcher.fault("observe")
+
+    _WRAPPERS: dict[str, Callable[[Patches, Any], Any]] = {
+        "Stream.__init__": _stream_init,
+        "AsyncStream.__init__": _async_stream_init,
+        "SyncAPIClient.request": _request,
+        "AsyncAPIClient.request": _async_request,
+        "BaseClient._build_request": _build_request,
+        "BaseClient._calculate_retry_timeout": _retry_timeout,
+        "BaseClient._should_retry": _should_retry,
+    }

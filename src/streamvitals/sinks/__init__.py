@@ -1,0 +1,1 @@
+"""Records in, telemetry out. Sinks know neither the SDK nor each other."""

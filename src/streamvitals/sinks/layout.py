@@ -1,0 +1,65 @@
+"""Where each series lives in a block of doubles.
+
+All series of a label set are known beforehand (names.py holds closed lists), so they need no keys: a block
+is a fixed row of numbers, a new one is all zeros, two of them are merged by adding them up. The layout's
+fingerprint is written into every file, so that two versions never misread each other.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .. import names
+from ..names import Metric
+
+
+class Series(NamedTuple):
+    """One series (or, for a histogram, one row of buckets): where it starts and how many doubles it takes.
+
+    A histogram's row is a count per bucket, the overflow bucket, then the sum. A gauge's row is the value and
+    the Unix time it was set at (0: never).
+    """
+
+    metric: Metric
+    values: tuple[str, ...]
+    start: int
+    width: int
+
+
+def _width(metric: Metric) -> int:
+    return {"counter": 1, "gauge": 2, "histogram": len(metric.edges) + 2}[metric.kind]
+
+
+def _rows(metrics: tuple[Metric, ...]) -> Iterator[Series]:
+    at = 0
+    for metric in metrics:
+        for values in metric.values:
+            width = _width(metric)
+            yield Series(metric, values, at, width)
+            at += width
+
+
+class Layout:
+    """The series of one kind of block. ``size`` is in doubles."""
+
+    def __init__(self, metrics: tuple[Metric, ...]) -> None:
+        self.series = tuple(_rows(metrics))
+        self.size = self.series[-1].start + self.series[-1].width
+        self._index = {(s.metric.otel, s.values): s.start for s in self.series}
+        text = repr([(s.metric.otel, s.metric.kind, s.values, s.metric.edges) for s in self.series])
+        self.fingerprint = zlib.crc32(text.encode())
+
+    def at(self, metric: Metric, *values: str) -> int:
+        """The index of a series' first double; an unlisted last value falls to ``other``.
+
+        Raises KeyError where there is no ``other`` to fall to.
+        """
+        index = self._index
+        found = index.get((metric.otel, values))
+        return found if found is not None else index[metric.otel, (*values[:-1], names.OTHER)]
+
+
+STREAM_LAYOUT = Layout(names.STREAM_METRICS)
+PROCESS_LAYOUT = Layout(names.PROCESS_METRICS)

@@ -1,0 +1,136 @@
+"""What both OTLP signals need: an exporter that nobody in the app notices.
+
+The exporters of opentelemetry-exporter-otlp-proto-http log every failed attempt, draw jitter from the
+`random` module and can be traced by the app's own instrumentation. None of that may reach the app.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from opentelemetry import context as otel_context
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
+
+SCOPE = "streamvitals"
+
+logger = logging.getLogger(SCOPE)
+
+# Told of every warning that the exporter wanted to log while it worked for us; None: it works for the app.
+_on_trouble: ContextVar[Callable[[], None] | None] = ContextVar("streamvitals_on_trouble", default=None)
+
+_NOISY = ("opentelemetry.", "urllib3", "requests", "charset_normalizer")
+# Modules of the exporters that call `random.uniform` for the jitter of their retries.
+_JITTERY = (
+    "opentelemetry.exporter.otlp.common.http",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+)
+
+
+class _NotOurs(logging.Filter):
+    """Lets records through unless they were made while an exporter worked for us."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loggers_seen = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        trouble = _on_trouble.get()
+        if trouble is None:
+            return True
+        if record.levelno >= logging.WARNING:
+            trouble()
+        return False
+
+    def install(self) -> None:
+        """Stand before every logger that an exporter may use; loggers made since the last time included."""
+        known = logging.root.manager.loggerDict
+        if len(known) == self._loggers_seen:
+            return
+        for name in tuple(known):
+            if name.startswith(_NOISY):
+                logging.getLogger(name).addFilter(self)
+        self._loggers_seen = len(known)
+
+
+_filter = _NotOurs()
+
+
+@contextmanager
+def unnoticed(on_trouble: Callable[[], None]) -> Iterator[None]:
+    """Run an exporter: not traced, and its log records go nowhere.
+
+    ``on_trouble`` is called, in the exporter's thread, for every warning it wanted to log: an attempt that
+    failed, before the exporter waits to try again.
+    """
+    _filter.install()
+    _leave_random_alone()
+    trouble = _on_trouble.set(on_trouble)
+    # The key that every instrumentation asks for; the API has no public name for it.
+    suppressed = otel_context.set_value(otel_context._SUPPRESS_INSTRUMENTATION_KEY, True)
+    token = otel_context.attach(suppressed)
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+        _on_trouble.reset(trouble)
+
+
+def _leave_random_alone() -> None:
+    # A program that called random.seed() must draw the numbers that it draws without us.
+    for name in _JITTERY:
+        module = sys.modules.get(name)
+        if getattr(module, "random", None) is random:
+            vars(module)["random"] = random.SystemRandom()
+
+
+class ProcessResource:
+    """What the standard variables say of this service, with a ``service.instance.id`` of this process.
+
+    Without one, the processes of one service would report the same series. Detected once, because a detector
+    may ask the network; a forked child only gets another id. One that the user set is kept.
+    """
+
+    def __init__(self, env: Mapping[str, str] = os.environ) -> None:
+        self._fixed = SERVICE_INSTANCE_ID in env.get("OTEL_RESOURCE_ATTRIBUTES", "")
+        self._resource = Resource.create()
+        self._pid = os.getpid()
+        if SERVICE_INSTANCE_ID not in self._resource.attributes:
+            self._identify()
+
+    def get(self) -> Resource:
+        """The resource of the calling process."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            if not self._fixed:
+                self._identify()
+        return self._resource
+
+    def _identify(self) -> None:
+        self._resource = self._resource.merge(Resource({SERVICE_INSTANCE_ID: str(uuid.uuid4())}))
+
+
+class Losses:
+    """Counts exports that failed, tells of each, and logs the first one."""
+
+    def __init__(self, what: str, on_error: Callable[[str], None] | None) -> None:
+        self.count = 0
+        self._what = what
+        self._on_error = on_error
+
+    def add(self, reason: str) -> None:
+        """One more export failed; ``reason`` must hold no address and no text of the collector's."""
+        self.count += 1
+        if self.count == 1:
+            logger.warning(
+                "%s could not be delivered over OTLP (%s); said once, counted from now on", self._what, reason
+            )
+        if self._on_error is not None:
+            self._on_error("otel")

@@ -1,0 +1,220 @@
+"""The format of a segment: what a store writes and what the agent reads.
+
+A segment is a row of doubles, on the heap or in a mapped file. It starts with a header that never changes;
+the first segment of a process has the facts about its build, the process's own series and a redo record
+besides. Then come slots (one per open stream) and blocks (one per label set).
+
+Every number is one aligned 8-byte store, so a reader in another process sees old or new, never half. What
+takes more than one store is arranged so that a process may be killed between any two of them: a block's
+labels count once their checksum is right; a slot is open once its state is not 0; the changes that one
+record makes are written to the redo record first, and whoever reads a dead process's file finishes them.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..stream.record import StreamLabels
+from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
+
+MAGIC = b"SVITALS1"
+PAGE = 4096
+_DOUBLE = 8
+
+# A slot's doubles. State: > 0 blocked in a read since that monotonic time; < 0 held by the app since minus
+# that; 0 free. The commit pair says which counter of the block, plus 1, has which value once the stream's end
+# is in the block.
+STATE, STARTED, ORDINAL, CHUNKS, COMMIT_INDEX, COMMIT_VALUE = range(6)
+SLOT = 8
+
+_HEADER = struct.Struct("<8sIIIIQQQQQIIII")
+_HEADER_BYTES = 128
+_BUILD = struct.Struct("<IHHH")
+_BUILD_BYTES = 256
+_BUILD_FIELDS = (40, 40, 160)
+_LABELS = struct.Struct("<IHHHH")
+_BLOCK_HEADER_BYTES = 384
+# Operation, provider, model, server: bytes of UTF-8.
+LABEL_FIELDS = (32, 64, 128, 128)
+
+BUILD_AT = _HEADER_BYTES // _DOUBLE
+PROCESS_AT = BUILD_AT + _BUILD_BYTES // _DOUBLE
+# How many entries there are, which block they are for, then pairs of index and new value.
+REDO_AT = PROCESS_AT + PROCESS_LAYOUT.size
+REDO_ENTRIES = 64
+REDO_DOUBLES = 2 + 2 * REDO_ENTRIES
+_FIRST_HEAD = -(-(REDO_AT + REDO_DOUBLES) // SLOT) * SLOT
+_HEAD = _HEADER_BYTES // _DOUBLE
+_BLOCK_HEAD = _BLOCK_HEADER_BYTES // _DOUBLE
+BLOCK = -(-(_BLOCK_HEAD + STREAM_LAYOUT.size) // SLOT) * SLOT
+
+
+class BadSegmentError(ValueError):
+    """The bytes are no segment of this layout: torn, foreign, or of another version."""
+
+
+class Identity(NamedTuple):
+    """Which program in which process: ``image`` tells what ran before an exec from what runs after it.
+
+    ``start`` is field 22 and ``image`` field 28 (the address of the stack) of /proc/<pid>/stat, ``namespace``
+    the inode of the pid namespace; 0 where unknown.
+    """
+
+    pid: int
+    start: int
+    image: int
+    namespace: int
+
+
+class Shape(NamedTuple):
+    """What a segment holds; ``ordinal`` is the number, within its process, of its first block."""
+
+    first: bool
+    slots: int
+    blocks: int
+    ordinal: int
+
+    @property
+    def slots_at(self) -> int:
+        return _FIRST_HEAD if self.first else _HEAD
+
+    @property
+    def blocks_at(self) -> int:
+        return self.slots_at + SLOT * self.slots
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return (self.blocks_at + BLOCK * self.blocks) * _DOUBLE
+
+    def block_at(self, ordinal: int) -> int:
+        """The index of the first double of a block's series."""
+        return self.blocks_at + BLOCK * (ordinal - self.ordinal) + _BLOCK_HEAD
+
+
+def shape(*, first: bool, slots: int, blocks: int, ordinal: int) -> Shape:
+    """A shape with at least that many slots: as many as fill the pages that they start."""
+    head = (_FIRST_HEAD if first else _HEAD) * _DOUBLE
+    pages = -(-(head + slots * SLOT * _DOUBLE) // PAGE)
+    return Shape(first, (pages * PAGE - head) // (SLOT * _DOUBLE), blocks, ordinal)
+
+
+class Header(NamedTuple):
+    """What a segment says of itself; ``created`` is time.monotonic_ns()."""
+
+    identity: Identity
+    created: int
+    shape: Shape
+
+
+def write_header(view: memoryview[float], header: Header) -> None:
+    """Write the header of a new segment; ``view`` holds doubles."""
+    identity, form = header.identity, header.shape
+    fields = (
+        STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint, int(form.first), *identity, header.created,
+        form.slots, form.blocks, form.ordinal, 0,
+    )
+    crc = zlib.crc32(repr(fields).encode())
+    with view.cast("B") as raw:
+        _HEADER.pack_into(raw, 0, MAGIC, crc, *fields)
+
+
+def read_header(view: memoryview[float]) -> Header:
+    """Read a segment's header; ``view`` holds doubles.
+
+    Raises BadSegmentError unless the segment is whole and of this layout.
+    """
+    if view.nbytes < _HEADER_BYTES:
+        raise BadSegmentError("shorter than a header")
+    with view.cast("B") as raw:
+        magic, crc, *fields = _HEADER.unpack_from(raw, 0)
+    if magic != MAGIC or crc != zlib.crc32(repr(tuple(fields)).encode()):
+        raise BadSegmentError("no header")
+    stream, process, first, pid, start, image, namespace, created, slots, blocks, ordinal, _ = fields
+    if (stream, process) != (STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint):
+        raise BadSegmentError("another layout")
+    form = Shape(bool(first), slots, blocks, ordinal)
+    if form.size > view.nbytes:
+        raise BadSegmentError("shorter than its header says")
+    return Header(Identity(pid, start, image, namespace), created, form)
+
+
+def write_build(view: memoryview[float], build: tuple[str, str, str]) -> None:
+    """Write (version, openai_version, patched) into a first segment."""
+    texts = [fit(text, size) for text, size in zip(build, _BUILD_FIELDS, strict=True)]
+    body = b"".join(texts)
+    with view.cast("B") as raw:
+        at = BUILD_AT * _DOUBLE + _BUILD.size
+        raw[at : at + len(body)] = body
+        _BUILD.pack_into(raw, BUILD_AT * _DOUBLE, zlib.crc32(body), *map(len, texts))
+
+
+def read_build(view: memoryview[float]) -> tuple[str, str, str] | None:
+    """What ``write_build`` wrote; None before that, or in the middle of it."""
+    with view.cast("B") as raw:
+        crc, *lengths = _BUILD.unpack_from(raw, BUILD_AT * _DOUBLE)
+        at = BUILD_AT * _DOUBLE + _BUILD.size
+        texts = _texts(raw, at, crc, lengths, sum(_BUILD_FIELDS))
+    return (texts[0], texts[1], texts[2]) if texts else None
+
+
+def write_labels(view: memoryview[float], at: int, labels: StreamLabels) -> None:
+    """Name the block whose series start at ``at``; labels are already sanitised."""
+    texts = [fit(text, size) for text, size in zip(labels, LABEL_FIELDS, strict=True)]
+    body = b"".join(texts)
+    with view.cast("B") as raw:
+        start = (at - _BLOCK_HEAD) * _DOUBLE
+        raw[start + _LABELS.size : start + _LABELS.size + len(body)] = body
+        _LABELS.pack_into(raw, start, zlib.crc32(body), *map(len, texts))
+
+
+def read_labels(view: memoryview[float], at: int) -> StreamLabels | None:
+    """The labels of the block whose series start at ``at``; None if it is not in use yet."""
+    with view.cast("B") as raw:
+        start = (at - _BLOCK_HEAD) * _DOUBLE
+        crc, *lengths = _LABELS.unpack_from(raw, start)
+        texts = _texts(raw, start + _LABELS.size, crc, lengths, sum(LABEL_FIELDS))
+    return StreamLabels(*texts) if texts else None
+
+
+def _texts(raw: memoryview, at: int, crc: int, lengths: list[int], most: int) -> list[str] | None:
+    total = sum(lengths)
+    if not 0 < total <= most:
+        return None
+    body = bytes(raw[at : at + total])
+    if zlib.crc32(body) != crc:
+        return None
+    texts = []
+    for length in lengths:
+        texts.append(body[:length].decode("utf-8", "replace"))
+        body = body[length:]
+    return texts
+
+
+def fit(text: str, size: int) -> bytes:
+    """The text as UTF-8, cut between characters to at most ``size`` bytes."""
+    raw = text.encode("utf-8", "replace")
+    return raw if len(raw) <= size else raw[:size].decode("utf-8", "ignore").encode()
+
+
+class OpenSlot(NamedTuple):
+    """One slot that is in use; fields as written by the store."""
+
+    state: float
+    started: float
+    ordinal: int
+    chunks: float
+    commit_index: float
+    commit_value: float
+
+
+def open_slots(view: memoryview[float], form: Shape) -> Iterator[OpenSlot]:
+    """The slots in use, as they are at one moment."""
+    row = view[form.slots_at : form.blocks_at].tolist()
+    for at in range(0, len(row), SLOT):
+        if row[at]:
+            state, started, ordinal, chunks, index, value = row[at : at + 6]
+            yield OpenSlot(state, started, int(ordinal), chunks, index, value)

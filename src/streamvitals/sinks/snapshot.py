@@ -1,0 +1,109 @@
+"""What there is to tell at one moment, and how several of them add up.
+
+Adding is associative and commutative: counters and buckets are summed, of a gauge the newest value wins.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..stream.record import StreamLabels
+from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
+
+# Of a layout's gauges: where each one's value is; the Unix time it was set at follows.
+_GAUGES = tuple(s.start for s in STREAM_LAYOUT.series if s.metric.kind == "gauge")
+
+
+class Exemplar(NamedTuple):
+    """One observation that a trace tells more of. ``time`` is Unix time; ids are lower-case hex."""
+
+    time: float
+    value: float
+    trace_id: str
+    span_id: str
+
+
+class ExemplarKey(NamedTuple):
+    """The bucket that an exemplar belongs to; the overflow bucket is the one after the last edge."""
+
+    metric: str
+    labels: StreamLabels
+    values: tuple[str, ...]
+    bucket: int
+
+
+Build = tuple[str, str, str]
+
+
+def _zeros(layout: Layout) -> list[float]:
+    return [0.0] * layout.size
+
+
+@dataclass
+class Snapshot:
+    """All numbers of a process or of a tree of them.
+
+    ``streams`` holds a row of ``STREAM_LAYOUT`` per label set and ``process`` one of ``PROCESS_LAYOUT``.
+    ``oldest`` is the age in seconds of the oldest open stream. ``builds`` counts the processes that run
+    (version, openai_version, patched).
+    """
+
+    streams: dict[StreamLabels, list[float]] = field(default_factory=dict)
+    process: list[float] = field(default_factory=lambda: _zeros(PROCESS_LAYOUT))
+    active: dict[StreamLabels, int] = field(default_factory=dict)
+    stalled: dict[StreamLabels, int] = field(default_factory=dict)
+    oldest: dict[StreamLabels, float] = field(default_factory=dict)
+    builds: dict[Build, int] = field(default_factory=dict)
+    exemplars: dict[ExemplarKey, Exemplar] = field(default_factory=dict)
+
+    def add_streams(self, labels: StreamLabels, row: Sequence[float]) -> None:
+        """Add a row of ``STREAM_LAYOUT``; it is copied."""
+        mine = self.streams.get(labels)
+        self.streams[labels] = list(row) if mine is None else merge_rows(mine, row)
+
+    def add_process(self, row: Iterable[float]) -> None:
+        """Add a row of ``PROCESS_LAYOUT``."""
+        self.process = list(map(operator.add, self.process, row))
+
+    def add_open(self, labels: StreamLabels, age: float, *, stalled: bool) -> None:
+        """Add a stream that is open; ``age`` in seconds."""
+        self.active[labels] = self.active.get(labels, 0) + 1
+        if stalled:
+            self.stalled[labels] = self.stalled.get(labels, 0) + 1
+        self.oldest[labels] = max(age, self.oldest.get(labels, 0.0))
+
+    def merge(self, other: Snapshot) -> None:
+        """Add all of another snapshot to this one."""
+        for labels, row in other.streams.items():
+            self.add_streams(labels, row)
+        self.add_process(other.process)
+        for mine, theirs in ((self.active, other.active), (self.stalled, other.stalled)):
+            for labels, count in theirs.items():
+                mine[labels] = mine.get(labels, 0) + count
+        for labels, age in other.oldest.items():
+            self.oldest[labels] = max(age, self.oldest.get(labels, 0.0))
+        for build, count in other.builds.items():
+            self.builds[build] = self.builds.get(build, 0) + count
+        for key, exemplar in other.exemplars.items():
+            known = self.exemplars.get(key)
+            self.exemplars[key] = exemplar if known is None else max(known, exemplar)
+
+
+def merge_rows(one: Sequence[float], two: Sequence[float]) -> list[float]:
+    """The sum of two rows of ``STREAM_LAYOUT``; of a gauge the one that was set last, or the larger."""
+    total = list(map(operator.add, one, two))
+    for at in _GAUGES:
+        newest = max((one[at + 1], one[at]), (two[at + 1], two[at]))
+        total[at + 1], total[at] = newest
+    return total
+
+
+def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """The sum of any number of snapshots."""
+    total = Snapshot()
+    for snapshot in snapshots:
+        total.merge(snapshot)
+    return total

@@ -1,0 +1,150 @@
+"""What each record adds to which numbers of a block: pure arithmetic on rows of ``STREAM_LAYOUT``."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from .. import names
+from ..names import Metric
+from ..stream.outcome import ERROR_TYPES, Outcome
+from ..stream.record import Progress, RetryRecord, StreamRecord, Usage
+from .layout import STREAM_LAYOUT
+from .snapshot import ExemplarKey
+
+_at = STREAM_LAYOUT.at
+SIZE = STREAM_LAYOUT.size
+STREAMS_AT = {o: _at(names.STREAMS, o.value) for o in Outcome}
+_CHUNKS_AT = {o: _at(names.CHUNKS, o.value) for o in Outcome}
+_DURATION_AT = {o: _at(names.DURATION, o.value) for o in Outcome}
+_ERROR_AT = {(o, e): _at(names.STREAM_ERRORS, o.value, e) for o, types in ERROR_TYPES.items() for e in types}
+# Where an error type that is not listed is counted: under `other`, or under the outcome's first one.
+_UNLISTED_AT = {o: _ERROR_AT[o, names.OTHER if names.OTHER in e else e[0]] for o, e in ERROR_TYPES.items()}
+_FIRST_CHUNK_AT = _at(names.TIME_TO_FIRST_CHUNK)
+_FIRST_TOKEN_AT = _at(names.TIME_TO_FIRST_TOKEN)
+_GAP_AT = _at(names.CHUNK_GAP)
+_GAP_SUM_AT = _GAP_AT + len(names.GAP_EDGES) + 1
+_RATE_AT = _at(names.TOKEN_RATE)
+_WAIT_AT = _at(names.WAIT)
+_HOLD_AT = _at(names.HOLD)
+_STALLS_AT = _at(names.STALLS)
+_SDK_RECOVERIES_AT = _at(names.RECOVERIES, "sdk")
+_OPERATIONS_FAILED_AT = _at(names.OPERATIONS_FAILED)
+_TOKENS_AT = tuple((kind, _at(names.TOKENS, kind)) for kind in names.TOKEN_TYPES)
+_USAGE_AT = tuple((v[0], _at(names.TOKEN_USAGE, *v)) for v in names.TOKEN_USAGE.values)
+_LIMITS_AT = {
+    kind: (_at(names.RATELIMIT_REMAINING, kind), _at(names.RATELIMIT_LIMIT, kind))
+    for kind in names.RATELIMIT_KINDS
+}
+_GOOD_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER})
+_RATED_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
+
+
+class Changes(dict[int, float]):
+    """New values by index into a row. The row itself (from ``at`` on in ``numbers``) is not touched."""
+
+    __slots__ = ("at", "numbers")
+
+    def __init__(self, numbers: memoryview[float] | Sequence[float], at: int = 0) -> None:
+        super().__init__()
+        self.numbers = numbers
+        self.at = at
+
+    def __missing__(self, index: int) -> float:
+        found: float = self.numbers[self.at + index]
+        return found
+
+    def observe(self, start: int, edges: tuple[float, ...], value: float) -> None:
+        """Add one value to the histogram that starts at ``start``."""
+        self[start + bisect_left(edges, value)] += 1.0
+        self[start + len(edges) + 1] += value
+
+
+def add_progress(changes: Changes, progress: Progress) -> None:
+    """Gaps, waits, stalls and the times to first chunk and token."""
+    for index, count in enumerate(progress.gap_counts, _GAP_AT):
+        if count:
+            changes[index] += count
+    if progress.gap_sum:
+        changes[_GAP_SUM_AT] += progress.gap_sum
+    if progress.wait:
+        changes[_WAIT_AT] += progress.wait
+    if progress.hold:
+        changes[_HOLD_AT] += progress.hold
+    if progress.stalls:
+        changes[_STALLS_AT] += progress.stalls
+    if progress.first_chunk is not None:
+        changes.observe(_FIRST_CHUNK_AT, names.FIRST_EDGES, progress.first_chunk)
+    if progress.first_token is not None:
+        changes.observe(_FIRST_TOKEN_AT, names.FIRST_EDGES, progress.first_token)
+
+
+def add_retry(changes: Changes, retry: RetryRecord) -> None:
+    """An attempt made again, and the time slept before it. Raises KeyError for an unknown source."""
+    changes[_at(names.RETRIES, retry.source, retry.reason)] += 1.0
+    if retry.backoff > 0:
+        changes[_at(names.BACKOFF, retry.source)] += retry.backoff
+
+
+def add_end(changes: Changes, record: StreamRecord, unix_time: float) -> bool:
+    """Everything that is counted when a stream ends. False if its error type is not a listed one."""
+    outcome = record.outcome
+    listed = _count(changes, outcome, record.error_type, record.duration, record.chunks)
+    add_progress(changes, record.progress)
+    if len(record.attempts) >= 2 and outcome in _GOOD_ENDS:
+        changes[_SDK_RECOVERIES_AT] += 1.0
+    if record.failed:
+        changes[_OPERATIONS_FAILED_AT] += 1.0
+    if record.usage is not None:
+        _add_usage(changes, record, record.usage)
+    for limit in record.rate_limits:
+        for start, value in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
+            if value is not None:
+                changes[start] = value
+                changes[start + 1] = unix_time
+    return listed
+
+
+def add_died(changes: Changes, duration: float, chunks: float) -> None:
+    """The end of a stream whose process is gone; ``duration`` in seconds."""
+    _count(changes, Outcome.ABANDONED, "process_died", duration, chunks)
+
+
+def exemplars_of(record: StreamRecord) -> list[tuple[ExemplarKey, float]]:
+    """The buckets, and values, that this record may be shown as an example of."""
+    seen: list[tuple[Metric, tuple[str, ...], float | None]] = [
+        (names.TIME_TO_FIRST_CHUNK, (), record.first_chunk),
+        (names.TIME_TO_FIRST_TOKEN, (), record.first_token),
+        (names.DURATION, (record.outcome.value,), record.duration),
+    ]
+    return [
+        (ExemplarKey(metric.otel, record.labels, values, bisect_left(metric.edges, value)), value)
+        for metric, values, value in seen
+        if value is not None
+    ]
+
+
+def _count(changes: Changes, outcome: Outcome, error_type: str, duration: float, chunks: float) -> bool:
+    changes[STREAMS_AT[outcome]] += 1.0
+    changes[_CHUNKS_AT[outcome]] += chunks
+    changes.observe(_DURATION_AT[outcome], names.DURATION_EDGES, duration)
+    if outcome not in ERROR_TYPES:
+        return True
+    index = _ERROR_AT.get((outcome, error_type))
+    changes[_UNLISTED_AT[outcome] if index is None else index] += 1.0
+    return index is not None or names.OTHER in ERROR_TYPES[outcome]
+
+
+def _add_usage(changes: Changes, record: StreamRecord, usage: Usage) -> None:
+    for kind, index in _TOKENS_AT:
+        count = getattr(usage, kind)
+        if count:
+            changes[index] += count
+    for kind, start in _USAGE_AT:
+        count = getattr(usage, kind)
+        if count is not None:
+            changes.observe(start, names.TOKEN_EDGES, count)
+    if usage.output and record.first_token is not None and record.outcome in _RATED_ENDS:
+        seconds = record.duration - record.first_token
+        if seconds > 0:
+            changes.observe(_RATE_AT, names.RATE_EDGES, usage.output / seconds)

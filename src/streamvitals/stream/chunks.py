@@ -1,0 +1,161 @@
+"""What a chunk says of its stream: is there a token in it, has the stream finished, what was used?
+
+A reader is duck-typed (SDK objects, plain dicts from a byte stream, whatever ``parse(to=...)`` builds) and
+keeps no content: finish reasons, ids and numbers only. One class per surface; chat completions so far.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from .outcome import ERROR_TYPES, Outcome, Verdict
+from .record import Usage
+
+# More choices than any provider offers; what a hostile body sends past it is not remembered.
+_MAX_CHOICES = 128
+_MAX_TEXT = 128
+
+# https://platform.openai.com/docs/api-reference/chat/streaming (finish_reason); `max_tokens` and
+# `model_length` are what Mistral-like and older servers say for the same.
+_LENGTH = frozenset({"length", "max_tokens", "model_length"})
+_COMPLETED = frozenset({"stop", "tool_calls", "function_call"})
+_FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
+_TOKEN_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
+# Worst first: of several choices, the worst counts.
+_SEVERITY = (Outcome.API_ERROR, Outcome.CONTENT_FILTER, Outcome.LENGTH, Outcome.COMPLETED)
+
+
+class Reader(Protocol):
+    """What the observation asks of a surface's reader. No method raises on strange chunks."""
+
+    done: bool
+    finish_reasons: list[str]
+    response_model: str | None
+    response_id: str | None
+
+    def read(self, item: Any) -> None:
+        """Take note of one chunk."""
+
+    def has_token(self, item: Any) -> bool:
+        """Whether this chunk carries something generated. Asked only until the first one does."""
+
+    def marker(self) -> Verdict | None:
+        """The verdict of the terminal marker, or None while the stream is unfinished."""
+
+    def unfinished(self) -> str:
+        """The error type of a body that ended now, properly, without its marker."""
+
+    def usage(self) -> Usage | None:
+        """Token counts as last reported."""
+
+
+def get(thing: Any, name: str) -> Any:
+    """An attribute or a key; None where there is none."""
+    if isinstance(thing, dict):
+        return thing.get(name)
+    return getattr(thing, name, None)
+
+
+def _text(value: Any) -> str | None:
+    return value[:_MAX_TEXT] if isinstance(value, str) and value else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+class ChatChunks:
+    """Chat completions: finished when every choice that was seen has a finish_reason."""
+
+    __slots__ = ("_open", "_reported", "_seen", "done", "finish_reasons", "response_id", "response_model")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.finish_reasons: list[str] = []
+        self.response_model: str | None = None
+        self.response_id: str | None = None
+        self._seen: dict[int, str | None] = {}
+        self._open = 0
+        self._reported: Any = None
+
+    def read(self, item: Any) -> None:
+        """The common chunk, one unfinished choice that is known, is recognised in a few attribute reads."""
+        try:
+            choices = item.choices
+            if len(choices) == 1:
+                choice = choices[0]
+                if choice.finish_reason is None and choice.index in self._seen and item.usage is None:
+                    return
+        except (AttributeError, TypeError):
+            pass  # a dict, an omitted field or a null: the patient way below reads those
+        self._read_patiently(item)
+
+    def _read_patiently(self, item: Any) -> None:
+        if self.response_id is None:
+            self.response_id = _text(get(item, "id"))
+            self.response_model = _text(get(item, "model"))
+        usage = get(item, "usage")
+        if usage is not None:
+            self._reported = usage
+        choices = get(item, "choices")
+        if not isinstance(choices, (list, tuple)):
+            return
+        for choice in choices:
+            index = _count(get(choice, "index")) or 0
+            if index not in self._seen:
+                if len(self._seen) >= _MAX_CHOICES:
+                    continue
+                self._seen[index] = None
+                self._open += 1
+            reason = _text(get(choice, "finish_reason"))
+            if get(choice, "error") is not None:
+                reason = reason if reason in _FAILED else "error"
+            if reason is not None and self._seen[index] is None:
+                self._seen[index] = reason
+                self._open -= 1
+                self.finish_reasons.append(reason)
+
+    def has_token(self, item: Any) -> bool:
+        choices = get(item, "choices")
+        if not isinstance(choices, (list, tuple)):
+            return False
+        return any(
+            get(delta, field) for choice in choices if (delta := get(choice, "delta")) is not None for field in _TOKEN_FIELDS
+        )
+
+    def marker(self) -> Verdict | None:
+        if not self._seen or self._open:
+            failed = [r for r in self.finish_reasons if r in _FAILED]
+            return _verdict(failed[0]) if failed else None
+        verdicts = [_verdict(reason) for reason in self.finish_reasons]
+        return min(verdicts, key=lambda v: _SEVERITY.index(v.outcome))
+
+    def unfinished(self) -> str:
+        return "missing_finish_reason" if self.done or self.finish_reasons else "missing_terminal"
+
+    def usage(self) -> Usage | None:
+        told = self._reported
+        if told is None:
+            return None
+        return Usage(
+            input=_count(get(told, "prompt_tokens")),
+            output=_count(get(told, "completion_tokens")),
+            cached=_count(get(get(told, "prompt_tokens_details"), "cached_tokens")),
+            reasoning=_count(get(get(told, "completion_tokens_details"), "reasoning_tokens")),
+        )
+
+
+def _verdict(reason: str) -> Verdict:
+    if reason in _LENGTH:
+        return Verdict(Outcome.LENGTH)
+    if reason == "content_filter":
+        return Verdict(Outcome.CONTENT_FILTER)
+    if reason in _FAILED:
+        kind = f"finish_{reason}"
+        return Verdict(Outcome.API_ERROR, kind if kind in ERROR_TYPES[Outcome.API_ERROR] else "other")
+    return Verdict(Outcome.COMPLETED)
+
+
+def known_finish(reason: str) -> str:
+    """A finish reason as spans may show it: the closed list, or ``other``."""
+    return reason if reason in _COMPLETED | _LENGTH | _FAILED | {"content_filter"} else "other"

@@ -1,0 +1,405 @@
+"""The life of one stream, from request to end, and its per-chunk path. Pure: the clock is handed in.
+
+    asked ... arrived          the app is blocked: wait, the provider's silence as the app feels it
+    arrived ... asked again    the app works on the chunk: hold, never the provider's
+
+Whatever ends a stream (the body, an exception, the app, the collector) makes an ``Ending`` and hands it to the
+host; the first one counts. ``freeze`` makes the record of it, later, on whichever thread drains the dispatch.
+"""
+
+from __future__ import annotations
+
+import functools
+from bisect import bisect_left
+from collections.abc import Callable, MutableSequence
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
+
+from ..names import GAP_EDGES
+from .chunks import Reader
+from .outcome import Outcome, Verdict, classify_exception, names_of
+from .record import Progress, RateLimit, RetryRecord, StreamLabels, StreamRecord
+from .retries import Attempts
+
+_MAX_STALLS = 16  # remembered one by one; the count goes on
+
+
+class Ending(NamedTuple):
+    """How a stream ended, as seen where it ended; ``at`` is on the observation's clock."""
+
+    verdict: Verdict
+    at: float
+    causes: tuple[str, ...] = ()
+
+
+class RequestFacts(NamedTuple):
+    """What is known of an operation when it is issued. ``finish_optional``: this server is known never to
+    send a finish_reason, its ``[DONE]`` alone is believed."""
+
+    labels: StreamLabels
+    method: str = "POST"
+    url_path: str = ""
+    server_port: int | None = None
+    finish_optional: bool = False
+    trace_parent: object | None = None
+
+
+class ResponseFacts(NamedTuple):
+    """What the final response's headers said."""
+
+    status: int
+    event_stream: bool
+    request_id: str | None = None
+    rate_limits: tuple[RateLimit, ...] = ()
+
+
+class Slot(Protocol):
+    """Eight doubles that outlive the process: state, start, label set, chunks (see sinks/store.py)."""
+
+    view: MutableSequence[float]
+    at: int
+
+
+class Host(Protocol):
+    """What an observation asks of the process it lives in; runtime.py fulfils it."""
+
+    clock: Callable[[], float]
+    stall_after: float
+    flush_every: float
+
+    def submit(self, item: Progress | RetryRecord | tuple[Observation, Ending]) -> None:
+        """Hand over, and let the sinks run if nobody else is running them."""
+
+    def defer(self, item: tuple[Observation, Ending]) -> None:
+        """Hand over only: all that a finalizer may do."""
+
+    def fault(self, where: str) -> None:
+        """Count a fault of ours."""
+
+
+Method = TypeVar("Method", bound=Callable[..., None])
+
+
+def _guarded(method: Method) -> Method:
+    """A fault of ours is counted and stays here: the caller stands between the SDK and the app."""
+
+    @functools.wraps(method)
+    def guarded(self: Observation, *args: Any) -> None:
+        try:
+            method(self, *args)
+        except Exception:  # noqa: BLE001 - that it is ours is all that matters
+            self.host.fault("observe")
+
+    return cast(Method, guarded)
+
+
+class Observation:
+    """One logical call of the SDK, however many attempts and however many Stream objects it takes."""
+
+    def __init__(self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float) -> None:
+        self.host = host
+        self.facts = facts
+        self.reader = reader
+        self.clock = host.clock
+        self.slot: Slot | None = slot
+        self.view = slot.view
+        self.at = slot.at
+        self.started = now
+        self.started_unix = unix
+        self.attempts = Attempts()
+        self.response: ResponseFacts | None = None
+        self.closed_by_app = False
+        self.in_band: Verdict | None = None
+        self.ended = False
+        self.chunks = 0
+        self.asked = now
+        self.byte_level = False
+        self.closing: object | None = None  # the SDK side's own state (sdk/closing.py)
+        self.at_end: list[Callable[[], object]] = []
+        self.bytes_received: Callable[[], int | None] = _unknown
+        self._arrived_at: float | None = None
+        self._first_chunk: float | None = None
+        self._first_token: float | None = None
+        self._gap_counts = [0] * (len(GAP_EDGES) + 1)
+        self._gap_sum = 0.0
+        self._max_gap = 0.0
+        self._wait = 0.0
+        self._stall_after = host.stall_after
+        self._stalls = 0
+        self._stall_times: list[tuple[float, float]] = []
+        self._flush_at = now + host.flush_every
+        self._told = _Told()
+
+    # -- before the first chunk
+
+    @_guarded
+    def attempting(self) -> None:
+        """A request is about to be sent: the first one, or one more after the backoff."""
+        now = self.clock()
+        self.attempts.begin(now)
+        self.view[self.at] = self.asked = now
+
+    @_guarded
+    def retrying(self, error: BaseException | None, backoff: float) -> None:
+        """The attempt failed, the SDK sleeps ``backoff`` seconds and makes another."""
+        now = self.clock()
+        self._waited(now - self.asked, now)
+        self.view[self.at] = -now
+        reason = self.attempts.retry(now, error, backoff)
+        self.host.submit(RetryRecord(self.facts.labels, "sdk", reason, backoff))
+
+    @_guarded
+    def responded(self, facts: ResponseFacts) -> None:
+        """The headers of the final response have come; the app holds the stream now."""
+        now = self.clock()
+        self.response = facts
+        self._waited(now - self.asked, now)
+        self.view[self.at] = -now
+
+    @_guarded
+    def request_failed(self, error: BaseException) -> None:
+        """The call itself raised: no stream came of it."""
+        now = self.clock()
+        self._waited(now - self.asked, now)
+        verdict = classify_exception(error, headers_received=False)
+        self._finish(Ending(verdict, now, names_of(error)))
+
+    # -- the per-chunk path; also in observe.py, where `asked` is stamped
+
+    def arrived(self, item: Any) -> None:
+        """A chunk has come. Never raises: a fault of ours switches the reading off, not the stream."""
+        try:
+            now = self.clock()
+            gap = now - self.asked
+            self._arrived_at = now
+            self._wait += gap
+            view = self.view
+            at = self.at
+            view[at] = -now
+            view[at + 3] = self.chunks = self.chunks + 1
+            if self._first_chunk is not None:
+                self._gap_counts[bisect_left(GAP_EDGES, gap)] += 1
+                self._gap_sum += gap
+                if gap > self._max_gap:
+                    self._max_gap = gap
+            else:
+                self._first_chunk = now - self.started
+            if gap >= self._stall_after:
+                self._stalled(gap, now)
+            if self._first_token is None and self.reader.has_token(item):
+                self._first_token = now - self.started
+            self.reader.read(item)
+            if now >= self._flush_at:
+                self._flush(now)
+        except Exception:  # noqa: BLE001 - whatever it is, it is ours, and the app must not see it
+            self.broken()
+
+    def _waited(self, seconds: float, now: float) -> None:
+        self._wait += seconds
+        if seconds >= self._stall_after:
+            self._stalled(seconds, now)
+
+    def _stalled(self, seconds: float, now: float) -> None:
+        self._stalls += 1
+        if len(self._stall_times) < _MAX_STALLS:
+            self._stall_times.append((now - seconds - self.started, seconds))
+
+    def _flush(self, now: float) -> None:
+        self._flush_at = now + self.host.flush_every
+        self.host.submit(self._progress(now))
+
+    def broken(self) -> None:
+        """A fault of ours in reading chunks: go on without reading them."""
+        self.reader = Blind(self.reader)
+        self.host.fault("observe")
+
+    # -- the ways a stream ends; none of them raises
+
+    @_guarded
+    def exhausted(self) -> None:
+        """The body ended and nothing was raised."""
+        now = self.clock()
+        self._waited(now - self.asked, now)
+        self._finish(Ending(self._verdict_of_body(), now))
+
+    @_guarded
+    def failed(self, error: BaseException) -> None:
+        """An exception reached the app out of the stream."""
+        now = self.clock()
+        self._waited(now - self.asked, now)
+        verdict = classify_exception(error, headers_received=True, closed_by_app=self.closed_by_app)
+        self._finish(Ending(verdict, now, names_of(error)))
+
+    @_guarded
+    def closed(self, because: BaseException | None = None) -> None:
+        """The app closed the stream while it was not reading; ``because`` is the exception it was handling."""
+        verdict = Verdict(Outcome.ABANDONED, "closed")
+        if because is not None:
+            cancelled = classify_exception(because, headers_received=True)
+            if cancelled.outcome is Outcome.CANCELLED and not isinstance(because, Exception):
+                verdict = cancelled
+        self._finish(Ending(verdict, self.clock()))
+
+    def dropped(self) -> None:
+        """The stream was garbage-collected or its generator closed. Called by finalizers: only defers."""
+        if not self.ended:
+            self.ended = True
+            self.host.defer((self, Ending(self.drop_verdict(), self.clock())))
+
+    def left_open(self, verdict: Verdict) -> None:
+        """The process is exiting with this stream open."""
+        self._finish(Ending(verdict, self.clock()))
+
+    def drop_verdict(self) -> Verdict:
+        """What a stream is that nobody can read any more."""
+        return Verdict(Outcome.ABANDONED, "dropped" if self.chunks else "never_iterated")
+
+    def disown(self) -> None:
+        """In a forked child: this stream is the parent's; forget it without touching the parent's memory."""
+        self.ended = True
+        self._detach()
+
+    def _finish(self, ending: Ending) -> None:
+        if not self.ended:
+            self.ended = True
+            self.host.submit((self, ending))
+
+    def _detach(self) -> None:
+        # A stream that is read on after its end must not write into a slot that is another's by then.
+        self.view = [0.0] * 8
+        self.at = 0
+        # What belongs to the ended stream is let go without waiting for a collector.
+        self.slot = self.closing = None
+        while self.at_end:
+            self.at_end.pop()()
+
+    def _verdict_of_body(self) -> Verdict:
+        if self.in_band is not None:
+            return self.in_band
+        marker = self.reader.marker()
+        if marker is not None:
+            return marker
+        if self.facts.finish_optional and self.reader.done and self.chunks:
+            return Verdict(Outcome.COMPLETED)
+        if not self.chunks and not self.reader.done:
+            if self.response is not None and not self.response.event_stream:
+                return Verdict(Outcome.MALFORMED, "unexpected_content_type")
+            return Verdict(Outcome.TRUNCATED, "empty_stream")
+        return Verdict(Outcome.TRUNCATED, self.reader.unfinished())
+
+    # -- telling
+
+    def _progress(self, end: float) -> Progress:
+        """What has been gathered since the last time."""
+        told, hold = self._told, self._hold(end)
+        counts = tuple(self._gap_counts)
+        progress = Progress(
+            labels=self.facts.labels,
+            gap_counts=tuple(a - b for a, b in zip(counts, told.counts)),
+            gap_sum=self._gap_sum - told.gap_sum,
+            wait=self._wait - told.wait,
+            hold=max(0.0, hold - told.hold),
+            stalls=self._stalls - told.stalls,
+            first_chunk=None if told.first_chunk else self._first_chunk,
+            first_token=None if told.first_token else self._first_token,
+        )
+        self._told = _Told(
+            counts, self._gap_sum, self._wait, max(hold, told.hold), self._stalls,
+            self._first_chunk is not None, self._first_token is not None,
+        )
+        return progress
+
+    def _hold(self, end: float) -> float:
+        # What is neither wait nor backoff: summing it up would be one more addition per chunk.
+        return max(0.0, end - self.started - self._wait - self.attempts.backoff)
+
+    def freeze(self, ending: Ending) -> StreamRecord:
+        """The record of the ended stream. Called once, by the dispatch."""
+        verdict, end = ending.verdict, ending.at
+        marker = self.reader.marker()
+        app_side = verdict.outcome in (Outcome.CANCELLED, Outcome.ABANDONED)
+        if marker is not None and app_side:
+            verdict = marker
+        if self._arrived_at is not None and (verdict == marker or app_side):
+            # Not the collector's time, nor that of the SDK's draining after [DONE].
+            end = self._arrived_at
+        reader, response = self.reader, self.response
+        attempts = self.attempts.close(end, response.status if response else None, verdict.error_type)
+        record = StreamRecord(
+            labels=self.facts.labels,
+            outcome=verdict.outcome,
+            error_type=verdict.error_type,
+            started=self.started_unix,
+            duration=max(0.0, end - self.started),
+            chunks=self.chunks,
+            max_gap=self._max_gap,
+            wait=self._wait,
+            hold=self._hold(end),
+            stalls=self._stalls,
+            first_chunk=self._first_chunk,
+            first_token=self._first_token,
+            last_chunk=None if self._arrived_at is None else self._arrived_at - self.started,
+            bytes_received=self.bytes_received(),
+            attempts=attempts,
+            backoff=self.attempts.backoff,
+            progress=self._progress(end),
+            finish_reasons=tuple(reader.finish_reasons),
+            response_model=reader.response_model,
+            response_id=reader.response_id,
+            request_id=response.request_id if response else None,
+            usage=reader.usage(),
+            rate_limits=response.rate_limits if response else self.attempts.rate_limits,
+            http_status=response.status if response else self.attempts.last_status,
+            cause_chain=ending.causes,
+            method=self.facts.method,
+            url_path=self.facts.url_path,
+            server_port=self.facts.server_port,
+            stall_times=tuple(self._stall_times),
+            clock_origin=self.started,
+            trace_parent=self.facts.trace_parent,
+            slot=self.slot,
+        )
+        self._detach()
+        return record
+
+
+class _Told(NamedTuple):
+    """What the sinks have been told already."""
+
+    counts: tuple[int, ...] = (0,) * (len(GAP_EDGES) + 1)
+    gap_sum: float = 0.0
+    wait: float = 0.0
+    hold: float = 0.0
+    stalls: int = 0
+    first_chunk: bool = False
+    first_token: bool = False
+
+
+class Blind:
+    """Stands in for a reader that raised: what it had learnt still counts, and the end is given the benefit
+    of the doubt, because a fault of ours must not be reported as the provider's."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.done = reader.done
+        self.finish_reasons = reader.finish_reasons
+        self.response_model = reader.response_model
+        self.response_id = reader.response_id
+        self._usage = reader.usage
+
+    def read(self, item: Any) -> None:
+        """Look away."""
+
+    def has_token(self, item: Any) -> bool:
+        return False
+
+    def marker(self) -> Verdict:
+        return Verdict(Outcome.COMPLETED)
+
+    def unfinished(self) -> str:
+        return "missing_terminal"
+
+    def usage(self) -> Any:
+        return self._usage()
+
+
+def _unknown() -> int | None:
+    return None

@@ -1,0 +1,282 @@
+"""How a stream can end, and whose doing it was.
+
+    Outcome
+    |- completed          the terminal marker was seen                                  (nobody's fault)
+    |- length             the model stopped at a token limit                            (limit)
+    |- content_filter     the provider's filter stopped it                              (limit)
+    |- truncated          the body ended without the terminal marker                    (provider)
+    |- reset              the connection was reset or aborted                           (provider)
+    |- timeout            no data within the client's timeout                           (provider)
+    |- malformed          broken JSON, UTF-8 or SSE; a 200 that is no event stream      (provider)
+    |- api_error          an error event or an error finish_reason inside the stream    (provider)
+    |- rate_limited       429 after all SDK retries, or in-stream rate limit or quota   (quota)
+    |- http_error         5xx, 408 or 409 after all SDK retries                         (provider)
+    |- rejected           any other 4xx                                                 (caller)
+    |- connect_error      refused, DNS, TLS, proxy                                      (provider)
+    |- cancelled          the task was cancelled, KeyboardInterrupt, a deadline         (app)
+    `- abandoned          the app stopped reading, or its process died                  (app)
+
+``classify_end`` judges a body that ended without an error, ``classify_exception`` an exception, both by
+names and codes only: message texts differ between SDK versions, and one of them is the empty string.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+
+class Outcome(str, Enum):
+    """The closed set of the label ``outcome``."""
+
+    COMPLETED = "completed"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    TRUNCATED = "truncated"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    MALFORMED = "malformed"
+    API_ERROR = "api_error"
+    RATE_LIMITED = "rate_limited"
+    HTTP_ERROR = "http_error"
+    REJECTED = "rejected"
+    CONNECT_ERROR = "connect_error"
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
+
+
+class Verdict(NamedTuple):
+    """An outcome with the error type that explains it; ``error_type`` is "" where nothing failed."""
+
+    outcome: Outcome
+    error_type: str = ""
+
+
+# Every error type that can be reported with an outcome. Closed, because each pair is a series that
+# stands at 0 from the start; what is not listed is reported as "other".
+ERROR_TYPES: dict[Outcome, tuple[str, ...]] = {
+    Outcome.TRUNCATED: ("missing_terminal", "missing_finish_reason", "empty_stream", "incomplete_read"),
+    Outcome.RESET: ("connection_reset", "connection_aborted", "broken_pipe", "server_disconnected", "stream_reset", "other"),
+    Outcome.TIMEOUT: ("read_timeout", "connect_timeout", "write_timeout", "pool_timeout", "other"),
+    Outcome.MALFORMED: (
+        "json_decode", "unicode_decode", "unexpected_content_type", "content_decoding", "protocol_error",
+        "validation", "other",
+    ),
+    Outcome.API_ERROR: (
+        "server_error", "overloaded_error", "api_error", "internal_error", "service_unavailable",
+        "timeout_error", "context_length_exceeded", "invalid_request_error", "response_failed",
+        "finish_error", "finish_abort", "finish_insufficient_system_resource", "other",
+    ),
+    Outcome.RATE_LIMITED: ("429", "rate_limit_exceeded", "insufficient_quota", "other"),
+    Outcome.HTTP_ERROR: ("408", "409", "500", "502", "503", "504", "529", "other"),
+    Outcome.REJECTED: ("400", "401", "403", "404", "405", "413", "415", "422", "other"),
+    Outcome.CONNECT_ERROR: ("connection_refused", "dns", "tls", "proxy", "unreachable", "other"),
+    Outcome.CANCELLED: ("cancelled", "keyboard_interrupt", "deadline", "other"),
+    Outcome.ABANDONED: ("closed", "dropped", "never_iterated", "process_died"),
+}
+
+# Who has to act. "nobody" for what completed; limits are the model's and the app's agreement.
+Owner = str
+_OWNERS: dict[Outcome, Owner] = {
+    Outcome.COMPLETED: "nobody",
+    Outcome.LENGTH: "limit",
+    Outcome.CONTENT_FILTER: "limit",
+    Outcome.RATE_LIMITED: "quota",
+    Outcome.REJECTED: "caller",
+    Outcome.CANCELLED: "app",
+    Outcome.ABANDONED: "app",
+}
+
+
+def owner(outcome: Outcome, error_type: str = "") -> Owner:
+    """Whose doing an end was: nobody, limit, provider, quota, caller or app."""
+    if error_type == "pool_timeout":
+        return "caller"
+    return _OWNERS.get(outcome, "provider")
+
+
+def closed(outcome: Outcome, error_type: str) -> Verdict:
+    """A verdict whose error type is of the closed list, else ``other``."""
+    return Verdict(outcome, error_type if error_type in ERROR_TYPES.get(outcome, ()) else "other")
+
+
+def classify_status(status: int) -> Verdict:
+    """A final HTTP error status, before any chunk."""
+    if status == 429:
+        return Verdict(Outcome.RATE_LIMITED, "429")
+    if status in (408, 409) or not 400 <= status < 500:
+        return closed(Outcome.HTTP_ERROR, str(status))
+    return closed(Outcome.REJECTED, str(status))
+
+
+# What providers put into `code` and `type` of an error event when a limit was hit.
+_QUOTA = {
+    "rate_limit_exceeded": "rate_limit_exceeded",
+    "rate_limit_error": "rate_limit_exceeded",
+    "rate_limited": "rate_limit_exceeded",
+    "too_many_requests": "rate_limit_exceeded",
+    "tokens": "rate_limit_exceeded",
+    "requests": "rate_limit_exceeded",
+    "429": "429",
+    "insufficient_quota": "insufficient_quota",
+    "quota_exceeded": "insufficient_quota",
+    "billing_hard_limit_reached": "insufficient_quota",
+}
+
+
+def classify_error_event(code: object, kind: object) -> Verdict:
+    """An error event inside a 200 stream, by its ``code`` and ``type``; the code is the finer of the two."""
+    words = [str(w).lower() for w in (code, kind) if isinstance(w, (str, int)) and w != ""]
+    for word in words:
+        if word in _QUOTA:
+            return Verdict(Outcome.RATE_LIMITED, _QUOTA[word])
+    for word in words:
+        if word in ERROR_TYPES[Outcome.API_ERROR]:
+            return Verdict(Outcome.API_ERROR, word)
+    return Verdict(Outcome.API_ERROR, "other")
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, then what caused it: ``__cause__`` first, else ``__context__``. Bounded, cycle-safe."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen and len(seen) < 16:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def names_of(error: BaseException) -> tuple[str, ...]:
+    """Class names along the chain, outermost first: what is kept of an exception."""
+    return tuple(type(link).__name__ for link in chain(error))
+
+
+_CANCELLED = {
+    "CancelledError": "cancelled",  # asyncio
+    "Cancelled": "cancelled",  # trio
+    "GreenletExit": "cancelled",  # gevent
+    "KeyboardInterrupt": "keyboard_interrupt",
+}
+_TIMEOUTS = {
+    "ReadTimeout": "read_timeout",
+    "ConnectTimeout": "connect_timeout",
+    "WriteTimeout": "write_timeout",
+    "PoolTimeout": "pool_timeout",
+}
+_MALFORMED = {
+    "JSONDecodeError": "json_decode",
+    "UnicodeDecodeError": "unicode_decode",
+    "DecodingError": "content_decoding",
+    "APIResponseValidationError": "validation",
+    "ValidationError": "validation",
+}
+# Libraries below the app: an unknown error that was raised in them is a reply they could not read, one
+# that was raised anywhere else (a signal handler, an app's own hook) is the app's.
+_LIBRARIES = frozenset({
+    "openai", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "hpack", "anyio", "ssl", "socket", "json",
+    "pydantic", "pydantic_core", "aiohttp", "codecs", "zlib", "encodings",
+})
+
+
+def classify_exception(error: BaseException, *, headers_received: bool, closed_by_app: bool = False) -> Verdict:
+    """What an exception that reached the app means, judged by class names, codes and errno along its chain.
+
+    ``headers_received`` is whether the response had begun: a peer that hangs up before that has reset the
+    request, after it the body is incomplete. ``closed_by_app``: the app had closed the stream before.
+    """
+    links = list(chain(error))
+    names = [type(link).__name__ for link in links]
+    outermost = names[0]
+    if outermost in _CANCELLED:
+        return Verdict(Outcome.CANCELLED, _CANCELLED[outermost])
+    if not isinstance(error, Exception):
+        return Verdict(Outcome.CANCELLED, "other")
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and outermost != "APIResponseValidationError":
+        return classify_status(status)
+    if outermost == "APIError":
+        return classify_error_event(getattr(error, "code", None), getattr(error, "type", None))
+    if closed_by_app:
+        return Verdict(Outcome.ABANDONED, "closed")
+    for link, name in zip(links, names):
+        verdict = _classify_link(link, name, names, headers_received)
+        if verdict is not None:
+            return verdict
+    if not headers_received:
+        return Verdict(Outcome.REJECTED, "other")
+    if _raised_in(error) in _LIBRARIES:
+        return Verdict(Outcome.MALFORMED, "other")
+    return Verdict(Outcome.CANCELLED, "deadline")
+
+
+def _classify_link(link: BaseException, name: str, names: list[str], headers_received: bool) -> Verdict | None:
+    """The verdict of the first link that decides; wrappers such as APIConnectionError decide nothing."""
+    if name in _TIMEOUTS:
+        return Verdict(Outcome.TIMEOUT, _TIMEOUTS[name])
+    if name in _MALFORMED:
+        return Verdict(Outcome.MALFORMED, _MALFORMED[name])
+    if name == "ProxyError":
+        return Verdict(Outcome.CONNECT_ERROR, "proxy")
+    if name == "ConnectError":
+        return Verdict(Outcome.CONNECT_ERROR, _connect_cause(link))
+    if name in ("StreamClosed", "StreamConsumed"):
+        return Verdict(Outcome.ABANDONED, "closed")
+    if name in ("ReadError", "WriteError", "CloseError"):
+        return _broken_cause(link)
+    if name == "RemoteProtocolError":
+        if any(type(arg).__name__ in ("StreamReset", "ConnectionTerminated") for cause in chain(link) for arg in cause.args):
+            return Verdict(Outcome.RESET, "stream_reset")
+        if headers_received:
+            return Verdict(Outcome.TRUNCATED, "incomplete_read")
+        return Verdict(Outcome.RESET, "server_disconnected")
+    if name == "APITimeoutError" and not any(n in _TIMEOUTS for n in names):
+        return Verdict(Outcome.TIMEOUT, "other")
+    return None
+
+
+def _connect_cause(error: BaseException) -> str:
+    for link in chain(error):
+        name = type(link).__name__
+        if isinstance(link, ConnectionRefusedError):
+            return "connection_refused"
+        if name == "gaierror":
+            return "dns"
+        if name.startswith("SSL") or name == "CertificateError":
+            return "tls"
+        if isinstance(link, OSError) and link.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            return "unreachable"
+        for inner in getattr(link, "exceptions", ()):  # several addresses tried: an exception group
+            if isinstance(inner, ConnectionRefusedError):
+                return "connection_refused"
+    return "other"
+
+
+def _broken_cause(error: BaseException) -> Verdict:
+    for link in chain(error):
+        name = type(link).__name__
+        code = link.errno if isinstance(link, OSError) else None
+        if name == "ClosedResourceError" or code == errno.EBADF:
+            return Verdict(Outcome.ABANDONED, "closed")
+        if isinstance(link, ConnectionResetError) or code == errno.ECONNRESET:
+            return Verdict(Outcome.RESET, "connection_reset")
+        if isinstance(link, BrokenPipeError):
+            return Verdict(Outcome.RESET, "broken_pipe")
+        if isinstance(link, ConnectionAbortedError) or name.startswith("SSL"):
+            return Verdict(Outcome.RESET, "connection_aborted")
+        if code == errno.ETIMEDOUT:
+            return Verdict(Outcome.TIMEOUT, "other")
+        if name in ("TransferEncodingError", "ContentLengthError"):
+            return Verdict(Outcome.TRUNCATED, "incomplete_read")
+    return Verdict(Outcome.RESET, "connection_reset" if "BrokenResourceError" in names_of(error) else "other")
+
+
+def _raised_in(error: BaseException) -> str:
+    """The top-level package of the frame that raised."""
+    trace = error.__traceback__
+    module = ""
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__") or ""
+        trace = trace.tb_next
+    return module.partition(".")[0]

@@ -1,0 +1,148 @@
+"""What sinks are handed: frozen facts about a stream, and the protocol that a sink fulfils."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from .outcome import Outcome
+
+
+class StreamLabels(NamedTuple):
+    """The label set of a stream, in the order of ``names.STREAM_LABELS``; already bounded."""
+
+    operation: str
+    provider: str
+    model: str
+    server: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts as the provider reported them; None where it did not."""
+
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """What the provider's headers said of one limit; ``kind`` is "requests" or "tokens"."""
+
+    kind: str
+    remaining: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One HTTP request of an operation. Times are seconds on the observation's monotonic clock."""
+
+    number: int
+    started: float
+    ended: float
+    status: int | None = None
+    error_type: str = ""
+    backoff: float = 0.0
+
+
+@dataclass(frozen=True)
+class RetryRecord:
+    """An attempt failed and is made again; ``reason`` is of ``names.RETRY_REASONS``, ``backoff`` in seconds."""
+
+    labels: StreamLabels
+    source: str
+    reason: str
+    backoff: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a stream has gathered since it last said so; the counts are per bucket of ``names.GAP_EDGES``,
+    the overflow bucket last, not cumulative. ``first_chunk`` and ``first_token`` are seconds since the
+    request, each said once."""
+
+    labels: StreamLabels
+    gap_counts: tuple[int, ...]
+    gap_sum: float
+    wait: float
+    hold: float
+    stalls: int
+    first_chunk: float | None = None
+    first_token: float | None = None
+
+
+@dataclass(frozen=True)
+class StreamRecord:
+    """One stream from request to end: everything that may be told of it, and no content.
+
+    Durations are seconds. ``started`` is Unix time. ``chunk_index`` is the number of chunks received when
+    it failed. ``cause_chain`` holds class names only.
+    """
+
+    labels: StreamLabels
+    outcome: Outcome
+    error_type: str
+    started: float
+    duration: float
+    chunks: int
+    max_gap: float
+    wait: float
+    hold: float
+    stalls: int
+    first_chunk: float | None
+    first_token: float | None
+    last_chunk: float | None
+    bytes_received: int | None
+    attempts: tuple[Attempt, ...]
+    backoff: float
+    progress: Progress
+    finish_reasons: tuple[str, ...] = ()
+    response_model: str | None = None
+    response_id: str | None = None
+    request_id: str | None = None
+    usage: Usage | None = None
+    rate_limits: tuple[RateLimit, ...] = ()
+    http_status: int | None = None
+    cause_chain: tuple[str, ...] = ()
+    method: str = "POST"
+    url_path: str = ""
+    server_port: int | None = None
+    stall_times: tuple[tuple[float, float], ...] = ()
+    clock_origin: float = 0.0
+    trace_parent: object | None = field(default=None, compare=False, repr=False)
+    slot: object | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a user or the app's owner would call it a failure (app-side ends and limits are none)."""
+        return self.outcome not in _NOT_FAILURES
+
+
+_NOT_FAILURES = frozenset(
+    {Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER, Outcome.CANCELLED, Outcome.ABANDONED}
+)
+
+
+class Sink(Protocol):
+    """Takes records. Called by one thread at a time, never from a finalizer; must not block.
+
+    A sink that raises is counted, logged once and switched off (stream/dispatch.py).
+    """
+
+    def on_progress(self, progress: Progress) -> None:
+        """A long stream is still going: add what it gathered."""
+
+    def on_retry(self, retry: RetryRecord) -> None:
+        """An attempt failed and is made again."""
+
+    def on_end(self, record: StreamRecord) -> None:
+        """A stream ended; ``record.progress`` is what ``on_progress`` has not yet been given."""
+
+    def on_loop_lag(self, seconds: float) -> None:
+        """The app's event loop woke us this much later than it was asked to, while streams were open."""
+
+    def on_internal_error(self, where: str) -> None:
+        """A fault of our own; ``where`` is of ``names.INTERNAL_PLACES``."""

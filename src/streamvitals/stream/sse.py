@@ -1,0 +1,103 @@
+"""Server-sent events out of raw bytes, for apps that read the body themselves.
+
+Only what an observation needs: it keeps the event that is being received and nothing else, and hands parsed
+events to the observation. https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .observation import Blind, Observation
+from .outcome import Outcome, Verdict, classify_error_event
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_MAX_EVENT = 16 * 1024 * 1024  # bytes; past it an event is passed over unread
+
+
+class ByteWatch:
+    """Stands where ``Observation.arrived`` stands for SDK chunks: fed raw bytes, it counts the events in them."""
+
+    def __init__(self, observation: Observation, encoding: str) -> None:
+        self._observation = observation
+        self._decode = _decoder(encoding)
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._size = 0
+        self._carried = 0.0
+        if self._decode is None:
+            # An encoding that the standard library cannot read: the transport's view is all there is.
+            observation.reader = Blind(observation.reader)
+
+    def arrived(self, raw: bytes) -> None:
+        """Bytes have come. Never raises."""
+        observation = self._observation
+        try:
+            now = observation.clock()
+            events = list(self._events(raw))
+            if not events:
+                self._carried += now - observation.asked
+                return
+            observation.asked -= self._carried
+            self._carried = 0.0
+            for event in events:
+                observation.arrived(event)
+                observation.asked = now
+        except Exception:  # noqa: BLE001 - ours, whatever it is
+            observation.broken()
+
+    def _events(self, raw: bytes) -> Iterator[Any]:
+        if self._decode is None:
+            yield {}
+            return
+        text = self._rest + self._decode(raw)
+        # A trailing CR may be half of a CRLF.
+        held = b"\r" if text.endswith(b"\r") else b""
+        lines = _LINE_END.split(text[: len(text) - len(held)])
+        self._rest = lines.pop() + held
+        if len(self._rest) > _MAX_EVENT:
+            self._rest = b""
+        for line in lines:
+            if line:
+                self._line(line)
+            elif self._data:
+                data, self._data, self._size = b"\n".join(self._data), [], 0
+                yield from self._event(data)
+
+    def _line(self, line: bytes) -> None:
+        field, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
+        if field == b"data" and self._size <= _MAX_EVENT:
+            self._size += len(value)
+            self._data.append(value.removeprefix(b" "))
+
+    def _event(self, data: bytes) -> Iterator[Any]:
+        observation = self._observation
+        if data.startswith(b"[DONE]"):
+            observation.reader.done = True
+            return
+        try:
+            event = json.loads(data)
+        except ValueError as error:
+            kind = "unicode_decode" if isinstance(error, UnicodeDecodeError) else "json_decode"
+            observation.in_band = Verdict(Outcome.MALFORMED, kind)
+            return
+        problem = event.get("error") if isinstance(event, dict) else None
+        if problem:
+            told = problem if isinstance(problem, dict) else {}
+            observation.in_band = classify_error_event(told.get("code"), told.get("type"))
+        else:
+            yield event
+
+
+def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
+    if encoding in ("", "identity"):
+        return bytes
+    if encoding == "gzip":
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress
+    if encoding == "deflate":
+        return zlib.decompressobj().decompress
+    return None

@@ -1,0 +1,56 @@
+"""For tests of programs that stream: collect the records of every stream, in this process.
+
+    with streamvitals.testing.recorded() as records:
+        run_my_code()
+    assert records[0].outcome is Outcome.TRUNCATED
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from . import runtime
+from .config import Config
+from .stream.record import Progress, RetryRecord, StreamRecord
+
+
+class RecordList(list[StreamRecord]):
+    """The records so far, oldest first; also a sink. ``faults`` are streamvitals' own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retries: list[RetryRecord] = []
+        self.lags: list[float] = []
+        self.faults: list[str] = []
+
+    def on_progress(self, progress: Progress) -> None:
+        """Part of a record that is still to come."""
+
+    def on_retry(self, retry: RetryRecord) -> None:
+        self.retries.append(retry)
+
+    def on_end(self, record: StreamRecord) -> None:
+        self.append(record)
+
+    def on_loop_lag(self, seconds: float) -> None:
+        self.lags.append(seconds)
+
+    def on_internal_error(self, where: str) -> None:
+        self.faults.append(where)
+
+
+@contextmanager
+def recorded(config: Config | None = None) -> Iterator[RecordList]:
+    """Observe this process's streams for the length of a ``with`` block. Raises RuntimeError where streamvitals
+    is active already, since two observers would count twice."""
+    if runtime.current() is not None:
+        raise RuntimeError("streamvitals is active in this process already")
+    records = RecordList()
+    started = runtime.start(config or Config(), [records])
+    started.patch_on_import()
+    try:
+        yield records
+        started.flush()
+    finally:
+        runtime.stop()
