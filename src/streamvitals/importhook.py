@@ -110,7 +110,7 @@ class _Finder:
 
     def remove(self) -> None:
         if self in sys.meta_path:
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
+            sys.meta_path.remove(self)
 
     def cancel(self) -> None:
         self.remove()

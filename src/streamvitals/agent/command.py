@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
-# What CPython ignores from its start on, whatever it inherited (Python/pylifecycle.c, install_signal_handlers).
+# What CPython ignores from its start on, whatever it inherited (install_signal_handlers in pylifecycle.c).
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -49,12 +50,12 @@ def become(command: Command, env: Mapping[str, str]) -> NoReturn:
     restore_signals()
     try:
         try:
-            os.execve(command.path, command.arguments, env)
+            os.execve(command.path, command.arguments, env)  # noqa: S606
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
             # A script without a first line that says what runs it; execvp(3) gives it to the shell.
-            os.execve("/bin/sh", ("sh", command.path, *command.arguments[1:]), env)
+            os.execve("/bin/sh", ("sh", command.path, *command.arguments[1:]), env)  # noqa: S606
     except OSError as error:
         status = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
         raise CommandError(f"{command.arguments[0]}: {error.strerror}", status) from error
@@ -91,10 +92,7 @@ def original_environment() -> dict[str, str]:
     Python adds LC_CTYPE to it where the locale is C (PEP 538), which a program that is no Python would see.
     """
     env = dict(os.environ)
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            if not any(entry.startswith(b"LC_CTYPE=") for entry in file.read().split(b"\0")):
-                env.pop("LC_CTYPE", None)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as file:
+        if b"\0LC_CTYPE=" not in b"\0" + file.read():
+            env.pop("LC_CTYPE", None)
     return env

@@ -67,15 +67,18 @@ def registered(directory: str) -> dict[Identity, Registration]:
     return found
 
 
-def forget(directory: str, identity: Identity) -> None:
-    """Remove the registration of a process that has gone."""
-    with contextlib.suppress(OSError):
+def forget(directory: str, identity: Identity) -> bool:
+    """Remove the registration of a process that has gone; whether it was there."""
+    try:
         os.unlink(f"{directory}/{identity.pid}-{identity.start}{SUFFIX}")
+    except OSError:
+        return False
+    return True
 
 
 def has_data(directory: str) -> bool:
     """Whether any process has ever had something to count here."""
-    return any(not name.startswith(("agent.", ".")) and not name.endswith(SUFFIX) for name in _names(directory))
+    return any(not name.startswith(("agent.", ".")) and name[-5:] != SUFFIX for name in _names(directory))
 
 
 def lock(directory: str) -> int | None:
@@ -87,6 +90,11 @@ def lock(directory: str) -> int | None:
         os.close(fd)
         return None
     return fd
+
+
+def unlock(held: int) -> None:
+    """Give up a lock that ``lock`` gave."""
+    os.close(held)
 
 
 def write_facts(directory: str, facts: Mapping[str, object]) -> None:
@@ -146,7 +154,7 @@ def _abandoned(path: str) -> bool:
         return False
     if held is None:
         return False
-    os.close(held)
+    unlock(held)
     return True
 
 

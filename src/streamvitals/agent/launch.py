@@ -6,7 +6,9 @@ are its own by construction. Nothing of ours may keep it from starting: a fault 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -61,7 +63,7 @@ def set_up(config: Config, env: Mapping[str, str]) -> Watch | None:
             url = url_of(listener, config.host)
             agent = spawn_agent(listener, directory, url)
             _say_where(listener, config.port, url)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, the app starts
         if directory:
             private.remove(directory)
         say(f"not watching this app: {error}")
@@ -71,10 +73,8 @@ def set_up(config: Config, env: Mapping[str, str]) -> Watch | None:
 
 def tear_down(watch: Watch) -> None:
     """There is no app: the agent has nothing to wait for."""
-    try:
-        os.kill(watch.agent, 15)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        os.kill(watch.agent, signal.SIGTERM)
     private.remove(watch.directory)
 
 
@@ -116,14 +116,13 @@ def url_of(listener: socket.socket, host: str) -> str:
 
 def _say_where(listener: socket.socket, wanted: int, url: str) -> None:
     if wanted and listener.getsockname()[1] != wanted:
-        say(f"port {wanted} is taken; metrics are at {url}")
+        say(f"port {wanted} is not free; metrics are at {url}")
     elif sys.stderr is not None and sys.stderr.isatty():
         say(f"metrics are at {url}")
 
 
 def say(text: str) -> None:
     """One line on stderr, where there is one."""
-    try:
-        os.write(2, f"streamvitals: {text}\n".encode())
-    except OSError:
-        pass
+    if sys.stderr is not None:  # None: descriptor 2 was closed, and may by now be anything
+        with contextlib.suppress(OSError):
+            os.write(2, f"streamvitals: {text}\n".encode(errors="replace"))

@@ -52,7 +52,8 @@ def entry_of(pid: int) -> Entry | None:
         with open(f"/proc/{pid}/stat", "rb") as file:
             stat = file.read()
         fields = stat[stat.rindex(b")") + 2 :].split()
-        if fields[0] in (b"Z", b"X", b"x"):
+        # A main thread that has ended is a zombie for as long as others run.
+        if fields[0] == b"X" or (fields[0] == b"Z" and len(os.listdir(f"/proc/{pid}/task")) < 2):
             return None
         return Entry(Identity(pid, int(fields[19])), int(fields[1]), int(fields[25]))
     except (OSError, ValueError, IndexError):
@@ -86,8 +87,14 @@ def descendants(roots: Iterable[Identity], rows: Mapping[int, Entry]) -> set[Ide
     return found
 
 
+def carriers(directory: str) -> set[Identity]:
+    """The live processes that got this directory in their environment, whoever their parent is."""
+    wanted = b"\0STREAMVITALS_DIR=" + os.fsencode(directory) + b"\0"
+    return {entry.identity for pid, entry in table().items() if wanted in (_environment(pid) or b"")}
+
+
 def silent_python(identity: Identity) -> Silent | None:
-    """What is to be said of a process that has not reported in: nothing unless it is a Python that should have."""
+    """What to say of a process that has not reported in: nothing unless it is a Python that should have."""
     try:
         exe = os.path.basename(os.readlink(f"/proc/{identity.pid}/exe")).removesuffix(" (deleted)")
         with open(f"/proc/{identity.pid}/cmdline", "rb") as file:

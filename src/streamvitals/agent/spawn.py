@@ -1,4 +1,4 @@
-"""Starts the agent: a process of its own session that is no child of the app and holds nothing of the app's."""
+"""Starts the agent: a process of its own session, no child of the app, that holds nothing of the app's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def spawn_agent(listener: socket.socket, directory: str, url: str) -> int:
     if not sys.executable:
         raise RuntimeError("this Python does not know its own executable")
     pending = signal.sigpending()
-    reader, writer = (_above_standard(fd) for fd in os.pipe())
+    # High numbers: the app may have been started with its standard descriptors closed.
+    reader, writer = (_high(fd) for fd in os.pipe())
     child = os.fork()
     if child == 0:
         _intermediate(listener, directory, url, writer)
@@ -39,7 +40,7 @@ def spawn_agent(listener: socket.socket, directory: str, url: str) -> int:
         _reap(child, pending)
     pid, _, fault = told.decode(errors="replace").partition("\n")
     if fault or not pid:
-        raise RuntimeError(f"the agent could not be started: {fault or 'fork failed'}")
+        raise RuntimeError(f"the agent could not be started: {fault.strip() or 'its process died'}")
     return int(pid)
 
 
@@ -47,20 +48,17 @@ def _intermediate(listener: socket.socket, directory: str, url: str, writer: int
     """The first child: leads a new session, and leaves the agent in it to whoever reaps orphans."""
     try:
         os.setsid()
-        agent = os.fork()
-        if agent:
-            os.write(writer, b"%d\n" % agent)
-        else:
+        if os.fork() == 0:
+            os.write(writer, b"%d\n" % os.getpid())
             _exec_agent(listener, directory, url, writer)
     except BaseException as error:  # noqa: BLE001  nothing may unwind into the parent's code
-        os.write(writer, f"\n{type(error).__name__}: {error}".encode())
+        os.write(writer, f"\n{type(error).__name__}: {error}".encode(errors="replace"))
     finally:
         os._exit(0)
 
 
 def _exec_agent(listener: socket.socket, directory: str, url: str, writer: int) -> NoReturn:
     socket_fd = fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, 10)
-    writer = fcntl.fcntl(writer, fcntl.F_DUPFD_CLOEXEC, 10)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -75,7 +73,8 @@ def _exec_agent(listener: socket.socket, directory: str, url: str, writer: int) 
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     folder = os.path.dirname(os.path.abspath(__file__))
-    os.execve(sys.executable, (sys.executable, "-W", "ignore", folder, directory, url), _agent_environment())
+    arguments = (sys.executable, "-W", "ignore", folder, directory, url)
+    os.execve(sys.executable, arguments, _agent_environment())  # noqa: S606  no shell is wanted
 
 
 def _agent_environment() -> dict[str, str]:
@@ -89,11 +88,8 @@ def _agent_environment() -> dict[str, str]:
     return env
 
 
-def _above_standard(fd: int) -> int:
-    """The same, with a number above 2: an app may have been started with its standard descriptors closed."""
-    if fd > 2:
-        return fd
-    higher = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+def _high(fd: int) -> int:
+    higher = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
     os.close(fd)
     return higher
 

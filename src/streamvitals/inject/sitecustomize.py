@@ -6,6 +6,10 @@ When it is done it takes itself out of `sys.modules` and `sys.path`, and whateve
 been found without it is imported in the ordinary way.
 """
 
+# No annotations: Python 2.7.
+# mypy: ignore-errors
+# ruff: noqa: UP031, UP036
+
 import sys
 
 

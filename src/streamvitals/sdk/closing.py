@@ -31,50 +31,69 @@ class Closing:
         setattr(stream, "aclose" if is_async else "close", self._async_hook(stream) if is_async else self._hook(stream))
 
     def add_reader(self, generator: Any) -> None:
-        """This generator reads the response; while it runs, a close on its stack is the SDK's."""
+        """This generator reads the response: while it runs, the app is still waiting for a chunk."""
         self._readers = [*self._readers[-3:], weakref.ref(generator)]
 
     def _hook(self, stream: Any) -> Any:
-        original, owner = type(stream).close, weakref.ref(stream)
+        original, owner, inner = type(stream).close, weakref.ref(stream), _inner(stream)
 
         def close() -> None:
             target = owner()
             self._noted(target, "close")
-            original(target)
+            if target is not None:
+                original(target)
+            else:
+                inner.close()
 
         return close
 
     def _async_hook(self, stream: Any) -> Any:
-        original, owner = type(stream).aclose, weakref.ref(stream)
+        original, owner, inner = type(stream).aclose, weakref.ref(stream), _inner(stream)
 
         async def aclose() -> None:
             target = owner()
             self._noted(target, "aclose")
-            await original(target)
+            if target is not None:
+                await original(target)
+            else:
+                await inner.aclose()
 
         return aclose
 
     def _noted(self, stream: Any, name: str) -> None:
         observation = self._observation
         try:
-            vars(stream).pop(name, None)
-            if observation.ended:
-                return
-            readers = [reader for ref in self._readers if (reader := ref()) is not None]
-            if _on_stack(readers, sys._getframe(2)):
+            if stream is not None:
+                vars(stream).pop(name, None)
+            if observation.ended or _closed_by_reading(sys._getframe(2)):
                 return
             observation.closed_by_app = True
             # Somebody else may be blocked in a read: what that reader gets is the end then.
-            if not any(getattr(r, "gi_running", False) or getattr(r, "ag_running", False) for r in readers):
+            if not any(_running(reference()) for reference in self._readers):
                 observation.closed(sys.exc_info()[1])
         except Exception:  # noqa: BLE001 - ours; the close itself must go on
             observation.host.fault("observe")
 
 
-def _on_stack(readers: list[Any], frame: FrameType | None) -> bool:
-    frames = [getattr(r, "gi_frame", None) or getattr(r, "ag_frame", None) for r in readers]
+def _inner(stream: Any) -> Any:
+    """What to close when the collector has taken the stream and the SDK's generator at once and the latter,
+    being finalized, closes: weak references are dead by then, and the connection must be freed all the same.
+    httpx's bound streams hold the transport's own; anything else is held itself, at the price of a cycle."""
+    return getattr(stream, "_stream", stream)
+
+
+def _running(generator: Any) -> bool:
+    return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
+
+
+def _closed_by_reading(frame: FrameType | None) -> bool:
+    """Whether the close comes from the SDK's or httpx's own reading generator: at the end of the body, on an
+    error, or because the collector finalizes it. An app's code never runs on top of one."""
     while frame is not None:
-        if frame in frames:
+        if frame.f_code.co_name in _READING:
             return True
         frame = frame.f_back
     return False
+
+
+_READING = frozenset({"__stream__", "iter_raw", "aiter_raw"})

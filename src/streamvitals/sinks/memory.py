@@ -54,7 +54,7 @@ class HeapMemory:
     def allocate(self, form: Shape) -> memoryview[float]:
         """A new segment of zeros with its header. Raises MemoryError, as any Python statement may."""
         view: Any = memoryview(array("d", bytes(form.size)))
-        write_header(view, Header(Identity(0, 0, 0, 0), time.monotonic_ns(), form))
+        write_header(view, Header(Identity(0, 0, 0, 0, 0), time.monotonic_ns(), form))
         return cast("memoryview[float]", view)
 
     def after_fork(self) -> None:
@@ -185,13 +185,15 @@ def _map_libc(fd: int, size: int, writable: bool) -> tuple[memoryview[float], Ca
 
 
 def process_identity() -> Identity:
-    """Who we are, from /proc/self/stat: the same numbers that another process finds in /proc/<pid>/stat."""
+    """Who we are, with a number for a new store; from /proc/self/stat, as another process finds it in
+    /proc/<pid>/stat."""
+    store = time.monotonic_ns()
     try:
         with open("/proc/self/stat", "rb") as file:
             text = file.read()
         namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
-        return Identity(os.getpid(), 0, 0, 0)
+        return Identity(os.getpid(), 0, 0, 0, store)
     # The name in parentheses may hold anything, parentheses too; field 3 follows the last one.
     rest = text[text.rindex(b")") + 2 :].split()
-    return Identity(int(text[: text.index(b" ")]), int(rest[19]), int(rest[25]), namespace)
+    return Identity(int(text[: text.index(b" ")]), int(rest[19]), int(rest[25]), namespace, store)

@@ -1,51 +1,44 @@
-"""Spans: one CLIENT span per stream, and a child for each of its HTTP attempts, made when the stream has ended.
+"""Spans: one CLIENT span per stream, a child for each of its HTTP attempts, made when the stream has ended.
 
-Made from the record with explicit times, so nothing is attached to any context while the stream lives, and a
-stream costs nothing until it ends. Attributes: https://github.com/open-telemetry/semantic-conventions-genai
-(docs/gen-ai/client-inference.md) and https://opentelemetry.io/docs/specs/semconv/http/http-spans/
-
-Can be imported without OpenTelemetry; then nothing is captured, and ``start_tracing`` raises ImportError.
+Made from the record with explicit times, so that nothing is attached to any context while the stream lives.
+Needs opentelemetry-api; the SDK and the exporter only for a pipeline of our own. Attributes:
+https://github.com/open-telemetry/semantic-conventions-genai (docs/gen-ai/client-inference.md) and
+https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 """
 
 from __future__ import annotations
 
 import atexit
-import os
-import random
-import sys
-import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from opentelemetry import trace
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+    set_span_in_context,
+)
 
 from .._version import __version__
-from ..stream.outcome import Outcome
-from ..stream.record import Attempt, Progress, RetryRecord, StreamRecord
-
-if TYPE_CHECKING:
-    from opentelemetry.context import Context
-    from opentelemetry.trace import Link, Span, SpanContext, Tracer, TracerProvider
-
-    from .span_queue import SpanQueue
+from ..names import UNKNOWN_MODEL
+from ..stream.record import Attempt, Progress, RetryRecord, StreamRecord, Usage
 
 SCOPE = "streamvitals"
 _MAX_EVENTS = 16  # of each kind, on one span
 
 Value = str | bool | int | float | tuple[str, ...]
-TracerSource = Callable[[], "Tracer | None"]
-
-
-def capture_parent() -> object | None:
-    """The OpenTelemetry context that is current now, for ``StreamRecord.trace_parent``; None if there is none.
-
-    The whole context and not only its span, so that the app's samplers and span processors see its baggage,
-    and so that instrumentation that was suppressed stays so. About 0.3 µs; imports nothing.
-    """
-    api = sys.modules.get("opentelemetry.context")
-    return (api.get_current() or None) if api is not None else None
+TracerSource = Callable[[], Tracer | None]
 
 
 class TraceIds(NamedTuple):
-    """Lower-case hex, as in an exemplar's labels."""
+    """Lower-case hex, as in the labels of an exemplar."""
 
     trace_id: str
     span_id: str
@@ -55,17 +48,258 @@ class TraceSink:
     """Makes the spans of each record. ``get_tracer`` is asked at every end; None: no spans are wanted.
 
     ``attempt_spans=False`` leaves the attempts out, for when the HTTP client itself is traced. ``last`` holds
-    the ids of the span that was made for the newest record, None if it has none or was not sampled: a sink
-    that stands behind this one can make exemplars of it.
+    the ids of the span made for the newest record, None if it has none or was not sampled: sinks are called
+    one after another, so one that stands behind this one can make exemplars of it.
     """
 
     def __init__(self, get_tracer: TracerSource, *, attempt_spans: bool = True) -> None:
-        from . import _otel_trace_api as api
-
-        self._api = api
         self._get_tracer = get_tracer
         self._attempt_spans = attempt_spans
         self.last: TraceIds | None = None
 
     def on_end(self, record: StreamRecord) -> None:
         """Make the span of a stream that ended, and those of its attempts."""
+        self.last = None
+        tracer = self._get_tracer()
+        if tracer is None:
+            return
+        context = _context_of(record.trace_parent)
+        if context.get(_SUPPRESS_INSTRUMENTATION_KEY):
+            return
+        # What a sampler may want to know is there from the start; the rest only if it said yes.
+        span = tracer.start_span(
+            _name(record), context, SpanKind.CLIENT, _identity(record), start_time=_ns(record.started),
+            record_exception=False, set_status_on_exception=False,
+        )
+        if not span.is_recording():
+            return
+        ids = span.get_span_context()
+        if ids.trace_flags.sampled:
+            self.last = TraceIds(format(ids.trace_id, "032x"), format(ids.span_id, "016x"))
+        span.set_attributes(_attributes(record))
+        _add_events(span, record)
+        if self._attempt_spans:
+            _make_attempts(tracer, set_span_in_context(span, context), record)
+        if record.failed:
+            span.set_status(StatusCode.ERROR, f"{record.outcome.value} after {record.chunks} chunks")
+        span.end(_ns(record.started + record.duration))
+
+    def on_progress(self, progress: Progress) -> None:
+        """The span tells of the whole stream at its end."""
+
+    def on_retry(self, retry: RetryRecord) -> None:
+        """The record's attempts tell of it."""
+
+    def on_loop_lag(self, seconds: float) -> None:
+        """No stream's."""
+
+    def on_internal_error(self, where: str) -> None:
+        """No stream's."""
+
+
+def _ns(unix: float) -> int:
+    return int(unix * 1e9)
+
+
+def _context_of(parent: object | None) -> Context:
+    """The captured parent as a context; never the current one, which is whatever thread drains the sinks."""
+    if isinstance(parent, Context):
+        return parent
+    if isinstance(parent, SpanContext):
+        return set_span_in_context(NonRecordingSpan(parent), Context())
+    return Context()
+
+
+def _name(record: StreamRecord) -> str:
+    labels = record.labels
+    return labels.operation if labels.model == UNKNOWN_MODEL else f"{labels.operation} {labels.model}"
+
+
+def _identity(record: StreamRecord) -> dict[str, Value]:
+    labels = record.labels
+    identity: dict[str, Value] = {
+        "gen_ai.operation.name": labels.operation,
+        "gen_ai.provider.name": labels.provider,
+        "gen_ai.request.stream": True,
+    }
+    if labels.model != UNKNOWN_MODEL:
+        identity["gen_ai.request.model"] = labels.model
+    identity.update(_server(record))
+    return identity
+
+
+def _server(record: StreamRecord) -> dict[str, Value]:
+    server: dict[str, Value] = {}
+    if record.labels.server:
+        server["server.address"] = record.labels.server
+        if record.server_port is not None:
+            server["server.port"] = record.server_port
+    return server
+
+
+def _attributes(record: StreamRecord) -> dict[str, Value]:
+    found: dict[str, Value | None] = {
+        "gen_ai.response.model": record.response_model,
+        "gen_ai.response.id": record.response_id,
+        "gen_ai.response.finish_reasons": record.finish_reasons or None,
+        "gen_ai.response.time_to_first_chunk": record.first_chunk,
+        "streamvitals.outcome": record.outcome.value,
+        "streamvitals.chunks": record.chunks,
+        "streamvitals.max_gap": record.max_gap,
+        "streamvitals.time_to_first_token": record.first_token,
+        "streamvitals.hold": record.hold,
+        "streamvitals.attempt": record.attempts[-1].number if record.attempts else None,
+    }
+    if record.usage is not None:
+        found.update(_usage(record.usage))
+    if record.failed:
+        found.update(_failure(record))
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _usage(usage: Usage) -> dict[str, Value | None]:
+    return {
+        "gen_ai.usage.input_tokens": usage.input,
+        "gen_ai.usage.output_tokens": usage.output,
+        "gen_ai.usage.cache_read.input_tokens": usage.cached,
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning,
+    }
+
+
+def _failure(record: StreamRecord) -> dict[str, Value | None]:
+    last = record.last_chunk
+    return {
+        "error.type": record.error_type or record.outcome.value,
+        "streamvitals.failure.chunk_index": record.chunks,
+        "streamvitals.failure.bytes": record.bytes_received,
+        "streamvitals.failure.elapsed": record.duration,
+        "streamvitals.failure.since_last_chunk": None if last is None else max(0.0, record.duration - last),
+    }
+
+
+def _add_events(span: Span, record: StreamRecord) -> None:
+    for attempt in record.attempts[:-1][:_MAX_EVENTS]:
+        what = _answer(attempt)
+        what["streamvitals.backoff"] = attempt.backoff
+        span.add_event("retry", what, _ns(record.started + attempt.ended - record.clock_origin))
+    for offset, seconds in record.stall_times[:_MAX_EVENTS]:
+        span.add_event("stall", {"streamvitals.stall": seconds}, _ns(record.started + offset))
+
+
+def _answer(attempt: Attempt) -> dict[str, Value]:
+    answer: dict[str, Value] = {}
+    if attempt.status is not None:
+        answer["http.response.status_code"] = attempt.status
+    if attempt.error_type:
+        answer["error.type"] = attempt.error_type
+    return answer
+
+
+def _make_attempts(tracer: Tracer, context: Context, record: StreamRecord) -> None:
+    to_unix = record.started - record.clock_origin
+    failed_before: list[Link] = []
+    for attempt in record.attempts:
+        failed = record.failed or attempt is not record.attempts[-1]
+        attributes = {"http.request.method": record.method, "url.path": record.url_path, **_server(record)}
+        attributes.update(_answer(attempt))
+        if not failed:
+            # The app's own doing, such as a break, is no error of the request.
+            attributes.pop("error.type", None)
+        if attempt.number > 1:
+            attributes["http.request.resend_count"] = attempt.number - 1
+        span = tracer.start_span(
+            record.method, context, SpanKind.CLIENT, attributes, failed_before,
+            start_time=_ns(attempt.started + to_unix), record_exception=False, set_status_on_exception=False,
+        )
+        if failed:
+            span.set_status(StatusCode.ERROR)
+        span.end(_ns(attempt.ended + to_unix))
+        failed_before = [Link(span.get_span_context())]
+
+
+def tracer_of(provider: TracerProvider) -> TracerSource:
+    """A source that always gives the tracer of this provider."""
+    tracer = provider.get_tracer(SCOPE, __version__)
+    return lambda: tracer
+
+
+class _AppFirst:
+    """The tracer of the app's own global provider, from when it sets one; ours until then.
+
+    Asked at every end, because an app imports openai, and so starts us, before it sets its provider. Looks
+    at the variable itself: ``trace.get_tracer_provider()`` can set a provider, which is the app's to do.
+    """
+
+    def __init__(self, own: TracerSource) -> None:
+        self._own = own
+        self._provider: TracerProvider | None = None
+        self._tracer: Tracer | None = None
+
+    def __call__(self) -> Tracer | None:
+        provider = getattr(trace, "_TRACER_PROVIDER", None)
+        if provider is None:
+            return self._own()
+        if provider is not self._provider:
+            self._tracer = provider.get_tracer(SCOPE, __version__)
+            self._provider = provider
+        return self._tracer
+
+
+class TracesConfig(Protocol):
+    """What ``start_tracing`` wants to know of the settings."""
+
+    @property
+    def otlp_traces(self) -> bool:
+        """Whether the standard variables ask for OTLP spans."""
+
+    @property
+    def http_spans(self) -> bool:
+        """Whether the HTTP client is traced, so that attempts need no spans of ours."""
+
+
+class Tracing(NamedTuple):
+    """A sink for spans, and what is to be done at the end of the process.
+
+    Both functions take the seconds that they may last (2 if not said) and return False if spans were lost or
+    are still queued. ``shutdown`` also runs at exit. Providers of the app are left to the app.
+    """
+
+    sink: TraceSink
+    flush: Callable[..., bool]
+    shutdown: Callable[..., bool]
+
+
+def start_tracing(
+    config: TracesConfig,
+    *,
+    provider: TracerProvider | None = None,
+    on_error: Callable[[str], None] | None = None,
+) -> Tracing:
+    """Spans go to ``provider`` if one is given, else to the app's global provider once it has set one, else,
+    if ``config.otlp_traces``, to an exporter of our own, set up from the standard variables. No global
+    provider is ever set.
+
+    ``on_error("otel")`` is called, on any thread, for each export that failed. 2 s at exit are ample for a
+    collector that answers, across an ocean and with TLS; a script must end soon with one that does not.
+
+    Raises ImportError if our own exporter is asked for and not installed, ValueError if a variable is wrong.
+    """
+    attempt_spans = not config.http_spans
+    if provider is not None:
+        return Tracing(TraceSink(tracer_of(provider), attempt_spans=attempt_spans), _done, _done)
+    if not config.otlp_traces:
+        return Tracing(TraceSink(_AppFirst(lambda: None), attempt_spans=attempt_spans), _done, _done)
+    from .own_tracing import OwnTracing
+
+    own = OwnTracing(on_error)
+
+    def shutdown(timeout: float = 2.0) -> bool:
+        atexit.unregister(shutdown)
+        return own.shutdown(timeout)
+
+    atexit.register(shutdown)
+    return Tracing(TraceSink(_AppFirst(own.tracer), attempt_spans=attempt_spans), own.flush, shutdown)
+
+
+def _done(timeout: float = 2.0) -> bool:
+    return True

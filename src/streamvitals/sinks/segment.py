@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from ..stream.record import StreamLabels
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
@@ -30,7 +30,7 @@ _DOUBLE = 8
 STATE, STARTED, ORDINAL, CHUNKS, COMMIT_INDEX, COMMIT_VALUE = range(6)
 SLOT = 8
 
-_HEADER = struct.Struct("<8sIIIIQQQQQIIII")
+_HEADER = struct.Struct("<8sIIIIQQQQQQIIII")
 _HEADER_BYTES = 128
 _BUILD = struct.Struct("<IHHH")
 _BUILD_BYTES = 256
@@ -57,16 +57,18 @@ class BadSegmentError(ValueError):
 
 
 class Identity(NamedTuple):
-    """Which program in which process: ``image`` tells what ran before an exec from what runs after it.
+    """Which store of which program in which process: ``image`` tells what ran before an exec from what runs
+    after it, ``store`` several stores of one program.
 
     ``start`` is field 22 and ``image`` field 28 (the address of the stack) of /proc/<pid>/stat, ``namespace``
-    the inode of the pid namespace; 0 where unknown.
+    the inode of the pid namespace; 0 where unknown. ``store`` is any number.
     """
 
     pid: int
     start: int
     image: int
     namespace: int
+    store: int
 
 
 class Shape(NamedTuple):
@@ -133,13 +135,13 @@ def read_header(view: memoryview[float]) -> Header:
         magic, crc, *fields = _HEADER.unpack_from(raw, 0)
     if magic != MAGIC or crc != zlib.crc32(repr(tuple(fields)).encode()):
         raise BadSegmentError("no header")
-    stream, process, first, pid, start, image, namespace, created, slots, blocks, ordinal, _ = fields
+    stream, process, first, *identity, created, slots, blocks, ordinal, _ = fields
     if (stream, process) != (STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint):
         raise BadSegmentError("another layout")
     form = Shape(bool(first), slots, blocks, ordinal)
     if form.size > view.nbytes:
         raise BadSegmentError("shorter than its header says")
-    return Header(Identity(pid, start, image, namespace), created, form)
+    return Header(Identity(*identity), created, form)
 
 
 def write_build(view: memoryview[float], build: tuple[str, str, str]) -> None:
@@ -200,6 +202,11 @@ def fit(text: str, size: int) -> bytes:
     return raw if len(raw) <= size else raw[:size].decode("utf-8", "ignore").encode()
 
 
+def doubles(view: memoryview[float], at: int, count: int) -> list[float]:
+    """A copy of some of a segment's numbers."""
+    return cast("list[float]", view[at : at + count].tolist())
+
+
 class OpenSlot(NamedTuple):
     """One slot that is in use; fields as written by the store."""
 
@@ -213,7 +220,7 @@ class OpenSlot(NamedTuple):
 
 def open_slots(view: memoryview[float], form: Shape) -> Iterator[OpenSlot]:
     """The slots in use, as they are at one moment."""
-    row = view[form.slots_at : form.blocks_at].tolist()
+    row = doubles(view, form.slots_at, SLOT * form.slots)
     for at in range(0, len(row), SLOT):
         if row[at]:
             state, started, ordinal, chunks, index, value = row[at : at + 6]

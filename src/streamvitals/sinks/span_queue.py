@@ -2,7 +2,8 @@
 
 Why not the SDK's BatchSpanProcessor: its thread runs from the start (from Python 3.12 on, forking a process
 that has threads warns, and a preloading master forks), it starts one in every forked child, its flush and
-shutdown wait up to 30 s for a dead collector, and it logs when its queue is full. Same variables, same defaults.
+shutdown wait up to 30 s for a dead collector, and it logs when its queue is full. Same variables, same
+defaults.
 """
 
 from __future__ import annotations
@@ -80,7 +81,11 @@ class SpanQueue(SpanProcessor):
         """Export what is queued now; False if that did not happen in time."""
         return self._flush(timeout_millis / 1000)
 
-    def shutdown(self, timeout: float = 2.0) -> bool:
+    def shutdown(self) -> None:
+        """As the interface wants it; see ``close``."""
+        self.close(2.0)
+
+    def close(self, timeout: float) -> bool:
         """Export what is queued, waiting ``timeout`` seconds at most, then stop; False if spans were lost.
 
         A collector that refuses is not waited for: the first failed attempt is the last.
@@ -88,7 +93,7 @@ class SpanQueue(SpanProcessor):
         with self._changed:
             self._closing = True
         if self._thread is None and self._spans:
-            # No thread could be started, so this one exports. It must not take the exporter's own ten seconds.
+            # No thread could be started, so this one exports. It must not take the exporter's own 10 s.
             self._exporter = self._make_exporter(timeout)
         flushed = self._flush(timeout)
         with self._changed:
@@ -103,7 +108,7 @@ class SpanQueue(SpanProcessor):
                 try:
                     thread.start()
                 except RuntimeError:
-                    # The interpreter is exiting, or out of threads. shutdown() exports what is queued.
+                    # The interpreter is exiting, or out of threads. close() exports what is queued.
                     return
                 self._thread = thread
 

@@ -6,31 +6,23 @@ A store belongs to one process. Opening a slot takes no lock unless memory has t
 from __future__ import annotations
 
 import itertools
-import logging
-import threading
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from .. import names
 from ..stream.record import Progress, RetryRecord, StreamLabels, StreamRecord
 from . import segment, tally
 from .labels import OTHER_SET, Admission
-from .layout import PROCESS_LAYOUT
-from .memory import HeapMemory, Memory, MemoryUnavailableError
-from .segment import Shape, shape
+from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from .memory import Memory
+from .segments import Place, Segments
 from .snapshot import Build, Exemplar, ExemplarKey, Snapshot
 from .tally import Changes
-
-_log = logging.getLogger("streamvitals")
 
 # Raw label sets whose block is remembered; more than can be admitted, as several fold to one.
 _MAX_KNOWN = 4 * names.MAX_LABEL_SETS
 _MAX_EXEMPLARS = 2000
-_MAX_BLOCKS_AT_A_TIME = 32
-_MAX_SLOTS_AT_A_TIME = 2046
-# What a process that may soon lose the right to make files takes at once.
-_AT_ONCE_BLOCKS, _AT_ONCE_SLOTS = 16, 500
 _ERRORS_AT = {v[0]: PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, *v) for v in names.INTERNAL_ERRORS.values}
 _LAG_AT = PROCESS_LAYOUT.at(names.LOOP_LAG)
 # Stands for "since the clock's zero", as 0 says that a slot is free.
@@ -42,16 +34,14 @@ class Block:
 
     __slots__ = ("at", "labels", "ordinal", "view")
 
-    def __init__(self, view: memoryview[float], at: int, ordinal: int, labels: StreamLabels) -> None:
-        self.view = view
-        self.at = at
-        self.ordinal = ordinal
+    def __init__(self, place: Place, labels: StreamLabels) -> None:
+        self.view, self.at, self.ordinal = place
         self.labels = labels
 
 
 class Slot:
     """An open stream. ``view[at + segment.STATE]`` and ``view[at + segment.CHUNKS]`` are for its reader to
-    write. ``labels`` are the ones it is counted under. After a fork, in the child, ``view`` raises ValueError.
+    write. ``labels`` are the ones it is counted under. In a forked child ``view`` raises ValueError.
     """
 
     __slots__ = ("at", "ended", "labels", "view")
@@ -67,36 +57,27 @@ class Store:
     """The numbers of this process; see ``StoreSink`` for what writes them and ``snapshot`` for what reads."""
 
     def __init__(self, memory: Memory) -> None:
-        self._wanted = memory
+        self._memory = memory
         self._build: Build | None = None
-        self._said = False
-        self._begin()
+        self._begin(Segments(memory))
 
-    def _begin(self) -> None:
-        # Reentrant: a signal handler may open a stream while this thread is getting memory.
-        self._lock = threading.RLock()
-        self._memory: Memory = self._wanted
-        self._segments: list[tuple[memoryview[float], Shape]] = []
-        self._free: list[tuple[memoryview[float], int]] = []
-        self._vacant: list[tuple[memoryview[float], int, int]] = []
+    def _begin(self, segments: Segments) -> None:
+        self._segments = segments
+        self._free = segments.free
         self._blocks: dict[StreamLabels, Block] = {}
         self._admitted: dict[StreamLabels, Block] = {}
         self._admission = Admission()
-        self._first: memoryview[float] | None = None
-        self._other: tuple[memoryview[float], int, int] | None = None
-        self._ordinal = 0
-        self._fault_counted = False
         self.exemplars: dict[ExemplarKey, Exemplar] = {}
-        if self._memory.at_once:
-            self.first()
+        if self._build is not None or self._memory.at_once:
+            self._write_build()
 
     @property
     def mapped(self) -> bool:
         """Whether other processes see what is counted here (False once files could not be had)."""
-        return self._memory.mapped
+        return self._segments.mapped
 
     def open_slot(self, labels: StreamLabels, started: float) -> Slot:
-        """A slot, in state "blocked", for a stream whose request was issued at ``started`` (monotonic seconds).
+        """A slot, in state "blocked", for a stream that was asked for at ``started`` (monotonic seconds).
 
         From here on the label set's series exist. May be called by any thread; not from a finalizer.
         """
@@ -106,7 +87,7 @@ class Store:
                 view, at = self._free.pop()
                 break
             except IndexError:
-                self._more_slots()
+                self._segments.more_slots()
         # Literals are cheaper than segment.STARTED, ORDINAL, CHUNKS, COMMIT_INDEX and, last, STATE.
         view[at + 1] = started
         view[at + 2] = block.ordinal
@@ -118,67 +99,78 @@ class Store:
     def close_slot(self, slot: Slot) -> None:
         """Free a slot without counting anything: for what turned out to be no stream at all."""
         if not slot.ended:
-            slot.ended = True
             slot.view[slot.at] = 0.0
+            # Before it can be another's: an interrupt here may lose a slot but never share it.
+            slot.ended = True
             self._free.append((slot.view, slot.at))
 
     def block(self, labels: StreamLabels) -> Block:
         """The block that a label set is counted in: its own, or that of ``other``."""
         found = self._blocks.get(labels)
-        if found is not None:
-            return found
-        with self._lock:
-            self.first()
-            folded = self._admission.admit(labels)
-            found = self._admitted.get(folded) or self._new_block(folded)
-            if len(self._blocks) < _MAX_KNOWN:
-                self._blocks[labels] = found
-            return found
+        if found is None:
+            with self._segments.lock:
+                folded = self._admission.admit(labels)
+                found = self._admitted.get(folded) or self._new_block(folded)
+                if len(self._blocks) < _MAX_KNOWN:
+                    self._blocks[labels] = found
+        return found
+
+    def _new_block(self, folded: StreamLabels) -> Block:
+        place = None if folded == OTHER_SET else self._segments.take_block()
+        if place is None:
+            folded = OTHER_SET
+            if folded in self._admitted:
+                return self._admitted[folded]
+            place = self._segments.other()
+        segment.write_labels(place.view, place.at, folded)
+        block = self._admitted[folded] = Block(place, folded)
+        return block
 
     def commit(self, block: Block, changes: Changes) -> None:
         """Write new values into a block so that a kill in between is finished by whoever reads the file."""
-        if not self._memory.mapped:
-            self._apply(block, changes)
-            return
-        first, at = self.first(), segment.REDO_AT
-        row = array("d", itertools.chain.from_iterable(changes.items()))[: 2 * segment.REDO_ENTRIES]
-        first[at + 2 : at + 2 + len(row)] = memoryview(row)
-        first[at + 1] = block.ordinal
-        first[at] = len(row) // 2
-        self._apply(block, changes)
-        first[at] = 0.0
-
-    def _apply(self, block: Block, changes: Changes) -> None:
-        view, at = block.view, block.at
+        mapped = self._segments.mapped
+        if mapped:
+            first, at = self._segments.first(), segment.REDO_AT
+            row = array("d", itertools.chain.from_iterable(changes.items()))[: 2 * segment.REDO_ENTRIES]
+            first[at + 2 : at + 2 + len(row)] = memoryview(row)
+            first[at + 1] = block.ordinal
+            first[at] = len(row) // 2
+        view, start = block.view, block.at
         for index, value in changes.items():
-            view[at + index] = value
+            view[start + index] = value
+        if mapped:
+            first[at] = 0.0
 
     def process_changes(self) -> Changes:
         """To be changed and given to ``commit_process``."""
-        return Changes(self.first(), segment.PROCESS_AT)
+        return Changes(self._segments.first(), segment.PROCESS_AT)
 
     def commit_process(self, changes: Changes) -> None:
         """Write new values into the process's own row."""
+        first = self._segments.first()
         for index, value in changes.items():
-            self.first()[segment.PROCESS_AT + index] = value
+            first[segment.PROCESS_AT + index] = value
 
     def set_build(self, version: str, openai_version: str, patched: str) -> None:
         """Say what runs here: makes this process visible before its first stream."""
-        with self._lock:
-            self._build = (version, openai_version, patched)
-            segment.write_build(self.first(), self._build)
+        self._build = (version, openai_version, patched)
+        self._write_build()
+
+    def _write_build(self) -> None:
+        first = self._segments.first()
+        if self._build is not None:
+            segment.write_build(first, self._build)
 
     def snapshot(self, now: float, stall_after: float) -> Snapshot:
         """All numbers as of ``now`` (monotonic seconds); any thread."""
         result = Snapshot(exemplars=dict(self.exemplars))
-        by_ordinal: dict[float, StreamLabels] = {}
+        by_ordinal: dict[int, StreamLabels] = {}
         for block in list(self._admitted.values()):
             by_ordinal[block.ordinal] = block.labels
-            row: Sequence[float] = block.view[block.at : block.at + tally.SIZE].tolist()
-            result.add_streams(block.labels, row)
-        for view, form in list(self._segments):
+            result.add_streams(block.labels, segment.doubles(block.view, block.at, STREAM_LAYOUT.size))
+        for view, form in list(self._segments.made):
             if form.first:
-                result.add_process(view[segment.PROCESS_AT : segment.PROCESS_AT + PROCESS_LAYOUT.size])
+                result.add_process(segment.doubles(view, segment.PROCESS_AT, PROCESS_LAYOUT.size))
             for slot in segment.open_slots(view, form):
                 labels = by_ordinal.get(slot.ordinal)
                 if labels is not None:
@@ -194,104 +186,12 @@ class Store:
         Slots that were open keep their views, which raise ValueError from now on.
         """
         inherited = self._segments
-        self._wanted.after_fork()
-        self._begin()
-        for view, _ in inherited:
-            view.release()
-
-    def first(self) -> memoryview[float]:
-        """The segment that holds the process's own row; made when first needed."""
-        first = self._first
-        if first is not None:
-            return first
-        with self._lock:
-            if self._first is None:
-                at_once = self._memory.at_once
-                # One block is kept for `other`, so that there is always one to fold to.
-                blocks = 1 + (_AT_ONCE_BLOCKS if at_once else 1)
-                form = shape(first=True, slots=_AT_ONCE_SLOTS if at_once else 1, blocks=blocks, ordinal=0)
-                view = self._allocate(form)
-                if view is None:
-                    # Without a first file this process is none to the agent: do not try again by halves.
-                    self._memory = HeapMemory()
-                    view = self._memory.allocate(form)
-                self._first = view
-                self._add(view, form)
-                if self._fault_counted:
-                    self._count_fault()
-                if self._build is not None:
-                    segment.write_build(view, self._build)
-            return self._first
-
-    def _new_block(self, folded: StreamLabels) -> Block:
-        if folded == OTHER_SET or not (self._vacant or self._more_blocks()):
-            folded = OTHER_SET
-            known = self._admitted.get(folded)
-            if known is not None:
-                return known
-            assert self._other is not None  # noqa: S101 - `block` has made the first segment
-            view, at, ordinal = self._other
-        else:
-            view, at, ordinal = self._vacant.pop()
-        segment.write_labels(view, at, folded)
-        block = self._admitted[folded] = Block(view, at, ordinal, folded)
-        return block
-
-    def _more_blocks(self) -> bool:
-        blocks = min(max(1, self._ordinal - 1), _MAX_BLOCKS_AT_A_TIME)
-        form = shape(first=False, slots=1, blocks=blocks, ordinal=self._ordinal)
-        view = self._allocate(form)
-        if view is None:
-            return False
-        self._add(view, form)
-        return True
-
-    def _more_slots(self) -> None:
-        with self._lock:
-            self.first()
-            if self._free:
-                return
-            have = sum(form.slots for _, form in self._segments)
-            slots = min(max(126, have), _MAX_SLOTS_AT_A_TIME)
-            form = shape(first=False, slots=slots, blocks=0, ordinal=self._ordinal)
-            view = self._allocate(form)
-            if view is None:
-                # Nobody else sees these streams while they are open; their ends are counted in their blocks.
-                view = HeapMemory().allocate(form)
-            self._add(view, form)
-
-    def _allocate(self, form: Shape) -> memoryview[float] | None:
-        try:
-            return self._memory.allocate(form)
-        except MemoryUnavailableError as error:
-            first_time = not self._fault_counted
-            self._fault_counted = True
-            if first_time and self._first is not None:
-                self._count_fault()
-            if not self._said:
-                self._said = True
-                _log.warning(
-                    "streamvitals gets no more memory that its agent can see (%s): "
-                    "some streams of this process will be missing or counted under 'other'", error,
-                )
-            return None
-
-    def _count_fault(self) -> None:
-        changes = self.process_changes()
-        changes[_ERRORS_AT["store"]] += 1.0
-        self.commit_process(changes)
-
-    def _add(self, view: memoryview[float], form: Shape) -> None:
-        vacant = [(view, form.block_at(o), o) for o in range(form.ordinal, form.ordinal + form.blocks)]
-        if form.first:
-            self._other = vacant.pop(0)
-        self._ordinal += form.blocks
-        self._vacant = vacant[::-1] + self._vacant
-        self._segments.append((view, form))
-        self._free.extend((view, at) for at in range(form.slots_at, form.blocks_at, segment.SLOT))
+        self._memory.after_fork()
+        self._begin(Segments(self._memory, quiet=inherited.said))
+        inherited.release()
 
 
-TraceIds = Callable[[StreamRecord], tuple[str, str] | None]
+TraceIds = Callable[[StreamRecord], "tuple[str, str] | None"]
 
 
 def trace_ids_of_parent(record: StreamRecord) -> tuple[str, str] | None:
@@ -299,6 +199,31 @@ def trace_ids_of_parent(record: StreamRecord) -> tuple[str, str] | None:
     parent = record.trace_parent
     trace, span = getattr(parent, "trace_id", 0), getattr(parent, "span_id", 0)
     return (f"{trace:032x}", f"{span:016x}") if trace and span else None
+
+
+class _Update:
+    """New values for one block, and the slot of the stream that ended with them, if one did.
+
+    ``write`` may be called again after it was interrupted: it sets values and adds nothing.
+    """
+
+    def __init__(self, store: Store, labels: StreamLabels) -> None:
+        self.block = store.block(labels)
+        self.changes = Changes(self.block.view, self.block.at)
+        self.slot: Slot | None = None
+        self.committed_index = 0
+        self._store = store
+
+    def write(self) -> None:
+        slot = self.slot
+        if slot is not None and not slot.ended:
+            view, at = slot.view, slot.at
+            view[at + segment.ORDINAL] = self.block.ordinal
+            view[at + segment.COMMIT_VALUE] = self.changes[self.committed_index]
+            view[at + segment.COMMIT_INDEX] = self.committed_index + 1
+        self._store.commit(self.block, self.changes)
+        if slot is not None:
+            self._store.close_slot(slot)
 
 
 class StoreSink:
@@ -319,36 +244,37 @@ class StoreSink:
 
     def on_progress(self, progress: Progress) -> None:
         """Add what a long stream has gathered."""
-        block = self._store.block(progress.labels)
-        changes = Changes(block.view, block.at)
-        tally.add_progress(changes, progress)
-        self._store.commit(block, changes)
+
+        def fill(update: _Update) -> None:
+            tally.add_progress(update.changes, progress)
+
+        self._write(progress.labels, fill)
 
     def on_retry(self, retry: RetryRecord) -> None:
         """Count an attempt that is made again."""
-        block = self._store.block(retry.labels)
-        changes = Changes(block.view, block.at)
-        tally.add_retry(changes, retry)
-        self._store.commit(block, changes)
+
+        def fill(update: _Update) -> None:
+            tally.add_retry(update.changes, retry)
+
+        self._write(retry.labels, fill)
 
     def on_end(self, record: StreamRecord) -> None:
-        """Count a stream that ended, once, and free its slot. One that another process opened is not ours."""
+        """Count a stream that ended, and free its slot. Nothing is done for one that has been counted, or
+        that was open before a fork and is the parent's."""
         slot = record.slot if isinstance(record.slot, Slot) else None
         if slot is not None and not _ours(slot):
             return
-        block = self._store.block(record.labels)
-        changes = Changes(block.view, block.at)
-        if not tally.add_end(changes, record, self._unix_time()):
+        unlisted = False
+
+        def fill(update: _Update) -> None:
+            nonlocal unlisted
+            unlisted = not tally.add_end(update.changes, record, self._unix_time())
+            update.slot = slot
+            update.committed_index = tally.STREAMS_AT[record.outcome]
+
+        block = self._write(record.labels, fill)
+        if unlisted:
             self.on_internal_error("classify")
-        if slot is not None:
-            index = tally.STREAMS_AT[record.outcome]
-            view, at = slot.view, slot.at
-            view[at + segment.ORDINAL] = block.ordinal
-            view[at + segment.COMMIT_VALUE] = changes[index]
-            view[at + segment.COMMIT_INDEX] = index + 1
-        self._store.commit(block, changes)
-        if slot is not None:
-            self._store.close_slot(slot)
         if self._exemplars:
             self._keep_exemplars(record, block)
 
@@ -364,15 +290,34 @@ class StoreSink:
         changes[_ERRORS_AT.get(where, _ERRORS_AT[names.OTHER])] += 1.0
         self._store.commit_process(changes)
 
+    def _write(self, labels: StreamLabels, fill: Callable[[_Update], None]) -> Block:
+        ready: _Update | None = None
+        try:
+            update = _Update(self._store, labels)
+            fill(update)
+            ready = update
+            ready.write()
+        except Exception:
+            raise
+        except BaseException:
+            # A KeyboardInterrupt comes between any two of our instructions. It is the app's and goes on to
+            # it, but the app may live on, and what was interrupted must be counted once and as a whole.
+            if ready is None:
+                ready = _Update(self._store, labels)
+                fill(ready)
+            ready.write()
+            raise
+        return ready.block
+
     def _keep_exemplars(self, record: StreamRecord, block: Block) -> None:
         ids = self._trace_ids(record)
         if ids is None:
             return
         kept, now = self._store.exemplars, self._unix_time()
-        for key, value in tally.exemplars_of(record):
+        for key, value in tally.exemplars_of(record, block.labels):
             if key not in kept and len(kept) >= _MAX_EXEMPLARS:
                 kept.pop(next(iter(kept)))
-            kept[key._replace(labels=block.labels)] = Exemplar(now, value, *ids)
+            kept[key] = Exemplar(now, value, *ids)
 
 
 def _ours(slot: Slot) -> bool:

@@ -1,4 +1,9 @@
-"""What each record adds to which numbers of a block: pure arithmetic on rows of ``STREAM_LAYOUT``."""
+"""What each record adds to which numbers of a block: pure arithmetic on rows of ``STREAM_LAYOUT``.
+
+Everything that is added is a multiple of 2**-20 (about a microsecond), so that no sum is ever rounded and the
+order of adding up processes does not matter: else a process that dies, and whose numbers are added elsewhere
+from then on, could lower a counter by its last bit, which Prometheus takes for a restart from 0.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,11 @@ from collections.abc import Sequence
 from .. import names
 from ..names import Metric
 from ..stream.outcome import ERROR_TYPES, Outcome
-from ..stream.record import Progress, RetryRecord, StreamRecord, Usage
+from ..stream.record import Progress, RetryRecord, StreamLabels, StreamRecord, Usage
 from .layout import STREAM_LAYOUT
 from .snapshot import ExemplarKey
 
 _at = STREAM_LAYOUT.at
-SIZE = STREAM_LAYOUT.size
 STREAMS_AT = {o: _at(names.STREAMS, o.value) for o in Outcome}
 _CHUNKS_AT = {o: _at(names.CHUNKS, o.value) for o in Outcome}
 _DURATION_AT = {o: _at(names.DURATION, o.value) for o in Outcome}
@@ -23,10 +27,8 @@ _UNLISTED_AT = {o: _ERROR_AT[o, names.OTHER if names.OTHER in e else e[0]] for o
 _FIRST_CHUNK_AT = _at(names.TIME_TO_FIRST_CHUNK)
 _FIRST_TOKEN_AT = _at(names.TIME_TO_FIRST_TOKEN)
 _GAP_AT = _at(names.CHUNK_GAP)
-_GAP_SUM_AT = _GAP_AT + len(names.GAP_EDGES) + 1
+_SECONDS_AT = (_GAP_AT + len(names.GAP_EDGES) + 1, _at(names.WAIT), _at(names.HOLD))
 _RATE_AT = _at(names.TOKEN_RATE)
-_WAIT_AT = _at(names.WAIT)
-_HOLD_AT = _at(names.HOLD)
 _STALLS_AT = _at(names.STALLS)
 _SDK_RECOVERIES_AT = _at(names.RECOVERIES, "sdk")
 _OPERATIONS_FAILED_AT = _at(names.OPERATIONS_FAILED)
@@ -36,6 +38,7 @@ _LIMITS_AT = {
     kind: (_at(names.RATELIMIT_REMAINING, kind), _at(names.RATELIMIT_LIMIT, kind))
     for kind in names.RATELIMIT_KINDS
 }
+_FINEST = float(1 << 20)
 _GOOD_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER})
 _RATED_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
 
@@ -57,7 +60,12 @@ class Changes(dict[int, float]):
     def observe(self, start: int, edges: tuple[float, ...], value: float) -> None:
         """Add one value to the histogram that starts at ``start``."""
         self[start + bisect_left(edges, value)] += 1.0
-        self[start + len(edges) + 1] += value
+        self[start + len(edges) + 1] += exact(value)
+
+
+def exact(value: float) -> float:
+    """The nearest number that can be added up without rounding."""
+    return round(value * _FINEST) / _FINEST
 
 
 def add_progress(changes: Changes, progress: Progress) -> None:
@@ -65,12 +73,10 @@ def add_progress(changes: Changes, progress: Progress) -> None:
     for index, count in enumerate(progress.gap_counts, _GAP_AT):
         if count:
             changes[index] += count
-    if progress.gap_sum:
-        changes[_GAP_SUM_AT] += progress.gap_sum
-    if progress.wait:
-        changes[_WAIT_AT] += progress.wait
-    if progress.hold:
-        changes[_HOLD_AT] += progress.hold
+    # Differences of running sums: the last bit of one may make it negative.
+    for index, seconds in zip(_SECONDS_AT, (progress.gap_sum, progress.wait, progress.hold), strict=True):
+        if seconds > 0:
+            changes[index] += exact(seconds)
     if progress.stalls:
         changes[_STALLS_AT] += progress.stalls
     if progress.first_chunk is not None:
@@ -83,7 +89,7 @@ def add_retry(changes: Changes, retry: RetryRecord) -> None:
     """An attempt made again, and the time slept before it. Raises KeyError for an unknown source."""
     changes[_at(names.RETRIES, retry.source, retry.reason)] += 1.0
     if retry.backoff > 0:
-        changes[_at(names.BACKOFF, retry.source)] += retry.backoff
+        changes[_at(names.BACKOFF, retry.source)] += exact(retry.backoff)
 
 
 def add_end(changes: Changes, record: StreamRecord, unix_time: float) -> bool:
@@ -110,7 +116,7 @@ def add_died(changes: Changes, duration: float, chunks: float) -> None:
     _count(changes, Outcome.ABANDONED, "process_died", duration, chunks)
 
 
-def exemplars_of(record: StreamRecord) -> list[tuple[ExemplarKey, float]]:
+def exemplars_of(record: StreamRecord, labels: StreamLabels) -> list[tuple[ExemplarKey, float]]:
     """The buckets, and values, that this record may be shown as an example of."""
     seen: list[tuple[Metric, tuple[str, ...], float | None]] = [
         (names.TIME_TO_FIRST_CHUNK, (), record.first_chunk),
@@ -118,7 +124,7 @@ def exemplars_of(record: StreamRecord) -> list[tuple[ExemplarKey, float]]:
         (names.DURATION, (record.outcome.value,), record.duration),
     ]
     return [
-        (ExemplarKey(metric.otel, record.labels, values, bisect_left(metric.edges, value)), value)
+        (ExemplarKey(metric.otel, labels, values, bisect_left(metric.edges, value)), value)
         for metric, values, value in seen
         if value is not None
     ]

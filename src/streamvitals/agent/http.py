@@ -1,0 +1,136 @@
+"""The agent's HTTP server: /metrics and /healthz, for clients that may be slow, many, or gone."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from .._version import __version__
+
+# A client that has not been answered by then is let go. Seconds.
+MAX_SECONDS = 10.0
+# At one time; the oldest is let go for one more.
+MAX_CONNECTIONS = 32
+
+
+class AgentServer(ThreadingHTTPServer):
+    """Serves on a socket that is listening already. ``tick`` is called about twice a second."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        registry: CollectorRegistry,
+        health: Callable[[], Mapping[str, object]],
+        tick: Callable[[], None],
+        on_fault: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(listener.getsockname()[:2], Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.registry = registry
+        self.health = health
+        self.on_fault = on_fault
+        self._tick = tick
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, float] = {}
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread for each client, of a bounded number of clients."""
+        with self._lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                _let_go(min(self._open, key=self._open.__getitem__))
+            self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """The client's thread is done with it."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Between two requests: let go of who is too slow."""
+        now = time.monotonic()
+        with self._lock:
+            for request, since in self._open.items():
+                if now - since > MAX_SECONDS:
+                    _let_go(request)
+        self._tick()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hung up is no fault; there is no terminal to print others to."""
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, OSError):
+            self.on_fault(error)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET and HEAD of /metrics and /healthz."""
+
+    server: AgentServer
+    server_version = f"streamvitals/{__version__}"
+    sys_version = ""
+    timeout = MAX_SECONDS
+
+    def do_GET(self) -> None:
+        """Answer; faults of ours are a 500 and are told to the agent."""
+        parts = urlsplit(self.path)
+        try:
+            if parts.path == "/metrics":
+                self._metrics(parse_qs(parts.query).get("name[]", []))
+            elif parts.path == "/healthz":
+                body = json.dumps(self.server.health(), indent=2).encode() + b"\n"
+                self._answer(200, "application/json; charset=utf-8", body)
+            else:
+                self._answer(404, "text/plain; charset=utf-8", b"/metrics and /healthz are here\n")
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  the agent goes on serving
+            self.server.on_fault(error)
+            self._answer(500, "text/plain; charset=utf-8", b"a fault of the agent; see its log\n")
+
+    do_HEAD = do_GET
+
+    def _metrics(self, names: list[str]) -> None:
+        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+        registry: Any = self.server.registry
+        if names:
+            registry = registry.restricted_registry(names)
+        body = encode(registry)
+        accepted = self.headers.get("Accept-Encoding", "").split(",")
+        self._answer(200, content_type, body, zipped=any(a.split(";")[0].strip() == "gzip" for a in accepted))
+
+    def _answer(self, status: int, content_type: str, body: bytes, zipped: bool = False) -> None:
+        if zipped:
+            body = gzip.compress(body, compresslevel=1)
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        if zipped:
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nobody reads an access log of scrapes."""
+
+
+def _let_go(request: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)

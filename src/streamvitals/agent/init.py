@@ -1,0 +1,111 @@
+"""What `streamvitals run` is where it is PID 1: an init for the app, for somebody must be.
+
+The kernel gives PID 1 no default dispositions and every orphan of its namespace, the agent among them; an
+app that was not written for that would neither end on SIGTERM nor reap. So here the app is a child, with
+everything this process was started with, and this process holds nothing, reaps, and passes signals on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+from .. import presence
+from .command import Command, CommandError, become
+
+if TYPE_CHECKING:
+    from .launch import Watch
+
+# si_code of a signal that the kernel sent, as for Ctrl-C at a terminal (sigaction(2)).
+_SI_KERNEL = 0x80
+# What a terminal sends to the whole foreground group, the app in it. A hang-up it sends to the session's
+# leader only.
+_FROM_TERMINAL = {
+    signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH,
+}
+# How long an exporter may take to get rid of the last values before the container ends. Seconds.
+FLUSH_TIMEOUT = 5.0
+
+
+def run_as_init(command: Command, env: Mapping[str, str], watch: Watch, *, flush: bool) -> NoReturn:
+    """Run the app as a child; exit as it did, or with 128 + the signal that ended it."""
+    every = signal.valid_signals()
+    # Before the fork, so that no signal falls between.
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, every)
+    app = os.fork()
+    if app == 0:
+        _become_app(command, env, watch, before)
+    _let_go_of_descriptors()
+    status = None
+    while status is None:
+        info = signal.sigwaitinfo(every)
+        if info.si_signo == signal.SIGCHLD:
+            status = _reap(app)
+        elif not _has_it_already(info, app):
+            with contextlib.suppress(OSError):
+                os.kill(app, info.si_signo)
+    if flush:
+        _end_agent(watch.agent)
+    os._exit(status)
+
+
+def _become_app(command: Command, env: Mapping[str, str], watch: Watch, mask: Iterable[int]) -> NoReturn:
+    status = 1
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        presence.register(watch.directory, presence.RUN)
+        become(command, env)
+    except CommandError as error:
+        sys.stderr.write(f"streamvitals: {error}\n")
+        sys.stderr.flush()
+        status = error.status
+    finally:
+        os._exit(status)
+
+
+def _has_it_already(info: signal.struct_siginfo, app: int) -> bool:
+    if info.si_code != _SI_KERNEL or info.si_signo not in _FROM_TERMINAL:
+        return False
+    try:
+        return os.getpgid(app) == os.getpgrp()
+    except OSError:
+        return True
+
+
+def _reap(app: int) -> int | None:
+    """Reap whatever has ended; the app's exit status if it is among them."""
+    status = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, wait_status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == app:
+                code = os.waitstatus_to_exitcode(wait_status)
+                status = code if code >= 0 else 128 - code
+    return status
+
+
+def _let_go_of_descriptors() -> None:
+    """A pipe that the app closes is to be closed for whoever reads it."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in sorted(int(name) for name in os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            if fd > 2:
+                os.close(fd)
+            else:
+                os.dup2(null, fd)
+
+
+def _end_agent(agent: int) -> None:
+    """Have it export what it holds: with this process the container ends, and it too."""
+    deadline = time.monotonic() + FLUSH_TIMEOUT
+    with contextlib.suppress(OSError):
+        os.kill(agent, signal.SIGTERM)
+        while (left := deadline - time.monotonic()) > 0 and os.waitpid(agent, os.WNOHANG)[0] == 0:
+            signal.sigtimedwait((signal.SIGCHLD,), left)

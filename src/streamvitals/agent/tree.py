@@ -1,0 +1,242 @@
+"""Adds up what all processes of a directory have counted: those that live, and those that are gone.
+
+What a process counted is never lost and never counted twice, whoever is killed and whenever: a file counts
+until the sum of the processes that are gone says that it includes it (retired.py). Any number of readers may
+work on one directory; the one that holds the lock folds, and the others see either both or neither of a
+file's disappearance and the new sum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from .. import names
+from ..sinks.labels import Admission
+from ..sinks.layout import PROCESS_LAYOUT
+from ..sinks.memory import MemoryUnavailableError
+from ..sinks.segment import BadSegmentError, Identity
+from ..sinks.snapshot import Build, Snapshot
+from .liveness import alive
+from .mapped import Image, MappedFile
+from .retired import Retired
+
+_log = logging.getLogger("streamvitals")
+
+LOCK = "agent.fold.lock"
+_NAME = re.compile(r"\d+-\d+\.\d+\.sv")
+_ERRORS_AT = PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "agent")
+# How often another reader may change the directory under our eyes before we take what we have.
+_TRIES = 20
+
+# A file's name, and its inode: a name is used again after an exec.
+_Key = tuple[str, int]
+
+
+class Tree:
+    """The sum over one directory. Label sets are bounded over the whole of it. Any thread.
+
+    Needs a look now and then (``snapshot`` or ``sweep``): when a process died is when that was noticed.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        *,
+        stall_after: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+        alive: Callable[[Identity], bool] = alive,
+    ) -> None:
+        self._directory = directory
+        self._stall_after = stall_after
+        self._clock = clock
+        self._alive = alive
+        self._lock = threading.RLock()
+        self._admission = Admission()
+        self._retired = Retired(directory)
+        self._files: dict[_Key, MappedFile] = {}
+        self._bad: set[_Key] = set()
+        self._unread: set[_Key] = set()
+        # Folded, but the sum could not be written.
+        self._unwritten: dict[Identity, Snapshot] = {}
+        self._living: set[Identity] = set()
+        self._errors = 0.0
+        self._write_failed = False
+
+    def snapshot(self) -> Snapshot:
+        """Everything that was counted in the directory, and what is open now."""
+        with self._lock:
+            self._sweep()
+            now = self._clock()
+            total = Snapshot()
+            for part in (self._retired.total, *self._unwritten.values()):
+                for labels, row in part.streams.items():
+                    total.add_streams(self._admission.admit(labels), row)
+                total.add_process(part.process)
+            for identity, image in self._images().items():
+                if identity in self._unwritten:
+                    continue
+                image.add_counted(total)
+                if identity in self._living:
+                    image.add_open(total, now, self._stall_after)
+                    build = image.build()
+                    if build is not None:
+                        total.builds[build] = total.builds.get(build, 0) + 1
+            total.process[_ERRORS_AT] += self._errors
+            return total
+
+    def sweep(self) -> None:
+        """Notice who has died, and fold what they left."""
+        with self._lock:
+            self._sweep()
+
+    def builds(self) -> dict[Identity, Build | None]:
+        """The living processes that have files here, and what they run."""
+        with self._lock:
+            self._sweep()
+            return {i: image.build() for i, image in self._images().items() if i in self._living}
+
+    def close(self) -> None:
+        """Let go of all mappings."""
+        with self._lock:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+
+    def _sweep(self) -> None:
+        for _ in range(_TRIES):
+            self._load_retired()
+            self._scan()
+            dead = self._find_dead()
+            if dead or self._unwritten:
+                # Once more: what they made between the look at the directory and their end.
+                self._scan()
+                self._fold(dead)
+            if not self._load_retired():
+                return
+
+    def _load_retired(self) -> bool:
+        """Whether another reader has folded since the last time."""
+        try:
+            changed = self._retired.load()
+        except (OSError, ValueError) as error:
+            self._count_error("sum of processes that are gone: %s", error)
+            return False
+        if changed:
+            # Whoever was admitted in the run of an earlier agent comes first in this one too.
+            for labels in self._retired.total.streams:
+                self._admission.admit(labels)
+        return changed
+
+    def _scan(self) -> None:
+        """Map files that are new, let go of those that are in the sum, name blocks that came into use."""
+        there = self._list()
+        for key in there - self._files.keys() - self._bad:
+            self._map(key)
+        for key in list(self._files):
+            file = self._files[key]
+            if file.header.identity in self._retired.included:
+                del self._files[key]
+                file.close()
+                if key in there:
+                    with contextlib.suppress(OSError):
+                        os.unlink(file.path)
+        for file in sorted(self._files.values(), key=lambda file: file.header.created):
+            for ordinal, labels in list(file.new_blocks()):
+                file.labels[ordinal] = self._admission.admit(labels)
+
+    def _list(self) -> set[_Key]:
+        try:
+            with os.scandir(self._directory) as entries:
+                return {(entry.name, entry.inode()) for entry in entries if _NAME.fullmatch(entry.name)}
+        except OSError:
+            # Files that are mapped stay readable without their directory.
+            return set()
+
+    def _map(self, key: _Key) -> None:
+        try:
+            self._files[key] = MappedFile(os.path.join(self._directory, key[0]))
+        except FileNotFoundError:
+            return
+        except BadSegmentError as error:
+            self._bad.add(key)
+            self._count_error("a file is skipped: %s", error)
+        except (OSError, MemoryUnavailableError) as error:
+            # Too many open files, say: may go away.
+            if key not in self._unread:
+                self._count_error("a file cannot be read now: %s", error)
+            self._unread.add(key)
+
+    def _images(self) -> dict[Identity, Image]:
+        images: dict[Identity, Image] = {}
+        for file in self._files.values():
+            images.setdefault(file.header.identity, Image()).files.append(file)
+        return images
+
+    def _find_dead(self) -> list[Identity]:
+        images = self._images()
+        # What a process ran before an exec is gone, though the process is not.
+        running: dict[Identity, int] = {}
+        for identity in sorted(images, key=lambda i: images[i].created):
+            running[_process(identity)] = identity.image
+        running = {p: image for p, image in running.items() if self._alive(p._replace(image=image))}
+        self._living = {i for i in images if running.get(_process(i)) == i.image}
+        return [identity for identity in images if identity not in self._living]
+
+    def _fold(self, dead: list[Identity]) -> None:
+        """Add the dead to the sum and remove their files. Nothing if another reader is at it."""
+        with self._directory_lock() as ours:
+            if not ours:
+                return
+            self._load_retired()
+            done = self._retired.included
+            for identity in [i for i in self._unwritten if i in done]:
+                del self._unwritten[identity]
+            images, now = self._images(), self._clock()
+            for identity in dead:
+                if identity not in done and identity not in self._unwritten:
+                    self._unwritten[identity] = images[identity].last_words(now)
+            if self._unwritten:
+                try:
+                    self._retired.write(self._unwritten, images)
+                except OSError as error:
+                    # A full file system, say: what was folded stays in memory, its files stay where they are.
+                    if not self._write_failed:
+                        self._count_error("the sum cannot be written: %s", error)
+                    self._write_failed = True
+                    return
+                self._unwritten = {}
+        self._scan()
+
+    @contextlib.contextmanager
+    def _directory_lock(self) -> Iterator[bool]:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = os.open(os.path.join(self._directory, LOCK), flags, 0o600)
+        except OSError:
+            # Nobody can write here, so nobody folds but in memory, each for itself.
+            yield True
+            return
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(fd)
+
+    def _count_error(self, text: str, error: Exception) -> None:
+        self._errors += 1.0
+        _log.debug(text, error)
+
+
+def _process(identity: Identity) -> Identity:
+    return identity._replace(image=0, store=0)

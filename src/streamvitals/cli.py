@@ -1,0 +1,107 @@
+"""The command line. `run` is in the app's way: what it does not need it does not import."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+
+import click
+
+from ._version import __version__
+from .config import Config, ConfigError
+
+HOST_HELP = "Where /metrics is served; OTEL_EXPORTER_PROMETHEUS_HOST, else localhost."
+PORT_HELP = "OTEL_EXPORTER_PROMETHEUS_PORT, else 9464; 0 for any. The next free one is taken if it is in use."
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="streamvitals")
+def main() -> None:
+    """Shows whether LLM token streams are alive."""
+
+
+def _config(env: Mapping[str, str], host: str | None, port: int | None) -> Config:
+    try:
+        config = Config.from_env(env)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    return replace(
+        config, host=config.host if host is None else host, port=config.port if port is None else port
+    )
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@click.option("--host", metavar="HOST", help=HOST_HELP)
+@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help=PORT_HELP)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
+    """Run COMMAND with its streams watched: streamvitals run -- python app.py
+
+    The command replaces this process: pid, terminal, signals, descriptors and exit code are its own.
+    """
+    from .agent import launch
+    from .agent.command import Command, CommandError, become, original_environment
+
+    env = original_environment()
+    try:
+        if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            become(Command.find(command, env), env)
+        launch.run(command, _config(env, host, port), env)
+    except CommandError as error:
+        launch.say(str(error))
+        sys.exit(error.status)
+
+
+@main.command()
+@click.option(
+    "--dir", "directory", required=True, metavar="DIR", help="What the app has in STREAMVITALS_DIR.",
+    type=click.Path(exists=True, file_okay=False),
+)
+@click.option("--host", metavar="HOST", help=HOST_HELP)
+@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help=PORT_HELP)
+def agent(directory: str, host: str | None, port: int | None) -> None:
+    """Serve again what an agent that was killed has left behind, until interrupted."""
+    from .agent import launch
+    from .agent.serve import serve_directory
+
+    config = _config(os.environ, host, port)
+    try:
+        with launch.bind(config.host, config.port) as listener:
+            url = launch.url_of(listener, config.host)
+            click.echo(f"streamvitals: metrics are at {url}", err=True)
+            serve_directory(os.path.abspath(directory), listener, url, config)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@click.option("--connect", is_flag=True, help="Also ask the server for its models; spends no tokens.")
+@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+@click.option("--dir", "directory", metavar="DIR", help="Look at the app that has this STREAMVITALS_DIR.")
+@click.option("--url", metavar="URL", help="Look at the app whose agent serves this.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def doctor(
+    connect: bool, as_json: bool, directory: str | None, url: str | None, command: tuple[str, ...]
+) -> None:
+    """Say what is there, what would not work and how to mend it: streamvitals doctor -- python app.py
+
+    Exit status 1 if anything would not work.
+    """
+    from . import doctor
+    from .doctor.check import FAIL
+    from .doctor.running import check_directory_of, check_url
+
+    if directory is not None:
+        checks = list(check_directory_of(directory))
+    elif url is not None:
+        checks = list(check_url(url))
+    else:
+        checks = doctor.examine(command, os.environ, connect=connect)
+    if as_json:
+        click.echo(json.dumps([check._asdict() for check in checks], indent=2))
+    for check in () if as_json else checks:
+        click.echo(f"{check.status:<4}  {check.what}" + (f"\n      -> {check.mend}" if check.mend else ""))
+    sys.exit(any(check.status == FAIL for check in checks))

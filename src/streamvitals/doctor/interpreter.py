@@ -1,0 +1,147 @@
+"""What `doctor` has the app's own interpreter say: is it watched, what is there, is the server reached."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..agent import directory as private
+from ..agent.launch import injected
+from ..config import Config
+from ..sdk.versions import SUPPORTED
+from .check import FAIL, OK, WARN, Check
+from .command import Interpreter
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROBE = os.path.join(PACKAGE, "doctor", "probe.py")
+# Importing openai takes a second, on a small machine several.
+PROBE_TIMEOUT = 60.0
+OTLP_PACKAGES = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
+INSTALL_OTLP = "pip install 'streamvitals[otlp]'"
+
+CONNECT = {
+    "ok": (OK, "answers, and takes the key", ""),
+    "401": (FAIL, "refuses the key (401)", "check OPENAI_API_KEY"),
+    "403": (FAIL, "refuses the key for this (403)", "check the key's project and permissions"),
+    "404": (FAIL, "answers, but has no models list (404)", "check OPENAI_BASE_URL; often the /v1 is missing"),
+    "429": (WARN, "is reached, but the rate limit or quota is used up (429)", "check the account's limits"),
+    "refused": (FAIL, "refuses the connection", "is the server up, and is the port right?"),
+    "dns": (FAIL, "is no name that can be resolved", "check the host in OPENAI_BASE_URL, and the resolver"),
+    "tls": (FAIL, "fails the TLS handshake", "check its certificate, SSL_CERT_FILE, and http against https"),
+    "proxy": (FAIL, "is not reached through the proxy", "check HTTPS_PROXY and NO_PROXY"),
+    "timeout": (FAIL, "does not answer within 10 s", "check firewalls and the host in OPENAI_BASE_URL"),
+    "no connection": (FAIL, "cannot be connected to", "check OPENAI_BASE_URL and the network"),
+    "no client": (FAIL, "no client can be made", "set OPENAI_API_KEY"),
+}
+
+
+def check_interpreter(interpreter: Interpreter, config: Config, env: Mapping[str, str]) -> Iterator[Check]:
+    """Whether it would be watched, and whether its openai can be patched."""
+    try:
+        found = probe(interpreter, env, "look", inside=True)
+    except (OSError, ValueError) as error:
+        yield Check(FAIL, f"{interpreter.path} does not run: {error}", "check that interpreter")
+        return
+    yield from _check_injection(interpreter, found)
+    if found["version"] < [3, 10]:
+        return
+    packages: dict[str, str] = found["packages"]
+    yield from _check_openai(found, packages)
+    yield from _check_otlp(config, packages)
+    shown = ", ".join(f"{name} {number}" for name, number in packages.items() if name != "openai")
+    if shown:
+        yield Check(OK, f"installed beside it: {shown}")
+    if found["others"]:
+        others = ", ".join(f"{name} {number}" for name, number in found["others"].items())
+        yield Check(OK, f"other instrumentations are installed, and run as before: {others}")
+    if interpreter.wrapped and "streamvitals" not in packages:
+        mend = "pip install streamvitals there: under opentelemetry-instrument it comes in by its entry point"
+        yield Check(FAIL, "opentelemetry-instrument keeps streamvitals out: it is not installed there", mend)
+
+
+def _check_injection(interpreter: Interpreter, found: Mapping[str, Any]) -> Iterator[Check]:
+    name = f"Python {found['python']} ({found['executable']})"
+    if found["version"] < [3, 10]:
+        yield Check(FAIL, f"{name} is older than 3.10 and is not watched", "use Python 3.10 or newer")
+    elif found["injected"]:
+        yield Check(OK, f"{name} is watched")
+        if found["sitecustomize"]:
+            yield Check(OK, f"its own {found['sitecustomize']} runs as before")
+    elif set("".join(interpreter.options)) & set("IES"):
+        mend = "run it without, or call streamvitals.instrument() in the program"
+        yield Check(FAIL, f"{name} is not watched: {' '.join(interpreter.options)} keeps it out", mend)
+    else:
+        in_front = f": {found['sitecustomize']} stands in front" if found["sitecustomize"] else ""
+        yield Check(FAIL, f"{name} is not watched{in_front}", "have that sitecustomize import the next one")
+
+
+def _check_openai(found: Mapping[str, Any], packages: Mapping[str, str]) -> Iterator[Check]:
+    if "openai" not in packages:
+        yield Check(WARN, "openai is not installed there", f"install it where it is used ({SUPPORTED})")
+    elif "import_error" in found:
+        mend = "see what `python -c 'import openai'` says"
+        yield Check(FAIL, f"openai {packages['openai']} cannot be imported: {found['import_error']}", mend)
+    elif found["problems"]:
+        yield from (Check(FAIL, text, f"install {SUPPORTED}") for text in found["problems"])
+    else:
+        yield Check(OK, f"openai {packages['openai']}, every patch point is there (supported: {SUPPORTED})")
+
+
+def _check_otlp(config: Config, packages: Mapping[str, str]) -> Iterator[Check]:
+    missing = [name for name in OTLP_PACKAGES if name not in packages]
+    if config.otlp_traces and missing:
+        what = "OTLP spans are asked for; the app's environment lacks " + ", ".join(missing)
+        yield Check(FAIL, what, INSTALL_OTLP)
+    missing = [name for name in OTLP_PACKAGES if not _installed_here(name)]
+    if config.otlp_metrics and missing:
+        what = "OTLP metrics are asked for; beside streamvitals there is no " + ", ".join(missing)
+        yield Check(FAIL, what, INSTALL_OTLP)
+    if config.http_spans and "opentelemetry-instrumentation-httpx" not in packages:
+        mend = "pip install 'streamvitals[http-spans]' there"
+        yield Check(FAIL, "STREAMVITALS_HTTP_SPANS is set; what makes them is not installed there", mend)
+
+
+def _installed_here(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def check_connection(interpreter: Interpreter, env: Mapping[str, str]) -> Check:
+    """Whether the configured server is reached and takes the key, by the SDK itself."""
+    try:
+        told = probe(interpreter, env, "connect", inside=False)
+    except (OSError, ValueError):
+        return Check(FAIL, "the connection cannot be tried without openai", "see the lines above")
+    result = told["result"]
+    status, what, mend = CONNECT.get(
+        result, (FAIL, f"answers with {result} {told.get('error', '')}".rstrip(), "check OPENAI_BASE_URL")
+    )
+    return Check(status, f"{told['host'] or 'the server'} {what}", mend)
+
+
+def probe(interpreter: Interpreter, env: Mapping[str, str], what: str, *, inside: bool) -> dict[str, Any]:
+    """Have that Python answer; ``inside`` as it would be under `run`. Raises OSError, ValueError."""
+    code = Path(PROBE).read_text()
+    arguments = [interpreter.path, *interpreter.options, "-c", code, what, PACKAGE]
+    directory = private.create(env) if inside else ""
+    try:
+        told = subprocess.run(  # noqa: S603  the user's own interpreter
+            arguments, env={**env, **injected(env, directory)} if inside else dict(env),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            timeout=PROBE_TIMEOUT, check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError("it did not answer") from error
+    finally:
+        if directory:
+            private.remove(directory)
+    answer: dict[str, Any] = json.loads(told.stdout.splitlines()[-1] if told.stdout else b"")
+    return answer

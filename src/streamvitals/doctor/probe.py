@@ -1,0 +1,119 @@
+"""What `doctor` has the app's own interpreter say of itself: run there with `-c`, answers in JSON.
+
+Standard library and the app's packages only, and nothing that Python 2.7 cannot parse.
+"""
+# mypy: ignore-errors
+
+import json
+import os
+import sys
+
+PACKAGES = (
+    "streamvitals", "openai", "httpx", "httpx2", "opentelemetry-api", "opentelemetry-sdk",
+    "opentelemetry-exporter-otlp-proto-http", "opentelemetry-instrumentation-httpx",
+)
+# Others that look at the same SDK.
+OTHERS = (
+    "opentelemetry-instrumentation-openai", "opentelemetry-instrumentation-openai-v2",
+    "opentelemetry-instrumentation-genai-openai", "openinference-instrumentation-openai", "traceloop-sdk",
+    "openlit", "langfuse", "langsmith", "logfire", "sentry-sdk", "ddtrace", "newrelic", "elastic-apm",
+)
+
+
+def look():
+    """The interpreter, its packages, and whether the injected half and the patch points are there."""
+    found = {
+        "python": sys.version.split()[0],
+        "version": list(sys.version_info[:2]),
+        "executable": sys.executable,
+        "injected": "_streamvitals_importhook" in sys.modules,
+        "sitecustomize": getattr(sys.modules.get("sitecustomize"), "__file__", None),
+    }
+    if sys.version_info >= (3, 10):
+        found["packages"] = versions(PACKAGES)
+        found["others"] = versions(OTHERS)
+        if "openai" in found["packages"]:
+            found.update(patch_points())
+    return found
+
+
+def versions(names):
+    """The versions of those distributions that are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def patch_points():
+    """Import the SDK, as the app would, and see whether what is patched is where it is expected."""
+    try:
+        import openai
+    except Exception as error:
+        return {"import_error": type(error).__name__}
+    load_package()
+    from streamvitals.sdk.versions import problems
+
+    return {"problems": problems(openai)}
+
+
+def load_package():
+    """As the injected half does it, where that was not there to do it."""
+    if "streamvitals" not in sys.modules:
+        from importlib.util import module_from_spec, spec_from_file_location
+
+        root = sys.argv[2]
+        spec = spec_from_file_location("streamvitals", root + "/__init__.py", submodule_search_locations=[root])
+        sys.modules["streamvitals"] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["streamvitals"])
+
+
+def connect():
+    """Ask the configured server for its models through the SDK: no tokens are spent, no key is told."""
+    import openai
+
+    azure = os.environ.get("AZURE_OPENAI_ENDPOINT") and not os.environ.get("OPENAI_API_KEY")
+    host = ""
+    try:
+        client = (openai.AzureOpenAI if azure else openai.OpenAI)(timeout=10.0, max_retries=0)
+        host = host_of(str(client.base_url))
+        client.models.list()
+    except openai.APIStatusError as error:
+        return {"host": host, "result": str(error.status_code)}
+    except openai.APITimeoutError:
+        return {"host": host, "result": "timeout"}
+    except openai.APIConnectionError as error:
+        return {"host": host, "result": why(error)}
+    except Exception as error:
+        return {"host": host, "result": "unusable" if host else "no client", "error": type(error).__name__}
+    return {"host": host, "result": "ok"}
+
+
+def host_of(url):
+    """Host and port, for a person; user, password, path and query may hold secrets."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return "%s:%s" % (parts.hostname, parts.port) if parts.port else str(parts.hostname)
+
+
+def why(error):
+    """Which way the connection failed, by the names of the causes: texts differ between versions."""
+    kinds = (("gaierror", "dns"), ("SSL", "tls"), ("ConnectionRefused", "refused"), ("Proxy", "proxy"))
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        for part, kind in kinds:
+            if any(part in cls.__name__ for cls in type(error).__mro__):
+                return kind
+        error = error.__cause__ or error.__context__
+    return "no connection"
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n" + json.dumps(connect() if sys.argv[1] == "connect" else look()))

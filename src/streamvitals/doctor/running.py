@@ -1,0 +1,63 @@
+"""What `doctor` learns from an agent that is running."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..agent import directory as private
+from .check import FAIL, OK, WARN, Check
+
+MEND = {
+    "started with -I": "start it without -I, or call streamvitals.instrument() in the program",
+    "started with -E": "start it without -E, or call streamvitals.instrument() in the program",
+    "started with -S": "start it without -S, or call streamvitals.instrument() in the program",
+    "older than Python 3.10": "use Python 3.10 or newer",
+    "started with a cleared environment": "pass PYTHONPATH and STREAMVITALS_DIR on to it",
+    "PYTHONPATH was replaced": "keep what PYTHONPATH held when it is set anew",
+}
+ELSE = "install streamvitals there and call streamvitals.instrument()"
+
+
+def check_directory_of(directory: str) -> Iterator[Check]:
+    """The agent that serves a private directory, or what became of it."""
+    facts = private.read_facts(directory)
+    held = None
+    try:
+        held = private.lock(directory)
+    except OSError as error:
+        yield Check(FAIL, f"{directory} cannot be read: {error.strerror}", "check STREAMVITALS_DIR of the app")
+        return
+    if held is None:
+        yield from check_url(str(facts.get("url", "")))
+        return
+    private.unlock(held)
+    mend = f"streamvitals agent --dir {directory}"
+    yield Check(FAIL, "the agent of this directory is gone; what was counted is still there", mend)
+
+
+def check_url(url: str) -> Iterator[Check]:
+    """An agent's own account: `url` is that of its /metrics or its root."""
+    root = url.removesuffix("/metrics").rstrip("/")
+    if not root.startswith(("http://", "https://")):
+        yield Check(FAIL, f"{url!r} is not a URL", "give it as http://host:port")
+        return
+    try:
+        with urllib.request.urlopen(root + "/healthz", timeout=10.0) as answer:  # noqa: S310  http by the test above
+            health: Mapping[str, Any] = json.load(answer)
+        processes = health["processes"]
+        yield Check(OK, f"agent {health['version']} serves {root}/metrics: "
+                        f"{processes['alive']} processes alive of {processes['seen']} seen")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield Check(FAIL, f"no agent answers at {root}: {type(error).__name__}", "check host and port")
+        return
+    for silent in health["not_reporting"]:
+        what = f"{silent['exe']} with pid {silent['pid']} is not watched: {silent['reason']}"
+        yield Check(WARN, what, MEND.get(silent["reason"], ELSE))
+    for fault in health["not_patched"]:
+        what = f"pid {fault['pid']} could not patch openai: {fault['error']}"
+        yield Check(FAIL, what, "run `streamvitals doctor -- <the app's command>`")
+    if health["agent_faults"]:
+        yield Check(WARN, f"the agent has counted {health['agent_faults']} faults of its own", "see its agent.log")

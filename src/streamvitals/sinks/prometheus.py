@@ -1,0 +1,120 @@
+"""Snapshots as metric families of prometheus_client, in the text format and in OpenMetrics.
+
+https://prometheus.io/docs/specs/om/open_metrics_spec/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as ClientExemplar
+from prometheus_client.utils import floatToGoString
+
+from .. import names
+from ..names import Metric
+from ..stream.record import StreamLabels
+from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
+from .snapshot import ExemplarKey, Snapshot
+
+Take = Callable[[], Snapshot]
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+_Bucket = tuple[str, float] | tuple[str, float, ClientExemplar]
+_Labels = StreamLabels | tuple[()]
+
+
+def _by_metric(layout: Layout) -> dict[str, list[Series]]:
+    found: dict[str, list[Series]] = {}
+    for series in layout.series:
+        found.setdefault(series.metric.otel, []).append(series)
+    return found
+
+
+_STREAM_SERIES = _by_metric(STREAM_LAYOUT)
+_PROCESS_SERIES = _by_metric(PROCESS_LAYOUT)
+_LE = {
+    metric.otel: [*map(floatToGoString, metric.edges), "+Inf"]
+    for metric in names.ALL_METRICS
+    if metric.kind == "histogram"
+}
+
+
+class SnapshotCollector(Collector):
+    """Yields the families of what ``take`` returns. Exemplars show in OpenMetrics only.
+
+    ``describe`` names the families without a snapshot, so that registering one does not take any.
+    """
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+
+    def collect(self) -> Iterator[Family]:
+        """All families; what ``take`` raises goes through."""
+        snapshot = self._take()
+        for metric in names.STREAM_METRICS:
+            if not metric.otel_only:
+                yield _stream_family(metric, snapshot)
+        for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
+            gauge = GaugeMetricFamily(metric.prometheus, metric.help, labels=list(names.STREAM_LABELS))
+            for labels in snapshot.streams:
+                gauge.add_metric(list(labels), float(counts.get(labels, 0)))
+            yield gauge
+        for metric in names.PROCESS_METRICS:
+            family = _family(metric)
+            for series in _PROCESS_SERIES[metric.otel]:
+                _add(family, series, (), snapshot.process, snapshot)
+            yield family
+        info = names.BUILD_INFO
+        gauge = GaugeMetricFamily(info.prometheus, info.help, labels=list(info.labels))
+        for build in sorted(snapshot.builds):
+            gauge.add_metric(list(build), 1.0)
+        yield gauge
+
+    def describe(self) -> Iterator[Family]:
+        """All families, without samples."""
+        return (_family(metric) for metric in names.ALL_METRICS if not metric.otel_only)
+
+
+def _stream_family(metric: Metric, snapshot: Snapshot) -> Family:
+    family = _family(metric)
+    for labels, row in snapshot.streams.items():
+        for series in _STREAM_SERIES[metric.otel]:
+            _add(family, series, labels, row, snapshot)
+    return family
+
+
+def _family(metric: Metric) -> Family:
+    labels = [*(names.STREAM_LABELS if metric.per_stream else ()), *metric.labels]
+    if metric.kind == "counter":
+        return CounterMetricFamily(metric.prometheus, metric.help, labels=labels)
+    if metric.kind == "gauge":
+        return GaugeMetricFamily(metric.prometheus, metric.help, labels=labels)
+    return HistogramMetricFamily(metric.prometheus, metric.help, labels=labels)
+
+
+def _add(family: Family, series: Series, labels: _Labels, row: list[float], snapshot: Snapshot) -> None:
+    values = [*labels, *series.values]
+    at, metric = series.start, series.metric
+    if isinstance(family, HistogramMetricFamily):
+        family.add_metric(values, list(_buckets(series, labels, row, snapshot)), row[at + series.width - 1])
+    elif isinstance(family, GaugeMetricFamily):
+        # The time it was set at is 0 as long as no provider has said anything.
+        if row[at + 1] or not metric.hidden_at_zero:
+            family.add_metric(values, row[at])
+    elif row[at] or not metric.hidden_at_zero:
+        family.add_metric(values, row[at])
+
+
+def _buckets(series: Series, labels: _Labels, row: list[float], snapshot: Snapshot) -> Iterator[_Bucket]:
+    metric, total = series.metric, 0.0
+    for bucket, le in enumerate(_LE[metric.otel]):
+        total += row[series.start + bucket]
+        exemplar = None
+        if labels and snapshot.exemplars:
+            exemplar = snapshot.exemplars.get(ExemplarKey(metric.otel, labels, series.values, bucket))
+        if exemplar is None:
+            yield le, total
+        else:
+            ids = {"trace_id": exemplar.trace_id, "span_id": exemplar.span_id}
+            yield le, total, ClientExemplar(ids, exemplar.value, exemplar.time)

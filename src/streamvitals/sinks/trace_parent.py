@@ -1,0 +1,16 @@
+"""Under which trace a request is made. Standard library only: works where OpenTelemetry is not installed."""
+
+from __future__ import annotations
+
+import sys
+
+
+def capture_parent() -> object | None:
+    """The OpenTelemetry context that is current now, for ``StreamRecord.trace_parent``; None if it is empty.
+
+    The whole context and not only its span, so that the app's samplers and span processors see its baggage,
+    and so that instrumentation that the app suppressed stays so. Imports nothing: where the app has not
+    imported OpenTelemetry there can be no trace. About 0.3 µs.
+    """
+    api = sys.modules.get("opentelemetry.context")
+    return (api.get_current() or None) if api is not None else None
