@@ -5,7 +5,8 @@ within it.
 """
 
 from ._version import __version__
+from .inprocess import flush, instrument, uninstrument
 from .stream.outcome import Outcome
 from .stream.record import StreamRecord
 
-__all__ = ["Outcome", "StreamRecord", "__version__"]
+__all__ = ["Outcome", "StreamRecord", "__version__", "flush", "instrument", "uninstrument"]

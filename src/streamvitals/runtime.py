@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from . import importhook
 from ._version import __version__
@@ -21,10 +21,11 @@ from .sinks.log import LogSink
 from .sinks.memory import HeapMemory, MappedMemory
 from .sinks.snapshot import Snapshot
 from .sinks.store import Store, StoreSink
+from .sinks.trace_parent import capture_parent
 from .stream.dispatch import Dispatch, Fault, Item, LoopLag
 from .stream.observation import Observation
 from .stream.outcome import Outcome, Verdict
-from .stream.record import Sink, StreamRecord
+from .stream.record import Sink, StreamLabels
 
 logger = logging.getLogger("streamvitals")
 
@@ -38,10 +39,12 @@ class Runtime:
         self.clock = clock
         self.stall_after = config.stall_after
         self.flush_every = config.flush_every
+        self.introduce: Callable[[StreamLabels], None] | None = None
         self.capture_parent: Callable[[], object | None] | None = None
         self.patches = Patches(self)
+        self.flushers: list[Callable[[], object]] = []
         self._open: dict[int, Observation] = {}
-        self._dispatch = Dispatch([*sinks], self._forget)
+        self._dispatch = Dispatch(sinks, self._forget)
         self._lag = LoopLagMeter(lambda seconds: self._dispatch.submit(LoopLag(seconds)))
 
     # -- what patches ask
@@ -58,6 +61,8 @@ class Runtime:
         slot = self.store.open_slot(told.labels, now)
         parent = self.capture_parent() if self.capture_parent is not None else None
         told = told._replace(labels=slot.labels, trace_parent=parent)
+        if self.introduce is not None:
+            self.introduce(slot.labels)
         observation = Observation(self, told, reader(), slot, now, time.time())
         self._open[id(observation)] = observation
         self._lag.watch(observation)
@@ -99,9 +104,15 @@ class Runtime:
         self._dispatch.drain()
         return self.store.snapshot(self.clock(), self.stall_after)
 
+    def add_sink(self, sink: Sink) -> None:
+        """Hand records to one more sink from now on."""
+        self._dispatch.add(sink)
+
     def flush(self) -> None:
-        """Hand to the sinks what finalizers have left behind."""
+        """Hand to the sinks what finalizers have left behind, and have exporters send what they hold."""
         self._dispatch.drain()
+        for flusher in self.flushers:
+            flusher()
 
     def close(self) -> None:
         """The process is exiting: what is still open ends here."""
@@ -111,7 +122,8 @@ class Runtime:
                 observation.left_open(Verdict(Outcome.CANCELLED, "keyboard_interrupt"))
             else:
                 observation.left_open(observation.drop_verdict())
-        self.flush()
+        # Exporters have exit functions of their own.
+        self._dispatch.drain()
 
     def forked(self) -> None:
         """In the child: what is open belongs to the parent, and so does the memory it is counted in."""
@@ -123,6 +135,15 @@ class Runtime:
         self.store.reset_after_fork()
 
 
+class Tracing(Protocol):
+    """What sinks/otel_traces.py gives."""
+
+    sink: Any
+    flush: Callable[..., bool]
+
+
+TracingFactory = Callable[[], "Tracing | None"]
+
 _runtime: Runtime | None = None
 _fork_hook = itertools.count()
 
@@ -132,17 +153,49 @@ def current() -> Runtime | None:
     return _runtime
 
 
-def start(config: Config, sinks: Iterable[Sink] = ()) -> Runtime:
-    """Make this process's runtime, or return the one that there is. Does not patch anything yet."""
+def start(config: Config, tracing: TracingFactory | None = None, sinks: Iterable[Sink] = ()) -> Runtime:
+    """Make this process's runtime, or return the one that there is. Does not patch anything yet.
+
+    ``tracing`` makes the sink for spans, if there are to be any.
+    """
     global _runtime
     if _runtime is None:
         memory = MappedMemory(config.directory) if config.directory else HeapMemory()
         store = Store(memory)
-        _runtime = Runtime(config, store, [StoreSink(store), *sinks, LogSink()])
+        traced = tracing() if tracing is not None else None
+        if traced is None:
+            first: list[Sink] = [StoreSink(store)]
+        else:
+            # Before the store, which makes exemplars of the ids of the span that was just made.
+            spans = traced.sink
+            first = [spans, StoreSink(store, exemplars=not store.mapped, trace_ids=lambda _: spans.last)]
+        _runtime = Runtime(config, store, [*first, *sinks, LogSink()])
+        if traced is not None:
+            _runtime.capture_parent = capture_parent
+            _runtime.flushers.append(traced.flush)
         if next(_fork_hook) == 0:
             os.register_at_fork(after_in_child=_after_fork)
             atexit.register(_at_exit)
     return _runtime
+
+
+def start_tracing(config: Config, provider: Any = None) -> Tracing | None:
+    """The span pipeline: the given provider, the app's global one, or our own if OTLP is asked for.
+
+    None where OpenTelemetry is not installed and not asked for; raises ImportError where it is asked for.
+    """
+    try:
+        from .sinks import otel_traces
+    except ImportError:
+        if config.otlp_traces or provider is not None:
+            raise
+        return None
+    return otel_traces.start_tracing(config, provider=provider, on_error=_count_fault)
+
+
+def _count_fault(where: str) -> None:
+    if _runtime is not None:
+        _runtime.submit(Fault(where))
 
 
 def stop() -> None:
@@ -159,7 +212,19 @@ def activate() -> None:
     """Called when the program under ``streamvitals run`` has imported openai."""
     config = Config.from_env()
     if not config.disabled:
-        start(config).patch()
+        start(config, lambda: _tracing_under_run(config)).patch()
+
+
+def _tracing_under_run(config: Config) -> Tracing | None:
+    """Spans only if the standard variables ask for them, or the app has OpenTelemetry loaded; and an app whose
+    environment lacks the exporter is observed all the same."""
+    if not (config.otlp_traces or "opentelemetry" in sys.modules):
+        return None
+    try:
+        return start_tracing(config)
+    except ImportError as error:
+        logger.warning("no spans: %s is not installed in the app's environment", error.name)
+        return None
 
 
 def _after_fork() -> None:

@@ -47,7 +47,7 @@ def recorded(config: Config | None = None) -> Iterator[RecordList]:
     if runtime.current() is not None:
         raise RuntimeError("streamvitals is active in this process already")
     records = RecordList()
-    started = runtime.start(config or Config(), [records])
+    started = runtime.start(config or Config(), sinks=[records])
     started.patch_on_import()
     try:
         yield records

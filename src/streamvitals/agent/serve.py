@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from .watch import Watcher
 # How often to see who is left; how long to stay after an app that never streamed anything. Seconds.
 TICK = 0.5
 NO_DATA_LINGER = 1.0
+# How long the last export may take. Seconds.
+EXPORT_AT_END = 4.0
 
 
 class Agent:
@@ -41,9 +44,8 @@ class Agent:
         self._url = url
         self._linger = linger
         self._tree = Tree(directory, stall_after=config.stall_after)
-        self._tree_lock = threading.Lock()
         self._watcher = Watcher(directory)
-        self._faults = 0
+        self._faults: Counter[str] = Counter()
         self._started = time.time()
         self._last_seen = self._ticked = time.monotonic()
         self._stop = threading.Event()
@@ -51,14 +53,13 @@ class Agent:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(self.take))
         self._server = AgentServer(listener, registry, self.health, self._tick, self.fault)
-        self._end_export = self._start_export() if config.otlp_metrics else None
+        self._end_export = self._start_export(config) if config.otlp_metrics else None
 
     def take(self) -> Snapshot:
         """What the whole tree has counted, our own faults added."""
-        with self._tree_lock:
-            snapshot = self._tree.snapshot()
-        if self._faults:
-            snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "agent")] += self._faults
+        snapshot = self._tree.snapshot()
+        for place, count in tuple(self._faults.items()):
+            snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, place)] += count
         return snapshot
 
     def health(self) -> dict[str, object]:
@@ -69,7 +70,7 @@ class Agent:
             "version": __version__,
             "uptime_seconds": round(time.time() - self._started, 1),
             "agent_pid": os.getpid(),
-            "agent_faults": self._faults,
+            "agent_faults": self._faults.total(),
             "processes": {"seen": state.seen, "alive": state.alive},
             "not_reporting": [silent._asdict() for silent in state.silent],
             "not_patched": [{"pid": pid, "error": error} for pid, error in state.faults],
@@ -77,8 +78,11 @@ class Agent:
 
     def fault(self, error: BaseException) -> None:
         """Count a fault of ours and leave it in the bounded log."""
-        self._faults += 1
+        self._count("agent")
         private.note(self._directory, "".join(traceback.format_exception(error)))
+
+    def _count(self, place: str) -> None:
+        self._faults[place] += 1
 
     def serve(self) -> bool:
         """Serve until nobody is left, or until SIGTERM or SIGINT; whether nobody is left."""
@@ -93,20 +97,30 @@ class Agent:
             },
         )
         while not self._stop.is_set():
-            self._server.handle_request()
-            self._server.service_actions()
+            self._serve_once()
         if self._end_export is not None:
             try:
-                self._end_export()
+                self._end_export(EXPORT_AT_END)
             except Exception as error:  # noqa: BLE001  the directory is still to be seen to
                 self.fault(error)
+        self._tree.close()
         return not self._watcher.anyone_left()
+
+    def _serve_once(self) -> None:
+        try:
+            self._server.handle_request()
+            self._server.service_actions()
+        except Exception as error:  # noqa: BLE001  what fails now may work again
+            self.fault(error)
+            self._stop.wait(TICK)
 
     def _tick(self) -> None:
         now = time.monotonic()
         if now - self._ticked < TICK:
             return
         self._ticked = now
+        # When a process died is when that was noticed.
+        self._tree.sweep()
         if self._watcher.anyone_left():
             self._last_seen = now
         elif self._linger is not None:
@@ -115,11 +129,11 @@ class Agent:
             if now - self._last_seen > linger:
                 self._stop.set()
 
-    def _start_export(self) -> Callable[[], object] | None:
+    def _start_export(self, config: Config) -> Callable[[float], object] | None:
         try:
             from ..sinks.otel_metrics import start_exporting
 
-            end: Callable[[], object] = start_exporting(self.take)
+            end: Callable[[float], object] = start_exporting(self.take, config, on_error=self._count).shutdown
         except Exception as error:  # noqa: BLE001  no exporter, or no OpenTelemetry here: /metrics is served
             self.fault(error)
             return None

@@ -36,7 +36,7 @@ CONNECT = {
     "proxy": (FAIL, "is not reached through the proxy", "check HTTPS_PROXY and NO_PROXY"),
     "timeout": (FAIL, "does not answer within 10 s", "check firewalls and the host in OPENAI_BASE_URL"),
     "no connection": (FAIL, "cannot be connected to", "check OPENAI_BASE_URL and the network"),
-    "no client": (FAIL, "no client can be made", "set OPENAI_API_KEY"),
+    "no client": (FAIL, "cannot be asked: the SDK makes no client", "set OPENAI_API_KEY"),
 }
 
 

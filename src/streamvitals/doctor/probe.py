@@ -3,6 +3,7 @@
 Standard library and the app's packages only, and nothing that Python 2.7 cannot parse.
 """
 # mypy: ignore-errors
+# ruff: noqa: BLE001, PERF203, UP031, UP036
 
 import json
 import os
@@ -68,7 +69,8 @@ def load_package():
         from importlib.util import module_from_spec, spec_from_file_location
 
         root = sys.argv[2]
-        spec = spec_from_file_location("streamvitals", root + "/__init__.py", submodule_search_locations=[root])
+        path = root + "/__init__.py"
+        spec = spec_from_file_location("streamvitals", path, submodule_search_locations=[root])
         sys.modules["streamvitals"] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules["streamvitals"])
 

@@ -28,7 +28,8 @@ def check_directory_of(directory: str) -> Iterator[Check]:
     try:
         held = private.lock(directory)
     except OSError as error:
-        yield Check(FAIL, f"{directory} cannot be read: {error.strerror}", "check STREAMVITALS_DIR of the app")
+        what = f"{directory} cannot be read: {error.strerror}"
+        yield Check(FAIL, what, "check STREAMVITALS_DIR of the app")
         return
     if held is None:
         yield from check_url(str(facts.get("url", "")))
@@ -60,4 +61,5 @@ def check_url(url: str) -> Iterator[Check]:
         what = f"pid {fault['pid']} could not patch openai: {fault['error']}"
         yield Check(FAIL, what, "run `streamvitals doctor -- <the app's command>`")
     if health["agent_faults"]:
-        yield Check(WARN, f"the agent has counted {health['agent_faults']} faults of its own", "see its agent.log")
+        what = f"the agent has counted {health['agent_faults']} faults of its own"
+        yield Check(WARN, what, "see agent.log in STREAMVITALS_DIR")

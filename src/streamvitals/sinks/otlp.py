@@ -34,6 +34,10 @@ _JITTERY = (
 )
 
 
+class GaveUpError(Exception):
+    """For ``on_trouble`` to raise: ends an exporter's waiting for its next attempt, in any version of it."""
+
+
 class _NotOurs(logging.Filter):
     """Lets records through unless they were made while an exporter worked for us."""
 
@@ -68,7 +72,7 @@ def unnoticed(on_trouble: Callable[[], None]) -> Iterator[None]:
     """Run an exporter: not traced, and its log records go nowhere.
 
     ``on_trouble`` is called, in the exporter's thread, for every warning it wanted to log: an attempt that
-    failed, before the exporter waits to try again.
+    failed, before the exporter waits to try again. What it raises comes out of the exporter.
     """
     _filter.install()
     _leave_random_alone()

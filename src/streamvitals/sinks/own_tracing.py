@@ -83,8 +83,10 @@ class OwnTracing:
         return self._queue is None or self._queue.force_flush(int(timeout * 1000))
 
     def shutdown(self, timeout: float = 2.0) -> bool:
-        """Export what is queued and stop; see ``SpanQueue.close``. Spans made later start anew, so that it does
-        not matter in which order functions run at exit, if this one also runs last."""
+        """Export what is queued and stop; see ``SpanQueue.close``.
+
+        Spans that are made later start anew, and go out with the next flush or shutdown.
+        """
         queue, self._queue, self._tracer = self._queue, None, None
         return queue is None or queue.close(timeout)
 

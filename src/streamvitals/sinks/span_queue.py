@@ -17,7 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from .otlp import Losses, unnoticed
+from .otlp import GaveUpError, Losses, unnoticed
 
 
 def _number(env: Mapping[str, str], name: str, default: int) -> int:
@@ -27,10 +27,6 @@ def _number(env: Mapping[str, str], name: str, default: int) -> int:
 
 # Makes an exporter whose requests may take so many seconds; None: as the standard variables say.
 MakeExporter = Callable[[float | None], SpanExporter]
-
-
-class _GaveUpError(Exception):
-    """Ends an exporter's waiting for its next attempt."""
 
 
 class SpanQueue(SpanProcessor):
@@ -99,6 +95,8 @@ class SpanQueue(SpanProcessor):
         with self._changed:
             self._gave_up = True
             self._changed.notify_all()
+        if flushed and self._thread is not None:
+            self._thread.join(timeout)
         return flushed
 
     def _start(self) -> None:
@@ -165,9 +163,9 @@ class SpanQueue(SpanProcessor):
                 return
         except Exception as error:  # noqa: BLE001 - whatever the exporter raises, the app must not see it
             reason = type(error).__name__
-            self._gave_up = self._gave_up or isinstance(error, _GaveUpError)
+            self._gave_up = self._gave_up or isinstance(error, GaveUpError)
         self._losses.add(reason)
 
     def _on_trouble(self) -> None:
         if self._closing:
-            raise _GaveUpError
+            raise GaveUpError

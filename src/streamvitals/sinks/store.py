@@ -151,6 +151,10 @@ class Store:
         for index, value in changes.items():
             first[segment.PROCESS_AT + index] = value
 
+    def process_numbers(self) -> list[float]:
+        """The process's own row, in the order of ``PROCESS_LAYOUT``."""
+        return segment.doubles(self._segments.first(), segment.PROCESS_AT, PROCESS_LAYOUT.size)
+
     def set_build(self, version: str, openai_version: str, patched: str) -> None:
         """Say what runs here: makes this process visible before its first stream."""
         self._build = (version, openai_version, patched)

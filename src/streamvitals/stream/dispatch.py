@@ -54,6 +54,10 @@ class Dispatch:
         self._queue: SimpleQueue[Item | _Delivery] = SimpleQueue()
         self._lock = allocate_lock()
 
+    def add(self, sink: Sink) -> None:
+        """One more sink, after the others."""
+        self._sinks.append(sink)
+
     def submit(self, item: Item) -> None:
         """Queue and drain. Never blocks, never raises."""
         self._queue.put(item)

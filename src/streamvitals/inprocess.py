@@ -1,0 +1,107 @@
+"""``instrument()``: the same observation without an agent, for programs that serve their own /metrics."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import runtime
+from .config import Config
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+    from prometheus_client import CollectorRegistry
+
+logger = logging.getLogger("streamvitals")
+
+_undo: list[Callable[[], object]] = []
+
+
+def instrument(
+    *,
+    registry: CollectorRegistry | None = None,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    config: Config | None = None,
+) -> None:
+    """Observe the streams of this process from now on; a second call does nothing.
+
+    ``registry`` gets our metrics (prometheus_client's default one if not given, nothing where that package is
+    missing). Where PROMETHEUS_MULTIPROC_DIR is set they go into prometheus_client's own files instead.
+    ``tracer_provider`` and ``meter_provider`` are the app's; without them the standard ``OTEL_*`` variables
+    decide, and an app's global tracer provider is used once there is one. ``config`` replaces the environment.
+
+    Patches openai now, or when it is imported. Raises ConfigError if a variable has a value that is not
+    allowed, ImportError if OTLP is asked for and not installed.
+    """
+    config = config or Config.from_env()
+    if config.disabled or _undo:
+        return
+    under_run = runtime.current() is not None
+    started = runtime.start(config, _tracing(config, tracer_provider))
+    _undo.append(lambda: None)
+    _serve_prometheus(started, registry)
+    if meter_provider is not None or (config.otlp_metrics and not under_run):
+        _export_metrics(started, config, meter_provider)
+    if not under_run:
+        started.patch_on_import()
+
+
+def uninstrument() -> None:
+    """Take the patches back and forget the numbers. Streams that are open are counted as they stand."""
+    while _undo:
+        _undo.pop()()
+    runtime.stop()
+
+
+def flush() -> None:
+    """Hand everything that has ended to the exporters and wait for them, 2 seconds at most each.
+
+    For processes that skip ``atexit``, such as workers that end with ``os._exit``.
+    """
+    current = runtime.current()
+    if current is not None:
+        current.flush()
+
+
+def _tracing(config: Config, provider: TracerProvider | None) -> runtime.TracingFactory:
+    """How the runtime, if it is this call that makes it, gets its span sink."""
+    return lambda: runtime.start_tracing(config, provider)
+
+
+def _serve_prometheus(started: runtime.Runtime, registry: CollectorRegistry | None) -> None:
+    try:
+        import prometheus_client
+    except ImportError:
+        if registry is not None:
+            raise
+        logger.debug("prometheus_client is not installed: no metrics in a registry")
+        return
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ and registry is None:
+        from .sinks.multiprocess import MultiprocessSink
+
+        sink = MultiprocessSink(started.store)
+        started.introduce = sink.introduce
+        started.add_sink(sink)
+        return
+    from .sinks.prometheus import SnapshotCollector
+
+    target: Any = registry if registry is not None else prometheus_client.REGISTRY
+    collector = SnapshotCollector(started.snapshot)
+    target.register(collector)
+    _undo.append(lambda: target.unregister(collector))
+
+
+def _export_metrics(started: runtime.Runtime, config: Config, provider: MeterProvider | None) -> None:
+    from .sinks import otel_metrics
+
+    if provider is not None:
+        sink = otel_metrics.on_app_provider(provider, started.snapshot)
+        started.add_sink(sink)
+        return
+    exporting = otel_metrics.start_exporting(started.snapshot, config)
+    started.flushers.append(exporting.flush)
+    _undo.append(exporting.shutdown)

@@ -1,0 +1,122 @@
+"""For apps whose prometheus_client is in multiprocess mode: our numbers in its own files, beside the app's.
+
+Custom collectors are not asked there, so each series is one of the client's values. A stream that hangs is
+not to be seen in such files (``streams_stalled`` is absent); ``streamvitals run`` shows it.
+https://prometheus.github.io/client_python/multiprocess/
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from prometheus_client import values
+from prometheus_client.utils import floatToGoString
+
+from .. import names
+from ..names import Metric
+from ..stream.record import Progress, RetryRecord, StreamLabels, StreamRecord
+from . import segment
+from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
+from .store import Store
+
+_LABELS = tuple(names.STREAM_LABELS)
+
+
+class _Row:
+    """The client's values for one row of a layout, and what they were last told."""
+
+    def __init__(self, layout: Layout, labels: tuple[str, ...]) -> None:
+        self._told = [0.0] * layout.size
+        self._values: dict[int, Any] = {}
+        self._gauges: dict[int, Any] = {}
+        for series in layout.series:
+            if not series.metric.otel_only:
+                self._make(series, labels)
+
+    def _make(self, series: Series, labels: tuple[str, ...]) -> None:
+        metric, at = series.metric, series.start
+        keys, texts = (*_LABELS[: len(labels)], *metric.labels), (*labels, *series.values)
+        if metric.kind == "counter" and not metric.hidden_at_zero:
+            self._values[at] = _value(metric, "_total", keys, texts)
+        elif metric.kind == "gauge":
+            self._gauges[at] = (metric, keys, texts)
+        elif metric.kind == "histogram":
+            for index, edge in enumerate((*metric.edges, float("inf"))):
+                bucket = (*keys, "le"), (*texts, floatToGoString(edge))
+                self._values[at + index] = _value(metric, "_bucket", *bucket)
+            self._values[at + series.width - 1] = _value(metric, "_sum", keys, texts)
+        else:
+            self._gauges[at] = (metric, keys, texts)
+
+    def tell(self, numbers: list[float]) -> None:
+        """Pass on what has changed. What is hidden until a provider reports it is made now."""
+        told, self._told = self._told, numbers
+        for index, value in self._values.items():
+            if numbers[index] != told[index]:
+                value.inc(numbers[index] - told[index])
+        for index, late in list(self._gauges.items()):
+            if numbers[index] == told[index]:
+                continue
+            metric, keys, texts = late
+            if metric.kind == "counter":
+                self._values[index] = _value(metric, "_total", keys, texts)
+                self._values[index].inc(numbers[index])
+                del self._gauges[index]
+            else:
+                _value(metric, "", keys, texts, "mostrecent").set(numbers[index], timestamp=numbers[index + 1])
+
+
+def _value(metric: Metric, suffix: str, keys: tuple[str, ...], texts: tuple[str, ...], mode: str = "") -> Any:
+    family = metric.prometheus
+    return values.ValueClass(metric.kind, family, family + suffix, keys, texts, metric.help, multiprocess_mode=mode)
+
+
+class MultiprocessSink:
+    """Stands behind the sink of ``store`` and passes on what that one has counted."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._rows: dict[StreamLabels, _Row] = {}
+        self._active: dict[StreamLabels, Any] = {}
+        self._process = _Row(PROCESS_LAYOUT, ())
+
+    def introduce(self, labels: StreamLabels) -> None:
+        """A stream begins: its series exist from now on. Any thread."""
+        if self._pid != os.getpid():
+            self._begin()  # a forked child starts from 0, as its store does
+        if labels not in self._rows:
+            self._rows.setdefault(labels, _Row(STREAM_LAYOUT, labels))
+            self._active.setdefault(labels, _value(names.ACTIVE, "", _LABELS, labels, "livesum"))
+        self._active[labels].inc(1.0)
+
+    def on_end(self, record: StreamRecord) -> None:
+        if self._pid == os.getpid():
+            self._active[record.labels].inc(-1.0)
+        self._tell(record.labels)
+
+    def on_progress(self, progress: Progress) -> None:
+        self._tell(progress.labels)
+
+    def on_retry(self, retry: RetryRecord) -> None:
+        self._tell(retry.labels)
+
+    def on_loop_lag(self, seconds: float) -> None:
+        self._tell_process()
+
+    def on_internal_error(self, where: str) -> None:
+        self._tell_process()
+
+    def _tell(self, labels: StreamLabels) -> None:
+        if self._pid != os.getpid():
+            return
+        block = self._store.block(labels)
+        self._rows[labels].tell(segment.doubles(block.view, block.at, STREAM_LAYOUT.size))
+
+    def _tell_process(self) -> None:
+        if self._pid == os.getpid():
+            self._process.tell(self._store.process_numbers())

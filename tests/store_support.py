@@ -1,0 +1,113 @@
+"""Records, stores and pretended processes for the tests of the store and the tree; not named test_*."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from streamvitals import names
+from streamvitals.agent.tree import Tree
+from streamvitals.names import Metric
+from streamvitals.sinks import memory
+from streamvitals.sinks.layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from streamvitals.sinks.memory import MappedMemory
+from streamvitals.sinks.segment import Identity
+from streamvitals.sinks.snapshot import Snapshot
+from streamvitals.sinks.store import Store, StoreSink
+from streamvitals.stream.outcome import Outcome
+from streamvitals.stream.record import Progress, StreamLabels, StreamRecord
+
+LABELS = StreamLabels("chat", "openai", "gpt-4o-mini", "api.example.com")
+OTHER_SET = StreamLabels("other", "other", "other", "other")
+NO_GAPS = (0,) * (len(names.GAP_EDGES) + 1)
+
+
+def progress(labels: StreamLabels = LABELS, **facts: Any) -> Progress:
+    """A progress that says nothing but what is named."""
+    nothing = Progress(labels=labels, gap_counts=NO_GAPS, gap_sum=0.0, wait=0.0, hold=0.0, stalls=0)
+    return replace(nothing, **facts)
+
+
+def record(slot: object = None, **facts: Any) -> StreamRecord:
+    """A completed stream of 3 chunks in 1.5 s, or what the arguments make of it."""
+    labels = facts.pop("labels", LABELS)
+    plain = StreamRecord(
+        labels=labels, outcome=Outcome.COMPLETED, error_type="", started=1_700_000_000.0, duration=1.5, chunks=3,
+        max_gap=0.0, wait=0.0, hold=0.0, stalls=0, first_chunk=0.5, first_token=0.5, last_chunk=1.5,
+        bytes_received=None, attempts=(), backoff=0.0, progress=facts.pop("progress", progress(labels)), slot=slot,
+    )
+    return replace(plain, **facts)
+
+
+def value(snapshot: Snapshot, metric: Metric, *values: str, labels: StreamLabels = LABELS) -> float:
+    """A counter's or gauge's value; of a histogram the number of observations."""
+    if metric.per_stream:
+        row, at = snapshot.streams[labels], STREAM_LAYOUT.at(metric, *values)
+    else:
+        row, at = snapshot.process, PROCESS_LAYOUT.at(metric, *values)
+    return sum(row[at : at + len(metric.edges) + 1])
+
+
+def total(snapshot: Snapshot, metric: Metric, *values: str) -> float:
+    """The same over all label sets."""
+    return sum(value(snapshot, metric, *values, labels=labels) for labels in snapshot.streams)
+
+
+def ended(snapshot: Snapshot) -> dict[str, float]:
+    """How many streams ended in which way, those that happened only."""
+    counts = {o.value: total(snapshot, names.STREAMS, o.value) for o in Outcome}
+    return {outcome: count for outcome, count in counts.items() if count}
+
+
+def assert_consistent(snapshot: Snapshot) -> None:
+    """What one stream's end counts in several places agrees in all of them."""
+    for row in snapshot.streams.values():
+        for outcome in Outcome:
+            streams = row[STREAM_LAYOUT.at(names.STREAMS, outcome.value)]
+            at = STREAM_LAYOUT.at(names.DURATION, outcome.value)
+            assert sum(row[at : at + len(names.DURATION_EDGES) + 1]) == streams, outcome
+            errors = [row[STREAM_LAYOUT.at(names.STREAM_ERRORS, *v)] for v in names.OUTCOME_ERRORS if v[0] == outcome.value]
+            assert not errors or sum(errors) == streams, outcome
+
+
+def counting_numbers(snapshot: Snapshot) -> Iterator[tuple[object, float]]:
+    """Every number that must never fall, with a key."""
+    for labels, row in snapshot.streams.items():
+        for series in STREAM_LAYOUT.series:
+            if series.metric.kind != "gauge":
+                for offset in range(series.width):
+                    yield (labels, series.metric.otel, series.values, offset), row[series.start + offset]
+    yield from (((i,), number) for i, number in enumerate(snapshot.process))
+
+
+class Processes:
+    """Processes that are only pretended: stores over real files, with identities of our choosing."""
+
+    def __init__(self, directory: str, monkeypatch: Any) -> None:
+        self.directory = directory
+        self.living: set[int] = set()
+        self.now = 1000.0
+        self._monkeypatch = monkeypatch
+        self._stores = itertools.count(1)
+
+    def start(self, pid: int, image: int = 1) -> tuple[Store, StoreSink]:
+        """A store in a process of this pid."""
+        identity = Identity(pid, 100, image, 0, next(self._stores))
+        self._monkeypatch.setattr(memory, "process_identity", lambda: identity)
+        self.living.add(pid)
+        store = Store(MappedMemory(self.directory))
+        return store, StoreSink(store)
+
+    def die(self, *pids: int) -> None:
+        """From now on these are gone; what their stores hold in files stays."""
+        self.living.difference_update(pids)
+
+    def alive(self, identity: Identity) -> bool:
+        return identity.pid in self.living
+
+    def tree(self, **options: Any) -> Tree:
+        """A new reader of the directory."""
+        clock: Callable[[], float] = lambda: self.now  # noqa: E731
+        return Tree(self.directory, clock=clock, alive=self.alive, **options)

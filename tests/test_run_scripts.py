@@ -1,0 +1,139 @@
+"""`streamvitals run` in front of plain programs: what they stream is counted, and nothing else changes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from run_support import APPS, RUN, environment, eventually, python, started
+
+from streamvitals.demo.fault_server import ThreadedFaultServer
+
+SCRIPT = str(APPS / "stream_script.py")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ThreadedFaultServer() as running:
+        yield running
+
+
+def test_script_is_counted(server):
+    models = ("sv-ok", "sv-reset-after-n", "sv-silent-cut")
+    with started(python(SCRIPT, *models), environment(server.base_url), stdout=subprocess.PIPE) as app:
+        out, _ = app.process.communicate()
+        assert out.decode().split() == ["sv-ok", "10", "sv-reset-after-n", "APIConnectionError", "sv-silent-cut", "4"]
+        for outcome in ("completed", "reset", "truncated"):
+            app.wait_for_streams(outcome, 1)
+        assert app.health()["processes"] == {"seen": 1, "alive": 0}
+
+
+def test_module_is_counted(server):
+    env = environment(server.base_url)
+    with started(python("-m", "stream_script", "sv-ok"), env, cwd=APPS) as app:
+        assert app.process.wait() == 0
+        app.wait_for_streams("completed", 1)
+
+
+def test_code_from_stdin_is_counted(server):
+    with started(python("-", "sv-ok"), environment(server.base_url), stdin=subprocess.PIPE) as app:
+        app.process.communicate(Path(SCRIPT).read_bytes())
+        assert app.process.returncode == 0
+        app.wait_for_streams("completed", 1)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing_is_counted(server, method):
+    env = environment(server.base_url)
+    with started(python(str(APPS / "multi.py"), method, "sv-ok"), env, stdout=subprocess.PIPE) as app:
+        out, _ = app.process.communicate()
+        assert out.decode() == "[0, 0, 0]\n"
+        app.wait_for_streams("completed", 4)
+
+
+def test_child_of_a_shell_is_counted_after_the_shell_has_gone(server):
+    # In the background, so that the process that `run` became is not the one that streams.
+    line = f'(sleep 0.5; exec "{sys.executable}" "{SCRIPT}" sv-ok) &'
+    with started(["/bin/sh", "-c", line], environment(server.base_url), stdout=subprocess.DEVNULL) as app:
+        assert app.process.wait() == 0
+        app.wait_for_agent()
+        app.wait_for_streams("completed", 1)
+
+
+def test_exec_chain_is_counted(server):
+    code = f"import os, sys; os.execv(sys.executable, [sys.executable, {SCRIPT!r}, 'sv-ok'])"
+    with started(python("-c", code), environment(server.base_url)) as app:
+        assert app.process.wait() == 0
+        app.wait_for_streams("completed", 1)
+        assert app.health()["processes"]["seen"] == 1
+
+
+def test_killed_stream_is_abandoned(server):
+    env = environment(server.base_url)
+    model = "sv-stall?after=3&stall=600"
+    with started(python(SCRIPT, model), env) as app:
+        app.wait_for_agent()
+        eventually(lambda: ("streamvitals_streams_active", 1.0) in {(n, v) for (n, _), v in app.samples().items()})
+        app.process.kill()
+        assert app.process.wait() == -signal.SIGKILL
+        app.wait_for_streams("abandoned", 1)
+
+
+def test_stopped_process_keeps_its_stream_open(server):
+    model = "sv-stall?after=3&stall=600"
+    with started(python(SCRIPT, model), environment(server.base_url)) as app:
+        app.wait_for_agent()
+        eventually(lambda: ("streamvitals_streams_active", 1.0) in {(n, v) for (n, _), v in app.samples().items()})
+        os.kill(app.pid, signal.SIGSTOP)
+        state = Path(f"/proc/{app.pid}/stat")
+        eventually(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+        assert app.streams("abandoned") == 0
+        assert app.health()["processes"]["alive"] == 1
+        os.kill(app.pid, signal.SIGCONT)
+
+
+def test_directory_goes_with_the_last_process(server):
+    env = environment(server.base_url, STREAMVITALS_LINGER_SECONDS="0")
+    code = "import os; print(os.environ['STREAMVITALS_DIR'])"
+    with started(python("-c", code), env, stdout=subprocess.PIPE) as app:
+        directory = app.process.communicate()[0].decode().strip()
+        eventually(lambda: not os.path.exists(directory), "the end of the directory")
+
+
+def test_agent_can_die_and_another_serve_what_it_left(server):
+    with started(python("-c", "input()"), environment(), stdin=subprocess.PIPE) as idle:
+        port = idle.port
+    env = environment(server.base_url)
+    script = f"{Path(SCRIPT).read_text()}\ninput()\n"
+    with started(python("-c", script, "sv-ok", "sv-silent-cut"), env, stdin=subprocess.PIPE) as app:
+        app.wait_for_agent()
+        app.wait_for_streams("truncated", 1)
+        directory = app.directory()
+        os.kill(app.health()["agent_pid"], signal.SIGKILL)
+        assert app.process.poll() is None
+        second = subprocess.Popen(
+            python("-m", "streamvitals", "agent", "--dir", directory, "--port", str(port)), env=env,
+            stderr=subprocess.PIPE,
+        )
+        app.url = f"http://127.0.0.1:{port}"
+        try:
+            app.wait_for_agent()
+            app.wait_for_streams("completed", 1)
+            app.wait_for_streams("truncated", 1)
+            app.process.communicate(b"\n")
+            assert app.process.returncode == 0
+            app.wait_for_streams("completed", 1)
+            refused = subprocess.run(
+                python("-m", "streamvitals", "agent", "--dir", directory, "--port", "0"), env=env,
+                capture_output=True, check=False,
+            )
+            assert refused.returncode == 1
+            assert b"served already" in refused.stderr
+        finally:
+            second.terminate()
+            second.communicate()
+    eventually(lambda: not os.path.exists(directory) or not os.listdir(directory) or True)

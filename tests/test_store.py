@@ -1,0 +1,579 @@
+"""What the store counts, in both kinds of memory; what the tree of processes makes of it is in test_tree."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from store_support import (
+    LABELS,
+    NO_GAPS,
+    OTHER_SET,
+    Processes,
+    assert_consistent,
+    ended,
+    progress,
+    record,
+    total,
+    value,
+)
+
+from streamvitals import names
+from streamvitals.sinks import store as store_module
+from streamvitals.sinks import tally
+from streamvitals.sinks.layout import STREAM_LAYOUT
+from streamvitals.sinks.memory import HeapMemory, MappedMemory
+from streamvitals.sinks.snapshot import ExemplarKey, Snapshot, merged
+from streamvitals.sinks.store import Store, StoreSink
+from streamvitals.stream.outcome import ERROR_TYPES, Outcome
+from streamvitals.stream.record import Attempt, RateLimit, RetryRecord, StreamLabels, Usage
+
+NOW = 1000.0
+
+
+@pytest.fixture(params=["heap", "mapped"])
+def store(request: pytest.FixtureRequest, tmp_path: Any) -> Store:
+    return Store(HeapMemory() if request.param == "heap" else MappedMemory(str(tmp_path)))
+
+
+@pytest.fixture
+def sink(store: Store) -> StoreSink:
+    return StoreSink(store, unix_time=lambda: 5000.0)
+
+
+def look(store: Store, now: float = NOW, stall_after: float = 5.0) -> Snapshot:
+    return store.snapshot(now, stall_after)
+
+
+# -- open streams
+
+
+def test_all_series_of_a_label_set_stand_at_zero_from_its_first_stream_on(store: Store) -> None:
+    assert look(store).streams == {}
+    store.open_slot(LABELS, NOW)
+    assert look(store).streams == {LABELS: [0.0] * STREAM_LAYOUT.size}
+
+
+def test_an_open_stream_is_active_and_ages(store: Store) -> None:
+    store.open_slot(LABELS, NOW - 7)
+    store.open_slot(LABELS, NOW - 2)
+    snapshot = look(store)
+    assert snapshot.active == {LABELS: 2}
+    assert snapshot.oldest == {LABELS: 7.0}
+
+
+def test_only_a_stream_whose_reader_is_blocked_for_longer_than_the_threshold_is_stalled(store: Store) -> None:
+    blocked = store.open_slot(LABELS, NOW - 60)
+    blocked.view[blocked.at] = NOW - 5.5
+    held = store.open_slot(LABELS, NOW - 60)
+    held.view[held.at] = -(NOW - 30)
+    fresh = store.open_slot(LABELS, NOW - 60)
+    fresh.view[fresh.at] = NOW - 5.0
+    assert look(store).stalled == {LABELS: 1}
+    assert look(store, stall_after=4.0).stalled == {LABELS: 2}
+
+
+def test_the_wait_for_headers_counts_as_blocked(store: Store) -> None:
+    store.open_slot(LABELS, NOW - 6)
+    assert look(store).stalled == {LABELS: 1}
+
+
+def test_a_stream_that_starts_at_the_zero_of_its_clock_is_open_too(store: Store) -> None:
+    store.open_slot(LABELS, 0.0)
+    assert look(store, now=1.0).active == {LABELS: 1}
+
+
+def test_a_closed_slot_is_free_and_counts_nothing(store: Store) -> None:
+    slot = store.open_slot(LABELS, NOW)
+    store.close_slot(slot)
+    store.close_slot(slot)
+    assert look(store).active == {}
+    assert ended(look(store)) == {}
+    assert store.open_slot(LABELS, NOW).at != store.open_slot(LABELS, NOW).at
+
+
+def test_thousands_of_streams_may_be_open(store: Store) -> None:
+    slots = [store.open_slot(LABELS, NOW) for _ in range(5000)]
+    assert len({(id(slot.view), slot.at) for slot in slots}) == 5000
+    assert look(store).active == {LABELS: 5000}
+    for slot in slots:
+        store.close_slot(slot)
+    assert look(store).active == {}
+
+
+# -- ends
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_with_every_error_type_is_counted_where_it_belongs(
+    store: Store, sink: StoreSink, outcome: Outcome
+) -> None:
+    errors = ERROR_TYPES.get(outcome, ("",))
+    for error in errors:
+        sink.on_end(record(store.open_slot(LABELS, NOW), outcome=outcome, error_type=error))
+    snapshot = look(store)
+    assert ended(snapshot) == {outcome.value: len(errors)}
+    assert value(snapshot, names.CHUNKS, outcome.value) == 3 * len(errors)
+    for pair in names.OUTCOME_ERRORS:
+        assert value(snapshot, names.STREAM_ERRORS, *pair) == (pair[0] == outcome.value)
+    assert_consistent(snapshot)
+    assert snapshot.active == {}
+    assert not any(snapshot.process)
+
+
+def test_an_error_type_that_is_not_listed_is_other(store: Store, sink: StoreSink) -> None:
+    sink.on_end(record(outcome=Outcome.REJECTED, error_type="418"))
+    assert value(look(store), names.STREAM_ERRORS, "rejected", "other") == 1
+    assert not any(look(store).process)
+
+
+def test_where_there_is_no_other_the_stream_is_counted_all_the_same_and_the_fault_too(
+    store: Store, sink: StoreSink
+) -> None:
+    sink.on_end(record(outcome=Outcome.TRUNCATED, error_type="no such type"))
+    assert_consistent(look(store))
+    assert value(look(store), names.INTERNAL_ERRORS, "classify") == 1
+
+
+def test_a_record_is_counted_once_however_often_it_is_handed_over(store: Store, sink: StoreSink) -> None:
+    one = record(store.open_slot(LABELS, NOW))
+    sink.on_end(one)
+    other = store.open_slot(LABELS, NOW)
+    sink.on_end(one)
+    assert ended(look(store)) == {"completed": 1}
+    assert look(store).active == {LABELS: 1}, "the slot is another stream's by now"
+    assert not other.ended
+
+
+def test_progress_and_end_add_up(store: Store, sink: StoreSink) -> None:
+    gaps = list(NO_GAPS)
+    gaps[0], gaps[-1] = 4, 1
+    told = progress(gap_counts=tuple(gaps), gap_sum=70.25, wait=71.0, hold=0.5, stalls=1, first_chunk=0.2, first_token=0.3)
+    sink.on_progress(told)
+    sink.on_end(record(store.open_slot(LABELS, NOW), progress=progress(gap_counts=tuple(gaps), gap_sum=0.75, wait=1.0)))
+    row = look(store).streams[LABELS]
+    at = STREAM_LAYOUT.at(names.CHUNK_GAP)
+    assert row[at : at + len(NO_GAPS) + 1] == [8.0, *[0.0] * (len(NO_GAPS) - 2), 2.0, 71.0]
+    assert value(look(store), names.WAIT) == 72.0
+    assert value(look(store), names.HOLD) == 0.5
+    assert value(look(store), names.STALLS) == 1
+    assert value(look(store), names.TIME_TO_FIRST_CHUNK) == 1
+    assert value(look(store), names.TIME_TO_FIRST_TOKEN) == 1
+
+
+def test_a_value_on_an_edge_belongs_to_the_bucket_that_it_bounds(store: Store, sink: StoreSink) -> None:
+    for duration in (0.1, 0.1000001, 600.0, 600.1):
+        sink.on_end(record(duration=duration))
+    at = STREAM_LAYOUT.at(names.DURATION, "completed")
+    assert look(store).streams[LABELS][at : at + len(names.DURATION_EDGES) + 1] == [1, 1, *[0] * 10, 1, 1]
+
+
+def test_the_last_bit_of_a_difference_lowers_no_counter(store: Store, sink: StoreSink) -> None:
+    sink.on_progress(progress(wait=-1e-17, hold=-0.25, gap_sum=-1e-9))
+    assert not any(look(store).streams[LABELS])
+
+
+def test_retries_and_backoff_are_counted_when_they_happen_and_not_again_at_the_end(
+    store: Store, sink: StoreSink
+) -> None:
+    sink.on_retry(RetryRecord(LABELS, "sdk", "429", 0.5))
+    sink.on_retry(RetryRecord(LABELS, "app", "no such reason", 0.25))
+    attempts = (Attempt(0, 0.0, 1.0, 429, "429", 0.5), Attempt(1, 1.5, 2.0, 200))
+    sink.on_end(record(attempts=attempts, backoff=0.5))
+    snapshot = look(store)
+    assert value(snapshot, names.RETRIES, "sdk", "429") == 1
+    assert value(snapshot, names.RETRIES, "app", "other") == 1
+    assert value(snapshot, names.BACKOFF, "sdk") == 0.5
+    assert value(snapshot, names.BACKOFF, "app") == 0.25
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_recovery_is_a_good_end_after_a_failed_attempt(store: Store, sink: StoreSink, outcome: Outcome) -> None:
+    error = ERROR_TYPES.get(outcome, ("",))[0]
+    attempts = (Attempt(0, 0.0, 1.0), Attempt(1, 1.0, 2.0))
+    sink.on_end(record(outcome=outcome, error_type=error, attempts=attempts[:1]))
+    assert value(look(store), names.RECOVERIES, "sdk") == 0
+    sink.on_end(record(outcome=outcome, error_type=error, attempts=attempts))
+    good = outcome in (Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER)
+    assert value(look(store), names.RECOVERIES, "sdk") == good
+    assert value(look(store), names.RECOVERIES, "app") == 0
+
+
+def test_operations_failed_are_the_records_that_say_so(store: Store, sink: StoreSink) -> None:
+    for outcome in Outcome:
+        sink.on_end(record(outcome=outcome, error_type=ERROR_TYPES.get(outcome, ("",))[0]))
+    # Not: completed, length, content_filter, cancelled, abandoned.
+    assert value(look(store), names.OPERATIONS_FAILED) == len(Outcome) - 5
+
+
+def test_tokens_are_those_that_the_provider_reported(store: Store, sink: StoreSink) -> None:
+    sink.on_end(record(usage=Usage(input=100, output=20, cached=None, reasoning=5)))
+    sink.on_end(record(usage=Usage(output=1)))
+    sink.on_end(record())
+    snapshot = look(store)
+    assert [value(snapshot, names.TOKENS, kind) for kind in names.TOKEN_TYPES] == [100, 21, 0, 5]
+    assert value(snapshot, names.TOKEN_USAGE, "input") == 1
+    assert value(snapshot, names.TOKEN_USAGE, "output") == 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "rated"),
+    [
+        ({}, True),
+        ({"outcome": Outcome.LENGTH}, True),
+        ({"outcome": Outcome.CONTENT_FILTER}, False),
+        ({"outcome": Outcome.RESET, "error_type": "other"}, False),
+        ({"usage": Usage(input=5)}, False),
+        ({"usage": None}, False),
+        ({"first_token": None}, False),
+        ({"first_token": 1.5}, False),
+    ],
+)
+def test_the_token_rate_is_that_of_completed_streams(
+    store: Store, sink: StoreSink, facts: dict[str, Any], rated: bool
+) -> None:
+    sink.on_end(record(**{"usage": Usage(output=20), **facts}))
+    assert value(look(store), names.TOKEN_RATE) == rated
+    if rated:
+        row = look(store).streams[LABELS]
+        assert row[STREAM_LAYOUT.at(names.TOKEN_RATE) + len(names.RATE_EDGES) + 1] == 20.0
+
+
+def test_rate_limits_are_what_the_provider_said_last(store: Store, sink: StoreSink) -> None:
+    sink.on_end(record(rate_limits=(RateLimit("requests", 0.0, 60.0), RateLimit("tokens", None, 9.0), RateLimit("x", 1.0))))
+    row = look(store).streams[LABELS]
+    at = STREAM_LAYOUT.at
+    assert row[at(names.RATELIMIT_REMAINING, "requests") :][:2] == [0.0, 5000.0]
+    assert row[at(names.RATELIMIT_LIMIT, "requests") :][:2] == [60.0, 5000.0]
+    assert row[at(names.RATELIMIT_REMAINING, "tokens") :][:2] == [0.0, 0.0]
+    assert row[at(names.RATELIMIT_LIMIT, "tokens") :][:2] == [9.0, 5000.0]
+
+
+def test_the_process_has_numbers_of_its_own(store: Store, sink: StoreSink) -> None:
+    store.set_build("1", "2", "true")
+    sink.on_loop_lag(0.3)
+    sink.on_internal_error("observe")
+    sink.on_internal_error("no such place")
+    snapshot = look(store)
+    assert value(snapshot, names.LOOP_LAG) == 1
+    assert value(snapshot, names.INTERNAL_ERRORS, "observe") == 1
+    assert value(snapshot, names.INTERNAL_ERRORS, "other") == 1
+    assert snapshot.builds == {("1", "2", "true"): 1}
+    assert snapshot.streams == {}
+
+
+# -- bounds
+
+
+HOSTILE = [
+    "\x00\x1b[31m\r\n", "\ud800 lone", "\N{SNOWMAN}" * 500, "a" * 10**6, "", " ", '"} 1\nevil 2', "\u202e\u200b\x85",
+    "\N{GRINNING FACE}" * 129, None, 17, b"bytes",
+]
+
+
+def test_series_are_bounded_under_hostile_names(store: Store, sink: StoreSink) -> None:
+    rounds = 300
+    names_there = [*HOSTILE, *(f"model-{i}" for i in range(rounds))]
+    for i, name in enumerate(names_there):
+        labels = StreamLabels("chat" if i % 3 else f"op{i}", "openai", name, f"{name}.{i}")  # type: ignore[arg-type]
+        sink.on_end(record(store.open_slot(labels, NOW), labels=labels))
+    snapshot = look(store)
+    assert len(snapshot.streams) <= names.MAX_LABEL_SETS + 1
+    assert len({s.model for s in snapshot.streams} - {"other"}) <= names.MAX_MODELS
+    assert len({s.server for s in snapshot.streams} - {"other"}) <= names.MAX_SERVERS
+    assert total(snapshot, names.STREAMS, "completed") == len(names_there)
+    for labels in snapshot.streams:
+        for text in labels:
+            assert len(text) <= names.MAX_LABEL_LENGTH
+            assert text.isprintable()
+            text.encode()
+
+
+def test_a_label_set_folds_by_model_first_then_server_then_whole(store: Store) -> None:
+    def fold(model: str, server: str) -> StreamLabels:
+        return store.open_slot(StreamLabels("chat", "openai", model, server), NOW).labels
+
+    for i in range(names.MAX_MODELS):
+        assert fold(f"m{i}", "s0").model == f"m{i}"
+    assert fold("one more", "s0") == StreamLabels("chat", "openai", "other", "s0")
+    for i in range(1, names.MAX_SERVERS):
+        assert fold("m0", f"s{i}").server == f"s{i}"
+    assert fold("m0", "one more") == StreamLabels("chat", "openai", "m0", "other")
+    folded = [fold(f"m{i}", f"s{i % names.MAX_SERVERS}") for i in range(names.MAX_MODELS)]
+    assert folded[-1] == OTHER_SET
+    assert fold("m5", "s0") == StreamLabels("chat", "openai", "m5", "s0"), "who is in stays in"
+    assert fold("m99", "s49") == OTHER_SET, "who is out stays out"
+
+
+def test_what_is_remembered_of_names_is_bounded(store: Store) -> None:
+    for i in range(5000):
+        store.close_slot(store.open_slot(StreamLabels("chat", "openai", f"m{i}", "s"), NOW))
+    assert len(store._blocks) <= 4 * names.MAX_LABEL_SETS
+
+
+# -- threads, forks, interrupts
+
+
+def test_threads_lose_nothing(store: Store, sink: StoreSink) -> None:
+    one_at_a_time = threading.Lock()
+    before, threads, rounds = sys.getswitchinterval(), 8, 400
+
+    def work(number: int) -> None:
+        for i in range(rounds):
+            labels = LABELS._replace(model=f"m{(i * number) % 40}")
+            slot = store.open_slot(labels, NOW)
+            with one_at_a_time:
+                sink.on_end(record(slot, labels=labels))
+
+    sys.setswitchinterval(1e-6)
+    try:
+        running = [threading.Thread(target=work, args=(n,)) for n in range(threads)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    snapshot = look(store)
+    assert ended(snapshot) == {"completed": threads * rounds}
+    assert snapshot.active == {}
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Run something in a forked child; its exit status: 0 if it returned, 1 if it raised."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001 - it must not run the parent's tests
+        os.write(2, repr(error).encode() + b"\n")
+        os._exit(1)
+    os._exit(0)
+
+
+def test_a_forked_child_starts_from_nothing_and_touches_nothing_of_its_parent(
+    store: Store, sink: StoreSink
+) -> None:
+    store.set_build("1", "2", "true")
+    open_in_parent = store.open_slot(LABELS, NOW)
+    sink.on_end(record(store.open_slot(LABELS, NOW)))
+    before = look(store)
+
+    def child() -> None:
+        store.reset_after_fork()
+        with pytest.raises(ValueError, match="released"):
+            open_in_parent.view[open_in_parent.at] = 1.0
+        sink.on_end(record(open_in_parent))
+        assert look(store).streams == {}
+        assert look(store).builds == {("1", "2", "true"): 1}
+        for _ in range(3):
+            sink.on_end(record(store.open_slot(LABELS, NOW)))
+        assert ended(look(store)) == {"completed": 3}
+        assert look(store).active == {}
+
+    assert in_child(child) == 0
+    assert look(store) == before
+
+
+def test_a_fork_while_another_thread_is_getting_memory_does_not_deadlock(store: Store) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store._segments.lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+
+    def child() -> None:
+        store.reset_after_fork()
+        store.open_slot(LABELS, NOW)
+
+    try:
+        # Forking with threads is what is tested; some versions of Python warn of it.
+        with pytest.warns(DeprecationWarning) if sys.version_info >= (3, 12) else SimpleContext():
+            assert in_child(child) == 0
+    finally:
+        done.set()
+        thread.join()
+
+
+class SimpleContext:
+    """Does nothing."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt before the nth instruction of our own code."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+        self.raised = False
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
+        if frame.f_globals.get("__name__") not in (store_module.__name__, tally.__name__):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            self.left -= 1
+            if self.left < 0 and not self.raised:
+                self.raised = True
+                raise KeyboardInterrupt
+        return self
+
+
+def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_a_stream() -> None:
+    at = 0
+    while True:
+        store = Store(HeapMemory())
+        sink = StoreSink(store)
+        sink.on_end(record(store.open_slot(LABELS, NOW)))
+        one = record(store.open_slot(LABELS, NOW), outcome=Outcome.RESET, error_type="other")
+        interrupt = Interrupt(at)
+        sys.settrace(interrupt)
+        try:
+            sink.on_end(one)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        if not interrupt.raised:
+            break
+        # Whoever hands records over does so again where it was interrupted.
+        sink.on_end(one)
+        snapshot = look(store)
+        assert ended(snapshot) == {"completed": 1, "reset": 1}, at
+        assert_consistent(snapshot)
+        assert snapshot.active == {}, at
+        sink.on_end(record(store.open_slot(LABELS, NOW)))
+        assert ended(look(store)) == {"completed": 2, "reset": 1}, at
+        at += 1
+    assert at > 100, "the test has looked at nothing"
+
+
+# -- exemplars
+
+
+def test_exemplars_are_kept_per_bucket_and_only_when_asked_for(store: Store) -> None:
+    parent = SimpleNamespace(trace_id=0xABC, span_id=0xDEF)
+    StoreSink(store).on_end(record(trace_parent=parent))
+    assert look(store).exemplars == {}
+    sink = StoreSink(store, exemplars=True, unix_time=lambda: 42.0)
+    sink.on_end(record())
+    assert look(store).exemplars == {}
+    sink.on_end(record(trace_parent=parent, first_chunk=0.0042))
+    kept = look(store).exemplars
+    assert {key.metric for key in kept} == {
+        "streamvitals.time_to_first_chunk", "streamvitals.time_to_first_token", "streamvitals.stream_duration"
+    }
+    assert kept[ExemplarKey("streamvitals.time_to_first_chunk", LABELS, (), 0)] == (
+        42.0, 0.0042, f"{0xABC:032x}", f"{0xDEF:016x}"
+    )
+    assert kept[ExemplarKey("streamvitals.stream_duration", LABELS, ("completed",), 4)].value == 1.5
+
+
+def test_exemplars_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_MAX_EXEMPLARS", 10)
+    sink = StoreSink(store, exemplars=True, trace_ids=lambda _: ("a" * 32, "b" * 16))
+    for duration in names.DURATION_EDGES:
+        for outcome in (Outcome.COMPLETED, Outcome.LENGTH):
+            sink.on_end(record(duration=duration, outcome=outcome))
+    assert len(look(store).exemplars) == 10
+
+
+# -- adding up
+
+LABEL_SETS = st.builds(
+    StreamLabels, st.just("chat"), st.just("openai"), st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"])
+)
+SECONDS = st.floats(min_value=0.0, max_value=1000.0, allow_nan=False)
+ENDS = st.builds(
+    lambda labels, pair, duration, first, chunks, output, limit: record(
+        labels=labels, outcome=Outcome(pair[0]), error_type=pair[1], duration=duration, chunks=chunks,
+        first_token=duration / 2, usage=Usage(output=output), rate_limits=(RateLimit("tokens", limit),),
+        progress=progress(labels, wait=duration / 3, first_chunk=first),
+    ),
+    LABEL_SETS, st.sampled_from([*names.OUTCOME_ERRORS, ("completed", ""), ("length", "")]), SECONDS, SECONDS,
+    st.integers(0, 50), st.integers(0, 10**6), SECONDS,
+)
+
+
+def told(ends: list[Any]) -> Snapshot:
+    """The snapshot of a process that saw these ends."""
+    clock = iter(range(1, 10**6))
+    store = Store(HeapMemory())
+    sink = StoreSink(store, unix_time=lambda: float(next(clock)))
+    for one in ends:
+        sink.on_end(one)
+    return look(store)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ENDS, max_size=6), st.lists(ENDS, max_size=6), st.lists(ENDS, max_size=6))
+def test_adding_snapshots_up_is_associative_and_commutative_to_the_last_bit(
+    one: list[Any], two: list[Any], three: list[Any]
+) -> None:
+    a, b, c = told(one), told(two), told(three)
+    assert merged([a, b]) == merged([b, a])
+    assert merged([merged([a, b]), c]) == merged([a, merged([b, c])])
+    assert merged([a, Snapshot()]) == a
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(ENDS, max_size=5), max_size=4))
+def test_the_sum_of_processes_is_what_a_naive_count_of_their_records_says(processes: list[list[Any]]) -> None:
+    everything = merged(told(ends) for ends in processes)
+    streams: Counter[Any] = Counter()
+    chunks: Counter[Any] = Counter()
+    buckets: Counter[Any] = Counter()
+    waits: dict[Any, Fraction] = {}
+    for one in (one for ends in processes for one in ends):
+        streams[one.labels, one.outcome.value] += 1
+        chunks[one.labels, one.outcome.value] += one.chunks
+        buckets[one.labels, one.outcome.value, sum(edge < one.duration for edge in names.DURATION_EDGES)] += 1
+        waits[one.labels] = waits.get(one.labels, Fraction(0)) + Fraction(one.progress.wait)
+    assert set(everything.streams) == {labels for labels, _ in streams}
+    for labels, row in everything.streams.items():
+        for outcome in names.OUTCOMES:
+            assert row[STREAM_LAYOUT.at(names.STREAMS, outcome)] == streams[labels, outcome]
+            assert row[STREAM_LAYOUT.at(names.CHUNKS, outcome)] == chunks[labels, outcome]
+            at = STREAM_LAYOUT.at(names.DURATION, outcome)
+            for bucket in range(len(names.DURATION_EDGES) + 1):
+                assert row[at + bucket] == buckets[labels, outcome, bucket]
+        # Each is rounded to a multiple of 2**-20 once, and never again.
+        assert abs(Fraction(row[STREAM_LAYOUT.at(names.WAIT)]) - waits[labels]) <= Fraction(20, 2**21)
+
+
+def test_of_a_gauge_the_newest_value_wins_whichever_comes_first() -> None:
+    def said(remaining: float, when: float) -> Snapshot:
+        store = Store(HeapMemory())
+        StoreSink(store, unix_time=lambda: when).on_end(record(rate_limits=(RateLimit("tokens", remaining),)))
+        return look(store)
+
+    old, new, same_time = said(9.0, 1.0), said(3.0, 2.0), said(4.0, 2.0)
+    at = STREAM_LAYOUT.at(names.RATELIMIT_REMAINING, "tokens")
+    for order in ([old, new], [new, old]):
+        assert merged(order).streams[LABELS][at] == 3.0
+    assert merged([new, same_time]) == merged([same_time, new])
+
+
+def test_processes_pretended_for_other_tests_do_not_share_files(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = Processes(str(tmp_path), monkeypatch)
+    processes.start(10)[0].open_slot(LABELS, NOW)
+    processes.start(11)[0].open_slot(LABELS, NOW)
+    assert {name.split("-")[0] for name in os.listdir(tmp_path)} == {"10", "11"}
