@@ -50,10 +50,10 @@ def environment(base_url: str = "", **more: str) -> dict[str, str]:
         if not name.startswith(("OTEL_", "STREAMVITALS_", "OPENAI_", "PYTHON", "PYTEST"))
         or name in ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
     }
-    env.update(STREAMVITALS_LINGER_SECONDS="300", OPENAI_API_KEY="sk-test", NO_PROXY="127.0.0.1", **more)
+    env |= {"STREAMVITALS_LINGER_SECONDS": "300", "OPENAI_API_KEY": "sk-test", "NO_PROXY": "127.0.0.1"}
     if base_url:
         env["OPENAI_BASE_URL"] = base_url
-    return env
+    return env | more
 
 
 def get(url: str, headers: Mapping[str, str] | None = None) -> str:
@@ -146,6 +146,7 @@ def environment_of(pid: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def started(command: Sequence[str], env: Mapping[str, str], **options: Any) -> Iterator[App]:
+    """An app behind `run`, that is ended with its agent."""
     app = App(command, env, **options)
     try:
         yield app

@@ -18,7 +18,6 @@ from store_support import (
     LABELS,
     NO_GAPS,
     OTHER_SET,
-    Processes,
     assert_consistent,
     ended,
     progress,
@@ -570,10 +569,3 @@ def test_of_a_gauge_the_newest_value_wins_whichever_comes_first() -> None:
     for order in ([old, new], [new, old]):
         assert merged(order).streams[LABELS][at] == 3.0
     assert merged([new, same_time]) == merged([same_time, new])
-
-
-def test_processes_pretended_for_other_tests_do_not_share_files(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    processes = Processes(str(tmp_path), monkeypatch)
-    processes.start(10)[0].open_slot(LABELS, NOW)
-    processes.start(11)[0].open_slot(LABELS, NOW)
-    assert {name.split("-")[0] for name in os.listdir(tmp_path)} == {"10", "11"}

@@ -98,7 +98,10 @@ def _each(*values: str) -> tuple[Values, ...]:
     return tuple((v,) for v in values)
 
 
-STREAMS = Metric("streamvitals.streams", "counter", "{stream}", "Streams that ended, by how they ended.", ("outcome",), _each(*OUTCOMES))
+STREAMS = Metric(
+    "streamvitals.streams", "counter", "{stream}",
+    "Streams that ended, by how they ended.", ("outcome",), _each(*OUTCOMES),
+)
 STREAM_ERRORS = Metric(
     "streamvitals.stream_errors", "counter", "{stream}",
     "Streams that did not complete, by error type.", ("outcome", "error_type"), OUTCOME_ERRORS,
@@ -128,7 +131,8 @@ TOKEN_RATE = Metric(
     "Output tokens per second of a completed stream, first token to end, when usage is reported.", edges=RATE_EDGES,
 )
 CHUNKS = Metric(
-    "streamvitals.chunks", "counter", "{chunk}", "Chunks received, by how their stream ended.", ("outcome",), _each(*OUTCOMES)
+    "streamvitals.chunks", "counter", "{chunk}",
+    "Chunks received, by how their stream ended.", ("outcome",), _each(*OUTCOMES),
 )
 WAIT = Metric("streamvitals.wait", "counter", "s", "Time the app was blocked waiting for the provider.")
 HOLD = Metric("streamvitals.hold", "counter", "s", "Time the app held streams between chunks.")

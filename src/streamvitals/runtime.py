@@ -20,7 +20,7 @@ from .sdk.patch import Patches
 from .sinks.log import LogSink
 from .sinks.memory import HeapMemory, MappedMemory
 from .sinks.snapshot import Snapshot
-from .sinks.store import Store, StoreSink
+from .sinks.store import Slot, Store, StoreSink
 from .sinks.trace_parent import capture_parent
 from .stream.dispatch import Dispatch, Fault, Item, LoopLag
 from .stream.observation import Observation
@@ -33,7 +33,9 @@ logger = logging.getLogger("streamvitals")
 class Runtime:
     """One per process. Fulfils what observations (``Host``) and patches (``Watcher``) ask for."""
 
-    def __init__(self, config: Config, store: Store, sinks: Iterable[Sink] = (), clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, config: Config, store: Store, sinks: Iterable[Sink] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.config = config
         self.store = store
         self.clock = clock
@@ -75,6 +77,10 @@ class Runtime:
 
     def defer(self, item: Item) -> None:
         self._dispatch.defer(item)
+
+    def discard(self, observation: Observation) -> None:
+        if self._forget(observation) and isinstance(observation.slot, Slot):
+            self.store.close_slot(observation.slot)
 
     def fault(self, where: str) -> None:
         """Count a fault of ours; the traceback is for whoever turned debug logging on."""
@@ -138,8 +144,11 @@ class Runtime:
 class Tracing(Protocol):
     """What sinks/otel_traces.py gives."""
 
-    sink: Any
-    flush: Callable[..., bool]
+    @property
+    def sink(self) -> Any: ...
+
+    @property
+    def flush(self) -> Callable[..., bool]: ...
 
 
 TracingFactory = Callable[[], "Tracing | None"]

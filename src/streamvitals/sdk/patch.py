@@ -15,7 +15,7 @@ import functools
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..stream.observation import Observation
 from . import facts
@@ -205,7 +205,7 @@ class Patches:
         except Exception:  # noqa: BLE001 - ours
             self._watcher.fault("observe")
 
-    _WRAPPERS: dict[str, Callable[[Patches, Any], Any]] = {
+    _WRAPPERS: ClassVar[dict[str, Callable[[Patches, Any], Any]]] = {
         "Stream.__init__": _stream_init,
         "AsyncStream.__init__": _async_stream_init,
         "SyncAPIClient.request": _request,

@@ -31,9 +31,8 @@ def problems(openai: Any) -> list[str]:
         if (major, minor) < OLDEST or major not in MAJORS:
             found.append(f"openai {version} is not supported: {SUPPORTED} is")
     for module_name, paths in PATCH_POINTS.items():
-        for path in paths:
-            if not callable(resolve(module_name, path)):
-                found.append(f"openai {version} has no {module_name}.{path}")
+        missing = [path for path in paths if not callable(resolve(module_name, path))]
+        found += [f"openai {version} has no {module_name}.{path}" for path in missing]
     return found
 
 

@@ -43,7 +43,7 @@ class _Row:
             self._gauges[at] = (metric, keys, texts)
         elif metric.kind == "histogram":
             for index, edge in enumerate((*metric.edges, float("inf"))):
-                bucket = (*keys, "le"), (*texts, floatToGoString(edge))
+                bucket = (*keys, "le"), (*texts, _go(edge))
                 self._values[at + index] = _value(metric, "_bucket", *bucket)
             self._values[at + series.width - 1] = _value(metric, "_sum", keys, texts)
         else:
@@ -65,6 +65,11 @@ class _Row:
                 del self._gauges[index]
             else:
                 _value(metric, "", keys, texts, "mostrecent").set(numbers[index], timestamp=numbers[index + 1])
+
+
+def _go(edge: float) -> str:
+    text: str = floatToGoString(edge)  # type: ignore[no-untyped-call]
+    return text
 
 
 def _value(metric: Metric, suffix: str, keys: tuple[str, ...], texts: tuple[str, ...], mode: str = "") -> Any:

@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import (
@@ -25,9 +24,12 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from .._version import __version__
+from .otel_meter import MeterSink, on_app_provider
 from .otel_points import Window, to_metrics
 from .otlp import SCOPE, GaveUpError, Losses, ProcessResource, unnoticed
 from .snapshot import Snapshot
+
+__all__ = ["Exporting", "MeterSink", "PreaggregatedExporter", "on_app_provider", "start_exporting", "to_metrics"]
 
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 
@@ -155,7 +157,8 @@ def start_exporting(
     """Export what ``take`` returns, periodically, as the standard variables say; at exit once more.
 
     Does nothing unless ``config.otlp_metrics``. ``on_error("otel")`` is called, on any thread, for each
-    export that failed. No global provider is set. Raises ValueError if a standard variable is wrong.
+    export that failed. No global provider is set. Raises ImportError if the exporter
+    is not installed, ValueError if a standard variable is wrong.
     """
     if not config.otlp_metrics:
         return Exporting(_done, _done)
@@ -172,6 +175,9 @@ def _one(options: CallbackOptions) -> list[Observation]:
 
 class _Pipeline:
     def __init__(self, take: Callable[[], Snapshot], losses: Losses) -> None:
+        # Here, as an app with a MeterProvider of its own needs no exporter of ours.
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
         self._losses = losses
         resource = ProcessResource()
         self._exporter = PreaggregatedExporter(

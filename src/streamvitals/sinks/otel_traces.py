@@ -9,7 +9,6 @@ https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 from __future__ import annotations
 
 import atexit
-import weakref
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -48,26 +47,19 @@ class TraceIds(NamedTuple):
 class TraceSink:
     """Makes the spans of each record. ``get_tracer`` is asked at every end; None: no spans are wanted.
 
-    ``attempt_spans=False`` leaves the attempts out, for when the HTTP client itself is traced.
+    ``attempt_spans=False`` leaves the attempts out, for when the HTTP client itself is traced. ``last`` holds
+    the ids of the span made for the newest record, None if it has none or was not sampled: sinks are called
+    one after another, so one that stands behind this one can make exemplars of it.
     """
 
     def __init__(self, get_tracer: TracerSource, *, attempt_spans: bool = True) -> None:
         self._get_tracer = get_tracer
         self._attempt_spans = attempt_spans
-        self._newest: tuple[weakref.ref[StreamRecord], TraceIds] | None = None
-
-    def ids_of(self, record: StreamRecord) -> TraceIds | None:
-        """The ids of the span made for a record, for exemplars; None if it has none or was not sampled.
-
-        Known of the newest record only: for a sink that stands behind this one and is handed the same record.
-        """
-        if self._newest is None or self._newest[0]() is not record:
-            return None
-        return self._newest[1]
+        self.last: TraceIds | None = None
 
     def on_end(self, record: StreamRecord) -> None:
         """Make the span of a stream that ended, and those of its attempts."""
-        self._newest = None
+        self.last = None
         tracer = self._get_tracer()
         if tracer is None:
             return
@@ -83,8 +75,7 @@ class TraceSink:
             return
         ids = span.get_span_context()
         if ids.trace_flags.sampled:
-            known = TraceIds(format(ids.trace_id, "032x"), format(ids.span_id, "016x"))
-            self._newest = weakref.ref(record), known
+            self.last = TraceIds(format(ids.trace_id, "032x"), format(ids.span_id, "016x"))
         span.set_attributes(_attributes(record))
         _add_events(span, record)
         if self._attempt_spans:

@@ -119,9 +119,8 @@ class ChatChunks:
         choices = get(item, "choices")
         if not isinstance(choices, (list, tuple)):
             return False
-        return any(
-            get(delta, field) for choice in choices if (delta := get(choice, "delta")) is not None for field in _TOKEN_FIELDS
-        )
+        deltas = [get(choice, "delta") for choice in choices]
+        return any(get(delta, field) for delta in deltas if delta is not None for field in _TOKEN_FIELDS)
 
     def marker(self) -> Verdict | None:
         if not self._seen or self._open:

@@ -119,7 +119,7 @@ class Dispatch:
         for sink in tuple(self._sinks):
             try:
                 sink.on_internal_error(where)
-            except Exception:  # noqa: BLE001 - nobody is left to be told
+            except Exception:  # noqa: BLE001, PERF203 - nobody is left to be told
                 self._sinks.remove(sink)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from bisect import bisect_left
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from ..names import GAP_EDGES
@@ -52,11 +52,20 @@ class ResponseFacts(NamedTuple):
     rate_limits: tuple[RateLimit, ...] = ()
 
 
+class Numbers(Protocol):
+    """What a slot's doubles are kept in: a view of a mapped file, or a list."""
+
+    def __setitem__(self, index: int, value: float, /) -> None: ...
+
+
 class Slot(Protocol):
     """Eight doubles that outlive the process: state, start, label set, chunks (see sinks/store.py)."""
 
-    view: MutableSequence[float]
-    at: int
+    @property
+    def view(self) -> Numbers: ...
+
+    @property
+    def at(self) -> int: ...
 
 
 class Host(Protocol):
@@ -71,6 +80,9 @@ class Host(Protocol):
 
     def defer(self, item: tuple[Observation, Ending]) -> None:
         """Hand over only: all that a finalizer may do."""
+
+    def discard(self, observation: Observation) -> None:
+        """This one was no stream after all: free what it holds, count nothing."""
 
     def fault(self, where: str) -> None:
         """Count a fault of ours."""
@@ -101,7 +113,7 @@ class Observation:
         self.reader = reader
         self.clock = host.clock
         self.slot: Slot | None = slot
-        self.view = slot.view
+        self.view: Numbers = slot.view
         self.at = slot.at
         self.started = now
         self.started_unix = unix
@@ -159,6 +171,11 @@ class Observation:
     def request_failed(self, error: BaseException) -> None:
         """The call itself raised: no stream came of it."""
         now = self.clock()
+        if not self.attempts.count:
+            # Nothing was sent: bad arguments, a failing token provider. No stream has started.
+            self.ended = True
+            self.host.discard(self)
+            return
         self._waited(now - self.asked, now)
         verdict = classify_exception(error, headers_received=False)
         self._finish(Ending(verdict, now, names_of(error)))
@@ -294,7 +311,7 @@ class Observation:
         counts = tuple(self._gap_counts)
         progress = Progress(
             labels=self.facts.labels,
-            gap_counts=tuple(a - b for a, b in zip(counts, told.counts)),
+            gap_counts=tuple(a - b for a, b in zip(counts, told.counts, strict=True)),
             gap_sum=self._gap_sum - told.gap_sum,
             wait=self._wait - told.wait,
             hold=max(0.0, hold - told.hold),

@@ -38,8 +38,8 @@ def streamvitals_observe(
 
 
 async def streamvitals_observe_async(
-    inner: AsyncGenerator[T, None], observation: Observation, arrived: Callable[[Any], None], owns_inner: bool = False
-) -> AsyncGenerator[T, None]:
+    inner: Any, observation: Observation, arrived: Callable[[Any], None], owns_inner: bool = False
+) -> AsyncGenerator[Any, None]:
     """The async twin; the differences are the keywords. ``owns_inner`` is for a generator that nobody else
     can close: httpx closes its byte generators explicitly, and would reach only ours."""
     clock = observation.clock

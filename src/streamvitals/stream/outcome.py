@@ -58,7 +58,9 @@ class Verdict(NamedTuple):
 # stands at 0 from the start; what is not listed is reported as "other".
 ERROR_TYPES: dict[Outcome, tuple[str, ...]] = {
     Outcome.TRUNCATED: ("missing_terminal", "missing_finish_reason", "empty_stream", "incomplete_read"),
-    Outcome.RESET: ("connection_reset", "connection_aborted", "broken_pipe", "server_disconnected", "stream_reset", "other"),
+    Outcome.RESET: (
+        "connection_reset", "connection_aborted", "broken_pipe", "server_disconnected", "stream_reset", "other",
+    ),
     Outcome.TIMEOUT: ("read_timeout", "connect_timeout", "write_timeout", "pool_timeout", "other"),
     Outcome.MALFORMED: (
         "json_decode", "unicode_decode", "unexpected_content_type", "content_decoding", "protocol_error",
@@ -200,7 +202,7 @@ def classify_exception(error: BaseException, *, headers_received: bool, closed_b
         return classify_error_event(getattr(error, "code", None), getattr(error, "type", None))
     if closed_by_app:
         return Verdict(Outcome.ABANDONED, "closed")
-    for link, name in zip(links, names):
+    for link, name in zip(links, names, strict=True):
         verdict = _classify_link(link, name, names, headers_received)
         if verdict is not None:
             return verdict
@@ -226,7 +228,8 @@ def _classify_link(link: BaseException, name: str, names: list[str], headers_rec
     if name in ("ReadError", "WriteError", "CloseError"):
         return _broken_cause(link)
     if name == "RemoteProtocolError":
-        if any(type(arg).__name__ in ("StreamReset", "ConnectionTerminated") for cause in chain(link) for arg in cause.args):
+        arguments = (type(arg).__name__ for cause in chain(link) for arg in cause.args)
+        if not {"StreamReset", "ConnectionTerminated"}.isdisjoint(arguments):  # HTTP/2
             return Verdict(Outcome.RESET, "stream_reset")
         if headers_received:
             return Verdict(Outcome.TRUNCATED, "incomplete_read")

@@ -1,0 +1,215 @@
+"""The observers that are compared, as switches: on and off in one process, so that both halves of a pair run
+on the same heap, with the same hash seed, a few milliseconds apart.
+
+Content capture is off wherever there is a switch for it. Spans and metrics go through the OpenTelemetry SDK
+to exporters that drop them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any, Protocol
+
+EDGES = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.08, 0.2, 0.5, 1.0, 5.0, 15.0, 60.0)
+
+
+class Switch(Protocol):
+    """An observer of the SDK in this process. ``off`` leaves nothing of it in a stream's way."""
+
+    def on(self) -> None: ...
+
+    def off(self) -> None: ...
+
+
+class Bare:
+    """Nothing, twice: what the noise is."""
+
+    def on(self) -> None:
+        """Nothing."""
+
+    def off(self) -> None:
+        """Nothing."""
+
+
+class Timed:
+    """The least that anything can cost that stands before the iterator: a generator that stamps, buckets the
+    gap by bisect and looks at the finish_reason. It tells nobody and is right about nothing."""
+
+    def __init__(self) -> None:
+        from openai import _streaming
+
+        self._classes: dict[Any, tuple[Any, Callable[..., Any]]] = {
+            _streaming.Stream: (_streaming.Stream.__init__, _timed),
+            _streaming.AsyncStream: (_streaming.AsyncStream.__init__, _timed_async),
+        }
+
+    def on(self) -> None:
+        for owner, (original, generator) in self._classes.items():
+            owner.__init__ = _wrapping(original, generator)
+
+    def off(self) -> None:
+        for owner, (original, _) in self._classes.items():
+            owner.__init__ = original
+
+
+def _wrapping(original: Any, generator: Any) -> Any:
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self._iterator = generator(self._iterator)
+
+    return init
+
+
+def _timed(inner: Any) -> Any:
+    clock, counts, finished = time.monotonic, [0] * (len(EDGES) + 1), None
+    asked = clock()
+    for item in inner:
+        counts[bisect_left(EDGES, clock() - asked)] += 1
+        if item.choices and item.choices[0].finish_reason:
+            finished = item.choices[0].finish_reason
+        yield item
+        asked = clock()
+    return finished
+
+
+async def _timed_async(inner: Any) -> Any:
+    clock, counts = time.monotonic, [0] * (len(EDGES) + 1)
+    asked = clock()
+    async for item in inner:
+        counts[bisect_left(EDGES, clock() - asked)] += 1
+        if item.choices and item.choices[0].finish_reason:
+            pass
+        yield item
+        asked = clock()
+
+
+class Streamvitals:
+    """As under ``streamvitals run``: brought in by the import hook, counting into mapped files."""
+
+    def __init__(self, tracers: Any = None) -> None:
+        import openai
+        from streamvitals import runtime
+
+        found = runtime.current()
+        if found is None or not found.store.mapped:
+            raise RuntimeError("streamvitals was not brought in, or does not count into mapped files")
+        if tracers is not None:
+            found = _with_spans(tracers)
+        self._openai = openai
+        self._patches = found.patches
+
+    def on(self) -> None:
+        problems = self._patches.apply(self._openai)
+        if problems:
+            raise RuntimeError("; ".join(problems))
+
+    def off(self) -> None:
+        self._patches.remove()
+
+
+def _with_spans(tracers: Any) -> Any:
+    from streamvitals import runtime
+    from streamvitals.config import Config
+    from streamvitals.sinks.otel_traces import TraceSink, tracer_of
+    from streamvitals.sinks.trace_parent import capture_parent
+
+    runtime.stop()
+    started = runtime.start(Config.from_env(), [TraceSink(tracer_of(tracers))])
+    started.capture_parent = capture_parent
+    return started
+
+
+class Instrumentor:
+    """Any OpenTelemetry instrumentor."""
+
+    def __init__(self, module: str, **settings: Any) -> None:
+        self._instrumentor = importlib.import_module(module).OpenAIInstrumentor()
+        self._settings = settings
+
+    def on(self) -> None:
+        self._instrumentor.instrument(**self._settings)
+
+    def off(self) -> None:
+        self._instrumentor.uninstrument()
+
+
+class Sentry:
+    """sentry-sdk cannot be taken out again, but without a client its wrapper is one function call a stream.
+    A transaction is current while it is on, as it is in a web application; without one there are no spans."""
+
+    def __init__(self) -> None:
+        import sentry_sdk
+        from sentry_sdk.integrations.openai import OpenAIIntegration
+        from sentry_sdk.transport import Transport
+
+        class Nowhere(Transport):  # type: ignore[misc]
+            def capture_envelope(self, envelope: Any) -> None:
+                pass
+
+        self._sdk: Any = sentry_sdk
+        sentry_sdk.init(
+            dsn="http://key@127.0.0.1:9/1", traces_sample_rate=1.0, send_default_pii=False, transport=Nowhere,
+            integrations=[OpenAIIntegration(include_prompts=False)], default_integrations=False,
+        )
+        self._client = sentry_sdk.get_client()
+        self._transaction: Any = None
+        self._without()
+
+    def _without(self) -> None:
+        self._sdk.get_global_scope().set_client(None)
+
+    def on(self) -> None:
+        self._sdk.get_global_scope().set_client(self._client)
+        self._transaction = self._sdk.start_transaction(name="bench")
+        self._transaction.__enter__()
+
+    def off(self) -> None:
+        if self._transaction is not None:
+            self._transaction.__exit__(None, None, None)
+            self._transaction = None
+        self._without()
+
+
+def providers() -> tuple[Any, Any]:
+    """A tracer and a meter provider whose exporters drop everything."""
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    class Nowhere(SpanExporter):
+        def export(self, spans: Any) -> Any:
+            return SpanExportResult.SUCCESS
+
+    tracers = TracerProvider()
+    tracers.add_span_processor(BatchSpanProcessor(Nowhere()))
+    return tracers, MeterProvider([InMemoryMetricReader()])
+
+
+def switch(name: str) -> Switch:
+    """The observer of a side; called once, before or after openai is imported, as the side's users do it."""
+    if name == "bare":
+        return Bare()
+    if name == "timed":
+        return Timed()
+    if name == "streamvitals":
+        return Streamvitals()
+    if name == "sentry":
+        return Sentry()
+    tracers, meters = providers()
+    if name == "streamvitals-spans":
+        return Streamvitals(tracers)
+    if name == "openinference":
+        os.environ.update(OPENINFERENCE_HIDE_INPUTS="true", OPENINFERENCE_HIDE_OUTPUTS="true")
+        return Instrumentor("openinference.instrumentation.openai", tracer_provider=tracers)
+    os.environ["TRACELOOP_TRACE_CONTENT"] = "false"
+    modules = {
+        "genai-openai": "opentelemetry.instrumentation.genai.openai",
+        "openai-v2": "opentelemetry.instrumentation.openai_v2",
+        "traceloop": "opentelemetry.instrumentation.openai",
+    }
+    return Instrumentor(modules[name], tracer_provider=tracers, meter_provider=meters)
