@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from otlp_receiver import PATIENCE
-
 from streamvitals.names import GAP_EDGES
 from streamvitals.stream.outcome import Outcome
 from streamvitals.stream.record import Attempt, Progress, StreamLabels, StreamRecord, Usage

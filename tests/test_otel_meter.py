@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
-from otel_support import LABELS, failed, record
 
+from otel_support import LABELS, failed, record
 from streamvitals import names
 from streamvitals.sinks.memory import HeapMemory
 from streamvitals.sinks.otel_meter import MeterSink, on_app_provider
@@ -159,7 +159,7 @@ def test_two_readers_take_one_each() -> None:
 
 
 def test_deltas_are_the_providers_to_make() -> None:
-    reader = InMemoryMetricReader({__import__("opentelemetry.sdk.metrics").sdk.metrics.ObservableCounter: AggregationTemporality.DELTA})
+    reader = InMemoryMetricReader({ObservableCounter: AggregationTemporality.DELTA})
     provider = MeterProvider([reader], shutdown_on_exit=False)
     store = Store(HeapMemory())
     on_app_provider(provider, lambda: store.snapshot(1000.0, 5.0))
@@ -168,7 +168,8 @@ def test_deltas_are_the_providers_to_make() -> None:
         StoreSink(store).on_end(record())
         data = reader.get_metrics_data()
         assert data is not None
-        (streams,) = (m for s in data.resource_metrics[0].scope_metrics for m in s.metrics if m.name == "streamvitals.streams")
+        (scope,) = data.resource_metrics[0].scope_metrics
+        (streams,) = (m for m in scope.metrics if m.name == "streamvitals.streams")
         seen.append(point(streams, outcome="completed").value)
     assert seen == [1, 1, 1]
     provider.shutdown()
@@ -181,6 +182,9 @@ def test_it_can_be_closed_and_taken_up_again(app: App, caplog: pytest.LogCapture
     again = on_app_provider(app.provider, app.take)
     assert isinstance(again, MeterSink)
     assert point(app.read()["streamvitals.streams"], outcome="completed").value == 1
+    again.on_end(record())
+    assert point(app.read()["streamvitals.stream_duration"]).count == 2
+    assert not caplog.records
 
 
 def test_exemplars_show_the_streams_trace(app: App) -> None:

@@ -18,9 +18,9 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
     PeriodicExportingMetricReader,
 )
+
 from otel_support import LABELS, failed, record, run_script
 from otlp_receiver import PATIENCE, Receiver, attributes, receiver
-
 from streamvitals import names
 from streamvitals.sinks.layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from streamvitals.sinks.memory import HeapMemory

@@ -12,9 +12,9 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
 from otel_support import record, run_script
 from otlp_receiver import PATIENCE, Receiver, attributes, receiver
-
 from streamvitals.sinks.otel_traces import Tracing, start_tracing
 from streamvitals.sinks.otlp import Losses
 from streamvitals.sinks.own_tracing import OwnTracing

@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
-from otel_support import CLOCK, LABELS, STARTED, failed, record
 
+from otel_support import CLOCK, LABELS, STARTED, failed, record
 from streamvitals.names import UNKNOWN_MODEL
 from streamvitals.sinks.otel_traces import TraceSink, tracer_of
 from streamvitals.sinks.trace_parent import capture_parent

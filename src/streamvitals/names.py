@@ -35,7 +35,9 @@ OTHER = "other"
 UNKNOWN_MODEL = "unknown"
 
 # https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/ (gen_ai.operation.name)
-OPERATIONS = ("chat", "text_completion", "generate_content", OTHER)
+OPERATIONS = (
+    "chat", "text_completion", "generate_content", "invoke_agent", "transcription", "speech", "fetch", OTHER,
+)
 
 OUTCOMES = tuple(o.value for o in Outcome)
 OUTCOME_ERRORS = tuple((o.value, e) for o, errors in ERROR_TYPES.items() for e in errors)

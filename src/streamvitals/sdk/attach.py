@@ -79,7 +79,8 @@ def _watch_bytes(response: Any, observation: Observation, closing: Closing, is_a
         inner = original(reference(), *args, **kwargs)
         if not observation.byte_level or observation.ended:
             return inner
-        arrived = ByteWatch(observation, encoding).arrived
+        whole = observation.reader.ends_with_body
+        arrived = observation.arrived if whole else ByteWatch(observation, encoding).arrived
         generator: Any = (
             streamvitals_observe_async(inner, observation, arrived, owns_inner=True)
             if is_async

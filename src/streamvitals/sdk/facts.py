@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..names import OTHER, UNKNOWN_MODEL
-from ..stream.chunks import ChatChunks, Reader
+from ..stream.chunks import ChatChunks, CompletionChunks, Reader, get
+from ..stream.events import (
+    AgentEvents,
+    AssistantEvents,
+    BodyBytes,
+    ImageEvents,
+    ResponsesEvents,
+    SpeechEvents,
+    TranscriptEvents,
+)
 from ..stream.observation import RequestFacts, ResponseFacts
 from ..stream.record import RateLimit, StreamLabels
 
-# Surface by the path that the SDK's resource posts to: operation name and reader. One row per surface.
-_SURFACES: dict[str, tuple[str, type[Reader]]] = {
-    "/chat/completions": ("chat", ChatChunks),
-}
+# Surfaces by method and path of the SDK's resource: operation name and reader. Operations are those of the
+# conventions where one applies (they ask for that); "fetch" is a response that was generated before.
+_SURFACES: tuple[tuple[str, re.Pattern[str], str, type[Reader]], ...] = tuple(
+    (method, re.compile(path), operation, reader)
+    for method, path, operation, reader in (
+        ("post", "/chat/completions", "chat", ChatChunks),
+        ("post", "/responses", "chat", ResponsesEvents),
+        ("get", "/responses/[^/]+", "fetch", ResponsesEvents),
+        ("post", "/completions", "text_completion", CompletionChunks),
+        ("post", "/threads/(?:[^/]+/)?runs(?:/[^/]+/submit_tool_outputs)?", "invoke_agent", AssistantEvents),
+        ("get", "/agents/sessions/[^/]+/events", "invoke_agent", AgentEvents),
+        ("post", "/images/(?:generations|edits)", "generate_content", ImageEvents),
+        ("post", "/audio/transcriptions", "transcription", TranscriptEvents),
+        ("post", "/audio/speech", "speech", BodyBytes),
+    )
+)
+_RAW_RESPONSE = "x-stainless-raw-response"
 
 # gen_ai.provider.name, a closed vocabulary: first by client class, then by host.
 # https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/ has those it defines; the others
@@ -43,7 +66,22 @@ _BY_HOST = {
 
 def surface_of(options: Any) -> tuple[str, type[Reader]] | None:
     """Operation name and reader class of a streaming request, or None for a surface not observed."""
-    return _SURFACES.get(options.url)
+    path, method = options.url.partition("?")[0], options.method.lower()
+    for known, pattern, operation, reader in _SURFACES:
+        if method == known and pattern.fullmatch(path):
+            if reader is BodyBytes and get(options.json_data, "stream_format") == "sse":
+                reader = SpeechEvents
+            return operation, reader
+    return None
+
+
+def streams(options: Any, stream: object) -> bool:
+    """Whether a call gives its body piece by piece: events were asked for, or a body to be read as bytes."""
+    if stream:
+        return True
+    if options.url != "/audio/speech" or not isinstance(options.headers, Mapping):
+        return False
+    return any(k.lower() == _RAW_RESPONSE and v == "stream" for k, v in options.headers.items())
 
 
 def request_facts(client: Any, options: Any, operation: str, finish_optional_hosts: frozenset[str]) -> RequestFacts:
@@ -60,7 +98,7 @@ def request_facts(client: Any, options: Any, operation: str, finish_optional_hos
             server=host,
         ),
         method=options.method.upper(),
-        url_path=url.path.rstrip("/") + options.url,
+        url_path=url.path.rstrip("/") + options.url.partition("?")[0],
         server_port=url.port or {"https": 443, "http": 80}.get(url.scheme),
         finish_optional=host in finish_optional_hosts,
     )
@@ -80,18 +118,18 @@ def provider_of(client: Any, host: str) -> str:
 
 def response_facts(response: Any) -> ResponseFacts:
     """Status and the few headers that are of use; one pass, since header look-ups are slow in httpx."""
-    event_stream = False
+    content_type = ""
     request_id = None
     limits: dict[bytes, float] = {}
     for raw_name, value in _headers(response):
         name = raw_name.lower()
         if name == b"content-type":
-            event_stream = value.lower().startswith(b"text/event-stream")
+            content_type = value.partition(b";")[0].strip().lower().decode("latin-1")
         elif name in (b"x-request-id", b"apim-request-id"):
             request_id = value.decode("latin-1")[:128]
         elif name.startswith(b"x-ratelimit-"):
             _note_limit(limits, name, value)
-    return ResponseFacts(response.status_code, event_stream, request_id, _rate_limits(limits))
+    return ResponseFacts(response.status_code, content_type, request_id, _rate_limits(limits))
 
 
 def content_encoding(response: Any) -> str:

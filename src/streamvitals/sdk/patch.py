@@ -88,10 +88,11 @@ class Patches:
         self._applied.clear()
 
     def _begin(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observation | None:
-        if not (self._active and kwargs.get("stream")):
+        if not self._active:
             return None
         try:
-            return self._watcher.begin(client, kwargs["options"] if "options" in kwargs else args[1])
+            options = kwargs["options"] if "options" in kwargs else args[1]
+            return self._watcher.begin(client, options) if facts.streams(options, kwargs.get("stream")) else None
         except Exception:  # noqa: BLE001 - ours
             self._watcher.fault("observe")
             return None

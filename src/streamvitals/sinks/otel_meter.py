@@ -54,19 +54,20 @@ class _Shared:
             return self._snapshot
 
 
-# An observable instrument cannot be taken back, so a second call for the same meter finds the first one's.
-_observed: weakref.WeakKeyDictionary[Meter, _Shared] = weakref.WeakKeyDictionary()
+# Instruments cannot be taken back, so a second call for the same meter finds those of the first.
+_sinks: weakref.WeakKeyDictionary[Meter, MeterSink] = weakref.WeakKeyDictionary()
 
 
 def on_app_provider(provider: MeterProvider, take: Take) -> MeterSink:
     """Report to a provider of the app's. ``take`` is asked whenever its readers collect."""
     meter = provider.get_meter(SCOPE, __version__)
-    shared = _observed.get(meter)
-    if shared is None:
-        shared = _observed[meter] = _Shared()
+    sink = _sinks.get(meter)
+    if sink is None:
+        shared = _Shared()
         _observe_all(meter, shared)
-    shared.take = take
-    return MeterSink(meter, shared)
+        sink = _sinks[meter] = MeterSink(meter, shared)
+    sink.observe(take)
+    return sink
 
 
 def _observe_all(meter: Meter, shared: _Shared) -> None:
@@ -151,8 +152,12 @@ class MeterSink:
             self._semconv.setdefault(metric.otel, []).append(histogram(name, metric))
         self._with_context = _takes(self._ours[names.DURATION.otel].record, "context")
 
+    def observe(self, take: Take) -> None:
+        """Let the counters and gauges show what ``take`` returns."""
+        self._shared.take = take
+
     def close(self) -> None:
-        """Report nothing any more."""
+        """Let them show nothing any more."""
         self._shared.take = None
 
     def on_end(self, record: StreamRecord) -> None:

@@ -1,7 +1,7 @@
 """What a chunk says of its stream: is there a token in it, has the stream finished, what was used?
 
 A reader is duck-typed (SDK objects, plain dicts from a byte stream, whatever ``parse(to=...)`` builds) and
-keeps no content: finish reasons, ids and numbers only. One class per surface; chat completions so far.
+keeps no content: finish reasons, ids and numbers only. Typed events are in events.py.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Reader(Protocol):
     """What the observation asks of a surface's reader. No method raises on strange chunks."""
 
     done: bool
+    ends_with_body: bool
     finish_reasons: list[str]
     response_model: str | None
     response_id: str | None
@@ -56,17 +57,20 @@ def get(thing: Any, name: str) -> Any:
     return getattr(thing, name, None)
 
 
-def _text(value: Any) -> str | None:
+def text(value: Any) -> str | None:
+    """A non-empty string, bounded; None for anything else."""
     return value[:_MAX_TEXT] if isinstance(value, str) and value else None
 
 
-def _count(value: Any) -> int | None:
+def count(value: Any) -> int | None:
+    """A number that counts something; None for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 class ChatChunks:
     """Chat completions: finished when every choice that was seen has a finish_reason."""
 
+    ends_with_body = False
     __slots__ = ("_open", "_reported", "_seen", "done", "finish_reasons", "response_id", "response_model")
 
     def __init__(self) -> None:
@@ -92,8 +96,8 @@ class ChatChunks:
 
     def _read_patiently(self, item: Any) -> None:
         if self.response_id is None:
-            self.response_id = _text(get(item, "id"))
-            self.response_model = _text(get(item, "model"))
+            self.response_id = text(get(item, "id"))
+            self.response_model = text(get(item, "model"))
         usage = get(item, "usage")
         if usage is not None:
             self._reported = usage
@@ -101,13 +105,13 @@ class ChatChunks:
         if not isinstance(choices, (list, tuple)):
             return
         for choice in choices:
-            index = _count(get(choice, "index")) or 0
+            index = count(get(choice, "index")) or 0
             if index not in self._seen:
                 if len(self._seen) >= _MAX_CHOICES:
                     continue
                 self._seen[index] = None
                 self._open += 1
-            reason = _text(get(choice, "finish_reason"))
+            reason = text(get(choice, "finish_reason"))
             if get(choice, "error") is not None:
                 reason = reason if reason in _FAILED else "error"
             if reason is not None and self._seen[index] is None:
@@ -133,15 +137,17 @@ class ChatChunks:
         return "missing_finish_reason" if self.done or self.finish_reasons else "missing_terminal"
 
     def usage(self) -> Usage | None:
-        told = self._reported
-        if told is None:
-            return None
-        return Usage(
-            input=_count(get(told, "prompt_tokens")),
-            output=_count(get(told, "completion_tokens")),
-            cached=_count(get(get(told, "prompt_tokens_details"), "cached_tokens")),
-            reasoning=_count(get(get(told, "completion_tokens_details"), "reasoning_tokens")),
-        )
+        return usage_of(self._reported)
+
+
+class CompletionChunks(ChatChunks):
+    """Legacy completions: the same choices, with the text in them."""
+
+    __slots__ = ()
+
+    def has_token(self, item: Any) -> bool:
+        choices = get(item, "choices")
+        return isinstance(choices, (list, tuple)) and any(get(choice, "text") for choice in choices)
 
 
 def _verdict(reason: str) -> Verdict:
@@ -153,6 +159,24 @@ def _verdict(reason: str) -> Verdict:
         kind = f"finish_{reason}"
         return Verdict(Outcome.API_ERROR, kind if kind in ERROR_TYPES[Outcome.API_ERROR] else "other")
     return Verdict(Outcome.COMPLETED)
+
+
+def usage_of(told: Any) -> Usage | None:
+    """Token counts under either of the names that APIs give them; None where none was given."""
+    if told is None:
+        return None
+    inner = get(told, "input_tokens_details") or get(told, "prompt_tokens_details")
+    outer = get(told, "output_tokens_details") or get(told, "completion_tokens_details")
+    return Usage(
+        input=_first(told, "input_tokens", "prompt_tokens"),
+        output=_first(told, "output_tokens", "completion_tokens"),
+        cached=count(get(inner, "cached_tokens")),
+        reasoning=count(get(outer, "reasoning_tokens")),
+    )
+
+
+def _first(told: Any, *keys: str) -> int | None:
+    return next((number for key in keys if (number := count(get(told, key))) is not None), None)
 
 
 def known_finish(reason: str) -> str:

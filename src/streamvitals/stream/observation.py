@@ -20,6 +20,7 @@ from .outcome import Outcome, Verdict, classify_exception, names_of
 from .record import Progress, RateLimit, RetryRecord, StreamLabels, StreamRecord
 from .retries import Attempts
 
+EVENT_STREAM = "text/event-stream"
 _MAX_STALLS = 16  # remembered one by one; the count goes on
 
 
@@ -44,10 +45,10 @@ class RequestFacts(NamedTuple):
 
 
 class ResponseFacts(NamedTuple):
-    """What the final response's headers said."""
+    """What the final response's headers said. ``content_type`` is lower case and without parameters."""
 
     status: int
-    event_stream: bool
+    content_type: str
     request_id: str | None = None
     rate_limits: tuple[RateLimit, ...] = ()
 
@@ -295,10 +296,14 @@ class Observation:
         marker = self.reader.marker()
         if marker is not None:
             return marker
+        kind = self.response.content_type if self.response is not None else EVENT_STREAM
+        if self.reader.ends_with_body and self.chunks:
+            page = kind in ("text/html", "application/json")
+            return Verdict(Outcome.MALFORMED, "unexpected_content_type") if page else Verdict(Outcome.COMPLETED)
         if self.facts.finish_optional and self.reader.done and self.chunks:
             return Verdict(Outcome.COMPLETED)
         if not self.chunks and not self.reader.done:
-            if self.response is not None and not self.response.event_stream:
+            if kind != EVENT_STREAM and not self.reader.ends_with_body:
                 return Verdict(Outcome.MALFORMED, "unexpected_content_type")
             return Verdict(Outcome.TRUNCATED, "empty_stream")
         return Verdict(Outcome.TRUNCATED, self.reader.unfinished())
@@ -397,6 +402,7 @@ class Blind:
 
     def __init__(self, reader: Reader) -> None:
         self.done = reader.done
+        self.ends_with_body = reader.ends_with_body
         self.finish_reasons = reader.finish_reasons
         self.response_model = reader.response_model
         self.response_id = reader.response_id

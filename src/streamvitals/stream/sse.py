@@ -27,6 +27,9 @@ class ByteWatch:
         self._decode = _decoder(encoding)
         self._rest = b""
         self._data: list[bytes] = []
+        self._name = ""
+        # Where the event's type stands on a line of its own and not in the data.
+        self._named = getattr(observation.reader, "TYPE", "") == "event"
         self._size = 0
         self._carried = 0.0
         if self._decode is None:
@@ -70,7 +73,9 @@ class ByteWatch:
 
     def _line(self, line: bytes) -> None:
         field, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
-        if field == b"data" and self._size <= _MAX_EVENT:
+        if field == b"event" and self._named:
+            self._name = value.strip().decode("utf-8", "replace")[:64]
+        elif field == b"data" and self._size <= _MAX_EVENT:
             self._size += len(value)
             self._data.append(value.removeprefix(b" "))
 
@@ -85,6 +90,8 @@ class ByteWatch:
             kind = "unicode_decode" if isinstance(error, UnicodeDecodeError) else "json_decode"
             observation.in_band = Verdict(Outcome.MALFORMED, kind)
             return
+        if self._named:
+            event, self._name = {"event": self._name, "data": event}, ""
         problem = event.get("error") if isinstance(event, dict) else None
         if problem:
             told = problem if isinstance(problem, dict) else {}

@@ -1,0 +1,235 @@
+"""What the demo injects: a seeded list of jobs for the client program, and what each must be reported as."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from ..names import OTHER
+from ..stream.record import StreamLabels
+from .payloads import PROMPT_TOKENS
+from .scenarios import SCENARIOS, Scenario
+
+# Each scenario is given to one of these; what is timed has names of its own.
+MODELS = ("demo-large", "demo-small", "demo-mini")
+HANG, SLOW_READER, SLOW_PROVIDER = "demo-hang", "demo-slow-reader", "demo-slow-provider"
+WORKERS = (0, 1)
+DOOMED, DYING = 2, 3  # the worker that is killed, and with how many streams open
+# Stands in every prompt, and the key in every request: neither may be found in the metrics.
+PROMPT = "xyzzy-a-prompt-that-nobody-else-may-read"
+API_KEY = "sk-plugh-a-key-that-nobody-else-may-read"
+
+STALL_AFTER = 1.0
+HANG_SECONDS = 3.0
+PATIENCE = 30.0
+# Seconds that the program waits in its cancelled, timed out and interrupted jobs, and before it is killed.
+SECONDS = 0.4
+PAUSE = 0.1
+# A run with fewer streams has only what is in the catalogue.
+WITH_EXTRAS = 60
+# How often a scenario is drawn once every one of them has been: 1 where nothing is said.
+WEIGHTS = {"ok": 60, "ok-usage": 24, "tool-calls": 12, "reasoning": 8, "length": 4, "reset-after-n": 4, "429-then-ok": 3}
+HOW = {
+    "break": "break", "close": "close", "exception": "raise", "never-iterated": "leave", "cancelled": "cancel",
+    "deadline": "deadline", "keyboard-interrupt": "interrupt", "break-after-finish": "until-finished",
+}
+# Scenarios that the SDK gets over, or does not, by retrying: the reason of each retry, and whether it helped.
+RETRIES = {
+    "429-then-ok": (("429", "429"), True),
+    "500-then-ok": (("500", "500"), True),
+    "connect-reset-then-ok": (("reset",), True),
+    "retries-exhausted": (("500", "500"), False),
+}
+
+
+@dataclass(frozen=True)
+class Urls:
+    """Where the fault server is, and what no server can play; without trailing slash."""
+
+    server: str
+    refused: str
+    connect_timeout: str
+    dns_failure: str = ""  # "" where this machine's resolver does not say no in time
+    tls_failure: str = ""
+
+    def of(self, scenario: Scenario, job: int) -> str:
+        """The base URL for one job. Its number is in the path: the server's log then tells jobs apart."""
+        special = {
+            "refused": self.refused, "connect-timeout": self.connect_timeout,
+            "dns-failure": self.dns_failure, "tls-failure": self.tls_failure,
+        }.get(scenario.name)
+        parts = urlsplit(special or self.server)
+        return f"{parts.scheme}://{parts.netloc}/{job_path(job)}/v1"
+
+
+def job_path(job: int) -> str:
+    """The part of the path that names a job."""
+    return f"job-{job}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stream of the plan. ``at`` is in seconds from the start, ``pause`` after each chunk."""
+
+    id: int
+    scenario: str
+    outcome: str
+    error_type: str
+    model: str
+    server_spec: str
+    base_url: str
+    at: float = 0.0
+    worker: int = 0
+    mode: str = "thread"
+    how: str = "read"
+    stop: int = 0
+    pause: float = 0.0
+    timeout: float = PATIENCE
+    retries: int = 0
+    n: int = 1
+    include_usage: bool = False
+    tokens: tuple[int, int] = (0, 0)
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether no request of it reaches the server."""
+        return SCENARIOS[self.scenario].kind == "client"
+
+    @property
+    def retried(self) -> tuple[str, ...]:
+        """The reason of each retry by the SDK."""
+        return RETRIES[self.scenario][0] if self.scenario in RETRIES else ()
+
+    @property
+    def recovers(self) -> bool:
+        """Whether a retry helps."""
+        return self.scenario in RETRIES and RETRIES[self.scenario][1]
+
+    @property
+    def labels(self) -> StreamLabels:
+        """The label set that it must be counted under."""
+        return StreamLabels("chat", OTHER, self.model, urlsplit(self.base_url).hostname or "")
+
+    def for_client(self) -> dict[str, object]:
+        """What the client program is told: how to ask and how to read, nothing of what will go wrong."""
+        request: dict[str, object] = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": PROMPT}],
+            "stream": True,
+            "user": job_path(self.id),
+            "extra_body": {"sv_scenario": self.server_spec},
+        }
+        if self.n > 1:
+            request["n"] = self.n
+        if self.include_usage:
+            request["stream_options"] = {"include_usage": True}
+        options = {"base_url": self.base_url, "timeout": self.timeout, "max_retries": self.retries}
+        return {
+            "id": self.id, "worker": self.worker, "mode": self.mode, "how": self.how, "stop": self.stop,
+            "pause": self.pause, "seconds": SECONDS, "together": DYING, "options": options, "request": request,
+        }
+
+
+def make_plan(seed: int, streams: int, rate: float, urls: Urls, first_id: int = 0) -> list[Job]:
+    """``streams`` jobs, ``rate`` of them a second, in the order in which they start."""
+    rng = random.Random(seed)  # noqa: S311  reproducible, not secret
+    catalogue = [s for s in SCENARIOS.values() if s.name != "dns-failure" or urls.dns_failure]
+    # Drawn for all of the catalogue, so that a scenario has its model whatever else is in the run.
+    models = {scenario.name: rng.choice(MODELS) for scenario in catalogue}
+    extras = _extras(rng) if streams >= WITH_EXTRAS else []
+    jobs = []
+    for scenario in _mixture(rng, catalogue, streams - len(extras)):
+        jobs.append(_job(rng, scenario, models[scenario.name]))
+    spread = [replace(job, at=index / rate) for index, job in enumerate(jobs)]
+    length = len(jobs) / rate
+    placed = [replace(extra, at=extra.at * length) for extra in extras]
+    ordered = sorted([*spread, *placed], key=lambda job: job.at)
+    numbered = enumerate(ordered, first_id)
+    return [replace(job, id=i, base_url=urls.of(SCENARIOS[job.scenario], i)) for i, job in numbered]
+
+
+def _mixture(rng: random.Random, catalogue: list[Scenario], count: int) -> list[Scenario]:
+    """Every scenario once, as far as they fit, then by weight."""
+    chosen = rng.sample(catalogue, min(count, len(catalogue)))
+    weights = [WEIGHTS.get(scenario.name, 1) for scenario in catalogue]
+    chosen += rng.choices(catalogue, weights, k=count - len(chosen))
+    rng.shuffle(chosen)
+    return chosen
+
+
+def _job(rng: random.Random, scenario: Scenario, model: str) -> Job:
+    how = HOW.get(scenario.name, "read")
+    thread = how == "read" or how not in ("cancel", "deadline", "interrupt")
+    mode = "thread" if how == "interrupt" else rng.choice(("thread", "task")) if thread else "task"
+    chunks = rng.randint(6, 20)
+    name, params = scenario.name, _pace(rng, scenario, chunks)
+    if scenario.kind == "client":
+        name = "ok"
+    elif how in ("cancel", "deadline", "interrupt"):
+        # Silent when the moment comes: it must strike while the program waits for a chunk.
+        name, params = "stall-then-fine", {**params, "stall": 10.0, "first": 0.05}
+    elif scenario.kind == "app":
+        name = "ok"
+        if how != "until-finished":
+            params = {**params, "chunks": 60, "gap": 0.02}
+    usage = scenario.usage or scenario.include_usage
+    return Job(
+        id=0, scenario=scenario.name, outcome=scenario.outcome, error_type=scenario.error_type, model=model,
+        server_spec=spec(name, params), base_url="", worker=rng.choice(WORKERS), mode=mode, how=how,
+        stop=rng.randint(2, 6) if how in ("break", "close", "raise") else 0,
+        timeout=scenario.client_timeout or PATIENCE, retries=scenario.retries, n=scenario.n,
+        include_usage=scenario.include_usage, tokens=(PROMPT_TOKENS, chunks) if usage else (0, 0),
+    )
+
+
+def _pace(rng: random.Random, scenario: Scenario, chunks: int) -> dict[str, float]:
+    """How fast the server is: slow enough that what it does is more than what the machine adds to it."""
+    longest = 0.2 if scenario.client_timeout else 1.2
+    pace: dict[str, float] = {
+        "chunks": chunks,
+        "first": round(min(longest, rng.lognormvariate(math.log(0.12), 0.6)), 3),
+        "gap": round(min(0.06, max(0.006, rng.lognormvariate(math.log(0.013), 0.5))), 4),
+        # Time for the client to read before the RST throws away what it has not read.
+        "grace": 0.25,
+    }
+    given = dict(scenario.defaults)
+    return {key: value for key, value in pace.items() if key not in given}
+
+
+def spec(name: str, params: dict[str, float]) -> str:
+    """What the server is told, in the form that its `sv_scenario` takes."""
+    return name + "?" + "&".join(f"{key}={value:g}" for key, value in params.items())
+
+
+def _extras(rng: random.Random) -> list[Job]:
+    """What the catalogue has not: timed hangs, slow readers and providers, a process that is killed.
+
+    ``at`` is a fraction of the run's length here.
+    """
+
+    def several(
+        count: int, at: float, model: str, server_spec: str, scenario: str = "ok", outcome: str = "completed",
+        error_type: str = "", worker: int | None = None, how: str = "read", pause: float = 0.0,
+    ) -> Iterable[Job]:
+        for number in range(count):
+            yield Job(
+                0, scenario, outcome, error_type, model, server_spec, "", at,
+                WORKERS[number % 2] if worker is None else worker,
+                "task" if worker is None and number // 2 % 2 else "thread", how, pause=pause,
+            )
+
+    hang = f"stall-then-fine?after=3&chunks=6&first=0.05&gap=0.01&stall={HANG_SECONDS}"
+    silent = f"slow-headers?chunks=6&gap=0.01&delay={HANG_SECONDS}"
+    return [
+        *several(4, 0.4, HANG, hang, "stall-then-fine"),
+        *several(4, 0.4, HANG, silent, "slow-headers"),
+        *several(4, 0.15, SLOW_READER, "ok?chunks=10&first=0.05&gap=0", pause=PAUSE),
+        *several(4, 0.25, SLOW_PROVIDER, f"ok?chunks=10&first=0.05&gap={PAUSE}"),
+        *several(
+            DYING, 0.7, MODELS[0], "stall-before-first?stall=30", "stall-before-first", "abandoned", "process_died",
+            DOOMED, "crash",
+        ),
+    ]

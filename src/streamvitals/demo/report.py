@@ -1,0 +1,126 @@
+"""What the comparison found: plain facts for the table and for --json."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Count:
+    """Something that must be exactly as injected."""
+
+    what: str
+    injected: float
+    reported: float
+
+    @property
+    def ok(self) -> bool:
+        return self.injected == self.reported
+
+
+@dataclass(frozen=True)
+class OutcomeRow:
+    """One outcome with its error types. ``raised`` streams gave the program an exception, ``silent`` ones,
+    although they failed, did not. ``ok`` also says that each was counted under its own label set."""
+
+    outcome: str
+    owner: str
+    injected: int
+    reported: float
+    errors: tuple[Count, ...]
+    raised: int
+    silent: int
+    ok: bool
+
+
+@dataclass(frozen=True)
+class QuantileRow:
+    """Seconds; ``low`` and ``high`` are the bounds of the bucket that the reported quantile is in."""
+
+    metric: str
+    quantile: float
+    did: float
+    reported: float
+    low: float
+    high: float
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds that must agree to within ``tolerance``."""
+
+    what: str
+    did: float
+    reported: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        return abs(self.did - self.reported) <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Look:
+    """One scrape during the run: the least and most streams that hung around that moment, and the gauge."""
+
+    at: float
+    least: int
+    most: int
+    reported: int
+
+    @property
+    def ok(self) -> bool:
+        return self.least <= self.reported <= self.most
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """A process of the program and how many streams it had."""
+
+    pid: int | None
+    streams: int
+    note: str = ""
+
+
+@dataclass
+class Report:
+    """The whole comparison. ``problems`` is every difference in words, and what went wrong beside the plan."""
+
+    seed: int
+    openai_version: str
+    seconds: float
+    metrics_url: str
+    metrics_bytes: int
+    outcomes: list[OutcomeRow] = field(default_factory=list)
+    scenarios: int = 0
+    counts: list[Count] = field(default_factory=list)
+    retries: list[Count] = field(default_factory=list)
+    quantiles: list[QuantileRow] = field(default_factory=list)
+    timed: list[Timed] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    processes: list[ProcessRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was reported as it happened."""
+        return not self.problems
+
+    @property
+    def injected(self) -> int:
+        return sum(row.injected for row in self.outcomes)
+
+    @property
+    def reported(self) -> int:
+        return int(sum(row.reported for row in self.outcomes))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        found = asdict(self)
+        for key in ("outcomes", "quantiles", "counts", "retries", "timed", "looks"):
+            for row, told in zip(getattr(self, key), found[key], strict=True):
+                told["ok"] = row.ok
+        return {"ok": self.ok, "injected": self.injected, "reported": self.reported, **found}

@@ -1,0 +1,320 @@
+"""Transport spans by opentelemetry-instrumentation-httpx for the SDK's HTTP client, made safe; an opt-in.
+
+As it comes, that instrumentation writes its own ``traceparent`` over the app's, exports URLs with their query,
+headers if a variable says so, and messages of exceptions. Here it stands between two shims of ours:
+
+    client -> _Outer -> its transport class -> _Inner -> the client's transport, as it was
+
+The outer one keeps the request's headers, the inner one puts them back, so that what goes over the wire is what
+the app sent; a fault of the instrumentation becomes a request without a span. Its tracer is one of ours
+that passes on what is safe to tell, and makes no span current. Only requests of the SDK get spans.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+)
+
+TracerSource = Callable[[], Tracer | None]
+OnError = Callable[[str], None]
+
+# By the package that a client's class comes from: where its transport classes are found.
+_TRANSPORTS = {
+    "httpx": ("SyncOpenTelemetryTransport", "AsyncOpenTelemetryTransport"),
+    "httpx2": ("SyncOpenTelemetryTransportHttpx2", "AsyncOpenTelemetryTransportHttpx2"),
+}
+_METHODS = ("handle_request", "handle_async_request")
+_SDK_HEADER = "x-stainless-lang"
+
+
+class HttpSpans:
+    """Transport spans for any number of clients; ``on_error("otel")`` is called for each fault of theirs.
+
+    Raises ImportError where opentelemetry-instrumentation-httpx is not installed.
+    """
+
+    def __init__(self, get_tracer: TracerSource, on_error: OnError | None = None) -> None:
+        from opentelemetry.instrumentation import httpx as instrumentation
+
+        self._instrumentation: Any = instrumentation
+        self._provider = _Provider(get_tracer)
+        self._on_error = on_error
+        self._transports: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def instrument_http_client(self, client: Any) -> bool:
+        """Trace the requests that the SDK makes with this HTTP client (an SDK client's ``_client``).
+
+        Cheap when the client is known already. False for one that cannot be traced: not of httpx or httpx2, a
+        version of the instrumentation without httpx2, or traced by the app itself.
+        """
+        transports = [client._transport, *client._mounts.values()]
+        return all([self._instrument(t, client) for t in transports if t is not None])
+
+    def remove(self) -> None:
+        """Leave all clients as they were."""
+        for transport in tuple(self._transports):
+            for method in _METHODS:
+                if isinstance(vars(transport).get(method), _Outer):
+                    delattr(transport, method)
+        self._transports.clear()
+
+    def _instrument(self, transport: Any, client: Any) -> bool:
+        if transport in self._transports:
+            return True
+        classes = self._classes(client)
+        if classes is None or _is_traced(type(transport)):
+            return False
+        for method, traced_by, is_async in zip(_METHODS, classes, (False, True), strict=True):
+            if hasattr(transport, method) and method not in vars(transport):
+                outer = (_AsyncOuter if is_async else _SyncOuter)(transport, method, self._on_error)
+                outer.traced = getattr(self._wrap(traced_by, outer.inner), method)
+                setattr(transport, method, outer)
+        self._transports.add(transport)
+        return True
+
+    def _classes(self, client: Any) -> list[Any] | None:
+        packages = {cls.__module__.partition(".")[0] for cls in type(client).__mro__}
+        for package, names in _TRANSPORTS.items():
+            if package in packages and all(hasattr(self._instrumentation, name) for name in names):
+                return [getattr(self._instrumentation, name) for name in names]
+        return None
+
+    def _wrap(self, traced_by: Any, inner: _Inner) -> Any:
+        more: dict[str, Any] = {}
+        if "meter_provider" in inspect.signature(traced_by.__init__).parameters:
+            # Spans were asked for, no metrics.
+            more["meter_provider"] = NoOpMeterProvider()
+        return traced_by(inner, tracer_provider=self._provider, **more)
+
+
+def _is_traced(transport_class: type) -> bool:
+    """Whether the app's own instrumentation traces it: by its class's method, or because it is one of theirs."""
+    if transport_class.__module__.startswith("opentelemetry."):
+        return True
+    return any(hasattr(getattr(transport_class, m, None), "__wrapped__") for m in _METHODS)
+
+
+class _Call:
+    """One request on its way through the instrumentation."""
+
+    def __init__(self, headers: Any) -> None:
+        self.headers = headers
+        self.sent = False
+        self.response: Any = None
+
+
+_call: ContextVar[_Call | None] = ContextVar("streamvitals_http_call", default=None)
+
+
+class _Inner:
+    """Stands for the client's transport below the instrumentation."""
+
+    def __init__(self, plain: Callable[[Any], Any]) -> None:
+        self._plain = plain
+
+    def handle_request(self, request: Any) -> Any:
+        call = _call.get()
+        self._restore(call, request)
+        response = self._plain(request)
+        if call is not None:
+            call.response = response
+        return response
+
+    async def handle_async_request(self, request: Any) -> Any:
+        call = _call.get()
+        self._restore(call, request)
+        response = await self._plain(request)
+        if call is not None:
+            call.response = response
+        return response
+
+    def _restore(self, call: _Call | None, request: Any) -> None:
+        if call is not None:
+            request.headers = call.headers
+            call.sent = True
+
+
+class _Outer:
+    """Stands before a transport's method, as an attribute of the transport; refers to it weakly, since a cycle
+    would keep its connections open until the collector comes."""
+
+    traced: Callable[[Any], Any]
+
+    def __init__(self, transport: Any, method: str, on_error: OnError | None) -> None:
+        self._transport = weakref.ref(transport)
+        self._method = method
+        self._on_error = on_error
+        self.inner = _Inner(self._plain)
+
+    def _plain(self, request: Any) -> Any:
+        transport = self._transport()
+        # Of the class as it is now: the app may have had it instrumented since.
+        return getattr(type(transport), self._method)(transport, request)
+
+    def _wanted(self, request: Any) -> bool:
+        return _SDK_HEADER in request.headers and not _is_traced(type(self._transport()))
+
+    def _rescued(self, call: _Call) -> Any:
+        """The response, if the transport gave one: then it was the instrumentation that raised."""
+        if (call.response is not None or not call.sent) and self._on_error is not None:
+            self._on_error("otel")
+        return call.response
+
+
+class _SyncOuter(_Outer):
+    def __call__(self, request: Any) -> Any:
+        if not self._wanted(request):
+            return self._plain(request)
+        call = _Call(request.headers)
+        token = _call.set(call)
+        try:
+            return self.traced(request)
+        except Exception:
+            response = self._rescued(call)
+            if response is None and call.sent:
+                raise
+        finally:
+            _call.reset(token)
+        if response is None:
+            request.headers = call.headers
+            response = self._plain(request)
+        return response
+
+
+class _AsyncOuter(_Outer):
+    async def __call__(self, request: Any) -> Any:
+        if not self._wanted(request):
+            return await self._plain(request)
+        call = _Call(request.headers)
+        token = _call.set(call)
+        try:
+            return await self.traced(request)
+        except Exception:
+            response = self._rescued(call)
+            if response is None and call.sent:
+                raise
+        finally:
+            _call.reset(token)
+        if response is None:
+            request.headers = call.headers
+            response = await self._plain(request)
+        return response
+
+
+class _Provider(TracerProvider):
+    """Gives the instrumentation a tracer that lets out what is safe."""
+
+    def __init__(self, get_tracer: TracerSource) -> None:
+        self._get_tracer = get_tracer
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Tracer:
+        return _SafeTracer(self._get_tracer)
+
+
+class _SafeTracer(Tracer):
+    def __init__(self, get_tracer: TracerSource) -> None:
+        self._get_tracer = get_tracer
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> Span:
+        tracer = self._get_tracer()
+        if tracer is None:
+            return INVALID_SPAN
+        span = tracer.start_span(
+            name, context, kind, _safe(attributes or {}), links, start_time,
+            record_exception=False, set_status_on_exception=False,
+        )
+        return _SafeSpan(span)
+
+    # A Tracer's is usable as a decorator too, which nobody needs here.
+    @contextmanager
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Iterator[Span]:  # type: ignore[override]
+        span = self.start_span(*args, **kwargs)
+        try:
+            yield span
+        except Exception as error:
+            span.set_status(Status(StatusCode.ERROR))
+            span.set_attribute("error.type", type(error).__qualname__)
+            raise
+        finally:
+            span.end()
+
+
+def _safe(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_query(value) if key in ("http.url", "url.full", "http.target") else value
+        for key, value in attributes.items()
+        if not key.startswith(("http.request.header.", "http.response.header.", "url.query"))
+    }
+
+
+def _without_query(url: str) -> str:
+    scheme, netloc, path, _, _ = urlsplit(str(url))
+    return urlunsplit((scheme, netloc.rpartition("@")[2], path, "", ""))
+
+
+class _SafeSpan(Span):
+    """Passes on what is safe to tell: no headers, no messages of exceptions."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def get_span_context(self) -> SpanContext:
+        return self._span.get_span_context()
+
+    def is_recording(self) -> bool:
+        return self._span.is_recording()
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        self._span.set_attributes(_safe(attributes))
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        self.set_attributes({key: value})
+
+    def update_name(self, name: str) -> None:
+        self._span.update_name(name)
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        code = status.status_code if isinstance(status, Status) else status
+        if code is StatusCode.ERROR:
+            self._span.set_status(code)
+
+    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
+        """Events of this instrumentation are exceptions."""
+
+    def record_exception(
+        self, exception: BaseException, attributes: Any = None, timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        """Its message may hold what the server sent."""
+
+    def end(self, end_time: int | None = None) -> None:
+        self._span.end(end_time)

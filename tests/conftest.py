@@ -1,0 +1,59 @@
+"""Fixtures that the tests share."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import hypothesis  # noqa: F401 - before the freeze, which hides referrers from its check of trio's generators
+import pytest
+
+from streamvitals import runtime
+from streamvitals.config import Config
+from streamvitals.demo.fault_server import ThreadedFaultServer
+from streamvitals.testing import RecordList, recorded
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays: without it every full collection walks all of the SDK."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ThreadedFaultServer]:
+    """One fault server for all tests; every test makes its own clients."""
+    with ThreadedFaultServer(log_size=100_000) as running:
+        yield running
+
+
+@pytest.fixture
+def records() -> Iterator[RecordList]:
+    """Observe the streams of this process for one test."""
+    with recorded() as found:
+        yield found
+
+
+@pytest.fixture
+def observe(server: ThreadedFaultServer) -> Callable[..., RecordList]:
+    """Run an act bare, then observed; see app_support.observe."""
+    import app_support
+
+    def run_both(act: Any, config: Config | None = None) -> RecordList:
+        return app_support.observe(act, server, config)
+
+    return run_both
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind() -> Iterator[None]:
+    """Garbage of one test must not end in another one's records, nor a runtime observe another one's streams."""
+    yield
+    gc.collect()
+    left, enabled = runtime.current(), gc.isenabled()
+    if left is not None:
+        runtime.stop()
+    gc.enable()
+    assert left is None, "the test left a runtime behind"
+    assert enabled, "the test left the collector switched off"
