@@ -1,7 +1,7 @@
 """What is measured inside one process, each time with the observer off and on.
 
-A measure takes a size and returns one number for the state in which it finds the process; ``worker.py`` calls
-it in pairs. Times are of CPU, of the whole process, in microseconds.
+A measure takes a size and returns what it found for the state in which it finds the process; ``worker.py``
+calls it in pairs. Times are of CPU, of the whole process, in microseconds.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import os
 import time
 import tracemalloc
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from . import canned
+
+T = TypeVar("T")
 
 _ASK: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 _WARM, _MANY = 200, 2200
@@ -35,14 +37,15 @@ class Measures:
             http_client=canned.http.AsyncClient(transport=self._async_transport), **same
         )
 
-    def measure(self, name: str, size: int, base_url: str) -> float:
+    def measure(self, name: str, size: int, base_url: str) -> list[float]:
         """One measurement; ``size`` as the measure's own docstring says."""
-        if name in _PREBUILT:
-            with canned.prebuilt():
-                return float(getattr(self, name)(size))
         if name == "loopback":
             return self.loopback(size, base_url)
-        return float(getattr(self, name)(size))
+        measure: Callable[[int], float] = getattr(self, name)
+        if name not in _PREBUILT:
+            return [measure(size)]
+        with canned.prebuilt():
+            return [measure(size)]
 
     def _open(self, chunks: int) -> Any:
         self._transport.chunks = chunks
@@ -52,7 +55,7 @@ class Measures:
         self._async_transport.chunks = chunks
         return await self._async_client.chat.completions.create(**_ASK)
 
-    def _run(self, coroutine: Coroutine[Any, Any, float]) -> float:
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(coroutine)
 
     # -- per chunk
@@ -169,22 +172,23 @@ class Measures:
 
     # -- many at once
 
-    def loopback(self, size: int, base_url: str) -> float:
-        """Chunks per second of wall time, over ``size`` concurrent streams of 100 chunks, from a server in
-        another process."""
+    def loopback(self, size: int, base_url: str) -> list[float]:
+        """Chunks per second of wall time, and CPU per chunk, over ``size`` concurrent streams of 60 chunks from
+        a server in another process."""
 
-        async def run() -> float:
+        async def run() -> list[float]:
             async with self._openai.AsyncOpenAI(api_key="k", base_url=base_url, max_retries=0) as client:
                 gc.collect()
-                started = time.perf_counter()
+                started, spent = time.perf_counter(), time.process_time_ns()
                 counts = await asyncio.gather(*(self._read(client) for _ in range(size)))
-                return sum(counts) / (time.perf_counter() - started)
+                wall, cpu = time.perf_counter() - started, time.process_time_ns() - spent
+            return [sum(counts) / wall, cpu / 1e3 / sum(counts)]
 
         return self._run(run())
 
     async def _read(self, client: Any) -> int:
         count = 0
-        async for _ in await client.chat.completions.create(**{**_ASK, "model": "ok?chunks=99"}):
+        async for _ in await client.chat.completions.create(**{**_ASK, "model": "ok?chunks=59"}):
             count += 1
         return count
 

@@ -90,15 +90,13 @@ async def _timed_async(inner: Any) -> Any:
 class Streamvitals:
     """As under ``streamvitals run``: brought in by the import hook, counting into mapped files."""
 
-    def __init__(self, tracers: Any = None) -> None:
+    def __init__(self) -> None:
         import openai
         from streamvitals import runtime
 
         found = runtime.current()
         if found is None or not found.store.mapped:
             raise RuntimeError("streamvitals was not brought in, or does not count into mapped files")
-        if tracers is not None:
-            found = _with_spans(tracers)
         self._openai = openai
         self._patches = found.patches
 
@@ -109,18 +107,6 @@ class Streamvitals:
 
     def off(self) -> None:
         self._patches.remove()
-
-
-def _with_spans(tracers: Any) -> Any:
-    from streamvitals import runtime
-    from streamvitals.config import Config
-    from streamvitals.sinks.otel_traces import TraceSink, tracer_of
-    from streamvitals.sinks.trace_parent import capture_parent
-
-    runtime.stop()
-    started = runtime.start(Config.from_env(), [TraceSink(tracer_of(tracers))])
-    started.capture_parent = capture_parent
-    return started
 
 
 class Instrumentor:
@@ -202,7 +188,11 @@ def switch(name: str) -> Switch:
         return Sentry()
     tracers, meters = providers()
     if name == "streamvitals-spans":
-        return Streamvitals(tracers)
+        from opentelemetry import trace
+
+        # The app's own pipeline, which is taken wherever there is one.
+        trace.set_tracer_provider(tracers)
+        return Streamvitals()
     if name == "openinference":
         os.environ.update(OPENINFERENCE_HIDE_INPUTS="true", OPENINFERENCE_HIDE_OUTPUTS="true")
         return Instrumentor("openinference.instrumentation.openai", tracer_provider=tracers)

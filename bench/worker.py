@@ -1,7 +1,7 @@
 """The process of one side: measures in pairs, observer off and on, as it is told on standard input.
 
 One JSON object per line: ``{"measure": name, "size": n, "pairs": n, "url": base_url}`` in, a list of
-``[off, on]`` out. Which of a pair comes first alternates.
+``[off, on]`` out, each a list of what was found. Which of a pair comes first alternates.
 """
 
 from __future__ import annotations

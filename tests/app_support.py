@@ -29,8 +29,8 @@ MESSAGES: list[Any] = [{"role": "user", "content": "hello"}]
 VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
 LONG = "sv-ok?chunks=500&gap=0.01"  # a stream that outlives every act
 HANGS = 20.0  # seconds after which something that never came is given up
-# Inode numbers, addresses and the like differ from run to run; so does the request id that the server counts up.
-_VOLATILE = re.compile(r"req_\d+|0x[0-9a-f]+|(?<=\{')n(?=':)")
+# Addresses of objects differ from run to run, as do the request ids that the server counts up.
+_VOLATILE = re.compile(r"req_\d+|\b(0x)?[0-9a-f]{8,}\b")
 _OURS = str(Path(streamvitals.__file__).parent)
 
 Act = Callable[["App"], Any]

@@ -14,6 +14,8 @@ from streamvitals.config import Config
 from streamvitals.demo.fault_server import ThreadedFaultServer
 from streamvitals.testing import RecordList, recorded
 
+pytest.register_assert_rewrite("app_support")
+
 
 def pytest_collection_finish() -> None:
     """What the imports made stays: without it every full collection walks all of the SDK."""

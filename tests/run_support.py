@@ -10,16 +10,24 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
+import streamvitals
+
 APPS = Path(__file__).parent / "apps"
 RUN = (sys.executable, "-m", "streamvitals", "run")
 # Generous: a wait ends when what it waits for is there.
 DEADLINE = 60.0
+
+# What an interpreter needs that is not the one which runs the tests.
+PACKAGES = os.pathsep.join([sysconfig.get_path("purelib"), str(Path(streamvitals.__file__).parents[1])])
 
 T = TypeVar("T")
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -156,3 +164,23 @@ def started(command: Sequence[str], env: Mapping[str, str], **options: Any) -> I
 
 def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
+
+
+def everybodys_python() -> str:
+    """An interpreter of this version that other users can run; "" if there is none."""
+    for executable in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
+        code = f"import os, sys; print(sys.version_info[:2] == {sys.version_info[:2]!r}, os.__file__)"
+        with contextlib.suppress(OSError):
+            done = subprocess.run([executable, "-c", code], stdout=subprocess.PIPE, check=False)
+            same, _, library = done.stdout.decode().strip().partition(" ")
+            needed = (library, executable, str(APPS / "any"), *PACKAGES.split(os.pathsep))
+            if same == "True" and all(os.stat(f).st_mode & 1 for path in needed for f in Path(path).parents):
+                return executable
+    return ""
+
+
+def only_root(test: Callable[..., None]) -> Callable[..., None]:
+    """For tests in which root becomes somebody else."""
+    able = os.geteuid() == 0 and bool(everybodys_python())
+    mark = pytest.mark.skipif(not able, reason="needs root, and a Python that others can read")
+    return mark(test)

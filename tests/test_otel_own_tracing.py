@@ -24,7 +24,6 @@ from streamvitals.sinks.span_queue import SpanQueue
 @dataclass
 class Config:
     otlp_traces: bool = True
-    http_spans: bool = False
 
 
 @pytest.fixture
@@ -113,7 +112,7 @@ def test_an_app_that_sets_its_provider_later_gets_the_spans() -> None:
             from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
             from streamvitals.sinks.otel_traces import start_tracing
 
-            class Config: otlp_traces = True; http_spans = False
+            class Config: otlp_traces = True
             tracing = start_tracing(Config())
             tracing.sink.on_end(record(response_id="ours"))
             memory = InMemorySpanExporter()
@@ -152,7 +151,7 @@ def test_without_otlp_the_sdk_is_not_even_imported() -> None:
         assert not any(m.startswith("opentelemetry") for m in sys.modules)
         from streamvitals.sinks.otel_traces import start_tracing
         from otel_support import record
-        class Config: otlp_traces = False; http_spans = False
+        class Config: otlp_traces = False
         start_tracing(Config()).sink.on_end(record())
         assert not any(m.startswith(("opentelemetry.sdk", "requests")) for m in sys.modules)
         """
@@ -170,7 +169,7 @@ import logging
 logging.basicConfig(level=logging.DEBUG)
 from otel_support import record
 from streamvitals.sinks.otel_traces import start_tracing
-class Config: otlp_traces = True; http_spans = False
+class Config: otlp_traces = True
 tracing = start_tracing(Config())
 tracing.sink.on_end(record())
 """
@@ -215,7 +214,7 @@ def test_a_last_span_at_interpreter_exit_is_exported() -> None:
             import atexit
             from otel_support import record
             from streamvitals.sinks.otel_traces import start_tracing
-            class Config: otlp_traces = True; http_spans = False
+            class Config: otlp_traces = True
             tracing = start_tracing(Config())
             atexit.register(tracing.sink.on_end, record())
             """,
@@ -245,7 +244,7 @@ FORK = """
 import os, sys
 from otel_support import record
 from streamvitals.sinks.otel_traces import start_tracing
-class Config: otlp_traces = True; http_spans = False
+class Config: otlp_traces = True
 tracing = start_tracing(Config())
 
 def stream(name):
@@ -328,7 +327,7 @@ def test_a_worker_of_multiprocessing_that_just_ends(method: str, tmp_path: Any) 
 import multiprocessing
 from otel_support import record
 from streamvitals.sinks.otel_traces import start_tracing
-class Config: otlp_traces = True; http_spans = False
+class Config: otlp_traces = True
 
 def work():
     start_tracing(Config()).sink.on_end(record())
@@ -358,7 +357,7 @@ def test_the_apps_random_numbers_stay_the_same() -> None:
             import random
             from otel_support import record
             from streamvitals.sinks.otel_traces import start_tracing
-            class Config: otlp_traces = True; http_spans = False
+            class Config: otlp_traces = True
             tracing = start_tracing(Config())
             before = random.getstate()
             tracing.sink.on_end(record())

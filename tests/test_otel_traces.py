@@ -108,7 +108,7 @@ def test_what_is_not_known_is_absent(kept: Kept) -> None:
     assert not attempts
     assert set(span.attributes or {}) == {
         "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.stream", "streamvitals.outcome",
-        "streamvitals.chunks", "streamvitals.max_gap", "streamvitals.hold",
+        "streamvitals.chunks", "streamvitals.max_gap", "streamvitals.hold", "streamvitals.attempt",
     }
 
 
@@ -187,14 +187,18 @@ def test_attempts_are_children_linked_to_what_they_repeat(kept: Kept) -> None:
         ),
         ("retry", {"error.type": "connection_refused", "streamvitals.backoff": 0.5}, (STARTED + 1) * NS),
     ]
-    assert (span.attributes or {})["streamvitals.attempt"] == 3
+    assert (span.attributes or {})["http.request.resend_count"] == 2
+    assert (span.attributes or {})["streamvitals.attempt"] == 1
     assert span.status.status_code is StatusCode.UNSET
+    assert not span.links
 
 
-def test_attempts_can_be_left_to_the_http_client(kept: Kept) -> None:
-    kept.sink = TraceSink(tracer_of(kept.provider), attempt_spans=False)
-    _, attempts = kept.spans(record())
-    assert not attempts
+def test_a_stream_asked_for_again_is_linked_to_the_one_that_failed(kept: Kept) -> None:
+    first, _ = kept.spans(failed())
+    again, (attempt,) = kept.spans(record(retry_of=kept.sink.last, chain_attempt=2))
+    assert [link.context for link in again.links] == [first.context]
+    assert (again.attributes or {})["streamvitals.attempt"] == 2
+    assert not attempt.links
 
 
 def test_stalls_are_events_at_their_beginning(kept: Kept) -> None:

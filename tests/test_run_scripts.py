@@ -10,8 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_support import APPS, environment, eventually, free_port, python, started, total
 
+from run_support import (
+    APPS,
+    PACKAGES,
+    environment,
+    eventually,
+    everybodys_python,
+    free_port,
+    only_root,
+    python,
+    started,
+    total,
+)
 from streamvitals.demo.fault_server import ThreadedFaultServer
 
 SCRIPT = str(APPS / "stream_script.py")
@@ -138,3 +149,29 @@ def test_agent_can_die_and_another_serve_what_it_left(server):
             second.terminate()
             second.communicate()
             shutil.rmtree(directory)
+
+
+@only_root
+def test_app_of_another_user_behind_a_run_of_root(server):
+    """An entrypoint that starts as root and execs the app as somebody else."""
+    chain = f"os.execv(sys.executable, [sys.executable, {SCRIPT!r}, 'sv-ok', 'sv-silent-cut'])"
+    code = f"import os, sys; os.setgid(65534); os.setuid(65534); {chain}"
+    env = environment(server.base_url, PYTHONPATH=PACKAGES, HOME="/")
+    with started([everybodys_python(), "-c", code], env, stdout=subprocess.DEVNULL) as app:
+        assert app.process.wait() == 0
+        app.wait_for_streams("completed", 1)
+        app.wait_for_streams("truncated", 1)
+        assert app.health()["processes"] == {"seen": 1, "alive": 0}
+
+
+@only_root
+def test_nobody_else_finds_the_directory_of_root():
+    with started(python("-c", "input()"), environment(), stdin=subprocess.PIPE) as app:
+        app.wait_for_agent()
+        directory = Path(app.directory())
+        assert directory.stat().st_mode & 0o7777 == 0o1733
+        assert directory.parent.stat().st_mode & 0o7777 == 0o711
+        code = f"import os; os.setuid(65534); os.listdir({str(directory.parent)!r})"
+        refused = subprocess.run(python("-c", code), capture_output=True, check=False)
+        assert b"PermissionError" in refused.stderr
+    eventually(lambda: not directory.parent.exists(), "the end of the directory")

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import os
+import pwd
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from run_support import APPS, DEADLINE, RUN, App, answered, environment, eventually, free_port, get, python, started, total
-from test_run_transparency import Screen, in_a_terminal
 
+from run_support import (
+    APPS,
+    DEADLINE,
+    PACKAGES,
+    RUN,
+    App,
+    answered,
+    environment,
+    eventually,
+    everybodys_python,
+    free_port,
+    get,
+    only_root,
+    python,
+    started,
+    total,
+)
 from streamvitals.demo.fault_server import ThreadedFaultServer
+from test_run_transparency import Screen, in_a_terminal
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("gunicorn")
@@ -62,7 +79,9 @@ def uvicorn(site: Site, *options: str) -> list[str]:
 
 def gunicorn(site: Site, *options: str) -> list[str]:
     bind = f"127.0.0.1:{site.port}"
-    return python("-m", "gunicorn", "wsgi_app:app", "-b", bind, "--log-level", "error", *options)
+    # Its script, for with -m it cannot start itself anew on USR2.
+    script = str(Path(sys.executable).with_name("gunicorn"))
+    return python(script, "wsgi_app:app", "-b", bind, "--log-level", "error", *options)
 
 
 @contextlib.contextmanager
@@ -107,8 +126,6 @@ def test_uvicorn_ends_a_request_in_flight_on_ctrl_c(server):
 
 
 def end_agent(port: int) -> None:
-    import json
-
     os.kill(json.loads(get(f"http://127.0.0.1:{port}/healthz"))["agent_pid"], signal.SIGTERM)
 
 
@@ -162,14 +179,16 @@ def test_gunicorn_daemon(server, tmp_path):
             eventually(lambda: not os.path.exists(f"/proc/{master}"), "the end of the daemon")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give workers another user")
+@only_root
 @pytest.mark.parametrize("preload", [(), ("--preload",)])
 def test_gunicorn_workers_of_another_user(server, preload):
     site = Site()
-    command = gunicorn(site, "-w", "2", "--user", "nobody", "--group", "nogroup", *preload)
-    with serving(command, site, environment(server.base_url, HOME="/tmp")) as app:
-        worker = min(site.wait_for_workers(2))
-        assert f"Uid:\t{os.stat(f'/proc/{worker}').st_uid}" not in "Uid:\t0"
+    nobody = pwd.getpwnam("nobody")
+    command = gunicorn(site, "-w", "2", "--user", "nobody", "--group", str(nobody.pw_gid), *preload)
+    env = environment(server.base_url, HOME="/", PYTHONPATH=PACKAGES)
+    with serving([everybodys_python(), *command[1:]], site, env) as app:
+        for worker in site.wait_for_workers(2):
+            assert f"Uid:\t{nobody.pw_uid}\t" in Path(f"/proc/{worker}/status").read_text()
         site.stream("sv-ok", 4)
         app.wait_for_streams("completed", 4)
 
@@ -200,7 +219,8 @@ def test_opentelemetry_instrument_inside(server):
     pytest.importorskip("opentelemetry.instrumentation.auto_instrumentation")
     instrument = str(Path(sys.executable).with_name("opentelemetry-instrument"))
     command = [instrument, *python(str(APPS / "stream_script.py"), "sv-ok", "sv-silent-cut")]
-    env = environment(server.base_url, OTEL_TRACES_EXPORTER="none", OTEL_METRICS_EXPORTER="none", OTEL_LOGS_EXPORTER="none")
+    none = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+    env = environment(server.base_url, **none)
     with started(command, env) as app:
         assert app.process.wait() == 0
         app.wait_for_streams("completed", 1)

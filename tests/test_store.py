@@ -235,6 +235,7 @@ def test_tokens_are_those_that_the_provider_reported(store: Store, sink: StoreSi
         ({"usage": None}, False),
         ({"first_token": None}, False),
         ({"first_token": 1.5}, False),
+        ({"first_token": 1.4999}, False),
     ],
 )
 def test_the_token_rate_is_that_of_completed_streams(
@@ -245,6 +246,18 @@ def test_the_token_rate_is_that_of_completed_streams(
     if rated:
         row = look(store).streams[LABELS]
         assert row[STREAM_LAYOUT.at(names.TOKEN_RATE) + len(names.RATE_EDGES) + 1] == 20.0
+
+
+@pytest.mark.parametrize("claim", [10**400, float("inf"), float("nan"), -5, -1e300], ids=lambda c: str(c)[:9])
+def test_whatever_a_provider_claims_no_counter_falls_or_becomes_infinite(
+    store: Store, sink: StoreSink, claim: Any
+) -> None:
+    sink.on_end(record(usage=Usage(input=7, output=7)))
+    before = look(store).streams[LABELS]
+    sink.on_end(record(usage=Usage(claim, claim, claim, claim), rate_limits=(RateLimit("tokens", claim, claim),)))
+    after = look(store).streams[LABELS]
+    assert ended(look(store)) == {"completed": 2}
+    assert all(b <= a <= 2.0**33 for a, b in zip(after, before, strict=True))
 
 
 def test_rate_limits_are_what_the_provider_said_last(store: Store, sink: StoreSink) -> None:

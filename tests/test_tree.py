@@ -215,7 +215,7 @@ class Photographer:
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self.states: list[tuple[object, dict[str, bytes]]] = []
-        self.progress: object = None
+        self.progress: object = ("opening", 0, 0)
 
     def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
         if frame.f_globals.get("__name__") not in self.MODULES:

@@ -22,6 +22,7 @@ class Config:
     directory: str = ""
     stall_after: float = 5.0
     flush_every: float = 5.0
+    retry_window: float = 60.0
     linger: float = 15.0
     finish_optional_hosts: frozenset[str] = frozenset()
     http_spans: bool = False
@@ -38,6 +39,7 @@ class Config:
             disabled=_flag(env, "OTEL_SDK_DISABLED"),
             directory=env.get("STREAMVITALS_DIR", ""),
             stall_after=_seconds(env, "STREAMVITALS_STALL_SECONDS", 5.0, 0.01, 3600.0),
+            retry_window=_seconds(env, "STREAMVITALS_RETRY_WINDOW_SECONDS", 60.0, 0.0, 3600.0),
             linger=_seconds(env, "STREAMVITALS_LINGER_SECONDS", 15.0, 0.0, 86400.0),
             finish_optional_hosts=_hosts(env, "STREAMVITALS_FINISH_OPTIONAL_HOSTS"),
             http_spans=_flag(env, "STREAMVITALS_HTTP_SPANS"),

@@ -23,15 +23,22 @@ def register(directory: str, what: str) -> bool:
     try:
         # The pid is taken from there too: /proc may be that of an outer pid namespace, which is the agent's.
         pid, start, image = _self()
-        path = f"{directory}/{pid}-{start}{SUFFIX}"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.write(fd, f"{image} {what}".encode())
-        finally:
-            os.close(fd)
+            _write(f"{directory}/{pid}-{start}{SUFFIX}", f"{image} {what}")
+        except PermissionError:
+            # It was root when it wrote that, and is somebody else now.
+            _write(f"{directory}/{pid}-{start}.{os.geteuid()}{SUFFIX}", f"{image} {what}")
     except (OSError, ValueError, IndexError):
         return False
     return True
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
 
 
 def _self() -> tuple[str, str, str]:

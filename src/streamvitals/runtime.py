@@ -15,6 +15,7 @@ from . import importhook
 from ._version import __version__
 from .config import Config
 from .looplag import LoopLagMeter
+from .retrying import AppRetries, current_origin
 from .sdk import facts
 from .sdk.patch import Patches
 from .sinks.log import LogSink
@@ -22,10 +23,11 @@ from .sinks.memory import HeapMemory, MappedMemory
 from .sinks.snapshot import Snapshot
 from .sinks.store import Slot, Store, StoreSink
 from .sinks.trace_parent import capture_parent
+from .stream.app_retries import Origin
 from .stream.dispatch import Dispatch, Fault, Item, LoopLag
-from .stream.observation import Observation
+from .stream.observation import Ending, Observation
 from .stream.outcome import Outcome, Verdict
-from .stream.record import Sink, StreamLabels
+from .stream.record import Sink, StreamLabels, StreamRecord
 
 logger = logging.getLogger("streamvitals")
 
@@ -42,11 +44,13 @@ class Runtime:
         self.stall_after = config.stall_after
         self.flush_every = config.flush_every
         self.introduce: Callable[[StreamLabels], None] | None = None
+        self.span_ids: Callable[[], object | None] | None = None
         self.capture_parent: Callable[[], object | None] | None = None
         self.patches = Patches(self)
         self.flushers: list[Callable[[], object]] = []
         self._open: dict[int, Observation] = {}
-        self._dispatch = Dispatch(sinks, self._forget)
+        self._dispatch = Dispatch(sinks, self._record, self._recorded)
+        self.retrying = AppRetries(self)
         self._lag = LoopLagMeter(lambda seconds: self._dispatch.submit(LoopLag(seconds)))
 
     # -- what patches ask
@@ -54,6 +58,7 @@ class Runtime:
     def begin(self, client: Any, options: Any) -> Observation | None:
         """Start observing a streaming call of the SDK; None for a surface that is not observed."""
         self._dispatch.drain()
+        self.retrying.sweep()
         surface = facts.surface_of(options)
         if surface is None:
             return None
@@ -65,10 +70,21 @@ class Runtime:
         told = told._replace(labels=slot.labels, trace_parent=parent)
         if self.introduce is not None:
             self.introduce(slot.labels)
+        retry_of = self.retrying.retried(options.json_data, now) if self.retrying.pending else None
         observation = Observation(self, told, reader(), slot, now, time.time())
+        observation.asks, observation.retry_of = options.json_data, retry_of
         self._open[id(observation)] = observation
         self._lag.watch(observation)
         return observation
+
+    def fell_back(self, options: Any) -> Callable[[bool], None] | None:
+        """A call that does not stream begins; see ``AppRetries.fell_back``. Free unless a failure is pending."""
+        if not self.retrying.pending or facts.surface_of(options) is None:
+            return None
+        failure = self.retrying.fell_back(options.json_data, self.clock())
+        if failure is None:
+            return None
+        return lambda worked: self.retrying.fallback_ended(failure, worked=worked, now=self.clock())
 
     # -- what observations ask
 
@@ -86,6 +102,18 @@ class Runtime:
         """Count a fault of ours; the traceback is for whoever turned debug logging on."""
         logger.debug("fault in %s", where, exc_info=True)
         self._dispatch.submit(Fault(where))
+
+    def origin(self) -> Origin:
+        return current_origin()
+
+    def _record(self, observation: Observation, ending: Ending) -> StreamRecord | None:
+        return observation.freeze(ending) if self._forget(observation) else None
+
+    def _recorded(self, observation: Observation, record: StreamRecord) -> None:
+        asks, observation.asks = observation.asks, None
+        if record.failed and observation.origin is not None:
+            span = self.span_ids() if self.span_ids is not None else None
+            self.retrying.failed(record, asks, observation.origin, span, self.clock())
 
     def _forget(self, observation: Observation) -> bool:
         return self._open.pop(id(observation), None) is not None
@@ -108,6 +136,7 @@ class Runtime:
     def snapshot(self) -> Snapshot:
         """Everything counted so far, and the state of what is open now."""
         self._dispatch.drain()
+        self.retrying.sweep()
         return self.store.snapshot(self.clock(), self.stall_after)
 
     def add_sink(self, sink: Sink) -> None:
@@ -130,6 +159,7 @@ class Runtime:
                 observation.left_open(observation.drop_verdict())
         # Exporters have exit functions of their own.
         self._dispatch.drain()
+        self.retrying.close()
 
     def forked(self) -> None:
         """In the child: what is open belongs to the parent, and so does the memory it is counted in."""
@@ -138,6 +168,7 @@ class Runtime:
         self._open.clear()
         self._dispatch.reset()
         self._lag.reset()
+        self.retrying.reset()
         self.store.reset_after_fork()
 
 
@@ -181,6 +212,7 @@ def start(config: Config, tracing: TracingFactory | None = None, sinks: Iterable
         _runtime = Runtime(config, store, [*first, *sinks, LogSink()])
         if traced is not None:
             _runtime.capture_parent = capture_parent
+            _runtime.span_ids = lambda: spans.last
             _runtime.flushers.append(traced.flush)
         if next(_fork_hook) == 0:
             os.register_at_fork(after_in_child=_after_fork)

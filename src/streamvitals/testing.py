@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from . import runtime
 from .config import Config
-from .stream.record import Progress, RetryRecord, StreamRecord
+from .stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 
 
 class RecordList(list[StreamRecord]):
@@ -21,6 +21,7 @@ class RecordList(list[StreamRecord]):
     def __init__(self) -> None:
         super().__init__()
         self.retries: list[RetryRecord] = []
+        self.chains: list[ChainRecord] = []
         self.lags: list[float] = []
         self.faults: list[str] = []
 
@@ -32,6 +33,9 @@ class RecordList(list[StreamRecord]):
 
     def on_end(self, record: StreamRecord) -> None:
         self.append(record)
+
+    def on_chain(self, chain: ChainRecord) -> None:
+        self.chains.append(chain)
 
     def on_loop_lag(self, seconds: float) -> None:
         self.lags.append(seconds)

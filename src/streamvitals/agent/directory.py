@@ -1,5 +1,10 @@
 """The private directory that an app's processes and their agent share.
 
+It is its owner's alone. Root's apps may become somebody else before they stream (`gunicorn --user`, an
+entrypoint that ends in `gosu`), who must be able to leave files there too: root's directory takes files from
+everybody who knows its name, shows nobody what is in it, and has a name that only the app's environment
+tells, for the folder around it cannot be listed.
+
 Registrations `<pid>-<starttime>.proc` (presence.py), mapped files (sinks/store.py), the agent's own facts.
 """
 
@@ -33,47 +38,69 @@ def parents(env: Mapping[str, str]) -> list[str]:
 
 
 def create(env: Mapping[str, str]) -> str:
-    """Make a private directory (mode 0700) and return its path. Raises OSError where none can be made."""
+    """Make a private directory and return its path. Raises OSError where none can be made."""
     fault = OSError("no directory for temporary files is writable")
     for parent in parents(env):
         path = f"{parent}/{PREFIX}{os.urandom(6).hex()}"
         try:
             os.mkdir(path, 0o700)
+            return _drop_box(path) if os.geteuid() == 0 else path
         except OSError as error:
             fault = error
-        else:
-            return path
     raise fault
 
 
-class Registration(NamedTuple):
-    """What a process said of itself: ``image`` as in processes.Entry, ``kind`` of presence.py's words."""
+def _drop_box(path: str) -> str:
+    inner = f"{path}/{os.urandom(12).hex()}"
+    try:
+        os.mkdir(inner, 0o700)
+        os.chmod(inner, 0o1733)
+        os.chmod(path, 0o711)
+    except OSError:
+        remove(path)
+        raise
+    return inner
 
+
+class Registration(NamedTuple):
+    """What a process said of itself last: ``image`` as in processes.Entry, ``kind`` of presence.py's words.
+
+    ``files`` are where it said so: one that has become another user cannot write to its first, and has two.
+    """
+
+    written: int
     image: int
     kind: str
     detail: str
+    files: tuple[str, ...]
 
 
 def registered(directory: str) -> dict[Identity, Registration]:
     """Who has registered."""
-    found = {}
+    found: dict[Identity, Registration] = {}
     for name in _names(directory):
-        identity = parse_identity(name.removesuffix(SUFFIX)) if name.endswith(SUFFIX) else None
+        identity = parse_identity(name.split(".")[0]) if name.endswith(SUFFIX) else None
         if identity is not None:
             with contextlib.suppress(OSError, ValueError):
-                image, _, what = Path(directory, name).read_text(errors="replace").partition(" ")
-                kind, _, detail = what.partition(" ")
-                found[identity] = Registration(int(image or 0), kind, detail)
+                said = _read(f"{directory}/{name}")
+                other = found.get(identity)
+                if other is not None:
+                    said = max(said, other)._replace(files=said.files + other.files)
+                found[identity] = said
     return found
 
 
-def forget(directory: str, identity: Identity) -> bool:
-    """Remove the registration of a process that has gone; whether it was there."""
-    try:
-        os.unlink(f"{directory}/{identity.pid}-{identity.start}{SUFFIX}")
-    except OSError:
-        return False
-    return True
+def _read(path: str) -> Registration:
+    image, _, what = Path(path).read_text(errors="replace").partition(" ")
+    kind, _, detail = what.partition(" ")
+    return Registration(os.stat(path).st_mtime_ns, int(image or 0), kind, detail, (path,))
+
+
+def forget(registration: Registration) -> None:
+    """Remove the registration of a process that has gone."""
+    for path in registration.files:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def has_data(directory: str) -> bool:
@@ -123,14 +150,16 @@ def note(directory: str, text: str) -> None:
 
 def remove(directory: str) -> None:
     """Remove the directory and all that is in it."""
-    shutil.rmtree(directory, ignore_errors=True)
+    outer = os.path.dirname(directory)
+    shutil.rmtree(outer if os.path.basename(outer).startswith(PREFIX) else directory, ignore_errors=True)
 
 
 def sweep(directory: str) -> None:
     """Remove what agents that were killed left beside `directory` and nobody has come back for."""
-    parent = os.path.dirname(directory)
+    outer = os.path.dirname(directory)
+    parent = os.path.dirname(outer) if os.path.basename(outer).startswith(PREFIX) else outer
     for path in _siblings(parent):
-        if path != directory and _abandoned(path):
+        if not f"{directory}/".startswith(f"{path}/") and _abandoned(path):
             remove(path)
 
 
@@ -143,6 +172,9 @@ def _siblings(parent: str) -> Iterator[str]:
 
 
 def _abandoned(path: str) -> bool:
+    inside = _names(path)
+    if len(inside) == 1 and os.path.isdir(f"{path}/{inside[0]}"):
+        path = f"{path}/{inside[0]}"
     try:
         if time.time() - os.stat(path).st_mtime < KEEP_ORPHANS:
             return False

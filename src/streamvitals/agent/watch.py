@@ -67,10 +67,9 @@ class Watcher:
             here = alive(identity)
             if here:
                 self._registered[identity] = what
-            if identity not in before and (here or private.forget(self._directory, identity)):
-                self._seen += 1
-            elif not here:
-                private.forget(self._directory, identity)
+            else:
+                private.forget(what)
+            self._seen += identity not in before
         self._below = {identity for identity in self._below if alive(identity)} - self._registered.keys()
 
     def _scan(self) -> dict[int, Entry]:

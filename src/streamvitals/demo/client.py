@@ -145,7 +145,6 @@ def work(jobs: Any) -> None:
     asyncio.run_coroutine_threadsafe(async_client.close(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     looping.join()
-    loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
     client.close()
 

@@ -3,81 +3,185 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .. import names
 from ..names import Metric
 from ..stream.outcome import Outcome, owner
 from ..stream.record import StreamLabels
 from . import plan, quantiles
-from .plan import Job
-from .report import Count, Look, OutcomeRow, QuantileRow, Timed
+from .report import Count, Look, OutcomeRow, QuantileRow, Report, Timed
 from .scrape import Scrape
 from .truth import Stream, Truth
 
 QUANTILES = (0.5, 0.95, 0.99)
-# A bucket further is forgiven: a chunk that was sent at the end of one is felt at the beginning of the next.
+# In buckets: what is sent near the end of one may be felt at the beginning of the next.
 BUCKETS_OFF = 1
-# What waits and holds may differ by: the machine's own time per stream, and a share.
+# What waits and holds may differ by: the machine's own time per stream in seconds, and a share.
 SECONDS_OFF, SHARE_OFF = 0.1, 0.1
-# How far in time the gauge may be behind the server's log.
+# How far in seconds the gauge may be behind the server's log, or before it.
 LOOK_SLACK = 0.25
 
-Pair = tuple[str, str]
-_NOT_SILENT = {"completed", "length", "content_filter", "cancelled", "abandoned"}
+Ends = Counter[tuple[StreamLabels, str, str]]
+_NO_ERROR = ("completed", "length", "content_filter")
+_NO_FAILURE = (*_NO_ERROR, "cancelled", "abandoned")
 
 
-def outcomes(truth: Truth, scrape: Scrape, problems: list[str]) -> list[OutcomeRow]:
-    """Every outcome and error type, per label set. Differences are put into words in ``problems``."""
-    planned = Counter((s.job.labels, s.job.outcome, s.job.error_type) for s in truth.streams)
-    ended: Counter[tuple[StreamLabels, str, str]] = Counter()
-    totals: Counter[tuple[StreamLabels, str]] = Counter()
+def compare(report: Report, truth: Truth, scrape: Scrape) -> None:
+    """Fill everything into ``report`` that one scrape after the last stream tells."""
+    report.problems += truth.faults
+    report.outcomes = list(_outcomes(truth, scrape, report.problems))
+    report.scenarios = len({stream.job.scenario for stream in truth.streams})
+    report.counts = list(_counts(truth, scrape))
+    report.retries = list(_retries(truth, scrape))
+    report.quantiles = list(_quantiles(truth, scrape))
+    report.timed = list(_timed(truth, scrape))
+    for count in (*report.counts, *report.retries):
+        if not count.ok:
+            report.problems.append(f"{count.what}: injected {count.injected:g}, reported {count.reported:g}")
+    for row in report.quantiles:
+        if not row.ok:
+            found = f"did {row.did:.4f} s, reported {row.reported:.4f} s"
+            report.problems.append(f"p{row.quantile * 100:g} of {row.metric}: the server {found}")
+    for timed in report.timed:
+        if not timed.ok:
+            found = f"{timed.did:.2f} s, reported {timed.reported:.2f} s"
+            report.problems.append(f"{timed.what}: {found}, more than {timed.tolerance:.2f} s apart")
+
+
+# -- how streams ended
+
+
+def _outcomes(truth: Truth, scrape: Scrape, problems: list[str]) -> Iterator[OutcomeRow]:
+    """Compared per label set, so that two wrongs that add up to a right are found."""
+    planned: Ends = Counter((s.job.labels, s.job.outcome, s.job.error_type) for s in truth.streams)
+    totals: Ends = Counter((s.job.labels, s.job.outcome, "") for s in truth.streams)
+    ended, ended_totals = _reported(scrape)
+    wrong: set[str] = set()
+    for injected, reported, what in ((planned, ended, "by error type"), (totals, ended_totals, "")):
+        for labels, outcome, error_type in sorted(injected.keys() | reported.keys()):
+            here, there = (counter[labels, outcome, error_type] for counter in (injected, reported))
+            if here != there:
+                wrong.add(outcome)
+                ending = " ".join(filter(None, (outcome, error_type, what)))
+                problems.append(f"{ending} ({'/'.join(labels)}): injected {here}, reported {there}")
+    for outcome in names.OUTCOMES:
+        mine = [stream for stream in truth.streams if stream.job.outcome == outcome]
+        raised = sum(stream.said is not None and stream.said.saw != "" for stream in mine)
+        yield OutcomeRow(
+            outcome, owner(Outcome(outcome)), len(mine),
+            sum(count for (_, o, _), count in ended_totals.items() if o == outcome),
+            tuple(_errors(outcome, planned, ended)), raised,
+            silent=0 if outcome in _NO_FAILURE else len(mine) - raised, ok=outcome not in wrong,
+        )
+
+
+def _reported(scrape: Scrape) -> tuple[Ends, Ends]:
+    """The ends by error type, and without it: two metrics, which must agree."""
+    ended: Ends = Counter()
+    totals: Ends = Counter()
     for sample in scrape.values(names.STREAM_ERRORS):
         if sample.stream is not None:
             ended[sample.stream, sample.labels["outcome"], sample.labels["error_type"]] += int(sample.value)
     for sample in scrape.values(names.STREAMS):
         if sample.stream is not None:
-            totals[sample.stream, sample.labels["outcome"]] += int(sample.value)
-            if sample.labels["outcome"] in ("completed", "length", "content_filter"):
+            totals[sample.stream, sample.labels["outcome"], ""] += int(sample.value)
+            if sample.labels["outcome"] in _NO_ERROR:
                 ended[sample.stream, sample.labels["outcome"], ""] += int(sample.value)
-    wrong = {key for key in planned.keys() | ended.keys() if planned[key] != ended[key]}
-    for labels, outcome, error_type in sorted(wrong):
-        key = (labels, outcome, error_type)
-        what = f"{outcome} {error_type}".rstrip()
-        problems.append(f"{what} ({'/'.join(labels)}): injected {planned[key]}, reported {ended[key]}")
-    planned_totals: Counter[tuple[StreamLabels, str]] = Counter()
-    for (labels, outcome, _), count in planned.items():
-        planned_totals[labels, outcome] += count
-    off = {outcome for labels, outcome in planned_totals.keys() | totals.keys()
-           if planned_totals[labels, outcome] != totals[labels, outcome]}
-    problems += [f"{outcome}: {names.STREAMS.prometheus}_total differs" for outcome in sorted(off)]
-    off |= {outcome for _, outcome, _ in wrong}
-    return [_row(outcome, truth.streams, planned, ended, totals, outcome not in off) for outcome in names.OUTCOMES]
+    return ended, totals
 
 
-def _row(
-    outcome: str, streams: Iterable[Stream], planned: Counter[tuple[StreamLabels, str, str]],
-    ended: Counter[tuple[StreamLabels, str, str]], totals: Counter[tuple[StreamLabels, str]], ok: bool,
-) -> OutcomeRow:
-    mine = [stream for stream in streams if stream.job.outcome == outcome]
-    types = sorted({e for _, o, e in planned | ended if o == outcome and e}, key=_order(outcome))
-    raised = sum(stream.said is not None and bool(stream.said.saw) for stream in mine)
-    return OutcomeRow(
-        outcome=outcome,
-        owner=owner(Outcome(outcome)),
-        injected=len(mine),
-        reported=sum(count for (_, o), count in totals.items() if o == outcome),
-        errors=tuple(Count(e, _sum(planned, outcome, e), _sum(ended, outcome, e)) for e in types
-                     if _sum(planned, outcome, e) or _sum(ended, outcome, e)),
-        raised=raised,
-        silent=0 if outcome in _NOT_SILENT else len(mine) - raised,
-        ok=ok,
-    )
+def _errors(outcome: str, planned: Ends, ended: Ends) -> Iterator[Count]:
+    for mine, error_type in names.OUTCOME_ERRORS:
+        if mine == outcome:
+            counts = [
+                sum(count for (_, o, e), count in ends.items() if (o, e) == (outcome, error_type))
+                for ends in (planned, ended)
+            ]
+            if any(counts):
+                yield Count(error_type, *counts)
 
 
-def _order(outcome: str) -> dict[str, int].__class__:  # placeholder
-    raise NotImplementedError
+# -- what is counted besides
 
 
-def _sum(counter: Counter[tuple[StreamLabels, str, str]], outcome: str, error_type: str) -> int:
-    return sum(count for (_, o, e), count in counter.items() if (o, e) == (outcome, error_type))
+def _counts(truth: Truth, scrape: Scrape) -> Iterator[Count]:
+    streams = truth.streams
+    yield Count("chunks", sum(s.chunks for s in streams), scrape.sum(names.CHUNKS))
+    first = scrape.histogram(names.TIME_TO_FIRST_TOKEN).total
+    yield Count("streams with a first token", sum(s.first_token is not None for s in streams), first)
+    yield Count("gaps", sum(max(0, s.chunks - 1) for s in streams), scrape.histogram(names.CHUNK_GAP).total)
+    for kind, index in (("input", 0), ("output", 1)):
+        tokens = sum(s.job.tokens[index] for s in streams)
+        yield Count(f"{kind} tokens", tokens, scrape.sum(names.TOKENS, type=kind))
+    stalls = sum(until - begin >= plan.STALL_AFTER for s in streams for begin, until in s.silences())
+    yield Count("stalls", stalls, scrape.sum(names.STALLS))
+    yield Count("still open", 0, scrape.sum(names.ACTIVE))
+    yield Count("faults of our own", 0, scrape.sum(names.INTERNAL_ERRORS))
+
+
+def _retries(truth: Truth, scrape: Scrape) -> Iterator[Count]:
+    injected = Counter(reason for stream in truth.streams for reason in stream.job.retried)
+    for reason in names.RETRY_REASONS:
+        reported = scrape.sum(names.RETRIES, source="sdk", reason=reason)
+        if injected[reason] or reported:
+            yield Count(f"after {reason}", injected[reason], reported)
+    recovered = sum(stream.job.recovers for stream in truth.streams)
+    yield Count("recovered", recovered, scrape.sum(names.RECOVERIES, source="sdk"))
+
+
+# -- times
+
+
+def _quantiles(truth: Truth, scrape: Scrape) -> Iterator[QuantileRow]:
+    first = [s.first_token for s in truth.streams if s.first_token is not None]
+    gaps = [gap for stream in truth.streams for gap in stream.gaps]
+    yield from _quantile_rows(names.TIME_TO_FIRST_TOKEN, first, scrape)
+    yield from _quantile_rows(names.CHUNK_GAP, gaps, scrape)
+
+
+def _quantile_rows(metric: Metric, did: Sequence[float], scrape: Scrape) -> Iterator[QuantileRow]:
+    histogram = scrape.histogram(metric)
+    for q in QUANTILES if did else ():
+        true, reported = quantiles.of_values(q, did), quantiles.of_histogram(q, histogram)
+        index = quantiles.bucket_of(reported, metric.edges)
+        off = abs(index - quantiles.bucket_of(true, metric.edges))
+        low, high = quantiles.bounds(index, metric.edges)
+        yield QuantileRow(metric.prometheus, q, true, reported, low, high, off <= BUCKETS_OFF)
+
+
+def _timed(truth: Truth, scrape: Scrape) -> Iterator[Timed]:
+    """Who kept whom waiting: a slow provider must be all wait, a slow reader all hold."""
+    for model in (plan.SLOW_PROVIDER, plan.SLOW_READER):
+        streams = [stream for stream in truth.streams if stream.job.model == model]
+        if not streams:
+            continue
+        silent = sum(until - begin for stream in streams for begin, until in stream.silences())
+        held = sum(stream.chunks * stream.job.pause for stream in streams)
+        for what, did, metric in (("wait", silent, names.WAIT), ("hold", held, names.HOLD)):
+            tolerance = SECONDS_OFF * len(streams) + SHARE_OFF * did
+            yield Timed(f"{what} of {model}", did, scrape.sum(metric, [model]), tolerance)
+
+
+def looks(truth: Truth, scrapes: Iterable[tuple[float, float, int]], origin: float) -> list[Look]:
+    """The scrapes made during the run, as (from, to, `streams_stalled`), against what hung at that moment."""
+    found = []
+    for start, end, reported in scrapes:
+        least, most = truth.stalled(start - LOOK_SLACK, end + LOOK_SLACK, plan.STALL_AFTER)
+        found.append(Look(start - origin, least, most, reported))
+    return found
+
+
+def looks_problems(found: Sequence[Look], hanging: int) -> Iterator[str]:
+    """Scrapes that do not fit, and a hang that no scrape has seen whole."""
+    for look in found:
+        if not look.ok:
+            hung = f"{look.least} to {look.most}" if look.least != look.most else f"{look.most}"
+            yield f"streams_stalled {look.at:.1f} s into the run: {hung} hung, reported {look.reported}"
+    if hanging and not any(look.least == look.most == look.reported >= hanging for look in found):
+        yield f"no scrape saw all of the {hanging} streams while they hung"
+
+
+def processes(streams: Iterable[Stream]) -> Counter[int | None]:
+    """How many streams each process of the program had; None for those whose process was killed."""
+    return Counter(stream.said.pid if stream.said is not None else None for stream in streams)

@@ -48,6 +48,19 @@ class Scrape:
         for sample in _samples(text):
             self._samples.setdefault(sample.name, []).append(sample)
 
+    def since(self, before: Scrape) -> Scrape:
+        """What was counted after ``before`` was taken; gauges as they are."""
+        rest = Scrape("")
+        rest.text, rest.size = self.text, self.size
+        for name, samples in self._samples.items():
+            old = {_key(sample): sample.value for sample in before._samples.get(name, ())}
+            grows = name.endswith(("_total", "_bucket", "_sum", "_count"))
+            rest._samples[name] = [
+                sample._replace(value=sample.value - old.get(_key(sample), 0.0)) if grows else sample
+                for sample in samples
+            ]
+        return rest
+
     def label_sets(self) -> set[StreamLabels]:
         """Every label set that has any series."""
         return {s.stream for samples in self._samples.values() for s in samples if s.stream is not None}
@@ -71,6 +84,10 @@ class Scrape:
             counts.append(cumulative[edge] - before)
             before = cumulative[edge]
         return Buckets(metric.edges, tuple(counts), sum(s.value for s in self._samples.get(name + "_sum", ())))
+
+
+def _key(sample: Sample) -> tuple[StreamLabels | None, tuple[tuple[str, str], ...]]:
+    return sample.stream, tuple(sorted(sample.labels.items()))
 
 
 def _matches(sample: Sample, models: Iterable[str] | None, labels: dict[str, str]) -> bool:

@@ -31,6 +31,10 @@ class Watcher(Protocol):
     def begin(self, client: Any, options: Any) -> Observation | None:
         """Start observing one streaming call, or None for one that is not observed."""
 
+    def fell_back(self, options: Any) -> Callable[[bool], None] | None:
+        """A call that does not stream begins. If it tries a failed stream again, what is to be told whether it
+        worked."""
+
     def fault(self, where: str) -> None:
         """Count a fault of ours."""
 
@@ -97,11 +101,21 @@ class Patches:
             self._watcher.fault("observe")
             return None
 
+    def _fell_back(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[bool], None] | None:
+        if not self._active:
+            return None
+        try:
+            return self._watcher.fell_back(kwargs["options"] if "options" in kwargs else args[1])
+        except Exception:  # noqa: BLE001 - ours
+            self._watcher.fault("observe")
+            return None
+
     def _request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
             observation = self._begin(client, args, kwargs)
-            if observation is None and _current.get() is None:
+            told = self._fell_back(args, kwargs) if observation is None else None
+            if observation is None and told is None and _current.get() is None:
                 return original(client, *args, **kwargs)
             token = _current.set(_Call(client, observation) if observation else None)
             try:
@@ -109,9 +123,13 @@ class Patches:
             except BaseException as error:
                 if observation is not None:
                     observation.request_failed(error)
+                elif told is not None:
+                    told(False)
                 raise
             finally:
                 _current.reset(token)
+            if told is not None:
+                told(True)
             if observation is not None:
                 watch(result, observation, is_async=False)
             return result
@@ -122,7 +140,8 @@ class Patches:
         @functools.wraps(original)
         async def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
             observation = self._begin(client, args, kwargs)
-            if observation is None and _current.get() is None:
+            told = self._fell_back(args, kwargs) if observation is None else None
+            if observation is None and told is None and _current.get() is None:
                 return await original(client, *args, **kwargs)
             token = _current.set(_Call(client, observation) if observation else None)
             try:
@@ -130,9 +149,13 @@ class Patches:
             except BaseException as error:
                 if observation is not None:
                     observation.request_failed(error)
+                elif told is not None:
+                    told(False)
                 raise
             finally:
                 _current.reset(token)
+            if told is not None:
+                told(True)
             if observation is not None:
                 watch(result, observation, is_async=True)
             return result

@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -53,42 +54,52 @@ class HttpSpans:
     """
 
     def __init__(self, get_tracer: TracerSource, on_error: OnError | None = None) -> None:
-        from opentelemetry.instrumentation import httpx as instrumentation
-
-        self._instrumentation: Any = instrumentation
+        self._instrumentation: Any = import_module("opentelemetry.instrumentation.httpx")
         self._provider = _Provider(get_tracer)
         self._on_error = on_error
-        self._transports: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._outers: weakref.WeakKeyDictionary[Any, list[_Outer]] = weakref.WeakKeyDictionary()
 
     def instrument_http_client(self, client: Any) -> bool:
         """Trace the requests that the SDK makes with this HTTP client (an SDK client's ``_client``).
 
-        Cheap when the client is known already. False for one that cannot be traced: not of httpx or httpx2, a
-        version of the instrumentation without httpx2, or traced by the app itself.
+        Cheap when the client is known already; never raises. False for one that cannot be traced: not of
+        httpx or httpx2, a version of the instrumentation without httpx2, or traced by the app itself.
         """
-        transports = [client._transport, *client._mounts.values()]
-        return all([self._instrument(t, client) for t in transports if t is not None])
+        classes = self._classes(client)
+        if classes is None:
+            return False
+        try:
+            transports = [client._transport, *client._mounts.values()]
+            done = [self._instrument(t, classes) for t in transports if t is not None]
+        except Exception:  # noqa: BLE001 - the app's client works without spans
+            if self._on_error is not None:
+                self._on_error("otel")
+            return False
+        return all(done)
 
     def remove(self) -> None:
-        """Leave all clients as they were."""
-        for transport in tuple(self._transports):
-            for method in _METHODS:
-                if isinstance(vars(transport).get(method), _Outer):
-                    delattr(transport, method)
-        self._transports.clear()
+        """Leave all clients as they were. Where somebody wrapped ours, it stays underneath and does nothing."""
+        for transport, outers in tuple(self._outers.items()):
+            for outer in outers:
+                outer.active = False
+                if vars(transport).get(outer.method) is outer:
+                    delattr(transport, outer.method)
+        self._outers.clear()
 
-    def _instrument(self, transport: Any, client: Any) -> bool:
-        if transport in self._transports:
+    def _instrument(self, transport: Any, classes: list[Any]) -> bool:
+        if transport in self._outers:
             return True
-        classes = self._classes(client)
-        if classes is None or _is_traced(type(transport)):
+        if _is_traced(type(transport)) or any(method in vars(transport) for method in _METHODS):
             return False
-        for method, traced_by, is_async in zip(_METHODS, classes, (False, True), strict=True):
-            if hasattr(transport, method) and method not in vars(transport):
-                outer = (_AsyncOuter if is_async else _SyncOuter)(transport, method, self._on_error)
+        outers: list[_Outer] = []
+        for method, traced_by, kind in zip(_METHODS, classes, (_SyncOuter, _AsyncOuter), strict=True):
+            if hasattr(transport, method):
+                outer = kind(transport, method, self._on_error)
                 outer.traced = getattr(self._wrap(traced_by, outer.inner), method)
-                setattr(transport, method, outer)
-        self._transports.add(transport)
+                outers.append(outer)
+        for outer in outers:
+            setattr(transport, outer.method, outer)
+        self._outers[transport] = outers
         return True
 
     def _classes(self, client: Any) -> list[Any] | None:
@@ -160,18 +171,19 @@ class _Outer:
     traced: Callable[[Any], Any]
 
     def __init__(self, transport: Any, method: str, on_error: OnError | None) -> None:
+        self.active = True
+        self.method = method
         self._transport = weakref.ref(transport)
-        self._method = method
         self._on_error = on_error
         self.inner = _Inner(self._plain)
 
     def _plain(self, request: Any) -> Any:
         transport = self._transport()
         # Of the class as it is now: the app may have had it instrumented since.
-        return getattr(type(transport), self._method)(transport, request)
+        return getattr(type(transport), self.method)(transport, request)
 
     def _wanted(self, request: Any) -> bool:
-        return _SDK_HEADER in request.headers and not _is_traced(type(self._transport()))
+        return self.active and _SDK_HEADER in request.headers and not _is_traced(type(self._transport()))
 
     def _rescued(self, call: _Call) -> Any:
         """The response, if the transport gave one: then it was the instrumentation that raised."""

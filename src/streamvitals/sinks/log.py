@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..stream.outcome import owner
-from ..stream.record import Progress, RetryRecord, StreamRecord
+from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 
 logger = logging.getLogger("streamvitals")
 # An app that has not set up logging must not get lines on stderr from us.
@@ -31,6 +31,9 @@ class LogSink:
 
     def on_retry(self, retry: RetryRecord) -> None:
         """Retries are counted, not logged: the SDK logs its own."""
+
+    def on_chain(self, chain: ChainRecord) -> None:
+        """Counted; each failure in it was logged."""
 
     def on_loop_lag(self, seconds: float) -> None:
         """Counted, not logged."""

@@ -15,7 +15,7 @@ from prometheus_client.utils import floatToGoString
 
 from .. import names
 from ..names import Metric
-from ..stream.record import Progress, RetryRecord, StreamLabels, StreamRecord
+from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from . import segment
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
 from .store import Store
@@ -109,6 +109,9 @@ class MultiprocessSink:
 
     def on_retry(self, retry: RetryRecord) -> None:
         self._tell(retry.labels)
+
+    def on_chain(self, chain: ChainRecord) -> None:
+        self._tell(chain.labels)
 
     def on_loop_lag(self, seconds: float) -> None:
         self._tell_process()

@@ -19,7 +19,7 @@ from .. import names
 from .._version import __version__
 from ..names import Metric
 from ..stream.outcome import Outcome
-from ..stream.record import Progress, RetryRecord, StreamRecord
+from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Series
 from .otel_keys import Attributes, own_attributes, semconv_attributes, stream_attributes
 from .snapshot import Snapshot
@@ -172,6 +172,9 @@ class MeterSink:
                 self._record(self._ours[metric.otel], value, attributes, context)
             for instrument in self._semconv.get(metric.otel, ()):
                 self._record(instrument, value, {**base, **semconv_attributes(metric, values)}, context)
+
+    def on_chain(self, chain: ChainRecord) -> None:
+        """Read from the snapshot."""
 
     def on_loop_lag(self, seconds: float) -> None:
         """Record how late the event loop was."""

@@ -21,6 +21,7 @@ from opentelemetry.trace import (
     SpanContext,
     SpanKind,
     StatusCode,
+    TraceFlags,
     Tracer,
     TracerProvider,
     set_span_in_context,
@@ -28,7 +29,7 @@ from opentelemetry.trace import (
 
 from .._version import __version__
 from ..names import UNKNOWN_MODEL
-from ..stream.record import Attempt, Progress, RetryRecord, StreamRecord, Usage
+from ..stream.record import Attempt, ChainRecord, Progress, RetryRecord, StreamRecord, Usage
 
 SCOPE = "streamvitals"
 _MAX_EVENTS = 16  # of each kind, on one span
@@ -47,14 +48,12 @@ class TraceIds(NamedTuple):
 class TraceSink:
     """Makes the spans of each record. ``get_tracer`` is asked at every end; None: no spans are wanted.
 
-    ``attempt_spans=False`` leaves the attempts out, for when the HTTP client itself is traced. ``last`` holds
-    the ids of the span made for the newest record, None if it has none or was not sampled: sinks are called
-    one after another, so one that stands behind this one can make exemplars of it.
+    ``last`` holds the ids of the span made for the newest record, None if it has none or was not sampled:
+    sinks are called one after another, so one that stands behind this one can make exemplars of it.
     """
 
-    def __init__(self, get_tracer: TracerSource, *, attempt_spans: bool = True) -> None:
+    def __init__(self, get_tracer: TracerSource) -> None:
         self._get_tracer = get_tracer
-        self._attempt_spans = attempt_spans
         self.last: TraceIds | None = None
 
     def on_end(self, record: StreamRecord) -> None:
@@ -68,8 +67,8 @@ class TraceSink:
             return
         # What a sampler may want to know is there from the start; the rest only if it said yes.
         span = tracer.start_span(
-            _name(record), context, SpanKind.CLIENT, _identity(record), start_time=_ns(record.started),
-            record_exception=False, set_status_on_exception=False,
+            _name(record), context, SpanKind.CLIENT, _identity(record), _link_to(record.retry_of),
+            start_time=_ns(record.started), record_exception=False, set_status_on_exception=False,
         )
         if not span.is_recording():
             return
@@ -78,8 +77,7 @@ class TraceSink:
             self.last = TraceIds(format(ids.trace_id, "032x"), format(ids.span_id, "016x"))
         span.set_attributes(_attributes(record))
         _add_events(span, record)
-        if self._attempt_spans:
-            _make_attempts(tracer, set_span_in_context(span, context), record)
+        _make_attempts(tracer, set_span_in_context(span, context), record)
         if record.failed:
             span.set_status(StatusCode.ERROR, f"{record.outcome.value} after {record.chunks} chunks")
         span.end(_ns(record.started + record.duration))
@@ -89,6 +87,9 @@ class TraceSink:
 
     def on_retry(self, retry: RetryRecord) -> None:
         """The record's attempts tell of it."""
+
+    def on_chain(self, chain: ChainRecord) -> None:
+        """Each stream of it has its own span."""
 
     def on_loop_lag(self, seconds: float) -> None:
         """No stream's."""
@@ -108,6 +109,15 @@ def _context_of(parent: object | None) -> Context:
     if isinstance(parent, SpanContext):
         return set_span_in_context(NonRecordingSpan(parent), Context())
     return Context()
+
+
+def _link_to(failed: object | None) -> list[Link]:
+    """A link to the span of the stream that this one was asked for again."""
+    if not isinstance(failed, TraceIds):
+        return []
+    sampled = TraceFlags(TraceFlags.SAMPLED)  # else its ids would not have been offered
+    ids = SpanContext(int(failed.trace_id, 16), int(failed.span_id, 16), is_remote=False, trace_flags=sampled)
+    return [Link(ids)]
 
 
 def _name(record: StreamRecord) -> str:
@@ -148,7 +158,9 @@ def _attributes(record: StreamRecord) -> dict[str, Value]:
         "streamvitals.max_gap": record.max_gap,
         "streamvitals.time_to_first_token": record.first_token,
         "streamvitals.hold": record.hold,
-        "streamvitals.attempt": record.attempts[-1].number if record.attempts else None,
+        "streamvitals.attempt": record.chain_attempt,
+        # Of the SDK; the app's own attempts are streams of their own.
+        "http.request.resend_count": record.attempts[-1].number - 1 if record.attempts[1:] else None,
     }
     if record.usage is not None:
         found.update(_usage(record.usage))
@@ -252,21 +264,19 @@ class TracesConfig(Protocol):
     def otlp_traces(self) -> bool:
         """Whether the standard variables ask for OTLP spans."""
 
-    @property
-    def http_spans(self) -> bool:
-        """Whether the HTTP client is traced, so that attempts need no spans of ours."""
-
 
 class Tracing(NamedTuple):
     """A sink for spans, and what is to be done at the end of the process.
 
-    Both functions take the seconds that they may last (2 if not said) and return False if spans were lost or
-    are still queued. ``shutdown`` also runs at exit. Providers of the app are left to the app.
+    ``flush`` and ``shutdown`` take the seconds that they may last (2 if not said) and return False if spans
+    were lost or are still queued. ``shutdown`` also runs at exit; providers of the app are left to the app.
+    ``get_tracer`` is what the sink uses, for other spans that are to go the same way.
     """
 
     sink: TraceSink
     flush: Callable[..., bool]
     shutdown: Callable[..., bool]
+    get_tracer: TracerSource
 
 
 def start_tracing(
@@ -284,21 +294,23 @@ def start_tracing(
 
     Raises ImportError if our own exporter is asked for and not installed, ValueError if a variable is wrong.
     """
-    attempt_spans = not config.http_spans
     if provider is not None:
-        return Tracing(TraceSink(tracer_of(provider), attempt_spans=attempt_spans), _done, _done)
+        source = tracer_of(provider)
+        return Tracing(TraceSink(source), _done, _done, source)
     if not config.otlp_traces:
-        return Tracing(TraceSink(_AppFirst(lambda: None), attempt_spans=attempt_spans), _done, _done)
+        source = _AppFirst(lambda: None)
+        return Tracing(TraceSink(source), _done, _done, source)
     from .own_tracing import OwnTracing
 
     own = OwnTracing(on_error)
+    source = _AppFirst(own.tracer)
 
     def shutdown(timeout: float = 2.0) -> bool:
         atexit.unregister(shutdown)
         return own.shutdown(timeout)
 
     atexit.register(shutdown)
-    return Tracing(TraceSink(_AppFirst(own.tracer), attempt_spans=attempt_spans), own.flush, shutdown)
+    return Tracing(TraceSink(source), own.flush, shutdown, source)
 
 
 def _done(timeout: float = 2.0) -> bool:

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable
 
 from .. import names
-from ..stream.record import Progress, RetryRecord, StreamLabels, StreamRecord
+from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from . import segment, tally
 from .labels import OTHER_SET, Admission
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
@@ -261,6 +261,14 @@ class StoreSink:
             tally.add_retry(update.changes, retry)
 
         self._write(retry.labels, fill)
+
+    def on_chain(self, chain: ChainRecord) -> None:
+        """Count what became of a chain of the application's own attempts."""
+
+        def fill(update: _Update) -> None:
+            tally.add_chain(update.changes, chain)
+
+        self._write(chain.labels, fill)
 
     def on_end(self, record: StreamRecord) -> None:
         """Count a stream that ended, and free its slot. Nothing is done for one that has been counted, or

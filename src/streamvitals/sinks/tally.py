@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from .. import names
 from ..names import Metric
 from ..stream.outcome import ERROR_TYPES, Outcome
-from ..stream.record import Progress, RetryRecord, StreamLabels, StreamRecord, Usage
+from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord, Usage
 from .layout import STREAM_LAYOUT
 from .snapshot import ExemplarKey
 
@@ -31,14 +31,22 @@ _SECONDS_AT = (_GAP_AT + len(names.GAP_EDGES) + 1, _at(names.WAIT), _at(names.HO
 _RATE_AT = _at(names.TOKEN_RATE)
 _STALLS_AT = _at(names.STALLS)
 _SDK_RECOVERIES_AT = _at(names.RECOVERIES, "sdk")
-_OPERATIONS_FAILED_AT = _at(names.OPERATIONS_FAILED)
-_TOKENS_AT = tuple((kind, _at(names.TOKENS, kind)) for kind in names.TOKEN_TYPES)
-_USAGE_AT = tuple((v[0], _at(names.TOKEN_USAGE, *v)) for v in names.TOKEN_USAGE.values)
+_APP_RECOVERIES_AT = _at(names.RECOVERIES, "app")
+_CHAIN_AT = {
+    "failed": _at(names.OPERATIONS_FAILED),
+    "fallback": _at(names.FALLBACKS),
+    "recovered": _APP_RECOVERIES_AT,
+}
+_TOKENS_AT = {kind: _at(names.TOKENS, kind) for kind in names.TOKEN_TYPES}
+_USAGE_AT = {v[0]: _at(names.TOKEN_USAGE, *v) for v in names.TOKEN_USAGE.values}
 _LIMITS_AT = {
     kind: (_at(names.RATELIMIT_REMAINING, kind), _at(names.RATELIMIT_LIMIT, kind))
     for kind in names.RATELIMIT_KINDS
 }
 _FINEST = float(1 << 20)
+_MOST = float(1 << 32)
+# What came within one millisecond came in one piece, and has no rate. Seconds.
+_SHORTEST_RATED = 0.001
 _GOOD_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER})
 _RATED_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
 
@@ -64,7 +72,10 @@ class Changes(dict[int, float]):
 
 
 def exact(value: float) -> float:
-    """The nearest number that can be added up without rounding."""
+    """The nearest number that can be added up without rounding. Whatever a provider claims: no counter falls
+    and none becomes infinite or NaN."""
+    if not 0.0 <= value <= _MOST:
+        return _MOST if value > 0 else 0.0
     return round(value * _FINEST) / _FINEST
 
 
@@ -92,6 +103,11 @@ def add_retry(changes: Changes, retry: RetryRecord) -> None:
         changes[_at(names.BACKOFF, retry.source)] += exact(retry.backoff)
 
 
+def add_chain(changes: Changes, chain: ChainRecord) -> None:
+    """What became of a chain of attempts. Raises KeyError for an unknown event."""
+    changes[_CHAIN_AT[chain.event]] += 1.0
+
+
 def add_end(changes: Changes, record: StreamRecord, unix_time: float) -> bool:
     """Everything that is counted when a stream ends. False if its error type is not a listed one."""
     outcome = record.outcome
@@ -99,14 +115,14 @@ def add_end(changes: Changes, record: StreamRecord, unix_time: float) -> bool:
     add_progress(changes, record.progress)
     if len(record.attempts) >= 2 and outcome in _GOOD_ENDS:
         changes[_SDK_RECOVERIES_AT] += 1.0
-    if record.failed:
-        changes[_OPERATIONS_FAILED_AT] += 1.0
+    if record.chain_attempt >= 2 and outcome in _GOOD_ENDS:
+        changes[_APP_RECOVERIES_AT] += 1.0
     if record.usage is not None:
         _add_usage(changes, record, record.usage)
     for limit in record.rate_limits:
         for start, value in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
             if value is not None:
-                changes[start] = value
+                changes[start] = exact(value)
                 changes[start + 1] = unix_time
     return listed
 
@@ -142,15 +158,13 @@ def _count(changes: Changes, outcome: Outcome, error_type: str, duration: float,
 
 
 def _add_usage(changes: Changes, record: StreamRecord, usage: Usage) -> None:
-    for kind, index in _TOKENS_AT:
-        count = getattr(usage, kind)
-        if count:
-            changes[index] += count
-    for kind, start in _USAGE_AT:
-        count = getattr(usage, kind)
-        if count is not None:
-            changes.observe(start, names.TOKEN_EDGES, count)
-    if usage.output and record.first_token is not None and record.outcome in _RATED_ENDS:
+    counts = {kind: exact(count) for kind in names.TOKEN_TYPES if (count := getattr(usage, kind)) is not None}
+    for kind, count in counts.items():
+        changes[_TOKENS_AT[kind]] += count
+    for kind in counts.keys() & _USAGE_AT.keys():
+        changes.observe(_USAGE_AT[kind], names.TOKEN_EDGES, counts[kind])
+    output = counts.get("output")
+    if output and record.first_token is not None and record.outcome in _RATED_ENDS:
         seconds = record.duration - record.first_token
-        if seconds > 0:
-            changes.observe(_RATE_AT, names.RATE_EDGES, usage.output / seconds)
+        if seconds >= _SHORTEST_RATED:
+            changes.observe(_RATE_AT, names.RATE_EDGES, output / seconds)

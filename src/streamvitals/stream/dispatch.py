@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from .observation import Ending, Observation
-from .record import Progress, RetryRecord, Sink, StreamRecord
+from .record import ChainRecord, Progress, RetryRecord, Sink, StreamRecord
 
 logger = logging.getLogger("streamvitals")
 
@@ -31,7 +31,7 @@ class Fault(NamedTuple):
     where: str
 
 
-Item = Progress | RetryRecord | LoopLag | Fault | tuple[Observation, Ending] | StreamRecord
+Item = Progress | RetryRecord | ChainRecord | LoopLag | Fault | tuple[Observation, Ending] | StreamRecord
 
 
 class _Delivery(NamedTuple):
@@ -42,11 +42,18 @@ class _Delivery(NamedTuple):
 
 
 class Dispatch:
-    """``forget`` is asked with each ended observation, and says whether it had not been recorded yet."""
+    """``record`` makes the record of an ended observation, or None if it has been made already; ``recorded`` is
+    called when all sinks have been handed it."""
 
-    def __init__(self, sinks: Iterable[Sink], forget: Callable[[Observation], bool]) -> None:
+    def __init__(
+        self,
+        sinks: Iterable[Sink],
+        record: Callable[[Observation, Ending], StreamRecord | None],
+        recorded: Callable[[Observation, StreamRecord], None],
+    ) -> None:
         self._sinks = list(sinks)
-        self._forget = forget
+        self._record = record
+        self._recorded = recorded
         self.reset()
 
     def reset(self) -> None:
@@ -92,9 +99,11 @@ class Dispatch:
     def _deliver(self, item: Item | _Delivery) -> None:
         if isinstance(item, tuple) and not isinstance(item, (LoopLag, Fault, _Delivery)):
             observation, ending = item
-            if not self._forget(observation):
-                return
-            item = observation.freeze(ending)
+            record = self._record(observation, ending)
+            if record is not None:
+                self._deliver(record)
+                self._recorded(observation, record)
+            return
         delivery = item if isinstance(item, _Delivery) else _Delivery(item, list(self._sinks))
         try:
             while delivery.sinks:
@@ -130,6 +139,8 @@ def _hand(sink: Sink, item: object) -> None:
         sink.on_progress(item)
     elif isinstance(item, RetryRecord):
         sink.on_retry(item)
+    elif isinstance(item, ChainRecord):
+        sink.on_chain(item)
     elif isinstance(item, LoopLag):
         sink.on_loop_lag(item.seconds)
     elif isinstance(item, Fault):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from ..names import GAP_EDGES
+from .app_retries import Failure, Origin
 from .chunks import Reader
 from .outcome import Outcome, Verdict, classify_exception, names_of
 from .record import Progress, RateLimit, RetryRecord, StreamLabels, StreamRecord
@@ -82,6 +83,9 @@ class Host(Protocol):
     def defer(self, item: tuple[Observation, Ending]) -> None:
         """Hand over only: all that a finalizer may do."""
 
+    def origin(self) -> Origin:
+        """Who is running now."""
+
     def discard(self, observation: Observation) -> None:
         """This one was no stream after all: free what it holds, count nothing."""
 
@@ -125,6 +129,9 @@ class Observation:
         self.ended = False
         self.chunks = 0
         self.asked = now
+        self.asks: Any = None  # the request's body, for as long as the stream is open
+        self.origin: Origin | None = None
+        self.retry_of: Failure | None = None
         self.byte_level = False
         self.closing: object | None = None  # the SDK side's own state (sdk/closing.py)
         self.at_end: list[Callable[[], object]] = []
@@ -279,6 +286,9 @@ class Observation:
     def _finish(self, ending: Ending) -> None:
         if not self.ended:
             self.ended = True
+            if ending.verdict.error_type:
+                # Only whoever failed can try again.
+                self.origin = self.host.origin()
             self.host.submit((self, ending))
 
     def _detach(self) -> None:
@@ -377,6 +387,9 @@ class Observation:
             server_port=self.facts.server_port,
             stall_times=tuple(self._stall_times),
             clock_origin=self.started,
+            chain_attempt=self.retry_of.attempt + 1 if self.retry_of else 1,
+            chain_wait=self.started - self.retry_of.at if self.retry_of else 0.0,
+            retry_of=self.retry_of.span if self.retry_of else None,
             trace_parent=self.facts.trace_parent,
             slot=self.slot,
         )

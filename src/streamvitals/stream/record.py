@@ -59,6 +59,19 @@ class RetryRecord:
 
 
 @dataclass(frozen=True)
+class ChainRecord:
+    """What became of a chain of attempts that the application made itself.
+
+    ``event`` is "failed" (nobody tried again), "fallback" (asked again without streaming) or "recovered" (the
+    fallback worked; a stream that worked says so in its own record). ``attempts`` counts those that failed.
+    """
+
+    labels: StreamLabels
+    event: str
+    attempts: int
+
+
+@dataclass(frozen=True)
 class Progress:
     """What a stream has gathered since it last said so; the counts are per bucket of ``names.GAP_EDGES``,
     the overflow bucket last, not cumulative. ``first_chunk`` and ``first_token`` are seconds since the
@@ -112,6 +125,9 @@ class StreamRecord:
     server_port: int | None = None
     stall_times: tuple[tuple[float, float], ...] = ()
     clock_origin: float = 0.0
+    chain_attempt: int = 1
+    chain_wait: float = 0.0
+    retry_of: object | None = field(default=None, compare=False, repr=False)
     trace_parent: object | None = field(default=None, compare=False, repr=False)
     slot: object | None = field(default=None, compare=False, repr=False)
 
@@ -137,6 +153,9 @@ class Sink(Protocol):
 
     def on_retry(self, retry: RetryRecord) -> None:
         """An attempt failed and is made again."""
+
+    def on_chain(self, chain: ChainRecord) -> None:
+        """A chain of the application's own attempts ended, or went on without streaming."""
 
     def on_end(self, record: StreamRecord) -> None:
         """A stream ended; ``record.progress`` is what ``on_progress`` has not yet been given."""

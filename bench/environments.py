@@ -1,0 +1,35 @@
+"""Virtual environments by list of requirements, made once and kept. Shared with tests/sdk_suite."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess  # noqa: S404 - environments are made by running uv or pip
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_DONE = "requirements.sha256"
+
+
+def environment(folder: Path, requirements: Sequence[str], python: str = sys.executable) -> Path:
+    """The interpreter of an environment at ``folder`` that has these requirements; made anew if they, or the
+    interpreter, are not those it was made with. Uses uv where there is one. Raises CalledProcessError."""
+    wanted = hashlib.sha256("\n".join((python, *requirements)).encode()).hexdigest()
+    interpreter, done = folder / "bin" / "python", folder / _DONE
+    if done.exists() and done.read_text() == wanted:
+        return interpreter
+    shutil.rmtree(folder, ignore_errors=True)
+    uv = shutil.which("uv")
+    if uv:
+        _run(uv, "venv", "-q", "--python", python, str(folder))
+        _run(uv, "pip", "install", "-q", "--python", str(interpreter), *requirements)
+    else:
+        _run(python, "-m", "venv", str(folder))
+        _run(str(interpreter), "-m", "pip", "install", "-q", *requirements)
+    done.write_text(wanted)
+    return interpreter
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True)  # noqa: S603 - a list of our own, no shell

@@ -1,0 +1,65 @@
+"""The comparison as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .rows import Figure, Row
+from .sides import Side
+
+Figures = Mapping[tuple[str, str], Figure]
+
+_HOW = """\
+Every figure is the median of pairs, observer off and on, that alternate in one process (start-up: in processes
+that alternate), and all sides take turns in one run. CPU is that of the whole process; the rows per chunk and per
+stream read from a transport in memory, because the noise of sockets would hide what is measured, and are handed
+chunks that are built already, because building them is nine tenths of what the SDK spends. The 500 streams come
+over loopback from a server in another process, chunks built. "bare again" is the noise: nothing on both sides.
+"timed generator" stamps, buckets and looks at the finish_reason, and tells nobody. Content capture is off
+wherever there is a switch for it; exporters drop what they get.
+"""
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == "s":
+        return f"{value:.3f}"
+    if unit == "bytes":
+        return f"{value:.0f}" if abs(value) >= 10 else f"{value:.1f}"
+    if unit == "%":
+        return f"{value:+.1f}"
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _budget(row: Row) -> str:
+    if row.budget is None:
+        return ""
+    text = f"{row.budget:g}"
+    return f"{text}, {row.with_spans:g} with spans" if row.with_spans not in (None, row.budget) else text
+
+
+def markdown(rows: Sequence[Row], sides: Sequence[Side], figures: Figures, versions: str) -> str:
+    """Two tables: the medians side by side, and their spread."""
+    head = ["added by", "budget", *(side.title for side in sides)]
+    body = [
+        [f"{row.title} ({row.unit})", _budget(row), *(_cell(figures.get((row.key, side.name)), row) for side in sides)]
+        for row in rows
+    ]
+    spread = [
+        [row.title, side.title, _number(f.bare, "s" if row.unit == "s" else ""), *(
+            _number(value, row.unit) for value in (f.least, f.lower, f.middle, f.upper)
+        ), str(f.pairs)]
+        for row in rows for side in sides if (f := figures.get((row.key, side.name)))
+    ]
+    return "\n".join((
+        "# What observing a stream costs\n", versions + "\n", _HOW, _table(head, body), "## Spread\n",
+        _table(["row", "side", "without", "min", "lower quartile", "median", "upper quartile", "pairs"], spread),
+    ))
+
+
+def _cell(found: Figure | None, row: Row) -> str:
+    return "" if found is None else _number(found.middle, row.unit)

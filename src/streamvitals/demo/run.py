@@ -1,0 +1,197 @@
+"""The demo: break streams in every way we know, under `streamvitals run`, and compare what was reported."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .. import names
+from . import compare, plan, scrape, table, truth
+from .options import KEEP_STREAMS, Options, parse
+from .plan import HANG, Job
+from .report import ProcessRow, Report
+from .scrape import Scrape
+from .session import DemoError, Session
+
+LOOK_EVERY = 0.4
+# How long after the last job was given the program may take to be done with it all. Seconds.
+DONE_WITHIN = 60.0
+Tell = Callable[[int, int, int], None]  # jobs done, streams open, streams stalled
+
+
+class Watch(threading.Thread):
+    """Scrapes two gauges again and again, as Prometheus would, until told to stop."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._url = url
+        self._stop_it = threading.Event()
+        self.looks: list[tuple[float, float, int]] = []
+        self.failed: list[str] = []
+        self.active = self.stalled = 0
+
+    def run(self) -> None:
+        """Look until ``end``."""
+        while not self._stop_it.wait(LOOK_EVERY):
+            start = time.monotonic()
+            try:
+                seen = scrape.fetch(self._url, [names.ACTIVE.prometheus, names.STALLED.prometheus])
+            except (OSError, ValueError) as error:
+                self.failed.append(f"a scrape failed: {error}")
+                continue
+            self.active, self.stalled = int(seen.sum(names.ACTIVE)), int(seen.sum(names.STALLED))
+            self.looks.append((start, time.monotonic(), self.stalled))
+
+    def end(self) -> None:
+        """Stop, and wait until the last look is over."""
+        self._stop_it.set()
+        self.join()
+
+
+class Demo:
+    """One session with its numbers so far."""
+
+    def __init__(self, session: Session, seed: int) -> None:
+        self._session = session
+        self._seed = seed
+        self._before = scrape.fetch(session.metrics_url)
+        self.interrupted = False
+
+    def round(self, jobs: list[Job], tell: Tell) -> Report:
+        """Have the jobs done and compare. Ctrl-C ends it early: what has been given by then is compared."""
+        session, started = self._session, time.monotonic()
+        watch = Watch(session.metrics_url)
+        watch.start()
+        given = self._give(jobs, watch, tell)
+        self._wait(len(given), watch, tell)
+        watch.end()
+        expected = sum(1 + len(job.retried) for job in given if not job.unreachable)
+        said, log, wrong = session.take_batch(expected)
+        after = scrape.fetch(session.metrics_url)
+        found = truth.gather(given, log, said)
+        report = Report(
+            seed=self._seed, openai_version=importlib.metadata.version("openai"),
+            seconds=time.monotonic() - started, metrics_url=session.metrics_url, metrics_bytes=after.size,
+            problems=[*wrong, *watch.failed],
+        )
+        compare.compare(report, found, after.since(self._before))
+        report.looks = compare.looks(found, watch.looks, started)
+        hanging = sum(job.model == HANG for job in given)
+        report.problems += compare.looks_problems(report.looks, 0 if self.interrupted else hanging)
+        report.processes = list(_processes(found))
+        report.problems += _told_secrets(after)
+        self._before = after
+        return report
+
+    def _give(self, jobs: list[Job], watch: Watch, tell: Tell) -> list[Job]:
+        given: list[Job] = []
+        started = time.monotonic()
+        try:
+            for job in jobs:
+                while (early := started + job.at - time.monotonic()) > 0:
+                    tell(self._session.done, watch.active, watch.stalled)
+                    time.sleep(min(early, 0.1))
+                given.append(job)
+                self._session.send(job)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        self._session.end_batch()
+        return given
+
+    def _wait(self, jobs: int, watch: Watch, tell: Tell) -> None:
+        give_up = time.monotonic() + DONE_WITHIN
+        while not self._session.batch_ended and time.monotonic() < give_up:
+            tell(self._session.done, watch.active, watch.stalled)
+            time.sleep(0.1)
+        tell(jobs, 0, 0)
+
+
+def _processes(found: truth.Truth) -> Iterator[ProcessRow]:
+    counts = compare.processes(found.streams)
+    for pid in sorted(pid for pid in counts if pid is not None):
+        yield ProcessRow(pid, counts[pid])
+    if counts[None]:
+        yield ProcessRow(None, counts[None], "killed with SIGKILL")
+
+
+def _told_secrets(after: Scrape) -> Iterator[str]:
+    for what, secret in (("a prompt", plan.PROMPT), ("the API key", plan.API_KEY)):
+        if secret in after.text:
+            yield f"{what} stands in the metrics"
+
+
+@contextlib.contextmanager
+def _bar(console: Console, total: int) -> Iterator[Tell]:
+    columns = (
+        TextColumn("[bold]breaking streams"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total, state="")
+
+        def tell(done: int, active: int, stalled: int) -> None:
+            hang = f"  [bold yellow]{stalled} stalled[/]" if stalled else ""
+            progress.update(task, completed=done, state=f"[cyan]{active} open[/]{hang}")
+
+        yield tell
+
+
+def _run(options: Options, console: Console) -> bool:
+    with Session(options.host, options.port) as session:
+        demo = Demo(session, options.seed)
+        jobs = plan.make_plan(options.seed, options.streams, options.rate, session.urls)
+        with _bar(console, len(jobs)) as tell:
+            report = demo.round(jobs, tell)
+        if not session.urls.dns_failure:
+            report.notes.append("dns-failure was left out: this machine's resolver does not deny names in time")
+        if not options.keep:
+            report.problems += session.finish()
+        if options.json:
+            print(json.dumps(report.as_dict(), indent=2))
+        else:
+            table.show(report, console, keep=options.keep)
+        if options.svg is not None:
+            options.svg.write_text(table.svg(report), encoding="utf-8")
+        return report.ok if not options.keep else _keep(options, demo, session, console, len(jobs)) and report.ok
+
+
+def _keep(options: Options, demo: Demo, session: Session, console: Console, first: int) -> bool:
+    """Go on until Ctrl-C, round by round, and say what each round found."""
+    console.print(table.scrape_config(session.metrics_url))
+    ok, seed = True, options.seed
+    while not demo.interrupted:
+        seed += 1
+        jobs = plan.make_plan(seed, KEEP_STREAMS, options.keep_rate, session.urls, first)
+        first += len(jobs)
+        report = demo.round(jobs, lambda done, active, stalled: None)
+        ok = ok and report.ok
+        console.print(table.line(report))
+    problems = session.finish()
+    for problem in problems:
+        console.print(table.difference(problem))
+    return ok and not problems
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo: 0 if everything was reported as it happened, 1 if not, 2 for bad arguments."""
+    try:
+        options = parse(arguments)
+    except SystemExit as bad:
+        return int(bad.code or 0)
+    console = Console(stderr=options.json, highlight=False)
+    try:
+        return 0 if _run(options, console) else 1
+    except DemoError as error:
+        print(f"streamvitals demo: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("streamvitals demo: interrupted", file=sys.stderr)
+        return 130
+    return 1

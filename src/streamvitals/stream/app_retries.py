@@ -1,0 +1,144 @@
+"""The application's own retries: a request that failed, asked again by the same task, thread or trace.
+
+A fingerprint is taken when a stream fails, and compared only while a failure is pending. It is a keyed hash
+with a key of this process that is never shown; the inputs are bounded, since hashing whole prompts would
+cost milliseconds on the event loop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from .record import StreamLabels
+
+_SAMPLE = 2048  # characters of each end of the last message
+_MAX_PENDING = 512
+_MAX_DEPTH = 4
+_MAX_PARTS = 8
+_key = os.urandom(32)
+
+
+class Origin(NamedTuple):
+    """Who asked: a thread, a task of its loop if it runs one (weakly held), a trace if there is one."""
+
+    thread: int
+    task: Callable[[], object | None] | None = None  # a weak reference: a task would keep its frames alive
+    trace: int = 0
+
+    def same(self, other: Origin) -> bool:
+        """Whether both are the same flow of the program."""
+        if self.trace and self.trace == other.trace:
+            return True
+        if self.task is None and other.task is None:
+            return self.thread == other.thread
+        mine = self.task() if self.task is not None else None
+        return mine is not None and other.task is not None and mine is other.task()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that failed and may be made again. Times in seconds on the runtime's clock."""
+
+    labels: StreamLabels
+    reason: str
+    at: float
+    attempt: int
+    origin: Origin
+    fingerprint: bytes
+    span: object | None = None
+
+
+class PendingFailures:
+    """Bounded. ``alive`` says whether an origin can still retry; ``gave_up`` is called with each failure that
+    nobody tried again within ``window`` seconds."""
+
+    def __init__(
+        self, window: float, alive: Callable[[Origin], bool], gave_up: Callable[[Failure], None]
+    ) -> None:
+        self._window = window
+        self._alive = alive
+        self._gave_up = gave_up
+        self._pending: OrderedDict[int, Failure] = OrderedDict()
+        self._next = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._pending)
+
+    def add(self, failure: Failure) -> None:
+        """A stream failed. The oldest pending one makes room."""
+        self._next += 1
+        self._pending[self._next] = failure
+        while len(self._pending) > _MAX_PENDING:
+            self._take_oldest()
+
+    def match(self, print_of: Callable[[], bytes], origin: Origin, now: float) -> Failure | None:
+        """The newest failure that this request tries again, which is then no longer pending. The fingerprint
+        is only asked for if somebody of this origin has failed."""
+        asked: bytes | None = None
+        for number, failure in reversed(list(self._pending.items())):
+            if now - failure.at > self._window or not failure.origin.same(origin):
+                continue
+            asked = asked or print_of()
+            if failure.fingerprint == asked and self._pending.pop(number, None) is not None:
+                return failure
+        return None
+
+    def sweep(self, now: float) -> None:
+        """Give up on what can no longer be retried: too long ago, or its task or thread is gone."""
+        for number, failure in list(self._pending.items()):
+            late = now - failure.at > self._window
+            if (late or not self._alive(failure.origin)) and self._pending.pop(number, None) is not None:
+                self._gave_up(failure)
+
+    def close(self) -> None:
+        """Nothing will be retried any more."""
+        while self._pending:
+            self._take_oldest()
+
+    def _take_oldest(self) -> None:
+        try:
+            _, failure = self._pending.popitem(last=False)
+        except KeyError:
+            return  # another thread was faster
+        self._gave_up(failure)
+
+
+def fingerprint(body: Any) -> bytes:
+    """What a request body asks, bounded: model, number of messages, role and the ends of the last message."""
+    digest = blake2b(key=_key, digest_size=16)
+    if not isinstance(body, Mapping):
+        return digest.digest()
+    digest.update(_bytes(str(body.get("model"))[:128]))
+    asked = next((body[name] for name in ("messages", "input", "prompt") if body.get(name) is not None), None)
+    if isinstance(asked, (list, tuple)):
+        digest.update(b"%d" % len(asked))
+        asked = asked[-1] if asked else None
+    _sample(digest, asked, _MAX_DEPTH)
+    return digest.digest()
+
+
+def _sample(digest: Any, value: Any, depth: int) -> None:
+    if isinstance(value, (str, bytes)):
+        ends = value if len(value) <= 2 * _SAMPLE else value[:_SAMPLE] + value[-_SAMPLE:]  # type: ignore[operator]
+        digest.update(b"%d:" % len(value) + (_bytes(ends) if isinstance(ends, str) else ends))
+    elif depth and isinstance(value, Mapping):
+        for name in sorted(map(str, value))[:_MAX_PARTS]:
+            digest.update(_bytes(name[:64]))
+            _sample(digest, value.get(name), depth - 1)
+    elif depth and isinstance(value, (list, tuple)):
+        digest.update(b"[%d" % len(value))
+        for part in (*value[: _MAX_PARTS // 2], *value[-_MAX_PARTS // 2 :]):
+            _sample(digest, part, depth - 1)
+    elif depth and hasattr(value, "__dict__"):
+        _sample(digest, vars(value), depth - 1)  # a message of the SDK's own, as it came in an answer
+    else:
+        digest.update(_bytes(str(type(value).__name__)))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,212 @@
+"""What is exposed, read back with the client's own parsers."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from collections.abc import Iterable
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from store_support import LABELS, progress, record
+from test_names import CONTRACT, NOT_PER_STREAM, STREAM_LABELS
+
+from streamvitals import names
+from streamvitals.sinks.memory import HeapMemory
+from streamvitals.sinks.prometheus import SnapshotCollector
+from streamvitals.sinks.snapshot import Snapshot
+from streamvitals.sinks.store import Store, StoreSink
+from streamvitals.stream.outcome import Outcome
+from streamvitals.stream.record import RateLimit, RetryRecord, StreamLabels, Usage
+
+NASTY = StreamLabels("chat", "openai", 'a"b\\c', "höst")
+
+
+def registry(store: Store) -> CollectorRegistry:
+    made = CollectorRegistry()
+    made.register(SnapshotCollector(lambda: store.snapshot(1000.0, 5.0)))
+    return made
+
+
+def text(store: Store) -> str:
+    return generate_latest(registry(store)).decode()
+
+
+def openmetrics(store: Store) -> str:
+    return generate_openmetrics(registry(store)).decode()
+
+
+def samples(families: Iterable[Metric]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    found = {}
+    for family in families:
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in found, "the same series twice"
+            found[key] = sample.value
+    return found
+
+
+def busy() -> Store:
+    """A store in which every metric has something to say."""
+    store = Store(HeapMemory())
+    store.set_build("0.1", "3.52.0", "true")
+    sink = StoreSink(store)
+    for labels in (LABELS, NASTY):
+        for outcome, error in [("completed", ""), *names.OUTCOME_ERRORS]:
+            one = record(
+                store.open_slot(labels, 990.0), labels=labels, outcome=Outcome(outcome), error_type=error,
+                usage=Usage(1, 2, 3, 4), rate_limits=(RateLimit("tokens", 1.0, 2.0), RateLimit("requests", 0.0, 2.0)),
+                progress=progress(labels, wait=1.5, hold=0.5, stalls=1, first_chunk=0.1, first_token=0.2),
+            )
+            sink.on_end(one)
+        for source in names.RETRY_SOURCES:
+            sink.on_retry(RetryRecord(labels, source, "429", 0.5))
+    sink.on_loop_lag(0.2)
+    sink.on_internal_error("observe")
+    store.open_slot(LABELS, 990.0)
+    return store
+
+
+FORMATS = pytest.mark.parametrize(("render", "parse"), [(text, parse_text), (openmetrics, parse_openmetrics)])
+
+
+@FORMATS
+def test_what_is_exposed_is_the_contract(render, parse) -> None:  # type: ignore[no-untyped-def]
+    expected = {}
+    for name, kind, own in CONTRACT:
+        labels = {*own, *(() if name in NOT_PER_STREAM else STREAM_LABELS)}
+        for suffix in ("_bucket", "_sum", "_count") if kind == "histogram" else ("",):
+            expected[name + suffix] = labels | ({"le"} if suffix == "_bucket" else set())
+    families = list(parse(render(busy())))
+    found = {s.name: set(s.labels) for family in families for s in family.samples}
+    assert found == expected
+    for family in families:
+        for sample in family.samples:
+            assert set(sample.labels) == expected[sample.name]
+    kinds = {name.removesuffix("_total"): kind for name, kind, _ in CONTRACT}
+    assert {family.name.removesuffix("_total"): family.type for family in families} == kinds
+
+
+@FORMATS
+def test_every_series_of_names_is_exposed_and_no_other(render, parse) -> None:  # type: ignore[no-untyped-def]
+    found = samples(parse(render(busy())))
+    expected = set()
+    for metric in names.ALL_METRICS:
+        if metric.otel_only or metric is names.BUILD_INFO:
+            continue
+        for labels in (LABELS, NASTY) if metric.per_stream else ((),):
+            common = dict(zip(names.STREAM_LABELS, labels)) if labels else {}
+            for values in metric.values:
+                own = {**common, **dict(zip(metric.labels, values))}
+                if metric.kind != "histogram":
+                    name = metric.prometheus + ("_total" if metric.kind == "counter" else "")
+                    expected.add((name, frozenset(own.items())))
+                    continue
+                for suffix in ("_sum", "_count"):
+                    expected.add((metric.prometheus + suffix, frozenset(own.items())))
+                for edge in (*metric.edges, math.inf):
+                    le = "+Inf" if edge == math.inf else str(edge)
+                    expected.add((metric.prometheus + "_bucket", frozenset({**own, "le": le}.items())))
+    build = {"version": "0.1", "openai_version": "3.52.0", "patched": "true"}
+    expected.add(("streamvitals_build_info", frozenset(build.items())))
+    assert set(found) == expected
+
+
+def test_values_are_those_of_the_snapshot() -> None:
+    store = Store(HeapMemory())
+    sink = StoreSink(store)
+    for duration in (0.05, 0.1, 3.0, 1e4):
+        sink.on_end(record(duration=duration))
+    sink.on_end(record(outcome=Outcome.RESET, error_type="other", rate_limits=(RateLimit("tokens", 0.0),)))
+    store.open_slot(LABELS, 990.0)
+    found = samples(parse_text(text(store)))
+
+    def get(name: str, **own: str) -> float | None:
+        return found.get((name, frozenset({**dict(zip(names.STREAM_LABELS, LABELS)), **own}.items())))
+
+    assert get("streamvitals_streams_total", outcome="completed") == 4
+    assert get("streamvitals_stream_errors_total", outcome="reset", error_type="other") == 1
+    bucket = "streamvitals_stream_duration_seconds_bucket"
+    assert [get(bucket, outcome="completed", le=le) for le in ("0.1", "2.0", "4.0", "600.0", "+Inf")] == [2, 2, 3, 3, 4]
+    assert get("streamvitals_stream_duration_seconds_count", outcome="completed") == 4
+    total = get("streamvitals_stream_duration_seconds_sum", outcome="completed")
+    assert total == pytest.approx(10003.15, abs=1e-5)
+    assert get("streamvitals_streams_active") == 1
+    assert get("streamvitals_streams_stalled") == 1
+    assert get("streamvitals_ratelimit_remaining", kind="tokens") == 0, "nothing left is something to say"
+    assert get("streamvitals_ratelimit_limit", kind="tokens") is None
+    assert get("streamvitals_ratelimit_remaining", kind="requests") is None
+
+
+@FORMATS
+def test_all_is_at_zero_from_the_first_stream_but_what_no_provider_has_said(render, parse) -> None:  # type: ignore[no-untyped-def]
+    store = Store(HeapMemory())
+    store.close_slot(store.open_slot(LABELS, 990.0))
+    found = samples(parse(render(store)))
+    assert set(found.values()) == {0.0}
+    there = {name for name, _ in found}
+    assert {"streamvitals_retries_total", "streamvitals_recoveries_total", "streamvitals_stalls_total"} < there
+    assert not there & {"streamvitals_tokens_total", "streamvitals_ratelimit_remaining", "streamvitals_ratelimit_limit"}
+    assert len([name for name, _ in found if name == "streamvitals_streams_total"]) == len(Outcome)
+
+
+@FORMATS
+def test_before_any_stream_the_process_has_its_own_series(render, parse) -> None:  # type: ignore[no-untyped-def]
+    found = samples(parse(render(Store(HeapMemory()))))
+    assert {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name, _ in found} == {
+        "streamvitals_event_loop_lag_seconds", "streamvitals_internal_errors_total"
+    }
+
+
+def test_exemplars_lead_to_a_trace_of_their_bucket() -> None:
+    store = Store(HeapMemory())
+    sink = StoreSink(store, exemplars=True, unix_time=lambda: 1_700_000_000.0)
+    parent = SimpleNamespace(trace_id=0xABC, span_id=0xDEF)
+    sink.on_end(record(trace_parent=parent, duration=3.0, progress=progress(first_chunk=0.5), first_token=None))
+    found = {}
+    for family in parse_openmetrics(openmetrics(store)):
+        for sample in family.samples:
+            if sample.exemplar is not None:
+                found[sample.name, sample.labels.get("outcome"), sample.labels["le"]] = sample.exemplar
+    assert set(found) == {
+        ("streamvitals_time_to_first_chunk_seconds_bucket", None, "0.5"),
+        ("streamvitals_stream_duration_seconds_bucket", "completed", "4.0"),
+    }
+    for exemplar in found.values():
+        assert exemplar.labels == {"trace_id": f"{0xABC:032x}", "span_id": f"{0xDEF:016x}"}
+        assert exemplar.timestamp is not None
+        assert float(exemplar.timestamp) == 1_700_000_000.0
+    assert "trace_id" not in text(store)
+
+
+def test_registering_takes_no_snapshot_and_no_name_twice() -> None:
+    def take() -> Snapshot:
+        raise AssertionError
+
+    made = CollectorRegistry()
+    made.register(SnapshotCollector(take))
+    with pytest.raises(ValueError, match="Duplicated"):
+        made.register(SnapshotCollector(take))
+
+
+def test_hostile_names_do_not_break_out_of_their_label() -> None:
+    store = Store(HeapMemory())
+    evil = 'x"} 1\nstreamvitals_streams_total{outcome="reset"} 99\n'
+    for model in (evil, "\ud800", "\x00", "a\\"):
+        store.open_slot(LABELS._replace(model=model), 990.0)
+    for found in (samples(parse_text(text(store))), samples(parse_openmetrics(openmetrics(store)))):
+        assert all(value != 99 for value in found.values())
+        assert len({key for name, key in found if name == "streamvitals_streams_active"}) >= 3
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_nothing_to_object_to() -> None:
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text(busy()), capture_output=True, text=True, check=False  # noqa: S607
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

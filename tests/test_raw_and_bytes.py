@@ -1,0 +1,331 @@
+"""Raw responses, and bodies that the app reads as bytes, text or lines without any Stream object."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai.types.chat import ChatCompletionChunk
+
+from app_support import LONG, MESSAGES, VERSION, App, verdicts
+from streamvitals.testing import RecordList
+
+CLOSED, COMPLETED = ("abandoned", "closed"), ("completed", "")
+
+# What bytes say of a stream. Nothing is raised to an app that reads bytes unless the transport breaks.
+BYTE_TRUTH = {
+    "sv-ok": COMPLETED,
+    "sv-length": ("length", ""),
+    "sv-n2-one-finished": ("truncated", "missing_finish_reason"),
+    "sv-crlf": COMPLETED,
+    "sv-bom": COMPLETED,
+    "sv-multi-line-data": COMPLETED,
+    "sv-keep-alive-comments": COMPLETED,
+    "sv-meta-frames": COMPLETED,
+    "sv-split-writes": COMPLETED,
+    "sv-one-write": COMPLETED,
+    "sv-big-event": COMPLETED,
+    "sv-gzip": COMPLETED,
+    "sv-close-delimited": COMPLETED,
+    "sv-silent-cut": ("truncated", "missing_terminal"),
+    "sv-done-without-finish": ("truncated", "missing_finish_reason"),
+    "sv-empty-stream": ("truncated", "empty_stream"),
+    "sv-fin-in-chunk": ("truncated", "incomplete_read"),
+    "sv-reset": ("reset", "connection_reset"),
+    "sv-broken-json": ("malformed", "json_decode"),
+    "sv-broken-utf8": ("malformed", "unicode_decode"),
+    "sv-html-200": ("malformed", "unexpected_content_type"),
+    "sv-json-200": ("malformed", "unexpected_content_type"),
+    "sv-error-event": ("api_error", "server_error"),
+    "sv-error-event-rate-limit": ("rate_limited", "rate_limit_exceeded"),
+    "sv-finish-abort": ("api_error", "finish_abort"),
+}
+READERS = ("iter_lines", "iter_bytes", "iter_text", "read")
+parse_takes_to = "to" in inspect.signature(openai._legacy_response.LegacyAPIResponse.parse).parameters
+needs_to = pytest.mark.skipif(not parse_takes_to, reason="no parse(to=...) in this SDK")
+
+
+def streaming(app: App, model: str) -> Any:
+    completions = app.client().chat.completions.with_streaming_response
+    return completions.create(model=model, messages=MESSAGES, stream=True)
+
+
+def astreaming(app: App, model: str) -> Any:
+    completions = app.async_client().chat.completions.with_streaming_response
+    return completions.create(model=model, messages=MESSAGES, stream=True)
+
+
+def raw(app: App, model: str = LONG) -> Any:
+    return app.client().chat.completions.with_raw_response.create(model=model, messages=MESSAGES, stream=True)
+
+
+async def araw(app: App, model: str = LONG) -> Any:
+    completions = app.async_client().chat.completions.with_raw_response
+    return await completions.create(model=model, messages=MESSAGES, stream=True)
+
+
+def read_bytes(model: str, how: str) -> Callable[[App], None]:
+    def act(app: App) -> None:
+        parts: list[Any] = []
+        with app.catching(), streaming(app, model) as response:
+            if how == "read":
+                parts.append(response.read())
+            else:
+                parts.extend(getattr(response, how)())
+        # Where the network cuts the bytes is not ours to compare.
+        app.saw.append(parts if how == "iter_lines" else (b"" if how != "iter_text" else "").join(parts))
+
+    return act
+
+
+def aread_bytes(model: str, how: str) -> Callable[[App], Any]:
+    async def act(app: App) -> None:
+        parts: list[Any] = []
+        with app.catching():
+            async with astreaming(app, model) as response:
+                if how == "read":
+                    parts.append(await response.read())
+                else:
+                    async for part in getattr(response, how)():
+                        parts.append(part)
+        app.saw.append(parts if how == "iter_lines" else (b"" if how != "iter_text" else "").join(parts))
+
+    return act
+
+
+@pytest.mark.parametrize("model", list(BYTE_TRUTH))
+@pytest.mark.parametrize("how", READERS)
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_bytes(model: str, how: str, mode: str, observe: Callable[..., RecordList]) -> None:
+    make = aread_bytes if mode == "async" else read_bytes
+    records = observe(make(model, how))
+    assert verdicts(records) == [BYTE_TRUTH[model]]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_bytes_count_the_events(mode: str, observe: Callable[..., RecordList]) -> None:
+    make = aread_bytes if mode == "async" else read_bytes
+    for model, chunks in (("sv-ok?chunks=8", 9), ("sv-gzip?chunks=8", 9), ("sv-one-write?chunks=8", 9), ("sv-silent-cut?after=3", 3)):
+        record = observe(make(model, "iter_bytes"))[0]
+        assert record.chunks == chunks
+        assert sum(record.progress.gap_counts) == chunks - 1
+        assert record.bytes_received
+        assert record.first_token is not None
+
+
+def decoding_error(app: App) -> None:
+    """httpx cannot unpack the body: that is raised above the raw bytes."""
+    with app.catching(), streaming(app, "sv-broken-gzip") as response:
+        for line in response.iter_lines():
+            app.chunk(line)
+
+
+async def adecoding_error(app: App) -> None:
+    with app.catching():
+        async with astreaming(app, "sv-broken-gzip") as response:
+            async for line in response.iter_lines():
+                app.chunk(line)
+
+
+def leaves_at_an_error_event(app: App) -> None:
+    """The provider failed first, then the app left."""
+    with app.catching(ValueError), streaming(app, "sv-error-event") as response:
+        for line in response.iter_lines():
+            app.chunk(line)
+            if '"error"' in line:
+                raise ValueError(line)
+
+
+def leaves_after_the_finish(app: App) -> None:
+    with streaming(app, "sv-ok") as response:
+        for line in response.iter_lines():
+            app.chunk(line)
+            if line.endswith("[DONE]"):
+                break
+
+
+def leaves_early(app: App) -> None:
+    """The iterator of lines dies at the break, before the block is left."""
+    with streaming(app, LONG) as response:
+        for line in response.iter_lines():
+            app.chunk(line)
+            break
+
+
+async def aleaves_early(app: App) -> None:
+    async with astreaming(app, LONG) as response:
+        async for line in response.iter_lines():
+            app.chunk(line)
+            break
+
+
+def reads_nothing(app: App) -> None:
+    with streaming(app, LONG) as response:
+        app.saw.append(response.status_code)
+
+
+async def areads_nothing(app: App) -> None:
+    async with astreaming(app, LONG) as response:
+        app.saw.append(response.status_code)
+
+
+def parses(app: App) -> None:
+    with streaming(app, "sv-ok") as response:
+        app.read(response.parse())
+
+
+async def aparses(app: App) -> None:
+    async with astreaming(app, "sv-ok") as response:
+        parsed = response.parse()
+        await app.aread(await parsed if inspect.isawaitable(parsed) else parsed)
+
+
+def reads_the_http_response(app: App) -> None:
+    app.saw.append(b"".join(raw(app, "sv-ok").http_response.iter_raw()))
+
+
+def reads_twice(app: App) -> None:
+    with streaming(app, "sv-ok") as response:
+        app.saw.append(response.read())
+        app.saw.append(response.read())
+
+
+def consumed_twice(app: App) -> None:
+    with streaming(app, "sv-ok") as response:
+        app.saw.extend(response.iter_lines())
+        with app.catching():
+            app.saw.extend(response.iter_lines())
+
+
+def raw_parse(app: App) -> None:
+    app.read(raw(app, "sv-ok").parse())
+
+
+async def araw_parse(app: App) -> None:
+    await app.aread((await araw(app, "sv-ok")).parse())
+
+
+def raw_parse_twice(app: App) -> None:
+    response = raw(app, "sv-ok")
+    app.saw.append(response.parse() is response.parse())
+    app.read(response.parse())
+
+
+def raw_parse_cut(app: App) -> None:
+    app.read(raw(app, "sv-silent-cut").parse())
+
+
+def raw_parse_left(app: App) -> None:
+    with raw(app).parse() as stream:
+        app.chunk(next(stream))
+
+
+def raw_parse_late(app: App) -> None:
+    response = raw(app, "sv-ok")
+    thread = threading.Thread(target=lambda: app.read(response.parse()))
+    thread.start()
+    thread.join()
+
+
+async def araw_parse_late(app: App) -> None:
+    response = await araw(app, "sv-ok")
+    await asyncio.create_task(app.aread(response.parse()))
+
+
+def raw_never(app: App) -> None:
+    app.saw.append(raw(app).status_code)
+
+
+async def araw_never(app: App) -> None:
+    app.saw.append((await araw(app)).status_code)
+
+
+def raw_closed(app: App) -> None:
+    raw(app).http_response.close()
+
+
+def raw_refused(app: App) -> None:
+    with app.catching():
+        raw(app, "sv-429")
+
+
+@pytest.mark.parametrize(("act", "want"), [
+    (decoding_error, ("malformed", "content_decoding")),
+    (adecoding_error, ("malformed", "content_decoding")),
+    (leaves_at_an_error_event, ("api_error", "server_error")),
+    (leaves_after_the_finish, COMPLETED),
+    (leaves_early, ("abandoned", "dropped")),
+    (aleaves_early, CLOSED),
+    (reads_nothing, CLOSED),
+    (areads_nothing, CLOSED),
+    (parses, COMPLETED),
+    (aparses, COMPLETED),
+    (reads_the_http_response, COMPLETED),
+    (reads_twice, COMPLETED),
+    (consumed_twice, COMPLETED),
+    (raw_parse, COMPLETED),
+    (araw_parse, COMPLETED),
+    (raw_parse_twice, COMPLETED),
+    (raw_parse_cut, ("truncated", "missing_terminal")),
+    (raw_parse_left, CLOSED),
+    (raw_parse_late, COMPLETED),
+    (araw_parse_late, COMPLETED),
+    (raw_never, ("abandoned", "never_iterated")),
+    (araw_never, ("abandoned", "never_iterated")),
+    (raw_closed, CLOSED),
+    (raw_refused, ("rate_limited", "429")),
+], ids=lambda value: getattr(value, "__name__", ""))
+def test_act(act: Callable[[App], Any], want: tuple[str, str], observe: Callable[..., RecordList]) -> None:
+    assert verdicts(observe(act)) == [want]
+
+
+@needs_to
+@pytest.mark.parametrize("first", [True, False], ids=["after a first Stream", "alone"])
+def test_parse_to_makes_a_second_stream_of_one_response(first: bool, observe: Callable[..., RecordList]) -> None:
+    def act(app: App) -> None:
+        response = raw(app, "sv-ok")
+        if first:
+            response.parse()
+        app.read(response.parse(to=openai.Stream[ChatCompletionChunk]))
+
+    record = observe(act)
+    assert verdicts(record) == [COMPLETED]
+    assert record[0].chunks == 9
+
+
+def _clients() -> Iterator[Any]:
+    def azure(app: App) -> Any:
+        url = app.server.base_url.removesuffix("/v1")
+        return openai.AzureOpenAI(api_key="key", azure_endpoint=url, api_version="2024-02-01", max_retries=0)
+
+    def legacy(app: App) -> Any:
+        httpx = pytest.importorskip("httpx")
+        if VERSION >= (3, 0) and VERSION < (3, 1):
+            pytest.skip("takes no legacy client")
+        return app.client(http_client=httpx.Client())
+
+    def sub_path(app: App) -> Any:
+        return app.client(base_url=app.server.base_url + "/gateway/v9")
+
+    yield pytest.param(azure, "azure.ai.openai", id="azure")
+    yield pytest.param(legacy, "other", id="legacy httpx")
+    yield pytest.param(sub_path, "other", id="another path")
+
+
+@pytest.mark.parametrize(("make", "provider"), list(_clients()))
+@pytest.mark.parametrize(("model", "want"), [("sv-ok", COMPLETED), ("sv-reset", ("reset", "connection_reset"))])
+def test_clients(make: Any, provider: str, model: str, want: Any, observe: Callable[..., RecordList]) -> None:
+    def act(app: App) -> None:
+        client = app._made(make(app))
+        with app.catching():
+            app.read(client.chat.completions.create(model=model, messages=MESSAGES, stream=True))
+
+    records = observe(act)
+    assert verdicts(records) == [want]
+    assert records[0].labels.provider == provider
+    assert records[0].labels.server == "127.0.0.1"
