@@ -210,6 +210,14 @@ async def cancel(app: App, task: asyncio.Task[Any]) -> None:
         await task
 
 
+def awaits(task: asyncio.Task[Any]) -> str:
+    """The innermost coroutine that a task is suspended in."""
+    waiting: Any = task.get_coro()
+    while (deeper := getattr(waiting, "cr_await", None)) is not None and hasattr(deeper, "cr_await"):
+        waiting = deeper
+    return str(waiting.__name__)
+
+
 async def deadline(app: App) -> None:
     """Counts from the third chunk on, so that the deadline always falls into the silence."""
     stream = await app.acreate(STALL)

@@ -68,7 +68,8 @@ def assert_consistent(snapshot: Snapshot) -> None:
             streams = row[STREAM_LAYOUT.at(names.STREAMS, outcome.value)]
             at = STREAM_LAYOUT.at(names.DURATION, outcome.value)
             assert sum(row[at : at + len(names.DURATION_EDGES) + 1]) == streams, outcome
-            errors = [row[STREAM_LAYOUT.at(names.STREAM_ERRORS, *v)] for v in names.OUTCOME_ERRORS if v[0] == outcome.value]
+            pairs = [pair for pair in names.OUTCOME_ERRORS if pair[0] == outcome.value]
+            errors = [row[STREAM_LAYOUT.at(names.STREAM_ERRORS, *pair)] for pair in pairs]
             assert not errors or sum(errors) == streams, outcome
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import app_acts
 from app_support import LONG, VERSION, App, auntil, until, verdicts
+from streamvitals.demo.fault_server import refused_url
 from streamvitals.testing import RecordList
 
 CLOSED, DROPPED = ("abandoned", "closed"), ("abandoned", "dropped")
@@ -208,10 +209,9 @@ async def cancelled_in_the_loop_body_without_with(app: App) -> None:
 
 @counted(CANCELLED)
 async def cancelled_while_the_sdk_backs_off(app: App) -> None:
-    completions = app.async_client(max_retries=5).chat.completions
-    asked = completions.create(model="sv-503", messages=[], stream=True)
-    task = asyncio.create_task(asked)
-    await auntil(lambda: app.requests() and app.requests()[-1].t_end is not None)
+    completions = app.async_client(max_retries=5, base_url=refused_url()).chat.completions
+    task = asyncio.create_task(completions.create(model="none", messages=[], stream=True))
+    await auntil(lambda: app_acts.awaits(task) == "sleep")
     await app_acts.cancel(app, task)
 
 

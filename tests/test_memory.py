@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -16,8 +17,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_support import LABELS, OTHER_SET, ended, record, total, value
 
+from store_support import LABELS, OTHER_SET, ended, progress, record, total, value
 from streamvitals import names
 from streamvitals.agent.tree import Tree
 from streamvitals.sinks import memory, segment
@@ -26,7 +27,8 @@ from streamvitals.sinks.layout import STREAM_LAYOUT
 from streamvitals.sinks.memory import HeapMemory, MappedMemory, MemoryUnavailableError, process_identity
 from streamvitals.sinks.segment import BadSegmentError, Header, Shape, shape
 from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.record import StreamLabels
+from streamvitals.stream.outcome import Outcome
+from streamvitals.stream.record import Attempt, RateLimit, StreamLabels, Usage
 
 NOW = 1000.0
 SRC = Path(memory.__file__).parents[2]
@@ -55,10 +57,9 @@ def stem() -> str:
 def descriptors() -> dict[str, str]:
     found = {}
     for name in os.listdir("/proc/self/fd"):
-        try:
+        # The one that the directory was listed with has gone.
+        with contextlib.suppress(FileNotFoundError):
             found[name] = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            pass
     return found
 
 
@@ -350,7 +351,9 @@ def test_what_runs_in_apps_needs_the_standard_library_only(directory: str) -> No
 
 HEADERS = st.builds(
     Header, st.builds(segment.Identity, *[st.integers(0, 2**64 - 1)] * 5), st.integers(0, 2**63),
-    st.builds(shape, first=st.booleans(), slots=st.integers(1, 200), blocks=st.integers(0, 3), ordinal=st.integers(0, 99)),
+    st.builds(
+        shape, first=st.booleans(), slots=st.integers(1, 200), blocks=st.integers(0, 3), ordinal=st.integers(0, 99)
+    ),
 )
 
 
@@ -433,11 +436,6 @@ def test_regions_of_a_segment_do_not_overlap() -> None:
 
 
 def test_the_redo_record_has_room_for_the_largest_change(directory: str) -> None:
-    from streamvitals.stream.outcome import Outcome
-    from streamvitals.stream.record import Attempt, RateLimit, Usage
-
-    from store_support import progress
-
     gaps = (1,) * (len(names.GAP_EDGES) + 1)
     largest = record(
         outcome=Outcome.LENGTH, attempts=(Attempt(0, 0.0, 1.0), Attempt(1, 1.0, 2.0)), usage=Usage(1, 2, 3, 4),
@@ -453,7 +451,7 @@ def test_the_redo_record_has_room_for_the_largest_change(directory: str) -> None
 
 
 def test_a_memory_says_why_it_has_none_without_a_path(directory: str) -> None:
-    with pytest.raises(MemoryUnavailableError, match="^ENOENT$"):
+    with pytest.raises(MemoryUnavailableError, match=r"^ENOENT$"):
         MappedMemory(directory + "/secret").allocate(shape(first=True, slots=1, blocks=1, ordinal=0))
 
 

@@ -38,7 +38,9 @@ CONTRACT = {
     ("streamvitals_internal_errors_total", "counter", ("where",)),
     ("streamvitals_build_info", "gauge", ("version", "openai_version", "patched")),
 }
-NOT_PER_STREAM = {"streamvitals_event_loop_lag_seconds", "streamvitals_internal_errors_total", "streamvitals_build_info"}
+NOT_PER_STREAM = {
+    "streamvitals_event_loop_lag_seconds", "streamvitals_internal_errors_total", "streamvitals_build_info"
+}
 STREAM_LABELS = {
     "gen_ai_operation_name": "gen_ai.operation.name",
     "gen_ai_provider_name": "gen_ai.provider.name",
@@ -150,9 +152,7 @@ def test_an_unlisted_last_value_is_other_and_any_other_an_error() -> None:
 
 
 def test_another_layout_has_another_fingerprint() -> None:
-    prints = {
-        Layout(metrics).fingerprint
-        for metrics in (names.STREAM_METRICS, names.STREAM_METRICS[:-1], names.STREAM_METRICS[::-1], names.PROCESS_METRICS)
-    }
+    ours = names.STREAM_METRICS
+    prints = {Layout(metrics).fingerprint for metrics in (ours, ours[:-1], ours[::-1], names.PROCESS_METRICS)}
     assert len(prints) == 4
     assert Layout(names.STREAM_METRICS).fingerprint == STREAM_LAYOUT.fingerprint

@@ -13,9 +13,8 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from store_support import LABELS, progress, record
-from test_names import CONTRACT, NOT_PER_STREAM, STREAM_LABELS
 
+from store_support import LABELS, progress, record
 from streamvitals import names
 from streamvitals.sinks.memory import HeapMemory
 from streamvitals.sinks.prometheus import SnapshotCollector
@@ -23,6 +22,7 @@ from streamvitals.sinks.snapshot import Snapshot
 from streamvitals.sinks.store import Store, StoreSink
 from streamvitals.stream.outcome import Outcome
 from streamvitals.stream.record import RateLimit, RetryRecord, StreamLabels, Usage
+from test_names import CONTRACT, NOT_PER_STREAM, STREAM_LABELS
 
 NASTY = StreamLabels("chat", "openai", 'a"b\\c', "höst")
 
@@ -100,9 +100,9 @@ def test_every_series_of_names_is_exposed_and_no_other(render, parse) -> None:  
         if metric.otel_only or metric is names.BUILD_INFO:
             continue
         for labels in (LABELS, NASTY) if metric.per_stream else ((),):
-            common = dict(zip(names.STREAM_LABELS, labels)) if labels else {}
+            common = dict(zip(names.STREAM_LABELS, labels, strict=True)) if labels else {}
             for values in metric.values:
-                own = {**common, **dict(zip(metric.labels, values))}
+                own = {**common, **dict(zip(metric.labels, values, strict=True))}
                 if metric.kind != "histogram":
                     name = metric.prometheus + ("_total" if metric.kind == "counter" else "")
                     expected.add((name, frozenset(own.items())))
@@ -127,7 +127,7 @@ def test_values_are_those_of_the_snapshot() -> None:
     found = samples(parse_text(text(store)))
 
     def get(name: str, **own: str) -> float | None:
-        return found.get((name, frozenset({**dict(zip(names.STREAM_LABELS, LABELS)), **own}.items())))
+        return found.get((name, frozenset({**dict(zip(names.STREAM_LABELS, LABELS, strict=True)), **own}.items())))
 
     assert get("streamvitals_streams_total", outcome="completed") == 4
     assert get("streamvitals_stream_errors_total", outcome="reset", error_type="other") == 1

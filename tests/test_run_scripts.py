@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,15 +22,9 @@ from run_support import (
     started,
     total,
 )
-from streamvitals.demo.fault_server import ThreadedFaultServer
+from streamvitals.agent import directory as private
 
 SCRIPT = str(APPS / "stream_script.py")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with ThreadedFaultServer() as running:
-        yield running
 
 
 def test_script_is_counted(server):
@@ -148,7 +141,7 @@ def test_agent_can_die_and_another_serve_what_it_left(server):
         finally:
             second.terminate()
             second.communicate()
-            shutil.rmtree(directory)
+            private.remove(directory)
 
 
 @only_root

@@ -31,17 +31,10 @@ from run_support import (
     started,
     total,
 )
-from streamvitals.demo.fault_server import ThreadedFaultServer
 from test_run_transparency import Screen, in_a_terminal
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("gunicorn")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with ThreadedFaultServer() as running:
-        yield running
 
 
 class Site:

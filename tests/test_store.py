@@ -7,6 +7,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from types import FrameType, SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from store_support import (
     LABELS,
     NO_GAPS,
@@ -25,7 +28,6 @@ from store_support import (
     total,
     value,
 )
-
 from streamvitals import names
 from streamvitals.sinks import store as store_module
 from streamvitals.sinks import tally
@@ -34,7 +36,7 @@ from streamvitals.sinks.memory import HeapMemory, MappedMemory
 from streamvitals.sinks.snapshot import ExemplarKey, Snapshot, merged
 from streamvitals.sinks.store import Store, StoreSink
 from streamvitals.stream.outcome import ERROR_TYPES, Outcome
-from streamvitals.stream.record import Attempt, RateLimit, RetryRecord, StreamLabels, Usage
+from streamvitals.stream.record import Attempt, ChainRecord, RateLimit, RetryRecord, StreamLabels, Usage
 
 NOW = 1000.0
 
@@ -156,8 +158,8 @@ def test_a_record_is_counted_once_however_often_it_is_handed_over(store: Store, 
 def test_progress_and_end_add_up(store: Store, sink: StoreSink) -> None:
     gaps = list(NO_GAPS)
     gaps[0], gaps[-1] = 4, 1
-    told = progress(gap_counts=tuple(gaps), gap_sum=70.25, wait=71.0, hold=0.5, stalls=1, first_chunk=0.2, first_token=0.3)
-    sink.on_progress(told)
+    gathered = progress(gap_counts=tuple(gaps), gap_sum=70.25, wait=71.0, hold=0.5, stalls=1)
+    sink.on_progress(replace(gathered, first_chunk=0.2, first_token=0.3))
     sink.on_end(record(store.open_slot(LABELS, NOW), progress=progress(gap_counts=tuple(gaps), gap_sum=0.75, wait=1.0)))
     row = look(store).streams[LABELS]
     at = STREAM_LAYOUT.at(names.CHUNK_GAP)
@@ -207,11 +209,35 @@ def test_a_recovery_is_a_good_end_after_a_failed_attempt(store: Store, sink: Sto
     assert value(look(store), names.RECOVERIES, "app") == 0
 
 
-def test_operations_failed_are_the_records_that_say_so(store: Store, sink: StoreSink) -> None:
+def test_a_stream_that_worked_after_others_failed_is_the_apps_recovery(store: Store, sink: StoreSink) -> None:
+    sink.on_end(record(chain_attempt=1))
+    sink.on_end(record(chain_attempt=2, outcome=Outcome.RESET, error_type="other"))
+    assert value(look(store), names.RECOVERIES, "app") == 0
+    sink.on_end(record(chain_attempt=3))
+    assert value(look(store), names.RECOVERIES, "app") == 1
+    assert value(look(store), names.RECOVERIES, "sdk") == 0
+
+
+@pytest.mark.parametrize(
+    ("event", "metric", "values"),
+    [
+        ("failed", names.OPERATIONS_FAILED, ()),
+        ("fallback", names.FALLBACKS, ()),
+        ("recovered", names.RECOVERIES, ("app",)),
+    ],
+)
+def test_what_became_of_a_chain_is_counted_where_it_belongs_and_nowhere_else(
+    store: Store, sink: StoreSink, event: str, metric: names.Metric, values: tuple[str, ...]
+) -> None:
+    sink.on_chain(ChainRecord(LABELS, event, 2))
+    assert value(look(store), metric, *values) == 1
+    assert sum(look(store).streams[LABELS]) == 1
+
+
+def test_a_failed_stream_alone_is_no_failed_operation_yet(store: Store, sink: StoreSink) -> None:
     for outcome in Outcome:
         sink.on_end(record(outcome=outcome, error_type=ERROR_TYPES.get(outcome, ("",))[0]))
-    # Not: completed, length, content_filter, cancelled, abandoned.
-    assert value(look(store), names.OPERATIONS_FAILED) == len(Outcome) - 5
+    assert value(look(store), names.OPERATIONS_FAILED) == 0
 
 
 def test_tokens_are_those_that_the_provider_reported(store: Store, sink: StoreSink) -> None:
@@ -261,7 +287,8 @@ def test_whatever_a_provider_claims_no_counter_falls_or_becomes_infinite(
 
 
 def test_rate_limits_are_what_the_provider_said_last(store: Store, sink: StoreSink) -> None:
-    sink.on_end(record(rate_limits=(RateLimit("requests", 0.0, 60.0), RateLimit("tokens", None, 9.0), RateLimit("x", 1.0))))
+    limits = (RateLimit("requests", 0.0, 60.0), RateLimit("tokens", None, 9.0), RateLimit("x", 1.0))
+    sink.on_end(record(rate_limits=limits))
     row = look(store).streams[LABELS]
     at = STREAM_LAYOUT.at
     assert row[at(names.RATELIMIT_REMAINING, "requests") :][:2] == [0.0, 5000.0]
@@ -415,19 +442,11 @@ def test_a_fork_while_another_thread_is_getting_memory_does_not_deadlock(store: 
 
     try:
         # Forking with threads is what is tested; some versions of Python warn of it.
-        with pytest.warns(DeprecationWarning) if sys.version_info >= (3, 12) else SimpleContext():
+        with pytest.warns(DeprecationWarning, match="fork") if sys.version_info >= (3, 12) else nullcontext():
             assert in_child(child) == 0
     finally:
         done.set()
         thread.join()
-
-
-class SimpleContext:
-    """Does nothing."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 class Interrupt:

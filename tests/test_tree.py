@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+
 from store_support import (
     LABELS,
     OTHER_SET,
@@ -29,7 +30,6 @@ from store_support import (
     total,
     value,
 )
-
 from streamvitals import names
 from streamvitals.agent import liveness, mapped, retired, tree
 from streamvitals.agent.tree import Tree
@@ -586,7 +586,8 @@ def test_who_came_first_is_let_in_first(processes: Processes) -> None:
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"x", bytes(4096), b"SVITALS1" + bytes(8192), os.urandom(12288), struct.pack("<8sIIII", b"SVITALS1", 1, 2, 3, 4) * 500,
+    b"", b"x", bytes(4096), b"SVITALS1" + bytes(8192), os.urandom(12288),
+    struct.pack("<8sIIII", b"SVITALS1", 1, 2, 3, 4) * 500,
 ])
 def test_a_file_that_is_none_of_ours_is_skipped_and_counted_once(processes: Processes, content: bytes) -> None:
     made, sink = processes.start(10)
@@ -768,7 +769,8 @@ def test_a_process_in_another_pid_namespace_is_alive_though_its_pid_means_anothe
         print("ready", flush=True)
         input()
         """
-    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", textwrap.dedent(script)]
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    command += [sys.executable, "-c", textwrap.dedent(script)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603
         assert child.stdout is not None
         if child.stdout.readline() != "ready\n":

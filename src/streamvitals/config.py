@@ -16,7 +16,10 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Config:
-    """What the environment asks for. Times in seconds."""
+    """What the environment asks for. Times in seconds, ``capture_partial`` in bytes.
+
+    ``redact`` names a function, ``package.module:function``, that partial text is passed through.
+    """
 
     disabled: bool = False
     directory: str = ""
@@ -26,6 +29,9 @@ class Config:
     linger: float = 15.0
     finish_optional_hosts: frozenset[str] = frozenset()
     http_spans: bool = False
+    capture_partial: int = 0
+    redact: str = ""
+    journal: str = ""
     host: str = "localhost"
     port: int = 9464
     otlp_traces: bool = False
@@ -42,6 +48,9 @@ class Config:
             retry_window=_seconds(env, "STREAMVITALS_RETRY_WINDOW_SECONDS", 60.0, 0.0, 3600.0),
             linger=_seconds(env, "STREAMVITALS_LINGER_SECONDS", 15.0, 0.0, 86400.0),
             finish_optional_hosts=_hosts(env, "STREAMVITALS_FINISH_OPTIONAL_HOSTS"),
+            capture_partial=_count(env, "STREAMVITALS_CAPTURE_PARTIAL", 1 << 20),
+            redact=_function(env, "STREAMVITALS_REDACT"),
+            journal=env.get("STREAMVITALS_JOURNAL", ""),
             http_spans=_flag(env, "STREAMVITALS_HTTP_SPANS"),
             host=env.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
             port=_port(env, "OTEL_EXPORTER_PROMETHEUS_PORT", 9464),
@@ -74,6 +83,23 @@ def _seconds(env: Mapping[str, str], name: str, default: float, low: float, high
     if not low <= value <= high:
         raise _bad(name, text, f"a number of seconds from {low:g} to {high:g}")
     return value
+
+
+def _count(env: Mapping[str, str], name: str, most: int) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit() and int(text) <= most):
+        raise _bad(name, text, f"a number of bytes from 0 (off) to {most}")
+    return int(text)
+
+
+def _function(env: Mapping[str, str], name: str) -> str:
+    text = env.get(name, "").strip()
+    module, colon, function = text.partition(":")
+    if text and not (colon and function.isidentifier() and all(p.isidentifier() for p in module.split("."))):
+        raise _bad(name, text, "a function as package.module:function")
+    return text
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

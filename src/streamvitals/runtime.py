@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import itertools
 import logging
 import os
@@ -13,20 +14,23 @@ from typing import Any, Protocol
 
 from . import importhook
 from ._version import __version__
-from .config import Config
+from .config import Config, ConfigError
 from .looplag import LoopLagMeter
 from .retrying import AppRetries, current_origin
 from .sdk import facts
 from .sdk.patch import Patches
+from .sinks.journal import JournalSink
 from .sinks.log import LogSink
 from .sinks.memory import HeapMemory, MappedMemory
 from .sinks.snapshot import Snapshot
 from .sinks.store import Slot, Store, StoreSink
 from .sinks.trace_parent import capture_parent
 from .stream.app_retries import Origin
+from .stream.chunks import Reader
 from .stream.dispatch import Dispatch, Fault, Item, LoopLag
 from .stream.observation import Ending, Observation
 from .stream.outcome import Outcome, Verdict
+from .stream.partial import Redact, TailReader
 from .stream.record import Sink, StreamLabels, StreamRecord
 
 logger = logging.getLogger("streamvitals")
@@ -51,6 +55,7 @@ class Runtime:
         self._open: dict[int, Observation] = {}
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
         self.retrying = AppRetries(self)
+        self._redact = _redaction(config)
         self._lag = LoopLagMeter(lambda seconds: self._dispatch.submit(LoopLag(seconds)))
 
     # -- what patches ask
@@ -71,7 +76,10 @@ class Runtime:
         if self.introduce is not None:
             self.introduce(slot.labels)
         retry_of = self.retrying.retried(options.json_data, now) if self.retrying.pending else None
-        observation = Observation(self, told, reader(), slot, now, time.time())
+        read: Reader = reader()
+        if self.config.capture_partial:
+            read = TailReader(read, self.config.capture_partial, self._redact)
+        observation = Observation(self, told, read, slot, now, time.time())
         observation.asks, observation.retry_of = options.json_data, retry_of
         self._open[id(observation)] = observation
         self._lag.watch(observation)
@@ -172,6 +180,19 @@ class Runtime:
         self.store.reset_after_fork()
 
 
+def _redaction(config: Config) -> Redact | None:
+    """The user's redaction hook. Imported at once: a mistake must show before any text is kept. Raises
+    ConfigError."""
+    if not (config.capture_partial and config.redact):
+        return None
+    module, _, function = config.redact.partition(":")
+    try:
+        hook: Redact = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"STREAMVITALS_REDACT={config.redact!r} is not allowed: {error}") from error
+    return hook
+
+
 class Tracing(Protocol):
     """What sinks/otel_traces.py gives."""
 
@@ -209,10 +230,13 @@ def start(config: Config, tracing: TracingFactory | None = None, sinks: Iterable
             # Before the store, which makes exemplars of the ids of the span that was just made.
             spans = traced.sink
             first = [spans, StoreSink(store, exemplars=not store.mapped, trace_ids=lambda _: spans.last)]
-        _runtime = Runtime(config, store, [*first, *sinks, LogSink()])
+        if config.journal:
+            first.append(JournalSink(config.journal))
+        span_ids = (lambda: spans.last) if traced is not None else (lambda: None)
+        _runtime = Runtime(config, store, [*first, *sinks, LogSink(span_ids)])
         if traced is not None:
             _runtime.capture_parent = capture_parent
-            _runtime.span_ids = lambda: spans.last
+            _runtime.span_ids = span_ids
             _runtime.flushers.append(traced.flush)
         if next(_fork_hook) == 0:
             os.register_at_fork(after_in_child=_after_fork)

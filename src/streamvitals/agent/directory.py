@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from ..presence import SUFFIX
 from .processes import Identity, alive, parse_identity
 
 PREFIX = "streamvitals-"
+_NAME = re.compile(re.escape(PREFIX) + "[0-9a-f]{12}")
 FACTS, LOCK, LOG = "agent.json", "agent.lock", "agent.log"
 # How long the data of an agent that was killed is kept for somebody to serve again. Seconds.
 KEEP_ORPHANS = 86400.0
@@ -54,8 +56,8 @@ def _drop_box(path: str) -> str:
     inner = f"{path}/{os.urandom(12).hex()}"
     try:
         os.mkdir(inner, 0o700)
-        os.chmod(inner, 0o1733)
-        os.chmod(path, 0o711)
+        os.chmod(inner, 0o1733)  # noqa: S103  see above
+        os.chmod(path, 0o711)  # noqa: S103
     except OSError:
         remove(path)
         raise
@@ -167,7 +169,7 @@ def _siblings(parent: str) -> Iterator[str]:
     for name in _names(parent):
         path = f"{parent}/{name}"
         with contextlib.suppress(OSError):
-            if name.startswith(PREFIX) and os.lstat(path).st_uid == os.geteuid() and not os.path.islink(path):
+            if _NAME.fullmatch(name) and not os.path.islink(path) and os.lstat(path).st_uid == os.geteuid():
                 yield path
 
 

@@ -46,7 +46,7 @@ def compare(report: Report, truth: Truth, scrape: Scrape) -> None:
     for timed in report.timed:
         if not timed.ok:
             found = f"{timed.did:.2f} s, reported {timed.reported:.2f} s"
-            report.problems.append(f"{timed.what}: {found}, more than {timed.tolerance:.2f} s apart")
+            report.problems.append(f"{timed.what} of {timed.model}: {found}, more than {timed.tolerance:.2f} s apart")
 
 
 # -- how streams ended
@@ -160,7 +160,7 @@ def _timed(truth: Truth, scrape: Scrape) -> Iterator[Timed]:
         held = sum(stream.chunks * stream.job.pause for stream in streams)
         for what, did, metric in (("wait", silent, names.WAIT), ("hold", held, names.HOLD)):
             tolerance = SECONDS_OFF * len(streams) + SHARE_OFF * did
-            yield Timed(f"{what} of {model}", did, scrape.sum(metric, [model]), tolerance)
+            yield Timed(model, what, did, scrape.sum(metric, [model]), tolerance)
 
 
 def looks(truth: Truth, scrapes: Iterable[tuple[float, float, int]], origin: float) -> list[Look]:

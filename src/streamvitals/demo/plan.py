@@ -226,10 +226,10 @@ def _extras(rng: random.Random) -> list[Job]:
     return [
         *several(4, 0.4, HANG, hang, "stall-then-fine"),
         *several(4, 0.4, HANG, silent, "slow-headers"),
-        *several(4, 0.15, SLOW_READER, "ok?chunks=10&first=0.05&gap=0", pause=PAUSE),
-        *several(4, 0.25, SLOW_PROVIDER, f"ok?chunks=10&first=0.05&gap={PAUSE}"),
+        *several(4, 0.55, SLOW_READER, "ok?chunks=10&first=0.05&gap=0", pause=PAUSE),
+        *several(4, 0.6, SLOW_PROVIDER, f"ok?chunks=10&first=0.05&gap={PAUSE}"),
         *several(
-            DYING, 0.7, MODELS[0], "stall-before-first?stall=30", "stall-before-first", "abandoned", "process_died",
+            DYING, 0.75, MODELS[0], "stall-before-first?stall=30", "stall-before-first", "abandoned", "process_died",
             DOOMED, "crash",
         ),
     ]

@@ -49,8 +49,9 @@ class QuantileRow:
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds that must agree to within ``tolerance``."""
+    """Seconds of one model's streams that must agree to within ``tolerance``."""
 
+    model: str
     what: str
     did: float
     reported: float

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
-from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from . import plan
+from .picture import FORMAT, THEME
 from .report import Count, Look, OutcomeRow, QuantileRow, Report, Timed
 
-PICTURE_WIDTH = 112
-MOST_LOOKS = 96
+WIDTH, NARROW = 112, 100
+MOST_LOOKS = 14
 MOST_PROBLEMS = 20
 
+# In this order, as the label and the color of who has to act.
 _OWNERS = {
-    "nobody": ("-", "dim"), "limit": ("limit", "yellow"), "provider": ("provider", "red"),
+    "nobody": ("-", "green"), "limit": ("limit", "yellow"), "provider": ("provider", "red"),
     "quota": ("quota", "magenta"), "caller": ("caller", "blue"), "app": ("app", "cyan"),
 }
-_BARS = " ▁▂▃▄▅▆▇█"
 _METRICS = {"streamvitals_time_to_first_token_seconds": "first token", "streamvitals_chunk_gap_seconds": "chunk gap"}
-_TIMES = {
-    f"wait of {plan.SLOW_PROVIDER}": "slow provider: wait", f"hold of {plan.SLOW_PROVIDER}": "slow provider: hold",
-    f"wait of {plan.SLOW_READER}": "slow reader: wait", f"hold of {plan.SLOW_READER}": "slow reader: hold",
-}
+_SLOW = {plan.SLOW_PROVIDER: "slow provider", plan.SLOW_READER: "slow reader"}
 
 
 def show(report: Report, console: Console, *, keep: bool) -> None:
     """Print all of it, and where the metrics are."""
-    console.print(_all(report))
-    stays = "here until Ctrl-C" if keep else "there for a few seconds more; --keep stays up"
-    console.print(f"  Metrics: [bold]{report.metrics_url}[/] ({report.metrics_bytes / 1000:.0f} kB), {stays}\n")
+    console.print(_all(report, console.width))
+    stays = "until Ctrl-C" if keep else "for a few seconds more; with --keep they stay"
+    console.print(f"  Metrics: [bold cyan]{report.metrics_url}[/], {stays}\n", soft_wrap=True)
+
+
+def svg(report: Report) -> str:
+    """The same as a picture."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
+    console.print(_all(report, WIDTH))
+    return console.export_svg(title="make demo", theme=THEME, code_format=FORMAT)
 
 
 def line(report: Report) -> Text:
@@ -61,27 +64,29 @@ def scrape_config(url: str) -> str:
     )
 
 
-def _all(report: Report) -> RenderableType:
-    parts: list[RenderableType] = [_head(report), _outcomes(report.outcomes)]
-    lower = Table.grid(padding=(0, 3))
-    left = [part for part in (_quantiles(report.quantiles), _times(report.timed)) if part is not None]
-    right = [part for part in (_counts("retries inside the SDK", report.retries),
-                               _counts("counted besides", report.counts)) if part is not None]
-    lower.add_row(Group(*left), Group(*right))
-    parts.append(Padding(lower, (0, 0, 0, 1)))
-    if any(look.most or look.reported for look in report.looks):
-        parts.append(_looks(report.looks))
-    parts.append(_verdict(report))
-    return Group(*parts)
+def _all(report: Report, wide: int) -> RenderableType:
+    width = min(wide, WIDTH) - 4
+    parts: list[RenderableType] = [_head(report), _bar(report.outcomes, width), "", _outcomes(report.outcomes, width)]
+    left = [*_quantiles(report.quantiles), *_times(report.timed)]
+    right = [*_counts("retries by the SDK", report.retries), *_counts("counted besides", report.counts)]
+    if width + 4 >= NARROW:
+        beside = Table.grid(padding=(0, 5, 0, 0))
+        beside.add_row(Group(*left), Group(*right))
+        parts.append(beside)
+    else:
+        parts += [*left, *right]
+    parts += [*_looks(report.looks), _verdict(report)]
+    return Padding(Group(*parts), (1, 2, 0, 2))
 
 
-def _head(report: Report) -> RenderableType:
+def _head(report: Report) -> Text:
     processes = ", ".join(f"{row.streams}" + (f" ({row.note})" if row.note else "") for row in report.processes)
+    claim = "Every way a stream can break, each one reported as what it was"
     return Text.assemble(
-        "\n  ", ("Every way a stream can break, and what was reported of it", "bold"),
-        f"\n  {report.injected} streams, {report.scenarios} scenarios, seed {report.seed}, {report.seconds:.0f} s. "
-        f"An unmodified program on openai {report.openai_version},\n  nothing but ", ("streamvitals run --", "bold cyan"),
-        f" in front of it. Streams by process: {processes}.\n",
+        (claim, "bold green") if report.ok else ("What was reported is not what happened", "bold red"),
+        f"\n{report.injected} streams, {report.scenarios} scenarios, seed {report.seed}, {report.seconds:.0f} s: an "
+        f"unmodified program on openai {report.openai_version} with nothing but ", ("streamvitals run --", "bold cyan"),
+        f" in front of it.\nStreams by process: {processes}.\n",
     )
 
 
@@ -89,140 +94,145 @@ def _mark(ok: bool) -> tuple[str, str]:
     return ("✓", "bold green") if ok else ("✗", "bold red")
 
 
-def _table(*columns: tuple[str, str], expand: bool = False) -> Table:
+def _table(*columns: str) -> Table:
+    """Columns whose name starts with `>` are aligned right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="dim", border_style="dim")
-    for name, side in columns:
-        table.add_column(name, justify="right" if side == "right" else "left", no_wrap=side != "wrap", ratio=None)
-    table.expand = expand
+    for name in columns:
+        table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
     return table
 
 
-def _outcomes(rows: Iterable[OutcomeRow]) -> RenderableType:
-    table = _table(
-        ("outcome", "left"), ("whose", "left"), ("how exactly", "wrap"), ("injected", "right"),
-        ("reported", "right"), ("", "left"), expand=True,
-    )
+def _bar(rows: Sequence[OutcomeRow], width: int) -> Text:
+    """All streams as one bar, by who has to act, with what the colors mean below."""
+    counts = {owner: sum(row.injected for row in rows if row.owner == owner) for owner in _OWNERS}
+    total, drawn, before = sum(counts.values()), 0, 0
+    bar, legend = Text(), Text()
+    for owner, (name, color) in _OWNERS.items():
+        if counts[owner]:
+            before += counts[owner]
+            upto = max(drawn + 1, round(width * before / total))
+            bar.append("█" * (upto - drawn), color)
+            drawn = upto
+            legend.append("■ ", color).append(f"{'completed' if owner == 'nobody' else name} {counts[owner]}   ")
+    return bar.append("\n").append_text(legend)
+
+
+def _outcomes(rows: Iterable[OutcomeRow], width: int) -> Table:
+    narrow = width + 4 < NARROW
+    columns = ["outcome", "whose", "how exactly", ">unraised", ">injected", ">reported", ""]
+    fixed = 14 + 8 + 8 + 8 + 8 + 1 + 2 * 6
+    if narrow:
+        columns.remove("whose")
+        fixed -= 10
+    table = _table(*columns)
+    table.columns[columns.index("how exactly")].width = width - fixed
     for row in rows:
         if row.injected or row.reported:
             owner, color = _OWNERS[row.owner]
+            whose = [] if narrow else [Text(owner, color)]
             table.add_row(
-                Text(row.outcome, "bold"), Text(owner, color), _errors(row), str(row.injected),
+                Text(row.outcome, f"bold {color}"), *whose, _errors(row.errors, width - fixed),
+                Text(str(row.silent), "yellow") if row.silent else "", str(row.injected),
                 Text(f"{row.reported:g}", "bold" if row.ok else "bold red"), Text(*_mark(row.ok)),
             )
-    return Padding(table, (0, 2, 0, 2))
+    return table
 
 
-def _errors(row: OutcomeRow) -> Text:
-    told = Text()
-    for count in row.errors:
-        told.append(f"{count.what}\N{NO-BREAK SPACE}", "" if count.ok else "red")
-        told.append(f"{count.injected:g}" if count.ok else f"{count.injected:g}≠{count.reported:g}",
-                    "bold green" if count.ok else "bold red")
-        told.append("  ")
-    if row.silent:
-        silently = f"({row.silent} of {row.injected} raised nothing in the program)"
-        told.append(silently.replace(" ", "\N{NO-BREAK SPACE}"), "italic yellow")
-    told.rstrip()
+def _errors(counts: Iterable[Count], width: int) -> Text:
+    """Error types with their number, never broken between the two; where they differ, both numbers."""
+    told, used = Text(), 0
+    for count in counts:
+        number = f"{count.injected:g}" if count.ok else f"{count.injected:g}≠{count.reported:g}"
+        length = len(count.what) + 1 + len(number)
+        if used:
+            fits = used + 3 + length <= width
+            told.append("   " if fits else "\n")
+            used = used + 3 if fits else 0
+        told.append(f"{count.what} ", "" if count.ok else "red").append(number, "bold green" if count.ok else "bold red")
+        used += length
     return told
 
 
 def _seconds(seconds: float) -> str:
-    if math.isinf(seconds):
-        return "∞"
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def _edge(seconds: float) -> str:
-    return "∞" if math.isinf(seconds) else f"{seconds * 1000:g}" if seconds < 1 else f"{seconds * 1000:.0f}"
+    return "∞" if math.isinf(seconds) else f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"
 
 
-def _quantiles(rows: Sequence[QuantileRow]) -> RenderableType | None:
-    if not rows:
-        return None
-    table = _table(("how fast", "left"), ("", "left"), ("server did", "right"), ("reported", "right"),
-                   ("bucket, ms", "right"), ("", "left"))
+def _quantiles(rows: Sequence[QuantileRow]) -> Iterator[RenderableType]:
+    table = _table("how fast", "", ">server did", ">reported", ">in the bucket", "")
     before = ""
     for row in rows:
         name = _METRICS.get(row.metric, row.metric)
+        within = f"{_edge(row.low).removesuffix(' ms' if row.high < 1 else '')}-{_edge(row.high)}"
         table.add_row(
             "" if name == before else name, f"p{row.quantile * 100:g}", _seconds(row.did),
-            Text(_seconds(row.reported), "bold"), Text(f"{_edge(row.low)}-{_edge(row.high)}", "dim"), Text(*_mark(row.ok)),
+            Text(_seconds(row.reported), "bold"), Text(within, "dim"), Text(*_mark(row.ok)),
         )
         before = name
-    return table
+    if rows:
+        yield table
 
 
-def _times(rows: Sequence[Timed]) -> RenderableType | None:
-    if not rows:
-        return None
-    table = _table(("who kept whom waiting", "left"), ("really", "right"), ("reported", "right"),
-                   ("within", "right"), ("", "left"))
+def _times(rows: Sequence[Timed]) -> Iterator[RenderableType]:
+    table = _table("who kept whom waiting", ">really", ">reported", ">within", "")
     for row in rows:
         table.add_row(
-            _TIMES.get(row.what, row.what), f"{row.did:.2f} s", Text(f"{row.reported:.2f} s", "bold"),
+            f"{_SLOW.get(row.model, row.model)}: {row.what}", f"{row.did:.2f} s", Text(f"{row.reported:.2f} s", "bold"),
             Text(f"± {row.tolerance:.2f} s", "dim"), Text(*_mark(row.ok)),
         )
-    return table
+    if rows:
+        yield table
 
 
-def _counts(title: str, rows: Sequence[Count]) -> RenderableType | None:
-    if not rows:
-        return None
-    table = _table((title, "left"), ("injected", "right"), ("reported", "right"), ("", "left"))
+def _counts(title: str, rows: Sequence[Count]) -> Iterator[RenderableType]:
+    table = _table(title, ">injected", ">reported", "")
+    table.columns[0].min_width = 20
     for row in rows:
         table.add_row(row.what, f"{row.injected:g}", Text(f"{row.reported:g}", "bold"), Text(*_mark(row.ok)))
-    return table
+    if rows:
+        yield table
 
 
-def _looks(looks: Sequence[Look]) -> RenderableType:
-    """Two lines of bars, one look each; where what hung was changing the line of the truth shows the most."""
-    step = math.ceil(len(looks) / MOST_LOOKS)
-    groups = [looks[at : at + step] for at in range(0, len(looks), step)]
-    top = max(1, *(max(look.most, look.reported) for look in looks))
-
-    def bars(values: Iterable[int]) -> str:
-        return "".join(_BARS[math.ceil(value / top * (len(_BARS) - 1))] for value in values)
-
-    hung = bars(max(look.most if look.reported >= look.most else look.least for look in group) for group in groups)
-    told = bars(max(look.reported for look in group) for group in groups)
-    most = max(looks, key=lambda look: look.reported)
-    return Text.assemble(
-        ("\n  while they hung", "dim"), f", seen in {len(looks)} scrapes: at {most.at:.1f} s ",
-        (f"streams_stalled {most.reported}", "bold yellow"), f", {most.most} hung ",
-        _mark(all(look.ok for look in looks)),
-        "\n  hanging   ", (hung, "red"), "\n  reported  ", (told, "yellow"), "\n",
-    )
+def _looks(looks: Sequence[Look]) -> Iterator[RenderableType]:
+    """The scrapes around the one that saw most. While streams begin or cease to hang a range is true."""
+    if not any(look.reported for look in looks):
+        return
+    peak = max(range(len(looks)), key=lambda index: looks[index].reported)
+    first = peak
+    while first > 0 and peak - first < MOST_LOOKS // 2 and (looks[first].reported or looks[first].most):
+        first -= 1
+    shown = looks[max(0, first - 1) :][:MOST_LOOKS]
+    table = _table("while they hang: a scrape at", *(f">{look.at:.1f} s" for look in shown), "")
+    table.padding = (0, 0, 0, 1)
+    table.add_row("silent for over 1 s", *(_range(look) for look in shown), "")
+    ok = all(look.ok for look in looks)
+    numbers = (Text(str(look.reported), "bold yellow" if look.ok else "bold red") for look in shown)
+    table.add_row("streams_stalled", *numbers, Text(*_mark(ok)))
+    yield table
 
 
-def _verdict(report: Report) -> RenderableType:
+def _range(look: Look) -> Text:
+    return Text(str(look.most)) if look.least == look.most else Text(f"{look.least}-{look.most}", "dim")
+
+
+def _verdict(report: Report) -> Text:
     off = len(report.problems)
     told = Text.assemble(
-        "\n  ", _mark(report.ok), " ",
-        (f"{report.injected} injected, {report.reported} reported, ", "bold"),
-        (f"{off or 'no'} difference{'' if off == 1 else 's'}", "bold green" if report.ok else "bold red"), "\n",
+        _mark(report.ok), " ", (f"{report.injected} injected, {report.reported} reported, ", "bold"),
+        (f"{off or 'no'} difference{'' if off == 1 else 's'}", "bold green" if report.ok else "bold red"),
     )
     for problem in report.problems[:MOST_PROBLEMS]:
-        told.append("    ").append(problem, "red").append("\n")
+        told.append("\n  ").append(problem, "red")
     if off > MOST_PROBLEMS:
-        told.append(f"    and {off - MOST_PROBLEMS} more\n", "red")
+        told.append(f"\n  and {off - MOST_PROBLEMS} more", "red")
     told.append(
-        "  Counts must be equal. A quantile, read off the buckets as Prometheus does, may be one bucket from the\n"
-        "  server's own; prompt and key were searched for in all that was served.\n", "dim",
+        "\nunraised: failures that the program was not told of by any exception. Counts must be equal; a quantile, "
+        "estimated\nfrom the buckets as Prometheus does, at most one bucket off. Prompt and key are in nothing that "
+        "was served.\n" if report.ok else "\n", "dim",
     )
     for note in report.notes:
-        told.append(f"  {escape(note)}\n", "dim")
+        told.append(f"{note}\n", "dim")
     return told
-
-
-_THEME = TerminalTheme(
-    (15, 20, 30), (214, 222, 235),
-    [(1, 22, 39), (247, 108, 108), (112, 215, 133), (240, 200, 110), (120, 170, 255), (199, 146, 234), (110, 210, 230), (214, 222, 235)],
-    [(99, 119, 119), (247, 108, 108), (112, 215, 133), (240, 200, 110), (120, 170, 255), (199, 146, 234), (110, 210, 230), (255, 255, 255)],
-)
-
-
-def svg(report: Report) -> str:
-    """The same as a picture."""
-    console = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
-    console.print(_all(report))
-    return console.export_svg(title="make demo", theme=_THEME)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from ..stream.observation import Observation
@@ -11,6 +11,8 @@ from ..stream.observe import streamvitals_observe, streamvitals_observe_async
 from ..stream.sse import ByteWatch
 from . import facts
 from .closing import Closing
+
+_SHORT = 64  # characters; a longer line is neither [DONE] nor an event's id
 
 
 def attach(stream: Any, observation: Observation, is_async: bool) -> None:
@@ -54,13 +56,17 @@ def _respond(response: Any, observation: Observation, is_async: bool) -> Closing
 
 
 def _tap_done(stream: Any, observation: Observation) -> None:
-    """Notice ``[DONE]``, which the SDK swallows: one plain call per line."""
+    """Notice ``[DONE]`` and event ids, which the SDK swallows: one plain call per line."""
     decoder, reader = stream._decoder, observation.reader
     original = decoder.decode
 
     def decode(line: str) -> Any:
-        if len(line) < 16 and line.startswith("data:") and line[5:].lstrip().startswith("[DONE]"):
-            reader.done = True
+        if 0 < len(line) < _SHORT:
+            if line.startswith("data:"):
+                if line[5:].lstrip().startswith("[DONE]"):
+                    reader.done = True
+            elif line.startswith("id:"):
+                observation.last_event_id = line[3:].strip()
         return original(line)
 
     decoder.decode = decode
@@ -69,24 +75,38 @@ def _tap_done(stream: Any, observation: Observation) -> None:
 
 
 def _watch_bytes(response: Any, observation: Observation, closing: Closing, is_async: bool) -> None:
-    """See the bytes of a response that no Stream reads. Through a weak reference: a closure over the response
-    would keep it, and its connection, alive."""
-    name = "aiter_raw" if is_async else "iter_raw"
-    original, reference = getattr(type(response), name), weakref.ref(response)
-    encoding = facts.content_encoding(response)
+    """See the bytes of a response that no Stream reads, where httpx itself reads them: its streams and their
+    generators hold what they read from, so that nothing of ours has to hold the response."""
+    bound = response.stream
+    watch_from = ByteWatch(observation, facts.content_encoding(response)).arrived
+    arrived = observation.arrived if observation.reader.ends_with_body else watch_from
 
-    def iter_raw(*args: Any, **kwargs: Any) -> Any:
-        inner = original(reference(), *args, **kwargs)
+    def observed(inner: Any) -> Any:
         if not observation.byte_level or observation.ended:
             return inner
-        whole = observation.reader.ends_with_body
-        arrived = observation.arrived if whole else ByteWatch(observation, encoding).arrived
         generator: Any = (
-            streamvitals_observe_async(inner, observation, arrived, owns_inner=True)
+            streamvitals_observe_async(inner, observation, arrived, owns_inner=isinstance(inner, AsyncGenerator))
             if is_async
             else streamvitals_observe(inner, observation, arrived)
         )
         closing.add_reader(generator)
         return generator
 
-    setattr(response, name, iter_raw)
+    bound._stream = _Body(bound._stream, observed)
+
+
+class _Body:
+    """In place of the transport's stream of bytes."""
+
+    def __init__(self, inner: Any, observed: Callable[[Any], Any]) -> None:
+        self._inner = inner
+        self._observed = observed
+
+    def __iter__(self) -> Any:
+        return self._observed(iter(self._inner))
+
+    def __aiter__(self) -> Any:
+        return self._observed(self._inner.__aiter__())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)  # close, aclose, and whatever else a transport offers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 
 from ..stream.outcome import owner
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
@@ -11,26 +13,61 @@ logger = logging.getLogger("streamvitals")
 # An app that has not set up logging must not get lines on stderr from us.
 logger.addHandler(logging.NullHandler())
 
+BURST = 20  # warnings at once
+EVERY = 3.0  # seconds until one more may be logged
+
 
 class LogSink:
-    """Says where a stream broke and whose doing it was; names, numbers and ids only."""
+    """Says where a stream broke and whose doing it was; names, numbers and ids only.
+
+    When a provider is down every stream fails: past ``BURST`` warnings, one every ``EVERY`` seconds, which says
+    how many were suppressed. ``span_ids`` gives the trace and span id of the newest record's span.
+    """
+
+    def __init__(
+        self, span_ids: Callable[[], object | None] = lambda: None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._span_ids = span_ids
+        self._clock = clock
+        self._allowed = float(BURST)
+        self._since = clock()
+        self._suppressed = 0
 
     def on_end(self, record: StreamRecord) -> None:
+        """Log a stream that failed."""
         if not record.failed or not logger.isEnabledFor(logging.WARNING):
             return
+        if not self._may_log():
+            self._suppressed += 1
+            return
+        suppressed, self._suppressed = self._suppressed, 0
+        point = point_of_failure(record)
+        point["suppressed"] = suppressed
+        ids = self._span_ids()
+        point["trace_id"], point["span_id"] = getattr(ids, "trace_id", None), getattr(ids, "span_id", None)
         labels = record.labels
         logger.warning(
-            "stream %s (%s): %s of %s at %s after %d chunks, %.3f s; owner: %s; causes: %s",
+            "stream %s (%s): %s of %s at %s after %d chunks, %.3f s; owner: %s; causes: %s%s",
             record.outcome.value, record.error_type, labels.operation, labels.model, labels.server, record.chunks,
-            record.duration, owner(record.outcome, record.error_type), " < ".join(record.cause_chain) or "none raised",
-            extra={"streamvitals": point_of_failure(record)},
+            record.duration, point["owner"], " < ".join(record.cause_chain) or "none raised",
+            f"; {suppressed} more not logged" if suppressed else "",
+            extra={"streamvitals": point},
         )
+
+    def _may_log(self) -> bool:
+        now = self._clock()
+        self._allowed = min(float(BURST), self._allowed + (now - self._since) / EVERY)
+        self._since = now
+        if self._allowed < 1.0:
+            return False
+        self._allowed -= 1.0
+        return True
 
     def on_progress(self, progress: Progress) -> None:
         """Nothing to say while a stream is alive."""
 
     def on_retry(self, retry: RetryRecord) -> None:
-        """Retries are counted, not logged: the SDK logs its own."""
+        """Counted, not logged: the SDK logs its own retries."""
 
     def on_chain(self, chain: ChainRecord) -> None:
         """Counted; each failure in it was logged."""
@@ -43,7 +80,7 @@ class LogSink:
 
 
 def point_of_failure(record: StreamRecord) -> dict[str, object]:
-    """Where a stream broke: numbers and closed names, for a log record's ``extra``."""
+    """Where a stream broke: numbers, ids and closed names. Seconds are of the stream's own clock."""
     since_last = None if record.last_chunk is None else record.duration - record.last_chunk
     return {
         "outcome": record.outcome.value,
@@ -54,7 +91,9 @@ def point_of_failure(record: StreamRecord) -> dict[str, object]:
         "bytes": record.bytes_received,
         "elapsed": record.duration,
         "since_last_chunk": since_last,
+        "last_event_id": record.last_event_id,
         "request_id": record.request_id,
-        "attempt": len(record.attempts),
+        "http_attempts": len(record.attempts),
+        "chain_attempt": record.chain_attempt,
         "causes": record.cause_chain,
     }

@@ -30,9 +30,15 @@ class Reader(Protocol):
 
     done: bool
     ends_with_body: bool
-    finish_reasons: list[str]
-    response_model: str | None
-    response_id: str | None
+
+    @property
+    def finish_reasons(self) -> list[str]: ...
+
+    @property
+    def response_model(self) -> str | None: ...
+
+    @property
+    def response_id(self) -> str | None: ...
 
     def read(self, item: Any) -> None:
         """Take note of one chunk."""
@@ -90,7 +96,7 @@ class ChatChunks:
                 choice = choices[0]
                 if choice.finish_reason is None and choice.index in self._seen and item.usage is None:
                     return
-        except (AttributeError, TypeError):
+        except (AttributeError, TypeError, LookupError):
             pass  # a dict, an omitted field or a null: the patient way below reads those
         self._read_patiently(item)
 

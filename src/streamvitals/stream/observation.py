@@ -18,7 +18,8 @@ from ..names import GAP_EDGES
 from .app_retries import Failure, Origin
 from .chunks import Reader
 from .outcome import Outcome, Verdict, classify_exception, names_of
-from .record import Progress, RateLimit, RetryRecord, StreamLabels, StreamRecord
+from .partial import TailReader
+from .record import NOT_FAILURES, Progress, RateLimit, RetryRecord, StreamLabels, StreamRecord
 from .retries import Attempts
 
 EVENT_STREAM = "text/event-stream"
@@ -130,6 +131,7 @@ class Observation:
         self.chunks = 0
         self.asked = now
         self.asks: Any = None  # the request's body, for as long as the stream is open
+        self.last_event_id: str | None = None
         self.origin: Origin | None = None
         self.retry_of: Failure | None = None
         self.byte_level = False
@@ -349,8 +351,9 @@ class Observation:
         verdict, end = ending.verdict, ending.at
         marker = self.reader.marker()
         app_side = verdict.outcome in (Outcome.CANCELLED, Outcome.ABANDONED)
-        if marker is not None and app_side:
-            verdict = marker
+        if app_side:
+            # What the provider had said by then; of an app that reads bytes also that it failed.
+            verdict = self.in_band or marker or verdict
         if self._arrived_at is not None and (verdict == marker or app_side):
             # Not the collector's time, nor that of the SDK's draining after [DONE].
             end = self._arrived_at
@@ -387,6 +390,8 @@ class Observation:
             server_port=self.facts.server_port,
             stall_times=tuple(self._stall_times),
             clock_origin=self.started,
+            last_event_id=self.last_event_id,
+            partial=self._partial(verdict),
             chain_attempt=self.retry_of.attempt + 1 if self.retry_of else 1,
             chain_wait=self.started - self.retry_of.at if self.retry_of else 0.0,
             retry_of=self.retry_of.span if self.retry_of else None,
@@ -395,6 +400,16 @@ class Observation:
         )
         self._detach()
         return record
+
+    def _partial(self, verdict: Verdict) -> str | None:
+        reader = self.reader
+        if not isinstance(reader, TailReader) or verdict.outcome in NOT_FAILURES:
+            return None
+        try:
+            return reader.tail()
+        except Exception:  # noqa: BLE001 - a redaction hook that fails must not let the text through
+            self.host.fault("observe")
+            return None
 
 
 class _Told(NamedTuple):

@@ -125,6 +125,8 @@ class StreamRecord:
     server_port: int | None = None
     stall_times: tuple[tuple[float, float], ...] = ()
     clock_origin: float = 0.0
+    last_event_id: str | None = None
+    partial: str | None = field(default=None, repr=False)
     chain_attempt: int = 1
     chain_wait: float = 0.0
     retry_of: object | None = field(default=None, compare=False, repr=False)
@@ -134,10 +136,10 @@ class StreamRecord:
     @property
     def failed(self) -> bool:
         """Whether a user or the app's owner would call it a failure (app-side ends and limits are none)."""
-        return self.outcome not in _NOT_FAILURES
+        return self.outcome not in NOT_FAILURES
 
 
-_NOT_FAILURES = frozenset(
+NOT_FAILURES = frozenset(
     {Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER, Outcome.CANCELLED, Outcome.ABANDONED}
 )
 

@@ -57,7 +57,13 @@ class ByteWatch:
         if self._decode is None:
             yield {}
             return
-        text = self._rest + self._decode(raw)
+        try:
+            text = self._rest + self._decode(raw)
+        except zlib.error:
+            # The app's own decoder will tell it so too, but above the bytes, where nobody watches.
+            self._observation.in_band = Verdict(Outcome.MALFORMED, "content_decoding")
+            self._decode = _nothing
+            return
         # A trailing CR may be half of a CRLF.
         held = b"\r" if text.endswith(b"\r") else b""
         lines = _LINE_END.split(text[: len(text) - len(held)])
@@ -86,7 +92,7 @@ class ByteWatch:
             return
         try:
             event = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             kind = "unicode_decode" if isinstance(error, UnicodeDecodeError) else "json_decode"
             observation.in_band = Verdict(Outcome.MALFORMED, kind)
             return
@@ -106,5 +112,27 @@ def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
     if encoding == "gzip":
         return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress
     if encoding == "deflate":
-        return zlib.decompressobj().decompress
+        return _Inflate()
     return None
+
+
+class _Inflate:
+    """Either of the two formats that servers mean by "deflate": with zlib's header, or without it."""
+
+    def __init__(self) -> None:
+        self._decompress = zlib.decompressobj().decompress
+        self._first = True
+
+    def __call__(self, raw: bytes) -> bytes:
+        first, self._first = self._first, False
+        try:
+            return self._decompress(raw)
+        except zlib.error:
+            if not first:
+                raise
+            self._decompress = zlib.decompressobj(-zlib.MAX_WBITS).decompress
+            return self._decompress(raw)
+
+
+def _nothing(raw: bytes) -> bytes:
+    return b""

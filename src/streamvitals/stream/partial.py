@@ -1,0 +1,86 @@
+"""The tail of the text that a failed stream had delivered: off unless ``STREAMVITALS_CAPTURE_PARTIAL`` asks.
+
+Bounded by the number of bytes that was asked for, passed through a redaction hook, and given to the journal
+and to the span of a failed stream only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .chunks import Reader, get
+from .outcome import Verdict
+from .record import Usage
+
+Redact = Callable[[str], str]
+_MAX_LIMIT = 1 << 20  # bytes
+
+
+class TailReader:
+    """Reads as ``reader`` does, and keeps the last ``limit`` bytes of text."""
+
+    def __init__(self, reader: Reader, limit: int, redact: Redact | None = None) -> None:
+        self._reader = reader
+        self._limit = min(limit, _MAX_LIMIT)
+        self._redact = redact
+        self._pieces: deque[str] = deque()
+        self._size = 0
+        self.ends_with_body = reader.ends_with_body
+
+    @property
+    def done(self) -> bool:
+        return self._reader.done
+
+    @done.setter
+    def done(self, value: bool) -> None:
+        self._reader.done = value
+
+    @property
+    def finish_reasons(self) -> list[str]:
+        return self._reader.finish_reasons
+
+    @property
+    def response_model(self) -> str | None:
+        return self._reader.response_model
+
+    @property
+    def response_id(self) -> str | None:
+        return self._reader.response_id
+
+    def read(self, item: Any) -> None:
+        self._reader.read(item)
+        piece = text_of(item)
+        if piece:
+            self._pieces.append(piece[-self._limit :])
+            self._size += len(self._pieces[-1])
+            while self._size - len(self._pieces[0]) >= self._limit:
+                self._size -= len(self._pieces.popleft())
+
+    def has_token(self, item: Any) -> bool:
+        return self._reader.has_token(item)
+
+    def marker(self) -> Verdict | None:
+        return self._reader.marker()
+
+    def unfinished(self) -> str:
+        return self._reader.unfinished()
+
+    def usage(self) -> Usage | None:
+        return self._reader.usage()
+
+    def tail(self) -> str:
+        """The redacted tail. What the hook raises goes through: then nothing is shown."""
+        whole = "".join(self._pieces).encode("utf-8", "replace")[-self._limit :].decode("utf-8", "ignore")
+        return self._redact(whole) if self._redact is not None else whole
+
+
+def text_of(item: Any) -> str:
+    """The text in a chunk of any surface; "" where there is none."""
+    choices = get(item, "choices")
+    if isinstance(choices, (list, tuple)):
+        found = [get(get(c, "delta"), "content") or get(c, "text") for c in choices]
+        return "".join(piece for piece in found if isinstance(piece, str))
+    delta = get(item, "delta")
+    return delta if isinstance(delta, str) else ""
