@@ -99,6 +99,12 @@ def test_the_entry_point_names_it() -> None:
     assert section.splitlines()[0] == 'streamvitals = "streamvitals.instrumentor:StreamvitalsInstrumentor"'
 
 
+def test_the_extra_that_the_loader_looks_for() -> None:
+    # Without it, old versions of opentelemetry-instrument load no instrumentor at all.
+    section = PYPROJECT.read_text().partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    assert 'instruments = ["openai>=1.8"]' in section.splitlines()
+
+
 def test_without_the_package_it_says_what_is_missing() -> None:
     run_script(
         """
@@ -129,7 +135,8 @@ def test_opentelemetry_instrument_loads_it(tmp_path: Path) -> None:
     installed = tmp_path / "site"
     info = installed / "streamvitals-0.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: streamvitals\nVersion: 0\n")
+    extra = 'Provides-Extra: instruments\nRequires-Dist: openai>=1.8; extra == "instruments"\n'
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: streamvitals\nVersion: 0\n{extra}")
     entry = "streamvitals = streamvitals.instrumentor:StreamvitalsInstrumentor"
     (info / "entry_points.txt").write_text(f"[opentelemetry_instrumentor]\n{entry}\n")
     program = tmp_path / "program.py"

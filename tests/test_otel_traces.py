@@ -26,6 +26,11 @@ APP_SIDE_OR_LIMIT = {
 NS = 1_000_000_000
 
 
+def at(seconds: float) -> int:
+    """Unix nanoseconds, so long after the request."""
+    return int(STARTED) * NS + int(seconds * NS)
+
+
 class Kept:
     """A provider that keeps its spans, and a sink on it."""
 
@@ -61,7 +66,7 @@ def test_a_completed_stream(kept: Kept) -> None:
     span, _ = kept.spans(record())
     assert span.name == "chat gpt-4o-mini"
     assert span.kind is SpanKind.CLIENT
-    assert (span.start_time, span.end_time) == (STARTED * NS, (STARTED + 2) * NS)
+    assert (span.start_time, span.end_time) == (at(0), at(2))
     assert dict(span.attributes or {}) == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
@@ -177,15 +182,15 @@ def test_attempts_are_children_linked_to_what_they_repeat(kept: Kept) -> None:
         [], [first.context], [second.context],
     ]
     assert [(a.start_time, a.end_time) for a in (first, second, third)] == [
-        (int((STARTED + a) * NS), int((STARTED + b) * NS)) for a, b in ((0, 0.5), (0.75, 1.0), (1.5, 2.0))
+        (at(a), at(b)) for a, b in ((0, 0.5), (0.75, 1.0), (1.5, 2.0))
     ]
     assert [(e.name, dict(e.attributes or {}), e.timestamp) for e in span.events] == [
         (
             "retry",
             {"http.response.status_code": 429, "error.type": "429", "streamvitals.backoff": 0.25},
-            int((STARTED + 0.5) * NS),
+            at(0.5),
         ),
-        ("retry", {"error.type": "connection_refused", "streamvitals.backoff": 0.5}, (STARTED + 1) * NS),
+        ("retry", {"error.type": "connection_refused", "streamvitals.backoff": 0.5}, at(1)),
     ]
     assert (span.attributes or {})["http.request.resend_count"] == 2
     assert (span.attributes or {})["streamvitals.attempt"] == 1
@@ -207,8 +212,8 @@ def test_a_stream_asked_for_again_is_linked_to_the_one_that_failed(kept: Kept) -
 def test_stalls_are_events_at_their_beginning(kept: Kept) -> None:
     span, _ = kept.spans(record(stall_times=((0.5, 0.75), (1.5, 0.25))))
     assert [(e.name, dict(e.attributes or {}), e.timestamp) for e in span.events] == [
-        ("stall", {"streamvitals.stall": 0.75}, int((STARTED + 0.5) * NS)),
-        ("stall", {"streamvitals.stall": 0.25}, int((STARTED + 1.5) * NS)),
+        ("stall", {"streamvitals.stall": 0.75}, at(0.5)),
+        ("stall", {"streamvitals.stall": 0.25}, at(1.5)),
     ]
 
 

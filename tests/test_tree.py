@@ -253,24 +253,28 @@ def test_a_process_killed_before_any_of_its_instructions_has_each_stream_counted
         (LABELS, Outcome.COMPLETED, ""), (LABELS, Outcome.ABANDONED, "closed"), (other, Outcome.RESET, "other"),
         (LABELS, Outcome.ABANDONED, "dropped"), (other, Outcome.COMPLETED, ""),
     ]
-    slots: list[Any] = []
     opened = closed = 0
     sys.settrace(photographer)
     try:
         made = Store(MappedMemory(directory))
         sink = StoreSink(made, unix_time=lambda: 1.0)
-        # The second label set needs a second file, whose making is photographed too.
-        for labels, _, _ in plan:
-            photographer.progress = ("opening", opened, closed)
-            slots.append(made.open_slot(labels, 990.0))
-            opened += 1
-        for slot, (labels, outcome, error) in zip(slots, plan, strict=True):
-            photographer.progress = ("closing", opened, closed)
-            sink.on_end(everything_of(outcome, error, slot, labels))
-            closed += 1
+        # The second label set needs a second file, whose making is photographed too; in the second round slots
+        # are used again that held something else.
+        for started in (990.0, 980.0):
+            slots: list[Any] = []
+            for labels, _, _ in plan:
+                photographer.progress = ("opening", opened, closed)
+                slots.append(made.open_slot(labels, started))
+                opened += 1
+            for slot, (labels, outcome, error) in zip(slots, plan, strict=True):
+                photographer.progress = ("closing", opened, closed)
+                sink.on_end(everything_of(outcome, error, slot, labels))
+                closed += 1
+            plan.reverse()
     finally:
         sys.settrace(None)
-    assert len(photographer.states) > 200, "the test has looked at nothing"
+    assert len(photographer.states) > 400, "the test has looked at nothing"
+    abandoned_seconds = STREAM_LAYOUT.at(names.DURATION, "abandoned") + len(names.DURATION_EDGES) + 1
     for number, ((kind, before, done), contents) in enumerate(photographer.states):  # type: ignore[misc]
         there = tmp_path / str(number)
         there.mkdir()
@@ -284,6 +288,11 @@ def test_a_process_killed_before_any_of_its_instructions_has_each_stream_counted
         died = total(snapshot, names.STREAM_ERRORS, "abandoned", "process_died")
         finished = sum(counts.values()) - died
         assert done <= finished <= done + (kind == "closing"), (number, counts)
+        assert {*snapshot.streams} <= {LABELS, other}
+        lasted = [row[abandoned_seconds] for row in snapshot.streams.values()]
+        by_app = total(snapshot, names.STREAMS, "abandoned") - died
+        # The first five streams were asked for 10 s before the death, the others 20 s.
+        assert sum(lasted) == 3.0 * by_app + (10.0 if before <= len(plan) and done < len(plan) else 20.0) * died
         # All that belongs to one end is there or none of it is.
         assert total(snapshot, names.STALLS) == finished
         assert total(snapshot, names.WAIT) == 2.0 * finished
@@ -477,6 +486,44 @@ def test_two_readers_at_once_agree_and_count_once(processes: Processes) -> None:
     assert ended(one) == {"completed": 240, "abandoned": 80}
     assert one.streams == two.streams
     assert segments(processes.directory) == []
+
+
+def test_a_reader_notices_that_another_one_folded_in_the_middle_of_its_look(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, sink = processes.start(10)
+    sink.on_end(record(made.open_slot(LABELS, 990.0)))
+    one, two = processes.tree(), processes.tree()
+    look_at_directory = one._scan
+
+    def scan_after_the_other() -> None:
+        processes.die(10)
+        two.snapshot()
+        look_at_directory()
+
+    monkeypatch.setattr(one, "_scan", scan_after_the_other)
+    assert ended(one.snapshot()) == {"completed": 1}
+
+
+def test_a_reader_adds_to_the_sum_as_it_is_when_it_has_the_lock(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes.start(10)[0].open_slot(LABELS, 990.0)
+    one, two = processes.tree(), processes.tree()
+    one.snapshot()
+    processes.die(10)
+    find_dead = one._find_dead
+
+    def find_dead_before_the_other() -> Any:
+        dead = find_dead()
+        processes.start(11)[0].open_slot(LABELS, 990.0)
+        processes.die(11)
+        two.snapshot()
+        return dead
+
+    monkeypatch.setattr(one, "_find_dead", find_dead_before_the_other)
+    one.snapshot()
+    assert ended(processes.tree().snapshot()) == {"abandoned": 2}
 
 
 def test_while_another_reader_folds_the_dead_count_as_they_are(processes: Processes) -> None:

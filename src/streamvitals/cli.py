@@ -79,12 +79,13 @@ def agent(directory: str, host: str | None, port: int | None) -> None:
 
 @main.command(context_settings={"allow_interspersed_args": False})
 @click.option("--connect", is_flag=True, help="Also ask the server for its models; spends no tokens.")
+@click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="For --connect.")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 @click.option("--dir", "directory", metavar="DIR", help="Look at the app that has this STREAMVITALS_DIR.")
 @click.option("--url", metavar="URL", help="Look at the app whose agent serves this.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def doctor(
-    connect: bool, as_json: bool, directory: str | None, url: str | None, command: tuple[str, ...]
+    connect: bool, timeout: float, as_json: bool, directory: str | None, url: str | None, command: tuple[str, ...]
 ) -> None:
     """Say what is there, what would not work and how to mend it: streamvitals doctor -- python app.py
 
@@ -99,7 +100,7 @@ def doctor(
     elif url is not None:
         checks = list(check_url(url))
     else:
-        checks = doctor.examine(command, os.environ, connect=connect)
+        checks = doctor.examine(command, os.environ, connect=timeout if connect else None)
     if as_json:
         click.echo(json.dumps([check._asdict() for check in checks], indent=2))
     for check in () if as_json else checks:

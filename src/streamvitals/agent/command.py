@@ -57,8 +57,10 @@ def become(command: Command, env: Mapping[str, str]) -> NoReturn:
             # A script without a first line that says what runs it; execvp(3) gives it to the shell.
             os.execve("/bin/sh", ("sh", command.path, *command.arguments[1:]), env)  # noqa: S606
     except OSError as error:
-        status = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
-        raise CommandError(f"{command.arguments[0]}: {error.strerror}", status) from error
+        if error.errno == errno.ENOENT:
+            text = "found, but what its first line says should run it is not"
+            raise CommandError(f"{command.arguments[0]}: {text}", NOT_FOUND) from error
+        raise CommandError(f"{command.arguments[0]}: {error.strerror}", NOT_EXECUTABLE) from error
 
 
 def restore_signals() -> None:

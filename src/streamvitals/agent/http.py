@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -23,6 +23,7 @@ from .._version import __version__
 MAX_SECONDS = 10.0
 # At one time; the oldest is let go for one more.
 MAX_CONNECTIONS = 32
+TEXT = "text/plain; charset=utf-8"
 
 
 class AgentServer(ThreadingHTTPServer):
@@ -79,53 +80,59 @@ class AgentServer(ThreadingHTTPServer):
             self.on_fault(error)
 
 
+class Answer(NamedTuple):
+    """What a client is told."""
+
+    status: int
+    content_type: str
+    body: bytes
+    encoding: str = ""
+
+
 class Handler(BaseHTTPRequestHandler):
     """GET and HEAD of /metrics and /healthz."""
 
     server: AgentServer
-    server_version = f"streamvitals/{__version__}"
-    sys_version = ""
     timeout = MAX_SECONDS
 
     def do_GET(self) -> None:
         """Answer; faults of ours are a 500 and are told to the agent."""
-        parts = urlsplit(self.path)
         try:
-            if parts.path == "/metrics":
-                self._metrics(parse_qs(parts.query).get("name[]", []))
-            elif parts.path == "/healthz":
-                body = json.dumps(self.server.health(), indent=2).encode() + b"\n"
-                self._answer(200, "application/json; charset=utf-8", body)
-            else:
-                self._answer(404, "text/plain; charset=utf-8", b"/metrics and /healthz are here\n")
-        except OSError:
-            raise
+            answer = self._find()
         except Exception as error:  # noqa: BLE001  the agent goes on serving
             self.server.on_fault(error)
-            self._answer(500, "text/plain; charset=utf-8", b"a fault of the agent; see its log\n")
+            answer = Answer(500, TEXT, b"a fault of the agent; see its log\n")
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        if answer.encoding:
+            self.send_header("Content-Encoding", answer.encoding)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
 
     do_HEAD = do_GET
 
-    def _metrics(self, names: list[str]) -> None:
+    def version_string(self) -> str:
+        """For the header `Server`."""
+        return f"streamvitals/{__version__}"
+
+    def _find(self) -> Answer:
+        path, _, query = self.path.partition("?")
+        if path == "/metrics":
+            return self._metrics(parse_qs(query).get("name[]", []))
+        if path == "/healthz":
+            return Answer(200, "application/json; charset=utf-8", json.dumps(self.server.health(), indent=2).encode() + b"\n")
+        return Answer(404, TEXT, b"/metrics and /healthz are here\n")
+
+    def _metrics(self, names: list[str]) -> Answer:
         encode, content_type = choose_encoder(self.headers.get("Accept", ""))
         registry: Any = self.server.registry
-        if names:
-            registry = registry.restricted_registry(names)
-        body = encode(registry)
+        body = encode(registry.restricted_registry(names) if names else registry)
         accepted = self.headers.get("Accept-Encoding", "").split(",")
-        self._answer(200, content_type, body, zipped=any(a.split(";")[0].strip() == "gzip" for a in accepted))
-
-    def _answer(self, status: int, content_type: str, body: bytes, zipped: bool = False) -> None:
-        if zipped:
-            body = gzip.compress(body, compresslevel=1)
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        if zipped:
-            self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        if any(a.split(";")[0].strip() == "gzip" for a in accepted):
+            return Answer(200, content_type, gzip.compress(body, compresslevel=1), "gzip")
+        return Answer(200, content_type, body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nobody reads an access log of scrapes."""

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from .scenarios import ALIASES, SCENARIOS
+from .surface_scenarios import ONLY_SURFACES
 
 MAX_SECONDS = 86_400
 MAX_COUNT = 10_000_000
@@ -28,6 +29,8 @@ class Params:
     first_token: float = 0.0  # between a first chunk that carries nothing and the first token
     stall: float = 30.0  # how long the silences last
     grace: float = 0.05  # before a RST: it may throw away what the client has not read yet
+    json: int = 0  # 1: the tokens make up a JSON object with a string `text`
+    code: int = 1000  # of the frame that closes a WebSocket
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Ask:
     stream: bool = True
     include_usage: bool = False
     failed_before: int = 0  # attempts that scenarios which fail and then work have failed already
+    background: bool = False  # a response that is made in the background
+    kind: str = ""  # how a surface's events are named, where one vocabulary serves two of them
 
 
 def parse_spec(spec: str) -> tuple[str, Params]:
@@ -46,9 +51,10 @@ def parse_spec(spec: str) -> tuple[str, Params]:
     name = name.removeprefix("sv-")
     name = ALIASES.get(name, name)
     scenario = SCENARIOS.get(name)
-    if scenario is None or scenario.kind != "server":
+    if name not in ONLY_SURFACES and (scenario is None or scenario.kind != "server"):
         raise BadAsk(f"unknown scenario {spec[:80]!r}; GET /v1/models lists what this server can do")
-    given: dict[str, Any] = {**dict(scenario.defaults), **_numbers(parse_qsl(query, keep_blank_values=True))}
+    defaults = dict(scenario.defaults) if scenario is not None else {}
+    given: dict[str, Any] = {**defaults, **_numbers(parse_qsl(query, keep_blank_values=True))}
     return name, Params(**given)
 
 

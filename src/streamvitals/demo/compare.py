@@ -157,7 +157,7 @@ def _timed(truth: Truth, scrape: Scrape) -> Iterator[Timed]:
         if not streams:
             continue
         silent = sum(until - begin for stream in streams for begin, until in stream.silences())
-        held = sum(stream.chunks * stream.job.pause for stream in streams)
+        held = sum(max(0, stream.chunks - 1) * stream.job.pause for stream in streams)
         for what, did, metric in (("wait", silent, names.WAIT), ("hold", held, names.HOLD)):
             tolerance = SECONDS_OFF * len(streams) + SHARE_OFF * did
             yield Timed(model, what, did, scrape.sum(metric, [model]), tolerance)

@@ -22,7 +22,7 @@ def one(ask: Ask, delta: dict[str, Any], finish: str | None = None, index: int =
 
 def tokens(ask: Ask, count: int, key: str = "content", start: int = 0) -> Steps:
     for number in range(start, start + count):
-        delta = {key: f"token{number} "}
+        delta = {key: payloads.piece(ask.params, number)}
         yield Send(one(ask, delta if number else {"role": "assistant", **delta}), "token")
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from .ask import Params
+
 PROMPT_TOKENS = 11
 CREATED = 1_700_000_000
 ID = "chatcmpl-streamvitals"
@@ -21,6 +23,18 @@ def dumps(value: Any) -> bytes:
 
 def sse(value: Any) -> bytes:
     return b"data: " + dumps(value) + b"\n\n"
+
+
+def named_sse(event: Json) -> bytes:
+    """With the event's type also on a line of its own, as typed events come."""
+    return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), dumps(event))
+
+
+def piece(params: Params, number: int) -> str:
+    """The text of a token; the tokens of an answer that is to be JSON make up an object."""
+    if params.json and number == 0:
+        return '{"text":"'
+    return '"}' if params.json and number == params.chunks - 1 else f"token{number} "
 
 
 def choice(delta: Json, finish_reason: str | None = None, index: int = 0, **extra: Any) -> Json:

@@ -117,7 +117,7 @@ class Job:
         """What the client program is told: how to ask and how to read, nothing of what will go wrong."""
         request: dict[str, object] = {
             "model": self.model,
-            "messages": [{"role": "user", "content": PROMPT}],
+            "messages": [{"role": "user", "content": f"{PROMPT} {self.id}"}],
             "stream": True,
             "user": job_path(self.id),
             "extra_body": {"sv_scenario": self.server_spec},

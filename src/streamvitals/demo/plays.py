@@ -71,10 +71,10 @@ def stall_before_headers(ask: Ask) -> Steps:
     yield from stream()(ask)
 
 
-def at_first(failure: Play) -> Play:
+def at_first(failure: Play, then: Play | None = None) -> Play:
     """`failure` as many times as asked for, then an answer that is fine."""
-    then = stream()
-    return lambda ask: failure(ask) if ask.failed_before < ask.params.fails else then(ask)
+    fine = then or stream()
+    return lambda ask: failure(ask) if ask.failed_before < ask.params.fails else fine(ask)
 
 
 def event_error(type_: str, code: str | None = None) -> bytes:

@@ -22,6 +22,7 @@ class RequestLog:
     authorization: bool  # whether there was a key
     attempt: int = 0  # x-stainless-retry-count
     scenario: str = ""  # "" for what is no scenario, such as the list of models or an unknown name
+    surface: str = ""  # "" for chat completions
     stream: bool = False
     t_headers: float | None = None
     status: int = 0  # 0 while nothing was answered

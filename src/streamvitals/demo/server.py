@@ -1,4 +1,4 @@
-"""An OpenAI-compatible chat server that fails on demand, and knows exactly what it did.
+"""An OpenAI-compatible server that fails on demand, and knows exactly what it did.
 
 The model name chooses the scenario, with parameters if wanted: `sv-ok`, `reset-after-n?after=5&gap=0.02`;
 so does a body field `sv_scenario`, which wins. Scenarios that fail and then work count by the request body:
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, TextIO
 from urllib.parse import unquote
 
-from . import payloads
+from . import payloads, routes
 from .ask import Ask, BadAsk, parse_spec
 from .plays import COUNTED, page, play
 from .request_log import RequestLog
@@ -211,13 +211,24 @@ class FaultServer:
                 return _problem(400, f"streamvitals fault server: {problem}")
             entry.scenario, entry.stream = ask.scenario, ask.stream
             return play(self._count(ask, request.body))
-        return _problem(404, "streamvitals fault server: only chat completions and models are here")
+        return self._surface(request, entry)
 
-    def _count(self, ask: Ask, body: bytes) -> Ask:
-        """Tell scenarios that fail and then work how often this very body has failed, and count on."""
+    def _surface(self, request: Request, entry: RequestLog) -> Steps:
+        try:
+            found = routes.find(request)
+            if found is None:
+                return routes.session_of(request) or _problem(404, "streamvitals fault server: nothing is here")
+            route, ask = found
+            entry.scenario, entry.stream, entry.surface = ask.scenario, ask.stream, route.surface.name
+            return routes.answer(route, self._count(ask, routes.counting_key(request, ask)))
+        except BadAsk as problem:
+            return _problem(400, f"streamvitals fault server: {problem}")
+
+    def _count(self, ask: Ask, identity: bytes) -> Ask:
+        """Tell scenarios that fail and then work how often this very request has failed, and count on."""
         if ask.scenario not in COUNTED:
             return ask
-        key = hashlib.sha256(body).digest()
+        key = hashlib.sha256(identity).digest()
         failed = self._failed.pop(key, 0)
         if failed < ask.params.fails:  # else it works now, and the next round starts from the beginning
             self._failed[key] = failed + 1

@@ -17,7 +17,6 @@ from .picture import FORMAT, THEME
 from .report import Count, Look, OutcomeRow, QuantileRow, Report, Timed
 
 WIDTH, NARROW = 112, 100
-MOST_LOOKS = 14
 MOST_PROBLEMS = 20
 
 # In this order, as the label and the color of who has to act.
@@ -66,27 +65,27 @@ def scrape_config(url: str) -> str:
 
 def _all(report: Report, wide: int) -> RenderableType:
     width = min(wide, WIDTH) - 4
-    parts: list[RenderableType] = [_head(report), _bar(report.outcomes, width), "", _outcomes(report.outcomes, width)]
+    parts: list[RenderableType] = [_head(report), _bar(report.outcomes, width), _outcomes(report.outcomes, width)]
     left = [*_quantiles(report.quantiles), *_times(report.timed)]
     right = [*_counts("retries by the SDK", report.retries), *_counts("counted besides", report.counts)]
     if width + 4 >= NARROW:
-        beside = Table.grid(padding=(0, 5, 0, 0))
+        beside = Table.grid(padding=(0, 4, 0, 0))
         beside.add_row(Group(*left), Group(*right))
         parts.append(beside)
     else:
         parts += [*left, *right]
-    parts += [*_looks(report.looks), _verdict(report)]
+    parts += [*_looks(report.looks, width), _verdict(report)]
     return Padding(Group(*parts), (1, 2, 0, 2))
 
 
 def _head(report: Report) -> Text:
     processes = ", ".join(f"{row.streams}" + (f" ({row.note})" if row.note else "") for row in report.processes)
-    claim = "Every way a stream can break, each one reported as what it was"
+    claim = "Streams broken in every way we know, each one reported as what it was"
     return Text.assemble(
         (claim, "bold green") if report.ok else ("What was reported is not what happened", "bold red"),
-        f"\n{report.injected} streams, {report.scenarios} scenarios, seed {report.seed}, {report.seconds:.0f} s: an "
-        f"unmodified program on openai {report.openai_version} with nothing but ", ("streamvitals run --", "bold cyan"),
-        f" in front of it.\nStreams by process: {processes}.\n",
+        f"\n{report.injected} streams in {report.scenarios} ways, seed {report.seed}, {report.seconds:.0f} s. An unmodified "
+        f"program on openai {report.openai_version} behind ", ("streamvitals run --", "bold cyan"),
+        f"\nStreams by process: {processes}\n",
     )
 
 
@@ -96,10 +95,17 @@ def _mark(ok: bool) -> tuple[str, str]:
 
 def _table(*columns: str) -> Table:
     """Columns whose name starts with `>` are aligned right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="dim", border_style="dim")
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim",
+        border_style="dim",
+    )
     for name in columns:
         table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
     return table
+
+
+def _spaced(table: Table) -> RenderableType:
+    return Padding(table, (0, 0, 1, 0))
 
 
 def _bar(rows: Sequence[OutcomeRow], width: int) -> Text:
@@ -113,14 +119,14 @@ def _bar(rows: Sequence[OutcomeRow], width: int) -> Text:
             upto = max(drawn + 1, round(width * before / total))
             bar.append("█" * (upto - drawn), color)
             drawn = upto
-            legend.append("■ ", color).append(f"{'completed' if owner == 'nobody' else name} {counts[owner]}   ")
-    return bar.append("\n").append_text(legend)
+            legend.append("■ ", color).append(f"{'completed' if owner == 'nobody' else name} {counts[owner]}  ")
+    return bar.append("\n").append_text(legend).append("\n")
 
 
-def _outcomes(rows: Iterable[OutcomeRow], width: int) -> Table:
+def _outcomes(rows: Iterable[OutcomeRow], width: int) -> RenderableType:
     narrow = width + 4 < NARROW
-    columns = ["outcome", "whose", "how exactly", ">unraised", ">injected", ">reported", ""]
-    fixed = 14 + 8 + 8 + 8 + 8 + 1 + 2 * 6
+    columns = ["outcome", "whose", "how exactly", ">silent", ">injected", ">reported", ""]
+    fixed = 14 + 8 + 6 + 8 + 8 + 1 + 2 * 6
     if narrow:
         columns.remove("whose")
         fixed -= 10
@@ -135,7 +141,7 @@ def _outcomes(rows: Iterable[OutcomeRow], width: int) -> Table:
                 Text(str(row.silent), "yellow") if row.silent else "", str(row.injected),
                 Text(f"{row.reported:g}", "bold" if row.ok else "bold red"), Text(*_mark(row.ok)),
             )
-    return table
+    return _spaced(table)
 
 
 def _errors(counts: Iterable[Count], width: int) -> Text:
@@ -145,9 +151,9 @@ def _errors(counts: Iterable[Count], width: int) -> Text:
         number = f"{count.injected:g}" if count.ok else f"{count.injected:g}≠{count.reported:g}"
         length = len(count.what) + 1 + len(number)
         if used:
-            fits = used + 3 + length <= width
-            told.append("   " if fits else "\n")
-            used = used + 3 if fits else 0
+            fits = used + 2 + length <= width
+            told.append("  " if fits else "\n")
+            used = used + 2 if fits else 0
         told.append(f"{count.what} ", "" if count.ok else "red").append(number, "bold green" if count.ok else "bold red")
         used += length
     return told
@@ -162,7 +168,8 @@ def _edge(seconds: float) -> str:
 
 
 def _quantiles(rows: Sequence[QuantileRow]) -> Iterator[RenderableType]:
-    table = _table("how fast", "", ">server did", ">reported", ">in the bucket", "")
+    table = _table("how fast", "", ">server did", ">reported", ">bucket", "")
+    table.columns[0].min_width = 12
     before = ""
     for row in rows:
         name = _METRICS.get(row.metric, row.metric)
@@ -173,45 +180,48 @@ def _quantiles(rows: Sequence[QuantileRow]) -> Iterator[RenderableType]:
         )
         before = name
     if rows:
-        yield table
+        yield _spaced(table)
 
 
 def _times(rows: Sequence[Timed]) -> Iterator[RenderableType]:
     table = _table("who kept whom waiting", ">really", ">reported", ">within", "")
+    table.columns[0].min_width = 22
     for row in rows:
         table.add_row(
             f"{_SLOW.get(row.model, row.model)}: {row.what}", f"{row.did:.2f} s", Text(f"{row.reported:.2f} s", "bold"),
             Text(f"± {row.tolerance:.2f} s", "dim"), Text(*_mark(row.ok)),
         )
     if rows:
-        yield table
+        yield _spaced(table)
 
 
 def _counts(title: str, rows: Sequence[Count]) -> Iterator[RenderableType]:
     table = _table(title, ">injected", ">reported", "")
-    table.columns[0].min_width = 20
+    table.columns[0].min_width = 26
     for row in rows:
         table.add_row(row.what, f"{row.injected:g}", Text(f"{row.reported:g}", "bold"), Text(*_mark(row.ok)))
     if rows:
-        yield table
+        yield _spaced(table)
 
 
-def _looks(looks: Sequence[Look]) -> Iterator[RenderableType]:
+def _looks(looks: Sequence[Look], width: int) -> Iterator[RenderableType]:
     """The scrapes around the one that saw most. While streams begin or cease to hang a range is true."""
     if not any(look.reported for look in looks):
         return
     peak = max(range(len(looks)), key=lambda index: looks[index].reported)
     first = peak
-    while first > 0 and peak - first < MOST_LOOKS // 2 and (looks[first].reported or looks[first].most):
+    most = (width - 24) // 6
+    while first > 0 and peak - first < most // 2 and (looks[first].reported or looks[first].most):
         first -= 1
-    shown = looks[max(0, first - 1) :][:MOST_LOOKS]
-    table = _table("while they hang: a scrape at", *(f">{look.at:.1f} s" for look in shown), "")
-    table.padding = (0, 0, 0, 1)
+    shown = looks[max(0, first - 1) :][:most]
+    table = _table("seconds into the run", *(f">{look.at:.1f}" for look in shown), "")
+    for column in table.columns[1:-1]:
+        column.min_width = 4
     table.add_row("silent for over 1 s", *(_range(look) for look in shown), "")
     ok = all(look.ok for look in looks)
     numbers = (Text(str(look.reported), "bold yellow" if look.ok else "bold red") for look in shown)
     table.add_row("streams_stalled", *numbers, Text(*_mark(ok)))
-    yield table
+    yield _spaced(table)
 
 
 def _range(look: Look) -> Text:
@@ -229,9 +239,9 @@ def _verdict(report: Report) -> Text:
     if off > MOST_PROBLEMS:
         told.append(f"\n  and {off - MOST_PROBLEMS} more", "red")
     told.append(
-        "\nunraised: failures that the program was not told of by any exception. Counts must be equal; a quantile, "
-        "estimated\nfrom the buckets as Prometheus does, at most one bucket off. Prompt and key are in nothing that "
-        "was served.\n" if report.ok else "\n", "dim",
+        "\nsilent: failures that raised no exception in the program. Counts must be equal; quantiles, estimated from\n"
+        "the buckets as Prometheus does, at most one bucket off. Neither prompt nor key is anywhere in the metrics.\n"
+        if report.ok else "\n", "dim",
     )
     for note in report.notes:
         told.append(f"{note}\n", "dim")

@@ -10,8 +10,11 @@ from .interpreter import check_connection, check_interpreter
 from .machine import check_directory, check_port, check_variables, usable_config
 
 
-def examine(command: Sequence[str], env: Mapping[str, str], *, connect: bool = False) -> list[Check]:
-    """Everything about the environment and, where given, the command that is to be run."""
+def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | None = None) -> list[Check]:
+    """Everything about the environment and, where given, the command that is to be run.
+
+    ``connect`` is how long the configured server may take to answer, in seconds; None: it is not asked.
+    """
     checks = [*check_variables(env)]
     config = usable_config(env)
     checks += [*check_port(config), *check_directory(env)]
@@ -20,6 +23,6 @@ def examine(command: Sequence[str], env: Mapping[str, str], *, connect: bool = F
     for interpreter in found:
         if not isinstance(interpreter, Check):
             checks += check_interpreter(interpreter, config, env)
-            if connect:
-                checks.append(check_connection(interpreter, env))
+            if connect is not None:
+                checks.append(check_connection(interpreter, env, connect))
     return checks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -54,10 +55,10 @@ def _first_line(path: str) -> list[str]:
     for line in lines[:2]:
         text = line.decode(errors="replace")
         if text.startswith("#!") and "python" in text:
-            return text[2:].split()
+            return shlex.split(text[2:])
         # What installers write where the interpreter's path is too long for a first line.
         if text.startswith("'''exec'"):
-            return text.removeprefix("'''exec'").replace('"$0"', "").split()
+            return shlex.split(text.removeprefix("'''exec'"))[:1]
     return []
 
 

@@ -34,7 +34,7 @@ CONNECT = {
     "dns": (FAIL, "is no name that can be resolved", "check the host in OPENAI_BASE_URL, and the resolver"),
     "tls": (FAIL, "fails the TLS handshake", "check its certificate, SSL_CERT_FILE, and http against https"),
     "proxy": (FAIL, "is not reached through the proxy", "check HTTPS_PROXY and NO_PROXY"),
-    "timeout": (FAIL, "does not answer within 10 s", "check firewalls and the host in OPENAI_BASE_URL"),
+    "timeout": (FAIL, "does not answer in time", "check firewalls and the host in OPENAI_BASE_URL"),
     "no connection": (FAIL, "cannot be connected to", "check OPENAI_BASE_URL and the network"),
     "no client": (FAIL, "cannot be asked: the SDK makes no client", "set OPENAI_API_KEY"),
 }
@@ -114,10 +114,10 @@ def _installed_here(name: str) -> bool:
     return True
 
 
-def check_connection(interpreter: Interpreter, env: Mapping[str, str]) -> Check:
+def check_connection(interpreter: Interpreter, env: Mapping[str, str], timeout: float) -> Check:
     """Whether the configured server is reached and takes the key, by the SDK itself."""
     try:
-        told = probe(interpreter, env, "connect", inside=False)
+        told = probe(interpreter, env, "connect", inside=False, timeout=timeout)
     except (OSError, ValueError):
         return Check(FAIL, "the connection cannot be tried without openai", "see the lines above")
     result = told["result"]
@@ -127,16 +127,18 @@ def check_connection(interpreter: Interpreter, env: Mapping[str, str]) -> Check:
     return Check(status, f"{told['host'] or 'the server'} {what}", mend)
 
 
-def probe(interpreter: Interpreter, env: Mapping[str, str], what: str, *, inside: bool) -> dict[str, Any]:
+def probe(
+    interpreter: Interpreter, env: Mapping[str, str], what: str, *, inside: bool, timeout: float = 10.0
+) -> dict[str, Any]:
     """Have that Python answer; ``inside`` as it would be under `run`. Raises OSError, ValueError."""
     code = Path(PROBE).read_text()
-    arguments = [interpreter.path, *interpreter.options, "-c", code, what, PACKAGE]
+    arguments = [interpreter.path, *interpreter.options, "-c", code, what, PACKAGE, str(timeout)]
     directory = private.create(env) if inside else ""
     try:
         told = subprocess.run(  # noqa: S603  the user's own interpreter
             arguments, env={**env, **injected(env, directory)} if inside else dict(env),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=PROBE_TIMEOUT, check=False,
+            timeout=PROBE_TIMEOUT + timeout, check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise ValueError("it did not answer") from error

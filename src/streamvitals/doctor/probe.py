@@ -75,14 +75,14 @@ def load_package():
         spec.loader.exec_module(sys.modules["streamvitals"])
 
 
-def connect():
+def connect(timeout):
     """Ask the configured server for its models through the SDK: no tokens are spent, no key is told."""
     import openai
 
     azure = os.environ.get("AZURE_OPENAI_ENDPOINT") and not os.environ.get("OPENAI_API_KEY")
     host = ""
     try:
-        client = (openai.AzureOpenAI if azure else openai.OpenAI)(timeout=10.0, max_retries=0)
+        client = (openai.AzureOpenAI if azure else openai.OpenAI)(timeout=timeout, max_retries=0)
         host = host_of(str(client.base_url))
         client.models.list()
     except openai.APIStatusError as error:
@@ -118,4 +118,4 @@ def why(error):
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n" + json.dumps(connect() if sys.argv[1] == "connect" else look()))
+    sys.stdout.write("\n" + json.dumps(connect(float(sys.argv[3])) if sys.argv[1] == "connect" else look()))

@@ -31,6 +31,7 @@ _SURFACES: tuple[tuple[str, re.Pattern[str], str, type[Reader]], ...] = tuple(
         ("post", "/completions", "text_completion", CompletionChunks),
         ("post", "/threads/(?:[^/]+/)?runs(?:/[^/]+/submit_tool_outputs)?", "invoke_agent", AssistantEvents),
         ("get", "/agents/sessions/[^/]+/events", "invoke_agent", AgentEvents),
+        ("post", "/agents/sessions", "invoke_agent", AgentEvents),
         ("post", "/images/(?:generations|edits)", "generate_content", ImageEvents),
         ("post", "/audio/transcriptions", "transcription", TranscriptEvents),
         ("post", "/audio/speech", "speech", BodyBytes),
@@ -89,7 +90,8 @@ def request_facts(client: Any, options: Any, operation: str, finish_optional_hos
     url = client.base_url
     host = url.host
     body = options.json_data
-    model = body.get("model") if isinstance(body, dict) else None
+    # An agent's session names the model in its agent.
+    model = (body.get("model") or get(body.get("agent"), "model")) if isinstance(body, dict) else None
     return RequestFacts(
         labels=StreamLabels(
             operation=operation,

@@ -68,7 +68,7 @@ class TraceSink:
         # What a sampler may want to know is there from the start; the rest only if it said yes.
         span = tracer.start_span(
             _name(record), context, SpanKind.CLIENT, _identity(record), _link_to(record.retry_of),
-            start_time=_ns(record.started), record_exception=False, set_status_on_exception=False,
+            start_time=_ns(record, 0.0), record_exception=False, set_status_on_exception=False,
         )
         if not span.is_recording():
             return
@@ -80,7 +80,7 @@ class TraceSink:
         _make_attempts(tracer, set_span_in_context(span, context), record)
         if record.failed:
             span.set_status(StatusCode.ERROR, f"{record.outcome.value} after {record.chunks} chunks")
-        span.end(_ns(record.started + record.duration))
+        span.end(_ns(record, record.duration))
 
     def on_progress(self, progress: Progress) -> None:
         """The span tells of the whole stream at its end."""
@@ -98,8 +98,10 @@ class TraceSink:
         """No stream's."""
 
 
-def _ns(unix: float) -> int:
-    return int(unix * 1e9)
+def _ns(record: StreamRecord, offset: float) -> int:
+    """Unix nanoseconds, so many seconds after the request; the sum of two integers, as a float of this size
+    is exact to 256 ns only, and a child must not end after its parent."""
+    return int(record.started * 1e9) + int(offset * 1e9)
 
 
 def _context_of(parent: object | None) -> Context:
@@ -193,9 +195,9 @@ def _add_events(span: Span, record: StreamRecord) -> None:
     for attempt in record.attempts[:-1][:_MAX_EVENTS]:
         what = _answer(attempt)
         what["streamvitals.backoff"] = attempt.backoff
-        span.add_event("retry", what, _ns(record.started + attempt.ended - record.clock_origin))
+        span.add_event("retry", what, _ns(record, attempt.ended - record.clock_origin))
     for offset, seconds in record.stall_times[:_MAX_EVENTS]:
-        span.add_event("stall", {"streamvitals.stall": seconds}, _ns(record.started + offset))
+        span.add_event("stall", {"streamvitals.stall": seconds}, _ns(record, offset))
 
 
 def _answer(attempt: Attempt) -> dict[str, Value]:
@@ -208,7 +210,6 @@ def _answer(attempt: Attempt) -> dict[str, Value]:
 
 
 def _make_attempts(tracer: Tracer, context: Context, record: StreamRecord) -> None:
-    to_unix = record.started - record.clock_origin
     failed_before: list[Link] = []
     for attempt in record.attempts:
         failed = record.failed or attempt is not record.attempts[-1]
@@ -221,11 +222,12 @@ def _make_attempts(tracer: Tracer, context: Context, record: StreamRecord) -> No
             attributes["http.request.resend_count"] = attempt.number - 1
         span = tracer.start_span(
             record.method, context, SpanKind.CLIENT, attributes, failed_before,
-            start_time=_ns(attempt.started + to_unix), record_exception=False, set_status_on_exception=False,
+            start_time=_ns(record, attempt.started - record.clock_origin),
+            record_exception=False, set_status_on_exception=False,
         )
         if failed:
             span.set_status(StatusCode.ERROR)
-        span.end(_ns(attempt.ended + to_unix))
+        span.end(_ns(record, attempt.ended - record.clock_origin))
         failed_before = [Link(span.get_span_context())]
 
 

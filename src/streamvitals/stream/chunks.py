@@ -32,6 +32,14 @@ class Reader(Protocol):
     ends_with_body: bool
 
     @property
+    def named_events(self) -> bool:
+        """Whether an event's type stands on a line of its own, beside the data, and not in the data."""
+
+    @property
+    def reads_errors(self) -> bool:
+        """Whether events of the type ``error`` are for this reader, as others are."""
+
+    @property
     def finish_reasons(self) -> list[str]: ...
 
     @property
@@ -76,7 +84,7 @@ def count(value: Any) -> int | None:
 class ChatChunks:
     """Chat completions: finished when every choice that was seen has a finish_reason."""
 
-    ends_with_body = False
+    ends_with_body = named_events = reads_errors = False
     __slots__ = ("_open", "_reported", "_seen", "done", "finish_reasons", "response_id", "response_model")
 
     def __init__(self) -> None:
@@ -121,9 +129,9 @@ class ChatChunks:
             if get(choice, "error") is not None:
                 reason = reason if reason in _FAILED else "error"
             if reason is not None and self._seen[index] is None:
-                self._seen[index] = reason
+                self._seen[index] = known = known_finish(reason)
                 self._open -= 1
-                self.finish_reasons.append(reason)
+                self.finish_reasons.append(known)
 
     def has_token(self, item: Any) -> bool:
         choices = get(item, "choices")
@@ -171,8 +179,9 @@ def usage_of(told: Any) -> Usage | None:
     """Token counts under either of the names that APIs give them; None where none was given."""
     if told is None:
         return None
-    inner = get(told, "input_tokens_details") or get(told, "prompt_tokens_details")
-    outer = get(told, "output_tokens_details") or get(told, "completion_tokens_details")
+    # Realtime and audio say "token" where the others say "tokens".
+    inner = _first_of(told, "input_tokens_details", "prompt_tokens_details", "input_token_details")
+    outer = _first_of(told, "output_tokens_details", "completion_tokens_details", "output_token_details")
     return Usage(
         input=_first(told, "input_tokens", "prompt_tokens"),
         output=_first(told, "output_tokens", "completion_tokens"),
@@ -185,6 +194,10 @@ def _first(told: Any, *keys: str) -> int | None:
     return next((number for key in keys if (number := count(get(told, key))) is not None), None)
 
 
+def _first_of(told: Any, *keys: str) -> Any:
+    return next((found for key in keys if (found := get(told, key)) is not None), None)
+
+
 def known_finish(reason: str) -> str:
-    """A finish reason as spans may show it: the closed list, or ``other``."""
+    """A finish reason as it may be told: one of the closed list, or ``other``, for it is the provider's text."""
     return reason if reason in _COMPLETED | _LENGTH | _FAILED | {"content_filter"} else "other"

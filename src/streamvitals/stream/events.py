@@ -39,7 +39,8 @@ class TypedEvents:
     BEGINS: ClassVar[frozenset[str]] = frozenset()
     ENDS: ClassVar[dict[str, str]] = {}
     TOKENS: ClassVar[tuple[str, ...]] = (".delta",)
-    ends_with_body = False
+    ends_with_body = named_events = False
+    reads_errors = True
 
     __slots__ = ("_told", "_verdict", "done", "finish_reasons", "response_id", "response_model")
 
@@ -70,6 +71,9 @@ class TypedEvents:
 
     def _end(self, how: str, item: Any) -> None:
         body = self._body(item)
+        if self.response_id is None:
+            # A stream that was taken up again in its middle (a fetch) says only at its end whose it is.
+            self.response_id, self.response_model = text(get(body, "id")), text(get(body, "model"))
         self._told = get(body, "usage") or get(item, "usage") or self._told
         self._verdict = self._judge(how, body, item)
         if len(self.finish_reasons) < _MAX_REASONS:
@@ -84,16 +88,19 @@ class TypedEvents:
         return _CANCELLED if how == "cancelled" else _COMPLETED
 
     def _failure(self, body: Any, item: Any) -> Verdict:
-        error = get(body, "error") or get(body, "last_error") or get(item, "error") or item
-        code, kind = get(error, "code"), get(error, "type")
-        if code is None and error is item:
-            # The event says that something failed and nothing more.
-            return Verdict(Outcome.API_ERROR, "response_failed")
-        return classify_error_event(code, None if kind == "error" else kind)
+        for told in (get(body, "error"), get(body, "last_error"), get(item, "error"), body, item):
+            code = get(told, "code")
+            # The event's own type says only that it is an error.
+            kind = None if told is item else get(told, "type")
+            if isinstance(code, str) and code in _INCOMPLETE:
+                return _INCOMPLETE[code]
+            if code is not None or kind is not None:
+                return classify_error_event(code, kind)
+        return Verdict(Outcome.API_ERROR, "response_failed")
 
     def has_token(self, item: Any) -> bool:
         kind = get(item, self.TYPE)
-        return isinstance(kind, str) and kind.endswith(self.TOKENS)
+        return isinstance(kind, str) and kind.endswith(self.TOKENS) and get(item, "delta") != ""
 
     def marker(self) -> Verdict | None:
         return self._verdict
@@ -137,6 +144,7 @@ class AssistantEvents(TypedEvents):
 
     TYPE = "event"
     BODY = "data"
+    named_events = True
     BEGINS = frozenset({"thread.run.created", "thread.run.queued", "thread.run.in_progress"})
     ENDS: ClassVar[dict[str, str]] = {
         "thread.run.completed": "completed",
@@ -178,29 +186,42 @@ class SpeechEvents(TypedEvents):
 
 
 class AgentEvents(TypedEvents):
-    """Events of an agent session (beta): unfinished while a turn is under way."""
+    """Events of an agent session (beta): unfinished while a turn is under way. What a turn has come to stands
+    when the session is idle again; an error event does not, if the turn completes all the same."""
 
     BEGINS = frozenset({"agent.session.turn.created", "agent.session.in_progress"})
     ENDS: ClassVar[dict[str, str]] = {
         "agent.session.turn.completed": "completed",
-        "agent.session.idle": "completed",
-        "agent.session.requires_action": "completed",
         "agent.session.turn.failed": "failed",
-        "agent.session.failed": "failed",
         "agent.session.turn.cancelled": "cancelled",
+        "agent.session.failed": "failed",
         "error": "error",
     }
+    # The session waits for the app: the end of what was asked for, where nothing else was said before.
+    RESTS: ClassVar[frozenset[str]] = frozenset({"agent.session.idle", "agent.session.requires_action"})
     __slots__ = ()
+
+    def read(self, item: Any) -> None:
+        if get(get(item, "turn"), "subagent_id") is not None:
+            return  # its end is not that of the turn that the app waits for
+        if get(item, "type") in self.RESTS and self._verdict is None:
+            self._verdict = _COMPLETED
+        super().read(item)
+
+    def _body(self, item: Any) -> Any:
+        return get(item, "turn") or get(item, "session") or item
 
     def _begin(self, body: Any) -> None:
         self._verdict = None
-        self.response_id = text(get(body, "session_id"))
+        self.response_id = text(get(body, "session_id")) or text(get(body, "id"))
+        self.response_model = text(get(get(body, "agent"), "model")) or self.response_model
 
 
 class BodyBytes:
     """A body that is its own content, as speech: whole when HTTP says so, if there was anything at all."""
 
     ends_with_body = True
+    named_events = reads_errors = False
     __slots__ = ("done", "finish_reasons", "response_id", "response_model")
 
     def __init__(self) -> None:

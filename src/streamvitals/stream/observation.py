@@ -431,6 +431,8 @@ class Blind:
     def __init__(self, reader: Reader) -> None:
         self.done = reader.done
         self.ends_with_body = reader.ends_with_body
+        self.named_events = reader.named_events
+        self.reads_errors = reader.reads_errors
         self.finish_reasons = reader.finish_reasons
         self.response_model = reader.response_model
         self.response_id = reader.response_id

@@ -125,6 +125,31 @@ _QUOTA = {
     "insufficient_quota": "insufficient_quota",
     "quota_exceeded": "insufficient_quota",
     "billing_hard_limit_reached": "insufficient_quota",
+    "402": "insufficient_quota",
+    "usage_limit_exceeded": "insufficient_quota",
+    "session_budget_exceeded": "insufficient_quota",
+    "project_spend_limit_exceeded": "insufficient_quota",
+    "organization_spend_limit_exceeded": "insufficient_quota",
+    "organization_usage_limit_exceeded": "insufficient_quota",
+    "credit_balance_exhausted": "insufficient_quota",
+    "billing_not_active": "insufficient_quota",
+}
+# The same things in other words; gateways put the status that they would have answered with into `code`.
+_SAME = {
+    "400": "invalid_request_error",
+    "408": "timeout_error",
+    "500": "server_error",
+    "502": "service_unavailable",
+    "503": "service_unavailable",
+    "504": "timeout_error",
+    "529": "overloaded_error",
+    "flex_unavailable": "service_unavailable",
+    "internal_server_error": "server_error",
+    "invalid_request": "invalid_request_error",
+    "overloaded": "overloaded_error",
+    "request_timeout": "timeout_error",
+    "server_overloaded": "overloaded_error",
+    "timeout": "timeout_error",
 }
 
 
@@ -134,7 +159,7 @@ def classify_error_event(code: object, kind: object) -> Verdict:
     for word in words:
         if word in _QUOTA:
             return Verdict(Outcome.RATE_LIMITED, _QUOTA[word])
-    for word in words:
+    for word in (_SAME.get(word, word) for word in words):
         if word in ERROR_TYPES[Outcome.API_ERROR]:
             return Verdict(Outcome.API_ERROR, word)
     return Verdict(Outcome.API_ERROR, "other")

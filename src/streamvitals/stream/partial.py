@@ -28,6 +28,8 @@ class TailReader:
         self._pieces: deque[str] = deque()
         self._size = 0
         self.ends_with_body = reader.ends_with_body
+        self.named_events = reader.named_events
+        self.reads_errors = reader.reads_errors
 
     @property
     def done(self) -> bool:

@@ -17,6 +17,7 @@ from .outcome import Outcome, Verdict, classify_error_event
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _MAX_EVENT = 16 * 1024 * 1024  # bytes; past it an event is passed over unread
+_COMMENT = b":"
 
 
 class ByteWatch:
@@ -25,11 +26,10 @@ class ByteWatch:
     def __init__(self, observation: Observation, encoding: str) -> None:
         self._observation = observation
         self._decode = _decoder(encoding)
-        self._rest = b""
+        self._lines = _Lines()
         self._data: list[bytes] = []
         self._name = ""
-        # Where the event's type stands on a line of its own and not in the data.
-        self._named = getattr(observation.reader, "TYPE", "") == "event"
+        self._named = observation.reader.named_events
         self._size = 0
         self._carried = 0.0
         if self._decode is None:
@@ -58,19 +58,13 @@ class ByteWatch:
             yield {}
             return
         try:
-            text = self._rest + self._decode(raw)
+            text = self._decode(raw)
         except zlib.error:
             # The app's own decoder will tell it so too, but above the bytes, where nobody watches.
             self._observation.in_band = Verdict(Outcome.MALFORMED, "content_decoding")
             self._decode = _nothing
             return
-        # A trailing CR may be half of a CRLF.
-        held = b"\r" if text.endswith(b"\r") else b""
-        lines = _LINE_END.split(text[: len(text) - len(held)])
-        self._rest = lines.pop() + held
-        if len(self._rest) > _MAX_EVENT:
-            self._rest = b""
-        for line in lines:
+        for line in self._lines.feed(text):
             if line:
                 self._line(line)
             elif self._data:
@@ -99,11 +93,46 @@ class ByteWatch:
         if self._named:
             event, self._name = {"event": self._name, "data": event}, ""
         problem = event.get("error") if isinstance(event, dict) else None
-        if problem:
+        if problem and not (observation.reader.reads_errors and event.get("type") == "error"):
             told = problem if isinstance(problem, dict) else {}
             observation.in_band = classify_error_event(told.get("code"), told.get("type"))
         else:
             yield event
+
+
+class _Lines:
+    """Cuts bytes into lines, looking at each byte once: an event with a picture in it comes in dozens of pieces."""
+
+    def __init__(self) -> None:
+        self._begun: list[bytes] = []
+        self._size = 0
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The lines that are complete now, without their ends."""
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+        if data:
+            self._after_cr = data.endswith(b"\r")
+            *lines, rest = _LINE_END.split(data)
+            for line in lines:
+                yield self._whole(line)
+            self._begin(rest)
+
+    def _whole(self, end: bytes) -> bytes:
+        if not self._size:
+            return end
+        self._begin(end)
+        line = b"".join(self._begun) if self._size <= _MAX_EVENT else _COMMENT
+        self._begun, self._size = [], 0
+        return line
+
+    def _begin(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size <= _MAX_EVENT:
+            self._begun.append(part)
+        else:
+            self._begun.clear()
 
 
 def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:

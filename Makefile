@@ -1,0 +1,96 @@
+# Everything from nothing but python3 and a network: environments are made in .venv and .build.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Handed on to what runs: make demo ARGS="--seed 7 --keep", make test ARGS="-k fault_server"
+ARGS ?=
+
+# $(1) is what to install. uv where there is one, else the standard library's venv with a pip that knows --group.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Python 3.10 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Setting up .venv, once"
+	@if uv --version >/dev/null 2>&1; then \
+		[ -x $(BIN)/python ] || uv venv -q --python "$$(command -v $(PYTHON))" .venv; \
+		uv pip install -q --python $(BIN)/python $(1); \
+	else \
+		[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear .venv \
+			|| { echo "python3 -m venv does not work here; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'; \
+		$(BIN)/python -m pip install -q $(1); \
+	fi
+	@touch $@
+endef
+
+.PHONY: help
+help: ## What there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.venv/.demo: pyproject.toml
+	$(call install,-e '.[demo$(comma)otlp]')
+
+.venv/.dev: pyproject.toml
+	$(call install,-e '.[demo$(comma)otlp]' --group dev)
+	@touch .venv/.demo
+
+comma := ,
+
+.PHONY: setup
+setup: .venv/.dev ## Make .venv with everything that tests need
+
+.PHONY: demo
+demo: .venv/.demo ## Break streams in every way and compare what is reported (ARGS="--keep")
+	@$(BIN)/python -m streamvitals.demo $(ARGS)
+
+.PHONY: test
+test: setup binaries lint ## Lint, types and tests, as CI does
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+# What is not a Python package and has tests of its own. They are skipped where it is missing, but not in CI.
+.PHONY: binaries
+binaries:
+	@if ! command -v promtool >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing promtool (Debian package prometheus)"; \
+			apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+				apt-get install -y -qq --no-install-recommends prometheus >/dev/null || true; \
+		fi; \
+	fi
+	@if ! command -v promtool >/dev/null; then \
+		if [ "$${CI:-}" = true ]; then echo "promtool is missing" >&2; exit 1; fi; \
+		echo "promtool is not here (Debian package prometheus): its tests are skipped"; \
+	fi
+
+# The oldest supported minor, the last of each major before, the newest: each in an environment of its own.
+OPENAI_VERSIONS := 1.8.0 1.109.1 2.54.0 latest
+
+.PHONY: test-versions
+test-versions: setup ## The tests of the SDK side on every supported major of openai
+	$(BIN)/python tests/versions.py $(OPENAI_VERSIONS) $(if $(ARGS),-- $(ARGS))
+
+.PHONY: sdk-suite
+sdk-suite: setup ## The SDK's own tests, bare and observed
+	$(BIN)/python tests/sdk_suite/run.py $(ARGS)
+
+.PHONY: bench
+bench: setup ## Measure; writes bench/results.md (ARGS="--peers")
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: docs
+docs: setup ## The generated parts of README.md, and its picture
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m streamvitals.demo --svg docs/demo.svg
+
+.PHONY: clean
+clean: ## Remove everything that was made
+	rm -rf .venv .build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,251 @@
+"""`streamvitals doctor`: what it finds, what it says of it, and what it must not say."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from run_support import APPS, RUN, environment, eventually, free_port, python, started
+
+from streamvitals.agent import directory as private
+from streamvitals.demo.fault_server import connect_timeout_url, refused_url, tls_failure_url
+from streamvitals.doctor import machine
+from streamvitals.doctor.check import FAIL, OK, WARN
+
+KEY = "sk-this-must-never-show"
+
+
+class Findings:
+    """What doctor said."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.status = done.returncode
+        self.text = done.stdout + done.stderr
+        self.checks: list[dict[str, str]] = json.loads(done.stdout)
+        assert KEY not in self.text
+
+    def find(self, part: str) -> dict[str, str]:
+        found = [check for check in self.checks if part in check["what"]]
+        assert len(found) == 1, (part, self.checks)
+        return found[0]
+
+    @property
+    def bad(self) -> list[str]:
+        return [check["what"] for check in self.checks if check["status"] == FAIL]
+
+
+def doctor(*arguments: str, **more: str) -> Findings:
+    env = environment(OPENAI_API_KEY=more.pop("OPENAI_API_KEY", KEY), **more)
+    done = subprocess.run(
+        [RUN[0], "doctor", "--json", *arguments], env=env, capture_output=True, text=True, check=False
+    )
+    return Findings(done)
+
+
+def test_healthy():
+    found = doctor("--", *python(str(APPS / "stream_script.py")), OTEL_EXPORTER_PROMETHEUS_PORT=str(free_port()))
+    assert found.bad == []
+    assert found.status == 0
+    assert found.find("is watched")["status"] == OK
+    assert "every patch point is there" in found.find("openai ")["what"]
+    assert found.find("variables set and valid")["what"].endswith(
+        "OTEL_EXPORTER_PROMETHEUS_PORT, STREAMVITALS_LINGER_SECONDS"
+    )
+
+
+def test_for_people():
+    env = environment(STREAMVITALS_STALL_SECONDS="soon")
+    done = subprocess.run([RUN[0], "doctor"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("fail  STREAMVITALS_STALL_SECONDS='soon' is not"))
+    assert lines[at + 1].startswith("      -> ")
+
+
+def test_every_bad_variable_is_named():
+    found = doctor("true", STREAMVITALS_STALL_SECONDS="soon", OTEL_EXPORTER_PROMETHEUS_PORT="x", STREAMVITALS_STAL="1")
+    assert len(found.bad) == 2
+    assert found.find("STREAMVITALS_STALL_SECONDS='soon'")["status"] == FAIL
+    assert found.find("OTEL_EXPORTER_PROMETHEUS_PORT='x'")["status"] == FAIL
+    assert found.find("STREAMVITALS_STAL is not")["status"] == WARN
+
+
+def test_disabled_is_said():
+    assert doctor("true", OTEL_SDK_DISABLED="true").find("not watched")["status"] == WARN
+
+
+def test_taken_port():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = str(holder.getsockname()[1])
+        found = doctor("true", OTEL_EXPORTER_PROMETHEUS_PORT=port)
+    assert found.find(f"port {port} on localhost is not free")["status"] == WARN
+
+
+def test_host_of_another_machine():
+    assert doctor("true", OTEL_EXPORTER_PROMETHEUS_HOST="192.0.2.1").find("no port can be opened")["status"] == FAIL
+
+
+def test_no_directory(monkeypatch):
+    monkeypatch.setattr(private, "parents", lambda _: ["/proc/nowhere"])
+    (check,) = machine.check_directory({})
+    assert check.status == FAIL
+
+
+@pytest.mark.parametrize("option", ["-I", "-E", "-S"])
+def test_option_that_keeps_us_out(option):
+    found = doctor("--", sys.executable, option, "app.py")
+    assert f"{option} keeps it out" in found.find("is not watched")["what"]
+    assert found.status == 1
+
+
+def test_sitecustomize_of_the_user(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("MARK = 1\n")
+    found = doctor(*python("app.py"), PYTHONPATH=str(tmp_path))
+    assert found.find("runs as before")["status"] == OK
+    assert found.bad == []
+
+
+@pytest.mark.parametrize("line", ["#!{python}", "#!/usr/bin/env {python}", "#!{python} -I", "#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\""])
+def test_script_with_an_interpreter(tmp_path, line):
+    script = tmp_path / "tool"
+    script.write_text(line.replace("{python}", sys.executable) + "\n")
+    script.chmod(0o755)
+    found = doctor(str(script))
+    assert sys.executable in found.find("watched")["what"]
+    assert found.status == ("-I" in line)
+
+
+def test_command_of_another_kind():
+    assert doctor("true").find("is not a Python program")["status"] == WARN
+    assert doctor("there-is-no-such-command").find("command not found")["status"] == FAIL
+
+
+def test_environment_without_openai(tmp_path):
+    import venv
+
+    venv.create(tmp_path / "venv", symlinks=True)
+    found = doctor(str(tmp_path / "venv" / "bin" / "python"))
+    assert found.find("openai is not installed")["status"] == WARN
+    assert found.status == 0
+
+
+def test_sdk_that_is_too_old(tmp_path):
+    import venv
+
+    venv.create(tmp_path / "venv", symlinks=True)
+    packages = next((tmp_path / "venv").glob("lib/python*/site-packages"))
+    (packages / "openai").mkdir()
+    (packages / "openai" / "__init__.py").write_text("__version__ = '0.28.1'\n")
+    (packages / "openai-0.28.1.dist-info").mkdir()
+    (packages / "openai-0.28.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: openai\nVersion: 0.28.1\n")
+    found = doctor(str(tmp_path / "venv" / "bin" / "python"), "app.py")
+    assert found.find("0.28.1 is not supported")["status"] == FAIL
+    assert found.status == 1
+
+
+def test_otlp_without_its_packages(tmp_path):
+    import venv
+
+    venv.create(tmp_path / "venv", symlinks=True)
+    found = doctor(str(tmp_path / "venv" / "bin" / "python"), OTEL_TRACES_EXPORTER="otlp", STREAMVITALS_HTTP_SPANS="true")
+    assert found.find("OTLP spans are asked for")["status"] == FAIL
+    assert found.find("STREAMVITALS_HTTP_SPANS is set")["status"] == FAIL
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A server of models; the key decides what it answers."""
+
+    def do_GET(self) -> None:
+        status = {"Bearer bad": 401, "Bearer limited": 429, "Bearer odd": 418}.get(self.headers["Authorization"], 200)
+        if self.path != "/v1/models":
+            status = 404
+        body = b'{"object": "list", "data": []}' if status == 200 else b'{"error": {"message": "%s"}}' % KEY.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("key", "path", "status", "part"), [
+    ("good", "/v1", OK, "answers, and takes the key"),
+    ("bad", "/v1", FAIL, "refuses the key (401)"),
+    ("good", "", FAIL, "(404)"),
+    ("limited", "/v1", WARN, "(429)"),
+    ("odd", "/v1", FAIL, "418"),
+])
+def test_connection(models, key, path, status, part):
+    found = doctor("--connect", OPENAI_API_KEY=key, OPENAI_BASE_URL=models + path)
+    assert found.find(part)["status"] == status
+    assert "127.0.0.1:" in found.find(part)["what"]
+
+
+@pytest.mark.parametrize(("url", "part"), [
+    (refused_url, "refuses the connection"),
+    (lambda: "http://nonexistent.invalid/v1", "no name that can be resolved"),
+    (connect_timeout_url, "does not answer in time"),
+])
+def test_no_connection(url, part):
+    assert doctor("--connect", "--timeout", "2", OPENAI_BASE_URL=url()).find(part)["status"] == FAIL
+
+
+def test_tls(server):
+    found = doctor("--connect", OPENAI_BASE_URL=tls_failure_url(server.base_url))
+    assert found.find("fails the TLS handshake")["status"] == FAIL
+
+
+def test_no_key():
+    assert doctor("--connect", OPENAI_API_KEY="").find("the SDK makes no client")["status"] == FAIL
+
+
+def test_secrets_in_the_url_do_not_show(models):
+    host = models.removeprefix("http://")
+    found = doctor("--connect", OPENAI_BASE_URL=f"http://user:{KEY}@{host}/v1?key={KEY}")
+    assert KEY not in found.text
+
+
+def test_running_app():
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-I', '-c', 'input()'])"
+    with started(python("-c", code), environment(), stdin=subprocess.PIPE) as app:
+        app.wait_for_agent()
+        eventually(lambda: app.health()["not_reporting"])
+        for where in (("--url", app.url), ("--url", app.url + "/metrics"), ("--dir", app.directory())):
+            found = doctor(*where)
+            assert found.status == 0
+            assert "2 processes alive of 2 seen" in found.find("agent ")["what"]
+            assert found.find("is not watched: started with -I")["status"] == WARN
+        app.process.communicate(b"\n")
+
+
+def test_agent_that_is_gone(tmp_path):
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    assert doctor("--url", f"http://127.0.0.1:{port}").find("no agent answers")["status"] == FAIL
+    assert doctor("--url", "file:///etc/passwd").find("is not a URL")["status"] == FAIL
+    found = doctor("--dir", str(tmp_path)).find("the agent of this directory is gone")
+    assert found["mend"] == f"streamvitals agent --dir {tmp_path}"
+    assert doctor("--dir", str(Path(tmp_path, "none"))).find("cannot be read")["status"] == FAIL

@@ -1,0 +1,118 @@
+"""A program that calls instrument() and streams from the fault server; what its collector gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from otel_support import run_script
+from otlp_receiver import Receiver, attributes, receiver
+
+from streamvitals.demo.fault_server import ThreadedFaultServer
+
+PROGRAM = """
+import asyncio, sys
+import streamvitals
+streamvitals.instrument()
+import openai
+
+ASK = dict(messages=[{"role": "user", "content": "hello"}], stream=True)
+
+def stream(client, model):
+    try:
+        for chunk in client.chat.completions.create(model=model, **ASK):
+            pass
+    except openai.APIError:
+        pass
+    except Exception as error:
+        assert "httpx" in type(error).__module__, error
+
+async def stream_async(client, model):
+    async for chunk in await client.chat.completions.create(model=model, **ASK):
+        pass
+"""
+
+
+def run(code: str, url: str, collector: Receiver, **env: str) -> Any:
+    client = f"client = openai.OpenAI(api_key='sk-secret', base_url={url!r}, max_retries=1)\n"
+    return run_script(
+        PROGRAM + client + code, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_SERVICE_NAME="shop", **env
+    )
+
+
+def streams(collector: Receiver) -> list[Any]:
+    return [s for s in collector.spans() if "streamvitals.outcome" in attributes(s)]
+
+
+def test_a_stream_that_is_reset_is_a_span_and_numbers(server: ThreadedFaultServer) -> None:
+    with receiver() as collector:
+        run("stream(client, 'sv-ok'); stream(client, 'sv-reset')", server.base_url, collector)
+        fine, reset = streams(collector)
+        assert [attributes(s)["streamvitals.outcome"] for s in (fine, reset)] == ["completed", "reset"]
+        assert attributes(reset)["error.type"] == "connection_reset"
+        assert attributes(reset)["streamvitals.failure.chunk_index"] > 0
+        assert not fine.parent_span_id
+        (attempt,) = (s for s in collector.spans() if s.parent_span_id == fine.span_id)
+        assert attributes(attempt)["http.response.status_code"] == 200
+        assert attributes(attempt)["url.path"] == "/v1/chat/completions"
+        assert fine.start_time_unix_nano <= attempt.start_time_unix_nano
+        assert attempt.end_time_unix_nano <= fine.end_time_unix_nano
+        counted = {
+            attributes(p)["outcome"]: p.as_int
+            for p in collector.metrics()["streamvitals.streams"].sum.data_points
+            if p.as_int
+        }
+        assert counted == {"completed": 1, "reset": 1}
+        everything = b"".join(r.message.SerializeToString() for r in collector.requests)
+        assert b"sk-secret" not in everything
+        assert b"hello" not in everything
+
+
+def test_the_apps_own_traces(server: ThreadedFaultServer) -> None:
+    code = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+memory = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(memory))
+trace.set_tracer_provider(provider)
+
+async def main():
+    async with openai.AsyncOpenAI(api_key="k", base_url=str(client.base_url)) as other:
+        tracer = trace.get_tracer("app")
+        async def one(n):
+            with tracer.start_as_current_span(f"request {n}") as span:
+                await stream_async(other, "sv-ok")
+                assert trace.get_current_span() is span
+        await asyncio.gather(*map(one, range(5)))
+
+asyncio.run(main())
+spans = memory.get_finished_spans()
+parents = {s.context.span_id: s.name for s in spans if s.name.startswith("request")}
+ours = [s for s in spans if "streamvitals.outcome" in s.attributes]
+assert len(ours) == len(parents) == 5
+assert sorted(parents[s.parent.span_id] for s in ours) == [f"request {n}" for n in range(5)], ours
+"""
+    with receiver() as collector:
+        run(code, server.base_url, collector)
+        assert not streams(collector), "they are the app's own exporter's"
+        assert collector.metrics()
+
+
+def test_attempts_of_the_sdk(server: ThreadedFaultServer) -> None:
+    with receiver() as collector:
+        run("stream(client, 'sv-429-then-ok?fails=1')", server.base_url, collector)
+        (span,) = streams(collector)
+        attempts = [s for s in collector.spans() if s.parent_span_id == span.span_id]
+        assert [attributes(a)["http.response.status_code"] for a in attempts] == [429, 200]
+        assert [e.name for e in span.events] == ["retry"]
+        assert attempts[1].links[0].span_id == attempts[0].span_id
+
+
+def test_a_collector_that_is_down_changes_nothing_for_the_program(server: ThreadedFaultServer) -> None:
+    with receiver() as gone:
+        pass
+    done = run("stream(client, 'sv-ok'); print('done')", server.base_url, gone)
+    assert done.stdout == "done\n"
+    assert done.stderr == ""

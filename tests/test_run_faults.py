@@ -1,0 +1,283 @@
+"""Whatever fails of ours, the app is started all the same; what the user got wrong is said at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from run_support import RUN, answered, environment, eventually, free_port, get, python, started
+from streamvitals.agent import directory as private
+from streamvitals.agent import launch, spawn
+from streamvitals.agent.command import Command, CommandError
+from streamvitals.config import Config
+
+PRINT_ENV = "import os; print(os.environ.get('STREAMVITALS_DIR'), os.environ.get('PYTHONPATH'))"
+
+
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*RUN, *arguments], env=environment(**more), capture_output=True, text=True, check=False)
+
+
+def test_command_not_found():
+    done = run("--", "there-is-no-such-command", "x")
+    assert (done.returncode, done.stdout) == (127, "")
+    assert done.stderr == "streamvitals: there-is-no-such-command: command not found\n"
+
+
+def test_command_not_executable(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for path in (file, tmp_path):
+        done = run("--", str(path))
+        assert (done.returncode, done.stderr) == (126, f"streamvitals: {path}: found, but it cannot be executed\n")
+
+
+def test_script_without_an_interpreter(tmp_path):
+    script = tmp_path / "script"
+    script.write_text("#!/there/is/none\n")
+    script.chmod(0o755)
+    done = run("--port", "0", "--", str(script))
+    assert done.returncode == 127
+    assert done.stderr == f"streamvitals: {script}: found, but what its first line says should run it is not\n"
+
+
+def test_script_that_names_no_interpreter_is_a_shell_script(tmp_path):
+    script = tmp_path / "script"
+    script.write_text("echo ran with $1\n")
+    script.chmod(0o755)
+    assert run("--port", "0", "--", str(script), "this").stdout == "ran with this\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--",), ("--port", "x", "--", "true"), ("--nonsense", "true"),
+                                       ("--port", "70000", "true")])
+def test_bad_usage(arguments):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "Usage: streamvitals run" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("STREAMVITALS_STALL_SECONDS", "soon"), ("STREAMVITALS_LINGER_SECONDS", "-1"),
+    ("OTEL_EXPORTER_PROMETHEUS_PORT", "http"), ("OTEL_SDK_DISABLED", "perhaps"),
+])
+def test_bad_variable(tmp_path, name, value):
+    mark = tmp_path / "started"
+    done = run("touch", str(mark), **{name: value})
+    assert done.returncode == 2
+    assert f"{name}={value!r} is not allowed" in done.stderr
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("separator", [(), ("--",)])
+def test_arguments_are_the_commands(separator):
+    code = "import sys; print(sys.argv[1:])"
+    done = run("--port", "0", *separator, *python("-c", code, "--port", "1", "--", "-x", "--help"))
+    assert done.stdout == "['--port', '1', '--', '-x', '--help']\n"
+
+
+def test_disabled():
+    done = run("--", *python("-c", PRINT_ENV), OTEL_SDK_DISABLED="TRUE", STREAMVITALS_STALL_SECONDS="nonsense")
+    assert (done.stdout, done.stderr) == ("None None\n", "")
+
+
+def test_taken_port_is_no_obstacle():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        done = run("--port", str(port), "--", *python("-c", "print('ran')"))
+    assert done.stdout == "ran\n"
+    assert f"streamvitals: port {port} is not free; metrics are at http://localhost:" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_host_that_is_not_ours():
+    done = run("--host", "192.0.2.1", "--", *python("-c", PRINT_ENV))
+    assert done.stdout == "None None\n"
+    assert done.stderr.startswith("streamvitals: not watching this app: ")
+    assert done.stderr.count("\n") == 1
+
+
+def become_nothing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """`run` up to the exec: what would have been exec'ed."""
+    seen: list[Any] = []
+
+    class Become(Exception):
+        pass
+
+    def become(command: Command, env: dict[str, str]) -> None:
+        seen.append((command, env))
+        raise Become
+
+    monkeypatch.setattr(launch, "become", become)
+    with contextlib.suppress(Become):
+        launch.run(["true"], Config(port=0), {"PATH": os.environ["PATH"], "MARK": "1"})
+    return seen
+
+
+def test_no_directory(monkeypatch, capfd):
+    monkeypatch.setattr(private, "parents", lambda _: ["/proc/nowhere", "/proc/nothing"])
+    (_, env), = become_nothing(monkeypatch)
+    assert env == {"PATH": os.environ["PATH"], "MARK": "1"}
+    assert capfd.readouterr().err.startswith("streamvitals: not watching this app: ")
+
+
+@pytest.mark.parametrize("fault", ["fork", "executable", "exec"])
+def test_no_agent(monkeypatch, capfd, tmp_path, fault):
+    monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path)])
+    if fault == "fork":
+        def refused() -> int:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+        monkeypatch.setattr(spawn.os, "fork", refused)
+    else:
+        monkeypatch.setattr(spawn.sys, "executable", "" if fault == "executable" else "/there/is/none")
+    (_, env), = become_nothing(monkeypatch)
+    assert "STREAMVITALS_DIR" not in env
+    assert capfd.readouterr().err.startswith("streamvitals: not watching this app: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exec_that_fails_at_the_last_moment_leaves_nothing(monkeypatch, tmp_path):
+    """Found, executable, and yet not: the agent that was started has nobody to wait for."""
+    monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path)])
+    broken = tmp_path / "broken"
+    broken.write_text("#!/there/is/none\n")
+    broken.chmod(0o755)
+    agents: list[int] = []
+    real = launch.spawn_agent
+
+    def spawn_agent(*arguments: Any) -> int:
+        agents.append(real(*arguments))
+        return agents[-1]
+
+    monkeypatch.setattr(launch, "spawn_agent", spawn_agent)
+    with pytest.raises(CommandError) as caught:
+        launch.run([str(broken)], Config(port=0), dict(os.environ))
+    assert caught.value.status == 127
+    eventually(lambda: not alive(agents[0]))
+    assert list(tmp_path.iterdir()) == [broken]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_directory_is_private(tmp_path, monkeypatch):
+    monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path)])
+    monkeypatch.setattr(private.os, "geteuid", lambda: 1000)
+    old = os.umask(0)
+    try:
+        directory = private.create({})
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
+    private.remove(directory)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_directories_that_killed_agents_left_are_removed_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path)])
+    old, recent, served, living, own = (private.create({}) for _ in range(5))
+    stranger = tmp_path / "streamvitals-of-somebody"
+    stranger.mkdir()
+    held = private.lock(served)
+    assert held is not None
+    me = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    Path(living, f"{os.getpid()}-{me}.proc").write_text("0 python")
+    for path in (old, served, living, own):
+        os.utime(path, (0, 0))
+    private.sweep(own)
+    assert not os.path.exists(old)
+    assert all(map(os.path.exists, (recent, served, living, own, stranger)))
+    private.unlock(held)
+
+
+def test_log_is_bounded(tmp_path):
+    for _ in range(3000):
+        private.note(str(tmp_path), "x" * 100)
+    size = (tmp_path / private.LOG).stat().st_size
+    assert private.LOG_LIMIT <= size < private.LOG_LIMIT + 200
+
+
+def test_terminated_agent_leaves_a_living_app_its_directory():
+    with started(python("-c", "input()"), environment(), stdin=subprocess.PIPE) as app:
+        agent = app.wait_for_agent()["agent_pid"]
+        directory = app.directory()
+        for number in (signal.SIGHUP, signal.SIGINT):
+            os.kill(agent, number)
+        os.kill(agent, signal.SIGTERM)
+        eventually(lambda: not alive(agent))
+        assert os.path.exists(directory)
+        app.process.communicate(b"\n")
+        assert app.process.returncode == 0
+        private.remove(directory)
+
+
+def test_pythons_that_do_not_report_are_listed():
+    code = (
+        "import subprocess, sys\n"
+        "wait = 'input()'\n"
+        "p = [subprocess.Popen([sys.executable, *o, '-c', wait], stdin=subprocess.PIPE, env=e)\n"
+        "     for o, e in ((['-I'], None), (['-u', '-E'], None), ([], {}), ([], None))]\n"
+        "print(*[q.pid for q in p], flush=True)\n"
+        "input()\n"
+        "for q in p: q.communicate(b'\\n')\n"
+    )
+    with started(python("-c", code), environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as app:
+        isolated, ignoring, cleared, _ = map(int, app.process.stdout.readline().split())
+        app.wait_for_agent()
+        silent = eventually(lambda: (found := app.health()["not_reporting"]) and len(found) > 2 and found)
+        assert {s["pid"]: s["reason"] for s in silent} == {
+            isolated: "started with -I", ignoring: "started with -E", cleared: "started with a cleared environment"
+        }
+        assert app.health()["processes"]["alive"] == 5
+        app.process.communicate(b"\n")
+        assert app.process.returncode == 0
+
+
+def test_app_that_is_not_watched_at_all_is_listed():
+    """The very process that `run` becomes: what it wrote before the exec is not taken for the app's word."""
+    with started(python("-I", "-c", "input()"), environment(), stdin=subprocess.PIPE) as app:
+        app.wait_for_agent()
+        silent = eventually(lambda: app.health()["not_reporting"])
+        assert [(s["pid"], s["reason"]) for s in silent] == [(app.pid, "started with -I")]
+        app.process.communicate(b"\n")
+        assert app.process.returncode == 0
+
+
+def test_run_inside_run():
+    """The inner one watches what it runs; the folder of ours stands on the path once."""
+    port = free_port()
+    inner = [*RUN, "--port", str(port), "--", *python("-c", "input()")]
+    with started(inner, environment(), stdin=subprocess.PIPE) as app:
+        app.wait_for_agent()
+        eventually(lambda: answered(f"http://127.0.0.1:{port}/healthz"))
+        health = json.loads(get(f"http://127.0.0.1:{port}/healthz"))
+        assert health["processes"]["alive"] == 1
+        env = Path(f"/proc/{app.pid}/environ").read_bytes().split(b"\0")
+        paths = [e for e in env if e.startswith(b"PYTHONPATH=")]
+        assert paths == [b"PYTHONPATH=" + launch.INJECT.encode()]
+        app.process.communicate(b"\n")
+        os.kill(health["agent_pid"], signal.SIGTERM)
+
+
+def test_folder_that_cannot_stand_in_pythonpath(monkeypatch, capfd):
+    monkeypatch.setattr(launch, "INJECT", "/a:b/inject")
+    (_, env), = become_nothing(monkeypatch)
+    assert "STREAMVITALS_DIR" not in env
+    assert "cannot stand in PYTHONPATH" in capfd.readouterr().err
+
+

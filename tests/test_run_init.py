@@ -1,0 +1,199 @@
+"""`streamvitals run` as PID 1: an init for an app that is its child."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from run_support import APPS, RUN, environment, eventually, free_port, get, python
+from test_run_transparency import Screen, in_a_terminal
+
+UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+def unshare_works() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not unshare_works(), reason="no new pid namespace may be made here")
+
+
+def contained(command: Sequence[str], port: int | None = None) -> list[str]:
+    return [*UNSHARE, *RUN, "--port", str(port or free_port()), "--", *command]
+
+
+def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(contained(command), env=environment(), capture_output=True, check=False, **options)
+
+
+@pytest.mark.parametrize("status", [0, 3, 255])
+def test_exit_status(status):
+    assert run(python("-c", f"raise SystemExit({status})")).returncode == status
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGABRT])
+def test_death_by_signal(number):
+    assert run(["/bin/sh", "-c", f"kill -{int(number)} $$"]).returncode == 128 + number
+
+
+def test_command_that_cannot_be_run():
+    assert run(["there-is-no-such-command"]).returncode == 127
+
+
+def test_app_is_a_child_with_everything_it_was_given():
+    code = "import os, sys; print(os.getpid() > 1, os.getppid(), sys.stdin.read(), os.environ['MARK'])"
+    done = subprocess.run(
+        contained(python("-c", code)), env=environment(MARK="here"), input=b"piped", capture_output=True, check=True
+    )
+    assert done.stdout == b"True 1 piped here\n"
+    assert done.stderr == b""
+
+
+def test_signal_dispositions_and_mask_are_the_apps():
+    bare = json.loads(subprocess.run(
+        [*UNSHARE, *python(str(APPS / "facts.py"))], env=environment(), capture_output=True, check=True
+    ).stdout)
+    seen = json.loads(run(python(str(APPS / "facts.py"))).stdout)
+    for name in ("ignored", "blocked", "pending", "cwd", "umask", "limits", "flags", "path", "sigint"):
+        assert seen[name] == bare[name], name
+
+
+def test_orphans_are_reaped():
+    # Its child leaves a grandchild behind, which ends when its parent has.
+    code = """
+import os, time
+reader, writer = os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    os._exit(0)
+os.wait()
+os.close(writer)
+os.close(reader)
+def zombies():
+    found = []
+    for pid in os.listdir("/proc"):
+        if pid.isdecimal():
+            try:
+                fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] == "Z":
+                found.append(pid)
+    return found
+end = time.monotonic() + 30
+seen = None
+while (others := {p for p in os.listdir("/proc") if p.isdecimal()}) and zombies() and time.monotonic() < end:
+    time.sleep(0.02)
+print(zombies())
+"""
+    assert run(python("-W", "ignore", "-c", code)).stdout == b"[]\n"
+
+
+def test_pipe_that_the_app_closes_is_closed():
+    """The init holds no end of it."""
+    code = "import os, sys; os.close(1); sys.stderr.write('closed\\n'); sys.stdin.read()"
+    with subprocess.Popen(
+        contained(python("-c", code)), env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stderr.readline() == b"closed\n"
+        # `unshare` is one that still holds it, outside; the app's end and the init's are gone.
+        inner = only_child(process.pid)
+        holders = [pid for pid in (inner, only_child(inner, but_agents=True)) if holds(pid, process.stdout.fileno())]
+        assert holders == []
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def only_child(pid: int, but_agents: bool = False) -> int:
+    def children() -> list[int]:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            found = [int(child) for child in file.read().split()]
+        if but_agents:
+            found = [c for c in found if b"streamvitals/agent" not in open_bytes(f"/proc/{c}/cmdline")]
+        return found
+
+    return eventually(children)[0]
+
+
+def open_bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def holds(pid: int, fd: int) -> bool:
+    mine = os.fstat(fd).st_ino
+    return any(os.stat(f"/proc/{pid}/fd/{n}").st_ino == mine for n in os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_signals_are_passed_on():
+    code = (
+        "import signal, sys\n"
+        "def told(number, _):\n"
+        "    print(signal.Signals(number).name, flush=True)\n"
+        "for name in ('SIGHUP', 'SIGUSR1', 'SIGWINCH', 'SIGINT'):\n"
+        "    signal.signal(getattr(signal, name), told)\n"
+        "print('ready', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+    with subprocess.Popen(contained(python("-c", code)), env=environment(), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        init = only_child(process.pid)
+        for name in ("SIGHUP", "SIGUSR1", "SIGWINCH", "SIGINT"):
+            os.kill(init, getattr(signal, name))
+            assert process.stdout.readline().decode().strip() == name
+        os.kill(init, signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM
+
+
+def test_one_interrupt_for_one_ctrl_c():
+    code = (
+        "import signal\n"
+        "seen = []\n"
+        "signal.signal(signal.SIGINT, lambda *_: seen.append(1))\n"
+        "signal.signal(signal.SIGALRM, lambda *_: None)\n"
+        "print('rea' + 'dy', flush=True)\n"
+        "signal.pause()\n"
+        "signal.alarm(1)\n"
+        "signal.pause()\n"
+        "print('se' + 'en', len(seen), 'times', flush=True)\n"
+    )
+    with in_a_terminal(contained(python("-c", code)), environment()) as (_, fd):
+        screen = Screen(fd)
+        eventually(lambda: screen.shows("ready"))
+        os.write(fd, b"\x03")
+        eventually(lambda: screen.shows("times"))
+        assert "seen 1 times" in screen.text
+
+
+def test_streams_are_counted(server):
+    port = free_port()
+    command = contained(python("-c", (APPS / "stream_script.py").read_text() + "\ninput()\n", "sv-ok"), port)
+    with subprocess.Popen(
+        command, env=environment(server.base_url), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline().startswith(b"sv-ok")
+        metrics = get(f"http://127.0.0.1:{port}/metrics")
+        assert [x for x in metrics.splitlines() if 'outcome="completed"' in x and "streams_total" in x][0].endswith(" 1.0")
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.wait() == 0
+    assert sys.executable
