@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import hypothesis  # noqa: F401 - before the freeze, which hides referrers from its check of trio's generators
+import hypothesis  # before the freeze, which hides referrers from its check of trio's generators
 import pytest
 
 from streamvitals import runtime
@@ -14,6 +14,9 @@ from streamvitals.config import Config
 from streamvitals.demo.fault_server import ThreadedFaultServer
 from streamvitals.testing import RecordList, recorded
 
+# The same examples in every run, and none is failed for being slow.
+hypothesis.settings.register_profile("streamvitals", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("streamvitals")
 pytest.register_assert_rewrite("app_support")
 
 

@@ -120,7 +120,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             headers = {k.lower(): v for k, v in self.headers.items()}
             receiver.add(Received(self.path, headers, message))
             if receiver.hang is not None:
-                receiver.hang.wait(PATIENCE)
+                receiver.hang.wait()
             answer = response().SerializeToString()
             self.send_response(receiver.status)
             self.send_header("Content-Type", "application/x-protobuf")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ import streamvitals
 APPS = Path(__file__).parent / "apps"
 # The script, as a user types it: with -m the working folder is on the command's own path.
 RUN = (str(Path(sys.executable).with_name("streamvitals")), "run")
+UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 # Generous: a wait ends when what it waits for is there.
 DEADLINE = 60.0
 
@@ -185,3 +187,10 @@ def only_root(test: Callable[..., None]) -> Callable[..., None]:
     able = os.geteuid() == 0 and bool(everybodys_python())
     mark = pytest.mark.skipif(not able, reason="needs root, and a Python that others can read")
     return mark(test)
+
+
+def unshare_works() -> bool:
+    """Whether a new pid namespace may be made here."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -81,6 +83,26 @@ def counting_numbers(snapshot: Snapshot) -> Iterator[tuple[object, float]]:
                 for offset in range(series.width):
                     yield (labels, series.metric.otel, series.values, offset), row[series.start + offset]
     yield from (((i,), number) for i, number in enumerate(snapshot.process))
+
+
+def check_that_nothing_fell(reader: Tree, last: dict[object, float]) -> Snapshot:
+    """Look, and compare with the last look."""
+    snapshot = reader.snapshot()
+    for key, number in counting_numbers(snapshot):
+        assert number >= last.get(key, 0.0), key
+        last[key] = number
+    return snapshot
+
+
+def trace_instructions(tracer: Any) -> None:
+    """sys.settrace for one that wants opcode events. Some 3.12 looks only now whether any frame does."""
+    sys._getframe().f_trace_opcodes = True
+    sys.settrace(tracer)
+
+
+def segments(directory: str) -> list[str]:
+    """The names of the mapped files."""
+    return sorted(name for name in os.listdir(directory) if name.endswith(".sv"))
 
 
 class Processes:

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from run_support import RUN, environment
 
 import streamvitals
+from run_support import RUN, environment
 
 COMMAND = RUN[0]
 
@@ -52,7 +52,8 @@ def test_run_loads_neither_the_agent_nor_the_sdk():
     """It stands before every start of the app."""
     code = (
         "import sys; import streamvitals.cli, streamvitals.agent.launch;"
-        "print([m for m in ('openai', 'prometheus_client', 'opentelemetry', 'http.server', 'asyncio') if m in sys.modules])"
+        "heavy = ('openai', 'prometheus_client', 'opentelemetry', 'http.server', 'asyncio');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import venv
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,8 +15,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from run_support import APPS, RUN, environment, eventually, free_port, python, started
 
+from run_support import APPS, RUN, environment, eventually, free_port, python, started
 from streamvitals.agent import directory as private
 from streamvitals.demo.fault_server import connect_timeout_url, refused_url, tls_failure_url
 from streamvitals.doctor import machine
@@ -116,7 +117,10 @@ def test_sitecustomize_of_the_user(tmp_path):
     assert found.bad == []
 
 
-@pytest.mark.parametrize("line", ["#!{python}", "#!/usr/bin/env {python}", "#!{python} -I", "#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\""])
+@pytest.mark.parametrize(
+    "line",
+    ["#!{python}", "#!/usr/bin/env {python}", "#!{python} -I", "#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\""],
+)
 def test_script_with_an_interpreter(tmp_path, line):
     script = tmp_path / "tool"
     script.write_text(line.replace("{python}", sys.executable) + "\n")
@@ -132,8 +136,6 @@ def test_command_of_another_kind():
 
 
 def test_environment_without_openai(tmp_path):
-    import venv
-
     venv.create(tmp_path / "venv", symlinks=True)
     found = doctor(str(tmp_path / "venv" / "bin" / "python"))
     assert found.find("openai is not installed")["status"] == WARN
@@ -141,24 +143,22 @@ def test_environment_without_openai(tmp_path):
 
 
 def test_sdk_that_is_too_old(tmp_path):
-    import venv
-
     venv.create(tmp_path / "venv", symlinks=True)
     packages = next((tmp_path / "venv").glob("lib/python*/site-packages"))
     (packages / "openai").mkdir()
     (packages / "openai" / "__init__.py").write_text("__version__ = '0.28.1'\n")
     (packages / "openai-0.28.1.dist-info").mkdir()
-    (packages / "openai-0.28.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: openai\nVersion: 0.28.1\n")
+    metadata = "Metadata-Version: 2.1\nName: openai\nVersion: 0.28.1\n"
+    (packages / "openai-0.28.1.dist-info" / "METADATA").write_text(metadata)
     found = doctor(str(tmp_path / "venv" / "bin" / "python"), "app.py")
     assert found.find("0.28.1 is not supported")["status"] == FAIL
     assert found.status == 1
 
 
 def test_otlp_without_its_packages(tmp_path):
-    import venv
-
     venv.create(tmp_path / "venv", symlinks=True)
-    found = doctor(str(tmp_path / "venv" / "bin" / "python"), OTEL_TRACES_EXPORTER="otlp", STREAMVITALS_HTTP_SPANS="true")
+    asked = {"OTEL_TRACES_EXPORTER": "otlp", "STREAMVITALS_HTTP_SPANS": "true"}
+    found = doctor(str(tmp_path / "venv" / "bin" / "python"), **asked)
     assert found.find("OTLP spans are asked for")["status"] == FAIL
     assert found.find("STREAMVITALS_HTTP_SPANS is set")["status"] == FAIL
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_support import APPS, environment, eventually, python, started, total
 
 import streamvitals
+from run_support import APPS, environment, eventually, python, started, total
 from streamvitals.agent import directory as private
 from streamvitals.agent.launch import INJECT
 from streamvitals.agent.processes import Identity
@@ -79,7 +79,9 @@ def test_disabled(directory):
     assert registrations(directory) == {}
 
 
-@pytest.mark.parametrize("options", [("-W", "error"), ("-X", "dev", "-W", "error"), ("-bb",), ("-O",), ("-v",), ("-P",)])
+@pytest.mark.parametrize(
+    "options", [("-W", "error"), ("-X", "dev", "-W", "error"), ("-bb",), ("-O",), ("-v",), ("-P",)]
+)
 def test_options_of_the_interpreter(directory, options):
     if options == ("-P",) and sys.version_info < (3, 11):
         pytest.skip("no such option")
@@ -215,7 +217,7 @@ def test_usercustomize_runs(directory, tmp_path):
         [sys.base_prefix + "/bin/python3", "-m", "site", "--user-site"], env=env, stdout=subprocess.PIPE, text=True,
         check=False,
     ).stdout.strip()
-    if not where.startswith(str(home)) or not site.ENABLE_USER_SITE and sys.prefix == sys.base_prefix:
+    if not where.startswith(str(home)) or (not site.ENABLE_USER_SITE and sys.prefix == sys.base_prefix):
         pytest.skip("no user site here")
     Path(where).mkdir(parents=True)
     Path(where, "usercustomize.py").write_text("import sys; sys.users = True\n")

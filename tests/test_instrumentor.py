@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from otel_support import SRC, run_script
 
 import streamvitals
+from otel_support import SRC, run_script
 from streamvitals.config import ConfigError
 
 pytest.importorskip("opentelemetry.instrumentation.instrumentor")
 
-from streamvitals.instrumentor import StreamvitalsInstrumentor  # noqa: E402
+from streamvitals.instrumentor import StreamvitalsInstrumentor
 
 PYPROJECT = SRC.parent / "pyproject.toml"
 

@@ -471,22 +471,24 @@ def test_an_exporter_that_raises_is_counted(caplog: pytest.LogCaptureFixture) ->
     own.shutdown(PATIENCE)
 
 
-def test_a_signal_handler_may_end_a_stream_in_the_middle_of_anything() -> None:
-    done: list[SpanExportResult] = []
-
-    class Fine(SpanExporter):
-        def export(self, spans: Any) -> SpanExportResult:
-            done.extend(spans)
-            return SpanExportResult.SUCCESS
-
-    own = OwnTracing(None, lambda timeout: Fine())
+def test_a_signal_handler_may_end_a_stream_in_the_middle_of_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")  # so that every span wakes the thread
+    memory = InMemorySpanExporter()
+    own = OwnTracing(None, lambda timeout: memory)
     own.tracer().start_span("one").end()
     queue = own._queue
     assert queue is not None
-    with queue._changed:  # as if interrupted while notifying
-        own.tracer().start_span("two").end()
+
+    def interrupted() -> None:
+        with queue._changed:
+            own.tracer().start_span("two").end()
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
     assert own.shutdown(PATIENCE)
-    assert len(done) == 2
+    assert [s.name for s in memory.get_finished_spans()] == ["one", "two"]
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", ""])

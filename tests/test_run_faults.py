@@ -272,6 +272,8 @@ def test_run_inside_run():
         assert paths == [b"PYTHONPATH=" + launch.INJECT.encode()]
         app.process.communicate(b"\n")
         os.kill(health["agent_pid"], signal.SIGTERM)
+        # To the outer one it is a process of the app.
+        eventually(lambda: not alive(health["agent_pid"]))
 
 
 def test_folder_that_cannot_stand_in_pythonpath(monkeypatch, capfd):

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from otlp_receiver import Receiver, attributes
+from otlp_receiver import receiver as receiving
 from run_support import (
     APPS,
     PACKAGES,
+    RUN,
+    UNSHARE,
     environment,
     eventually,
     everybodys_python,
@@ -21,6 +25,7 @@ from run_support import (
     python,
     started,
     total,
+    unshare_works,
 )
 from streamvitals.agent import directory as private
 
@@ -168,3 +173,33 @@ def test_nobody_else_finds_the_directory_of_root():
         refused = subprocess.run(python("-c", code), capture_output=True, check=False)
         assert b"PermissionError" in refused.stderr
     eventually(lambda: not directory.parent.exists(), "the end of the directory")
+
+
+def exported(receiver: Receiver, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+    """The last value of every series of a counter that was sent."""
+    found: dict[tuple[tuple[str, str], ...], float] = {}
+    for request in receiver.requests:
+        for resource in getattr(request.message, "resource_metrics", ()):
+            for metric in (m for scope in resource.scope_metrics for m in scope.metrics if m.name == name):
+                for point in metric.sum.data_points:
+                    found[tuple(sorted(attributes(point).items()))] = point.as_double or point.as_int
+    return found
+
+
+@pytest.mark.parametrize("init", [False, True])
+def test_agent_exports_metrics_when_the_app_has_gone(server, init):
+    """By default the exporter works once a minute: what was counted since goes out at the end."""
+    if init and not unshare_works():
+        pytest.skip("no new pid namespace may be made here")
+    with receiving() as receiver:
+        env = environment(
+            server.base_url, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_METRICS_EXPORTER="otlp",
+            OTEL_TRACES_EXPORTER="none", STREAMVITALS_LINGER_SECONDS="0",
+        )
+        run = [*UNSHARE, *RUN] if init else RUN
+        with started(python(SCRIPT, "sv-ok", "sv-silent-cut"), env, stdout=subprocess.DEVNULL, run=run) as app:
+            assert app.process.wait() == 0
+            counts = eventually(lambda: exported(receiver, "streamvitals.streams"))
+            assert sum(counts.values()) == 2
+            ended = {dict(series)["outcome"]: count for series, count in counts.items() if count}
+            assert ended == {"completed": 1, "truncated": 1}

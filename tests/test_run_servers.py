@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from run_support import (
     started,
     total,
 )
+from streamvitals.agent.processes import GRACE
 from test_run_transparency import Screen, in_a_terminal
 
 pytest.importorskip("uvicorn")
@@ -211,11 +213,17 @@ def test_opentelemetry_instrument_inside(server):
     """Its sitecustomize stands in front and chains to nothing: there the entry point takes over."""
     pytest.importorskip("opentelemetry.instrumentation.auto_instrumentation")
     instrument = str(Path(sys.executable).with_name("opentelemetry-instrument"))
-    command = [instrument, *python(str(APPS / "stream_script.py"), "sv-ok", "sv-silent-cut")]
+    script = (APPS / "stream_script.py").read_text() + "\ninput()\n"
+    command = [instrument, *python("-c", script, "sv-ok", "sv-silent-cut")]
     none = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
     env = environment(server.base_url, **none)
-    with started(command, env) as app:
-        assert app.process.wait() == 0
+    with started(command, env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as app:
+        app.wait_for_agent()
         app.wait_for_streams("completed", 1)
         app.wait_for_streams("truncated", 1)
         assert total(app.samples(), "streamvitals_streams_total") == 2
+        # Older than what a process may take to report in.
+        eventually(lambda: app.health()["uptime_seconds"] > GRACE + 1)
+        assert app.health()["not_reporting"] == []
+        app.process.communicate(b"\n")
+        assert app.process.returncode == 0

@@ -91,7 +91,7 @@ def test_same_view_of_odd_beginnings():
 @pytest.mark.parametrize("closed", [(0,), (2,), (0, 1, 2)])
 def test_closed_standard_descriptors_stay_closed(tmp_path, closed):
     out = tmp_path / "out"
-    code = "import os; print(sorted(os.listdir('/proc/self/fd'), key=int), file=open(%r, 'w'))" % str(out)
+    code = f"import os; print(sorted(os.listdir('/proc/self/fd'), key=int), file=open({str(out)!r}, 'w'))"
 
     def close() -> None:
         for fd in closed:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
-from collections import Counter
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
-from fractions import Fraction
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from store_support import (
     LABELS,
@@ -30,10 +21,9 @@ from store_support import (
 )
 from streamvitals import names
 from streamvitals.sinks import store as store_module
-from streamvitals.sinks import tally
 from streamvitals.sinks.layout import STREAM_LAYOUT
 from streamvitals.sinks.memory import HeapMemory, MappedMemory
-from streamvitals.sinks.snapshot import ExemplarKey, Snapshot, merged
+from streamvitals.sinks.snapshot import ExemplarKey, Snapshot
 from streamvitals.sinks.store import Store, StoreSink
 from streamvitals.stream.outcome import ERROR_TYPES, Outcome
 from streamvitals.stream.record import Attempt, ChainRecord, RateLimit, RetryRecord, StreamLabels, Usage
@@ -359,144 +349,6 @@ def test_what_is_remembered_of_names_is_bounded(store: Store) -> None:
     assert len(store._blocks) <= 4 * names.MAX_LABEL_SETS
 
 
-# -- threads, forks, interrupts
-
-
-def test_threads_lose_nothing(store: Store, sink: StoreSink) -> None:
-    one_at_a_time = threading.Lock()
-    before, threads, rounds = sys.getswitchinterval(), 8, 400
-
-    def work(number: int) -> None:
-        for i in range(rounds):
-            labels = LABELS._replace(model=f"m{(i * number) % 40}")
-            slot = store.open_slot(labels, NOW)
-            with one_at_a_time:
-                sink.on_end(record(slot, labels=labels))
-
-    sys.setswitchinterval(1e-6)
-    try:
-        running = [threading.Thread(target=work, args=(n,)) for n in range(threads)]
-        for thread in running:
-            thread.start()
-        for thread in running:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
-    snapshot = look(store)
-    assert ended(snapshot) == {"completed": threads * rounds}
-    assert snapshot.active == {}
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Run something in a forked child; its exit status: 0 if it returned, 1 if it raised."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    try:
-        work()
-    except BaseException as error:  # noqa: BLE001 - it must not run the parent's tests
-        os.write(2, repr(error).encode() + b"\n")
-        os._exit(1)
-    os._exit(0)
-
-
-def test_a_forked_child_starts_from_nothing_and_touches_nothing_of_its_parent(
-    store: Store, sink: StoreSink
-) -> None:
-    store.set_build("1", "2", "true")
-    open_in_parent = store.open_slot(LABELS, NOW)
-    sink.on_end(record(store.open_slot(LABELS, NOW)))
-    before = look(store)
-
-    def child() -> None:
-        store.reset_after_fork()
-        with pytest.raises(ValueError, match="released"):
-            open_in_parent.view[open_in_parent.at] = 1.0
-        sink.on_end(record(open_in_parent))
-        assert look(store).streams == {}
-        assert look(store).builds == {("1", "2", "true"): 1}
-        for _ in range(3):
-            sink.on_end(record(store.open_slot(LABELS, NOW)))
-        assert ended(look(store)) == {"completed": 3}
-        assert look(store).active == {}
-
-    assert in_child(child) == 0
-    assert look(store) == before
-
-
-def test_a_fork_while_another_thread_is_getting_memory_does_not_deadlock(store: Store) -> None:
-    held, done = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with store._segments.lock:
-            held.set()
-            done.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-
-    def child() -> None:
-        store.reset_after_fork()
-        store.open_slot(LABELS, NOW)
-
-    try:
-        # Forking with threads is what is tested; some versions of Python warn of it.
-        with pytest.warns(DeprecationWarning, match="fork") if sys.version_info >= (3, 12) else nullcontext():
-            assert in_child(child) == 0
-    finally:
-        done.set()
-        thread.join()
-
-
-class Interrupt:
-    """Raises KeyboardInterrupt before the nth instruction of our own code."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-        self.raised = False
-
-    def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
-        if frame.f_globals.get("__name__") not in (store_module.__name__, tally.__name__):
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            self.left -= 1
-            if self.left < 0 and not self.raised:
-                self.raised = True
-                raise KeyboardInterrupt
-        return self
-
-
-def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_a_stream() -> None:
-    at = 0
-    while True:
-        store = Store(HeapMemory())
-        sink = StoreSink(store)
-        sink.on_end(record(store.open_slot(LABELS, NOW)))
-        one = record(store.open_slot(LABELS, NOW), outcome=Outcome.RESET, error_type="other")
-        interrupt = Interrupt(at)
-        sys.settrace(interrupt)
-        try:
-            sink.on_end(one)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
-        if not interrupt.raised:
-            break
-        # Whoever hands records over does so again where it was interrupted.
-        sink.on_end(one)
-        snapshot = look(store)
-        assert ended(snapshot) == {"completed": 1, "reset": 1}, at
-        assert_consistent(snapshot)
-        assert snapshot.active == {}, at
-        sink.on_end(record(store.open_slot(LABELS, NOW)))
-        assert ended(look(store)) == {"completed": 2, "reset": 1}, at
-        at += 1
-    assert at > 100, "the test has looked at nothing"
-
-
 # -- exemplars
 
 
@@ -525,79 +377,3 @@ def test_exemplars_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) ->
         for outcome in (Outcome.COMPLETED, Outcome.LENGTH):
             sink.on_end(record(duration=duration, outcome=outcome))
     assert len(look(store).exemplars) == 10
-
-
-# -- adding up
-
-LABEL_SETS = st.builds(
-    StreamLabels, st.just("chat"), st.just("openai"), st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"])
-)
-SECONDS = st.floats(min_value=0.0, max_value=1000.0, allow_nan=False)
-ENDS = st.builds(
-    lambda labels, pair, duration, first, chunks, output, limit: record(
-        labels=labels, outcome=Outcome(pair[0]), error_type=pair[1], duration=duration, chunks=chunks,
-        first_token=duration / 2, usage=Usage(output=output), rate_limits=(RateLimit("tokens", limit),),
-        progress=progress(labels, wait=duration / 3, first_chunk=first),
-    ),
-    LABEL_SETS, st.sampled_from([*names.OUTCOME_ERRORS, ("completed", ""), ("length", "")]), SECONDS, SECONDS,
-    st.integers(0, 50), st.integers(0, 10**6), SECONDS,
-)
-
-
-def told(ends: list[Any]) -> Snapshot:
-    """The snapshot of a process that saw these ends."""
-    clock = iter(range(1, 10**6))
-    store = Store(HeapMemory())
-    sink = StoreSink(store, unix_time=lambda: float(next(clock)))
-    for one in ends:
-        sink.on_end(one)
-    return look(store)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(ENDS, max_size=6), st.lists(ENDS, max_size=6), st.lists(ENDS, max_size=6))
-def test_adding_snapshots_up_is_associative_and_commutative_to_the_last_bit(
-    one: list[Any], two: list[Any], three: list[Any]
-) -> None:
-    a, b, c = told(one), told(two), told(three)
-    assert merged([a, b]) == merged([b, a])
-    assert merged([merged([a, b]), c]) == merged([a, merged([b, c])])
-    assert merged([a, Snapshot()]) == a
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(ENDS, max_size=5), max_size=4))
-def test_the_sum_of_processes_is_what_a_naive_count_of_their_records_says(processes: list[list[Any]]) -> None:
-    everything = merged(told(ends) for ends in processes)
-    streams: Counter[Any] = Counter()
-    chunks: Counter[Any] = Counter()
-    buckets: Counter[Any] = Counter()
-    waits: dict[Any, Fraction] = {}
-    for one in (one for ends in processes for one in ends):
-        streams[one.labels, one.outcome.value] += 1
-        chunks[one.labels, one.outcome.value] += one.chunks
-        buckets[one.labels, one.outcome.value, sum(edge < one.duration for edge in names.DURATION_EDGES)] += 1
-        waits[one.labels] = waits.get(one.labels, Fraction(0)) + Fraction(one.progress.wait)
-    assert set(everything.streams) == {labels for labels, _ in streams}
-    for labels, row in everything.streams.items():
-        for outcome in names.OUTCOMES:
-            assert row[STREAM_LAYOUT.at(names.STREAMS, outcome)] == streams[labels, outcome]
-            assert row[STREAM_LAYOUT.at(names.CHUNKS, outcome)] == chunks[labels, outcome]
-            at = STREAM_LAYOUT.at(names.DURATION, outcome)
-            for bucket in range(len(names.DURATION_EDGES) + 1):
-                assert row[at + bucket] == buckets[labels, outcome, bucket]
-        # Each is rounded to a multiple of 2**-20 once, and never again.
-        assert abs(Fraction(row[STREAM_LAYOUT.at(names.WAIT)]) - waits[labels]) <= Fraction(20, 2**21)
-
-
-def test_of_a_gauge_the_newest_value_wins_whichever_comes_first() -> None:
-    def said(remaining: float, when: float) -> Snapshot:
-        store = Store(HeapMemory())
-        StoreSink(store, unix_time=lambda: when).on_end(record(rate_limits=(RateLimit("tokens", remaining),)))
-        return look(store)
-
-    old, new, same_time = said(9.0, 1.0), said(3.0, 2.0), said(4.0, 2.0)
-    at = STREAM_LAYOUT.at(names.RATELIMIT_REMAINING, "tokens")
-    for order in ([old, new], [new, old]):
-        assert merged(order).streams[LABELS][at] == 3.0
-    assert merged([new, same_time]) == merged([same_time, new])

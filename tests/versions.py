@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess  # noqa: S404 - runs pytest
+import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from bench.environments import environment  # noqa: E402
+from bench.environments import environment
 
 # What goes through the SDK. The rest does not depend on which one is installed.
 TESTS = ("test_outcomes.py", "test_app_side.py", "test_raw_and_bytes.py", "test_run_scripts.py")
@@ -32,13 +32,13 @@ def run(version: str, arguments: list[str]) -> str:
     folder = ROOT / ".build" / f"openai-{version}"
     python = environment(folder, ["-e", f"{ROOT}[otlp]", *requirements(version)])
     tests = [str(ROOT / "tests" / name) for name in TESTS]
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, *arguments], cwd=ROOT,
         stdout=subprocess.PIPE, text=True, check=False,
     )
     if done.returncode:
         print(done.stdout)
-    installed = subprocess.run(  # noqa: S603
+    installed = subprocess.run(
         [python, "-c", "import openai; print(openai.__version__)"], stdout=subprocess.PIPE, text=True, check=True
     )
     last = re.sub(r"=+", "", done.stdout.strip().splitlines()[-1]).strip()

@@ -89,9 +89,14 @@ def _count(env: Mapping[str, str], name: str, most: int) -> int:
     text = env.get(name, "").strip()
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit() and int(text) <= most):
+    if not _is_whole(text, most):
         raise _bad(name, text, f"a number of bytes from 0 (off) to {most}")
     return int(text)
+
+
+def _is_whole(text: str, most: int) -> bool:
+    # int() raises for thousands of digits.
+    return text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= most
 
 
 def _function(env: Mapping[str, str], name: str) -> str:
@@ -106,7 +111,7 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
     text = env.get(name, "").strip()
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+    if not _is_whole(text, 65535):
         raise _bad(name, text, "a port number from 0 (any free one) to 65535")
     return int(text)
 

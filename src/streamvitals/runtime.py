@@ -115,9 +115,16 @@ class Runtime:
         return current_origin()
 
     def _record(self, observation: Observation, ending: Ending) -> StreamRecord | None:
-        return observation.freeze(ending) if self._forget(observation) else None
+        if id(observation) not in self._open:
+            return None
+        try:
+            return observation.freeze(ending)
+        except Exception:
+            self._forget(observation)
+            raise
 
     def _recorded(self, observation: Observation, record: StreamRecord) -> None:
+        self._forget(observation)
         asks, observation.asks = observation.asks, None
         if record.failed and observation.origin is not None:
             span = self.span_ids() if self.span_ids is not None else None
@@ -167,6 +174,9 @@ class Runtime:
                 observation.left_open(observation.drop_verdict())
         # Exporters have exit functions of their own.
         self._dispatch.drain()
+        for observation in list(self._open.values()):
+            # It had ended, and Ctrl-C kept us from saying so.
+            self._dispatch.submit((observation, Ending(observation.drop_verdict(), self.clock())))
         self.retrying.close()
 
     def forked(self) -> None:

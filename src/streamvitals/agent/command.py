@@ -50,12 +50,12 @@ def become(command: Command, env: Mapping[str, str]) -> NoReturn:
     restore_signals()
     try:
         try:
-            os.execve(command.path, command.arguments, env)  # noqa: S606
+            os.execve(command.path, command.arguments, env)
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
             # A script without a first line that says what runs it; execvp(3) gives it to the shell.
-            os.execve("/bin/sh", ("sh", command.path, *command.arguments[1:]), env)  # noqa: S606
+            os.execve("/bin/sh", ("sh", command.path, *command.arguments[1:]), env)
     except OSError as error:
         if error.errno == errno.ENOENT:
             text = "found, but what its first line says should run it is not"

@@ -18,7 +18,6 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from ..presence import SUFFIX
@@ -35,7 +34,7 @@ LOG_LIMIT = 65536
 
 def parents(env: Mapping[str, str]) -> list[str]:
     """Where a private directory may be made, the best first: memory, then the user's, then any."""
-    candidates = ["/dev/shm", env.get("XDG_RUNTIME_DIR", ""), env.get("TMPDIR", ""), "/tmp"]  # noqa: S108
+    candidates = ["/dev/shm", env.get("XDG_RUNTIME_DIR", ""), env.get("TMPDIR", ""), "/tmp"]
     return [c for c in candidates if os.path.isabs(c)]
 
 
@@ -56,8 +55,8 @@ def _drop_box(path: str) -> str:
     inner = f"{path}/{os.urandom(12).hex()}"
     try:
         os.mkdir(inner, 0o700)
-        os.chmod(inner, 0o1733)  # noqa: S103  see above
-        os.chmod(path, 0o711)  # noqa: S103
+        os.chmod(inner, 0o1733)
+        os.chmod(path, 0o711)
     except OSError:
         remove(path)
         raise
@@ -93,9 +92,11 @@ def registered(directory: str) -> dict[Identity, Registration]:
 
 
 def _read(path: str) -> Registration:
-    image, _, what = Path(path).read_text(errors="replace").partition(" ")
+    with open(path, errors="replace") as file:
+        image, _, what = file.read().partition(" ")
+        written = os.fstat(file.fileno()).st_mtime_ns
     kind, _, detail = what.partition(" ")
-    return Registration(os.stat(path).st_mtime_ns, int(image or 0), kind, detail, (path,))
+    return Registration(written, int(image or 0), kind, detail, (path,))
 
 
 def forget(registration: Registration) -> None:
@@ -137,7 +138,8 @@ def write_facts(directory: str, facts: Mapping[str, object]) -> None:
 def read_facts(directory: str) -> dict[str, object]:
     """What the agent said of itself; empty where there is none."""
     try:
-        facts = json.loads(Path(directory, FACTS).read_text())
+        with open(f"{directory}/{FACTS}") as file:
+            facts = json.load(file)
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -122,7 +122,8 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/metrics":
             return self._metrics(parse_qs(query).get("name[]", []))
         if path == "/healthz":
-            return Answer(200, "application/json; charset=utf-8", json.dumps(self.server.health(), indent=2).encode() + b"\n")
+            body = json.dumps(self.server.health(), indent=2).encode() + b"\n"
+            return Answer(200, "application/json; charset=utf-8", body)
         return Answer(404, TEXT, b"/metrics and /healthz are here\n")
 
     def _metrics(self, names: list[str]) -> Answer:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import presence
+from . import directory as private
 from .command import Command, CommandError, become
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def run_as_init(command: Command, env: Mapping[str, str], watch: Watch, *, flush
                 os.kill(app, info.si_signo)
     if flush:
         _end_agent(watch.agent)
+    # The agent ends with this process too, and has no time to do it.
+    private.remove(watch.directory)
     os._exit(status)
 
 

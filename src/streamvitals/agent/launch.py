@@ -110,7 +110,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def url_of(listener: socket.socket, host: str) -> str:
     """Where /metrics is, as a person on this machine would type it."""
-    name = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host  # noqa: S104
+    name = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
     return f"http://{name}:{listener.getsockname()[1]}/metrics"
 
 

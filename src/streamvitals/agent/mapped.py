@@ -22,11 +22,12 @@ class MappedFile:
 
     def __init__(self, path: str) -> None:
         """Raises OSError, and BadSegmentError for what is no file of ours."""
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            size = os.fstat(fd).st_size // segment.PAGE * segment.PAGE
+            # A view of doubles has to be made of whole ones.
+            size = os.fstat(fd).st_size // 8 * 8
             if not size:
-                raise BadSegmentError("shorter than a page")
+                raise BadSegmentError("empty")
             self.view, self._unmap = map_shared(fd, size, writable=False)
         finally:
             os.close(fd)

@@ -23,7 +23,7 @@ from ..sinks.prometheus import SnapshotCollector
 from ..sinks.snapshot import Snapshot
 from . import directory as private
 from .http import AgentServer
-from .processes import entry_of
+from .processes import Identity, entry_of
 from .tree import Tree
 from .watch import Watcher
 
@@ -64,7 +64,8 @@ class Agent:
 
     def health(self) -> dict[str, object]:
         """The answer to /healthz. No argument and no variable of any process is in it."""
-        state = self._watcher.health()
+        counting = {Identity(i.pid, i.start): i.image for i in self._tree.builds()}
+        state = self._watcher.health(counting)
         return {
             "status": "ok",
             "version": __version__,

@@ -74,7 +74,7 @@ def _exec_agent(listener: socket.socket, directory: str, url: str, writer: int) 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     folder = os.path.dirname(os.path.abspath(__file__))
     arguments = (sys.executable, "-W", "ignore", folder, directory, url)
-    os.execve(sys.executable, arguments, _agent_environment())  # noqa: S606  no shell is wanted
+    os.execve(sys.executable, arguments, _agent_environment())
 
 
 def _agent_environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from .. import presence
@@ -47,13 +48,13 @@ class Watcher:
                 self._below = carriers(self._directory)
             return bool(self._registered or self._below)
 
-    def health(self) -> Health:
-        """The state of the tree now."""
+    def health(self, counting: Mapping[Identity, int]) -> Health:
+        """The state of the tree now; ``counting`` are the processes that have files here, and their images."""
         with self._lock:
             self._look()
             rows = self._scan()
             living = {*self._registered, *self._below}
-            suspects = [identity for identity in living if not self._reported(identity, rows)]
+            suspects = [identity for identity in living if not self._reported(identity, rows, counting)]
             silent = sorted(s for identity in suspects if (s := silent_python(identity)) is not None)
             said = self._registered.items()
             faults = sorted((i.pid, what.detail) for i, what in said if what.kind == presence.FAULT)
@@ -84,9 +85,12 @@ class Watcher:
         self._seen += len(new)
         return rows
 
-    def _reported(self, identity: Identity, rows: dict[int, Entry]) -> bool:
-        """Whether the program that this process now runs has registered itself."""
+    def _reported(
+        self, identity: Identity, rows: Mapping[int, Entry], counting: Mapping[Identity, int]
+    ) -> bool:
+        """Whether the program that this process now runs has registered itself, or counts without."""
         entry, what = rows.get(identity.pid), self._registered.get(identity)
-        if what is None or entry is None:
-            return entry is None
-        return what.image == entry.image or 0 in (what.image, entry.image)
+        if entry is None:
+            return True
+        images = {counting.get(identity), what.image if what is not None else None} - {None}
+        return bool(images & {entry.image, 0}) or (entry.image == 0 and bool(images))

@@ -1,8 +1,8 @@
 """A program that streams chat completions: worker processes with threads and asyncio tasks in them.
 
-It takes jobs from stdin, one JSON object a line, and prints a JSON line when one is done. An empty line ends a
-batch: the workers finish what they have and exit, and the next batch gets new ones. It uses the openai SDK and
-the standard library, and knows nothing of who runs it.
+It takes jobs from stdin, one JSON object a line, and prints a JSON line when one is done. A line that is only a
+number starts that worker; an empty line ends a batch: the workers finish what they have and exit. It uses the
+openai SDK and the standard library, and knows nothing of who runs it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,38 @@ def say(line: dict[str, Any]) -> None:
     os.write(1, (json.dumps(line) + "\n").encode())
 
 
-def done(job: Job, chunks: int, error: BaseException | None = None) -> None:
-    saw = "" if error is None else type(error).__name__
-    say({"id": job["id"], "pid": os.getpid(), "chunks": chunks, "saw": saw})
+class Timed:
+    """What came of one job, with the times that it took."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.chunks = 0
+        self.first: float | None = None
+        self.waits: list[float] = []
+        self.held = 0.0
+        self.started = self.asked = self.arrived = time.monotonic()
+
+    def got(self, chunk: Any) -> None:
+        now = self.arrived = time.monotonic()
+        self.waits.append(now - self.asked)
+        self.chunks += 1
+        if self.first is None and any(said(choice) for choice in chunk.choices):
+            self.first = now - self.started
+
+    def ask_again(self) -> None:
+        self.asked = time.monotonic()
+        self.held += self.asked - self.arrived
+
+    def done(self, error: BaseException | None) -> None:
+        saw = "" if error is None else type(error).__name__
+        say({
+            "id": self.job["id"], "pid": os.getpid(), "chunks": self.chunks, "saw": saw, "first": self.first,
+            "waits": self.waits, "held": self.held,
+        })
+
+
+def said(choice: Any) -> bool:
+    return any(value for key, value in choice.delta.model_dump().items() if key != "role")
 
 
 def finished(chunk: Any) -> bool:
@@ -44,14 +73,16 @@ def finished(chunk: Any) -> bool:
 def ask(client: openai.OpenAI, job: Job) -> None:
     """Ask for a stream from a thread, and read it the way the job says."""
     client = client.with_options(**job["options"])
-    chunks, how, error = 0, job["how"], None
+    how, error = job["how"], None
+    completions = client.chat.completions
+    timed = Timed(job)
     try:
-        stream = client.chat.completions.create(**job["request"])
+        stream: Any = completions.create(**job["request"])
         for chunk in stream if how != "leave" else ():
-            chunks += 1
+            timed.got(chunk)
             if job["pause"]:
                 time.sleep(job["pause"])
-            if chunks == job["stop"]:
+            if timed.chunks == job["stop"]:
                 if how == "raise":
                     raise Unwanted
                 if how == "close":
@@ -59,26 +90,28 @@ def ask(client: openai.OpenAI, job: Job) -> None:
                 break
             if how == "until-finished" and finished(chunk):
                 break
-    except (Exception, KeyboardInterrupt) as caught:
+            timed.ask_again()
+    except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001
         error = caught
-    done(job, chunks, error)
+    timed.done(error)
 
 
 async def ask_async(client: openai.AsyncOpenAI, job: Job) -> None:
     """The same from a task."""
     client = client.with_options(**job["options"])
-    chunks, how, error = 0, job["how"], None
+    how, error = job["how"], None
+    completions = client.chat.completions
+    timed = Timed(job)
 
     async def read() -> None:
-        nonlocal chunks
-        stream = await client.chat.completions.create(**job["request"])
+        stream: Any = await completions.create(**job["request"])
         if how == "leave":
             return
         async for chunk in stream:
-            chunks += 1
+            timed.got(chunk)
             if job["pause"]:
                 await asyncio.sleep(job["pause"])
-            if chunks == job["stop"]:
+            if timed.chunks == job["stop"]:
                 if how == "raise":
                     raise Unwanted
                 if how == "close":
@@ -86,6 +119,7 @@ async def ask_async(client: openai.AsyncOpenAI, job: Job) -> None:
                 break
             if how == "until-finished" and finished(chunk):
                 break
+            timed.ask_again()
 
     try:
         if how == "deadline":
@@ -97,9 +131,9 @@ async def ask_async(client: openai.AsyncOpenAI, job: Job) -> None:
             await reading
         else:
             await read()
-    except (Exception, asyncio.CancelledError) as caught:
+    except (Exception, asyncio.CancelledError) as caught:  # noqa: BLE001
         error = caught
-    done(job, chunks, error)
+    timed.done(error)
 
 
 def interrupted(client: openai.OpenAI, job: Job) -> None:
@@ -122,6 +156,7 @@ def killed(client: openai.OpenAI, job: Job, together: threading.Barrier) -> None
 def work(jobs: Any) -> None:
     """A worker process: jobs for threads, for tasks and for the main thread, until there are no more."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    say({"ready": os.getpid()})
     client = openai.OpenAI(api_key=os.environ["DEMO_API_KEY"])
     loop = asyncio.new_event_loop()
     async_client = openai.AsyncOpenAI(api_key=os.environ["DEMO_API_KEY"])
@@ -149,25 +184,38 @@ def work(jobs: Any) -> None:
     client.close()
 
 
+class Workers:
+    def __init__(self) -> None:
+        self._processes = multiprocessing.get_context("spawn")
+        self._running: dict[int, tuple[Any, Any]] = {}
+
+    def start(self, number: int) -> None:
+        jobs = self._processes.SimpleQueue()
+        worker = self._processes.Process(target=work, args=(jobs,))
+        worker.start()
+        self._running[number] = worker, jobs
+
+    def give(self, job: Job) -> None:
+        self._running[job["worker"]][1].put(job)
+
+    def finish(self) -> None:
+        for _, jobs in self._running.values():
+            jobs.put(None)
+        for worker, _ in self._running.values():
+            worker.join()
+        say({"batch": [worker.exitcode for worker, _ in self._running.values()]})
+        self._running.clear()
+
+
 def main() -> None:
-    processes = multiprocessing.get_context("spawn")
-    workers: dict[int, tuple[Any, Any]] = {}
-    for line in sys.stdin:
-        if line.strip():
-            job = json.loads(line)
-            if job["worker"] not in workers:
-                jobs = processes.SimpleQueue()
-                worker = processes.Process(target=work, args=(jobs,))
-                worker.start()
-                workers[job["worker"]] = worker, jobs
-            workers[job["worker"]][1].put(job)
+    workers = Workers()
+    for line in map(str.strip, sys.stdin):
+        if line.isdigit():
+            workers.start(int(line))
+        elif line:
+            workers.give(json.loads(line))
         else:
-            for _, jobs in workers.values():
-                jobs.put(None)
-            for worker, _ in workers.values():
-                worker.join()
-            say({"batch": [worker.exitcode for worker, _ in workers.values()]})
-            workers.clear()
+            workers.finish()
 
 
 if __name__ == "__main__":

@@ -41,11 +41,11 @@ def compare(report: Report, truth: Truth, scrape: Scrape) -> None:
             report.problems.append(f"{count.what}: injected {count.injected:g}, reported {count.reported:g}")
     for row in report.quantiles:
         if not row.ok:
-            found = f"did {row.did:.4f} s, reported {row.reported:.4f} s"
-            report.problems.append(f"p{row.quantile * 100:g} of {row.metric}: the server {found}")
+            found = f"server {row.did:.4f} s, program {row.felt:.4f} s, reported {row.reported:.4f} s"
+            report.problems.append(f"p{row.quantile * 100:g} of {row.metric}: {found}")
     for timed in report.timed:
         if not timed.ok:
-            found = f"{timed.did:.2f} s, reported {timed.reported:.2f} s"
+            found = f"{timed.did:.2f} s, program {timed.felt:.2f} s, reported {timed.reported:.2f} s"
             report.problems.append(f"{timed.what} of {timed.model}: {found}, more than {timed.tolerance:.2f} s apart")
 
 
@@ -109,12 +109,14 @@ def _counts(truth: Truth, scrape: Scrape) -> Iterator[Count]:
     streams = truth.streams
     yield Count("chunks", sum(s.chunks for s in streams), scrape.sum(names.CHUNKS))
     first = scrape.histogram(names.TIME_TO_FIRST_TOKEN).total
-    yield Count("streams with a first token", sum(s.first_token is not None for s in streams), first)
+    yield Count("first tokens", sum(s.first_token is not None for s in streams), first)
     yield Count("gaps", sum(max(0, s.chunks - 1) for s in streams), scrape.histogram(names.CHUNK_GAP).total)
     for kind, index in (("input", 0), ("output", 1)):
         tokens = sum(s.job.tokens[index] for s in streams)
         yield Count(f"{kind} tokens", tokens, scrape.sum(names.TOKENS, type=kind))
-    stalls = sum(until - begin >= plan.STALL_AFTER for s in streams for begin, until in s.silences())
+    # Of a process that was killed there is what its slots hold: that it waited, not yet how often.
+    lasting = (s for s in streams if s.job.how != "crash")
+    stalls = sum(until - begin >= plan.STALL_AFTER for s in lasting for begin, until in s.silences())
     yield Count("stalls", stalls, scrape.sum(names.STALLS))
     yield Count("still open", 0, scrape.sum(names.ACTIVE))
     yield Count("faults of our own", 0, scrape.sum(names.INTERNAL_ERRORS))
@@ -135,19 +137,26 @@ def _retries(truth: Truth, scrape: Scrape) -> Iterator[Count]:
 
 def _quantiles(truth: Truth, scrape: Scrape) -> Iterator[QuantileRow]:
     first = [s.first_token for s in truth.streams if s.first_token is not None]
+    said = [stream.said for stream in truth.streams if stream.said is not None]
+    felt_first = [s.first for s in said if s.first is not None]
+    yield from _quantile_rows(names.TIME_TO_FIRST_TOKEN, first, felt_first, scrape)
     gaps = [gap for stream in truth.streams for gap in stream.gaps]
-    yield from _quantile_rows(names.TIME_TO_FIRST_TOKEN, first, scrape)
-    yield from _quantile_rows(names.CHUNK_GAP, gaps, scrape)
+    yield from _quantile_rows(names.CHUNK_GAP, gaps, [wait for s in said for wait in s.waits[1:]], scrape)
 
 
-def _quantile_rows(metric: Metric, did: Sequence[float], scrape: Scrape) -> Iterator[QuantileRow]:
+def _quantile_rows(
+    metric: Metric, did: Sequence[float], felt: Sequence[float], scrape: Scrape
+) -> Iterator[QuantileRow]:
+    """A busy machine keeps the program waiting longer than the server did: both ends are true."""
     histogram = scrape.histogram(metric)
-    for q in QUANTILES if did else ():
-        true, reported = quantiles.of_values(q, did), quantiles.of_histogram(q, histogram)
+    for q in QUANTILES if did and felt else ():
+        sent, had = quantiles.of_values(q, did), quantiles.of_values(q, felt)
+        reported = quantiles.of_histogram(q, histogram)
         index = quantiles.bucket_of(reported, metric.edges)
-        off = abs(index - quantiles.bucket_of(true, metric.edges))
+        first, last = sorted(quantiles.bucket_of(value, metric.edges) for value in (sent, had))
         low, high = quantiles.bounds(index, metric.edges)
-        yield QuantileRow(metric.prometheus, q, true, reported, low, high, off <= BUCKETS_OFF)
+        ok = first - BUCKETS_OFF <= index <= last + BUCKETS_OFF
+        yield QuantileRow(metric.prometheus, q, sent, had, reported, low, high, ok)
 
 
 def _timed(truth: Truth, scrape: Scrape) -> Iterator[Timed]:
@@ -158,9 +167,13 @@ def _timed(truth: Truth, scrape: Scrape) -> Iterator[Timed]:
             continue
         silent = sum(until - begin for stream in streams for begin, until in stream.silences())
         held = sum(max(0, stream.chunks - 1) * stream.job.pause for stream in streams)
-        for what, did, metric in (("wait", silent, names.WAIT), ("hold", held, names.HOLD)):
+        said = [stream.said for stream in streams if stream.said is not None]
+        waited = sum(sum(s.waits) for s in said)
+        for what, did, felt, metric in (
+            ("wait", silent, waited, names.WAIT), ("hold", held, sum(s.held for s in said), names.HOLD),
+        ):
             tolerance = SECONDS_OFF * len(streams) + SHARE_OFF * did
-            yield Timed(model, what, did, scrape.sum(metric, [model]), tolerance)
+            yield Timed(model, what, did, felt, scrape.sum(metric, [model]), tolerance)
 
 
 def looks(truth: Truth, scrapes: Iterable[tuple[float, float, int]], origin: float) -> list[Look]:

@@ -31,7 +31,9 @@ PAUSE = 0.1
 # A run with fewer streams has only what is in the catalogue.
 WITH_EXTRAS = 60
 # How often a scenario is drawn once every one of them has been: 1 where nothing is said.
-WEIGHTS = {"ok": 60, "ok-usage": 24, "tool-calls": 12, "reasoning": 8, "length": 4, "reset-after-n": 4, "429-then-ok": 3}
+WEIGHTS = {
+    "ok": 60, "ok-usage": 24, "tool-calls": 12, "reasoning": 8, "length": 4, "reset-after-n": 4, "429-then-ok": 3,
+}
 HOW = {
     "break": "break", "close": "close", "exception": "raise", "never-iterated": "leave", "cancelled": "cancel",
     "deadline": "deadline", "keyboard-interrupt": "interrupt", "break-after-finish": "until-finished",
@@ -99,6 +101,11 @@ class Job:
         return SCENARIOS[self.scenario].kind == "client"
 
     @property
+    def leaves_early(self) -> bool:
+        """Whether the program stops reading before the stream ends."""
+        return self.how in ("break", "close", "raise", "leave", "until-finished")
+
+    @property
     def retried(self) -> tuple[str, ...]:
         """The reason of each retry by the SDK."""
         return RETRIES[self.scenario][0] if self.scenario in RETRIES else ()
@@ -140,9 +147,8 @@ def make_plan(seed: int, streams: int, rate: float, urls: Urls, first_id: int = 
     # Drawn for all of the catalogue, so that a scenario has its model whatever else is in the run.
     models = {scenario.name: rng.choice(MODELS) for scenario in catalogue}
     extras = _extras(rng) if streams >= WITH_EXTRAS else []
-    jobs = []
-    for scenario in _mixture(rng, catalogue, streams - len(extras)):
-        jobs.append(_job(rng, scenario, models[scenario.name]))
+    mixture = _mixture(rng, catalogue, streams - len(extras))
+    jobs = [_job(rng, scenario, models[scenario.name]) for scenario in mixture]
     spread = [replace(job, at=index / rate) for index, job in enumerate(jobs)]
     length = len(jobs) / rate
     placed = [replace(extra, at=extra.at * length) for extra in extras]

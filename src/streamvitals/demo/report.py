@@ -36,11 +36,13 @@ class OutcomeRow:
 
 @dataclass(frozen=True)
 class QuantileRow:
-    """Seconds; ``low`` and ``high`` are the bounds of the bucket that the reported quantile is in."""
+    """Seconds, as the server's log, the program's own watch and the metrics have it; ``low`` and ``high`` are
+    the bounds of the bucket that the reported quantile is in."""
 
     metric: str
     quantile: float
     did: float
+    felt: float
     reported: float
     low: float
     high: float
@@ -49,17 +51,19 @@ class QuantileRow:
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of one model's streams that must agree to within ``tolerance``."""
+    """Seconds of one model's streams, as injected, by the program's own watch, and reported."""
 
     model: str
     what: str
     did: float
+    felt: float
     reported: float
     tolerance: float
 
     @property
     def ok(self) -> bool:
-        return abs(self.did - self.reported) <= self.tolerance
+        low, high = sorted((self.did, self.felt))
+        return low - self.tolerance <= self.reported <= high + self.tolerance
 
 
 @dataclass(frozen=True)

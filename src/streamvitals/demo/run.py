@@ -67,7 +67,9 @@ class Demo:
 
     def round(self, jobs: list[Job], tell: Tell) -> Report:
         """Have the jobs done and compare. Ctrl-C ends it early: what has been given by then is compared."""
-        session, started = self._session, time.monotonic()
+        session = self._session
+        session.start_workers(sorted({job.worker for job in jobs}))
+        started = time.monotonic()
         watch = Watch(session.metrics_url)
         watch.start()
         given = self._give(jobs, watch, tell)

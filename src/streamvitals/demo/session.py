@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -46,6 +48,7 @@ class Session:
         self._program: subprocess.Popen[bytes] | None = None
         self._host, self._port = host, port or free_port(host)
         self._said: dict[int, Said] = {}
+        self._ready: list[int] = []
         self._exit_codes: list[int] | None = None
         self._batch_ended = threading.Event()
         self.metrics_url = f"http://{self._host}:{self._port}/metrics"
@@ -121,12 +124,28 @@ class Session:
     def _listen(self, lines: IO[bytes]) -> None:
         for line in lines:
             told: dict[str, Any] = json.loads(line)
-            if "batch" in told:
+            if "ready" in told:
+                self._ready.append(told["ready"])
+            elif "batch" in told:
                 self._exit_codes = told["batch"]
                 self._batch_ended.set()
             else:
-                self._said[told["id"]] = Said(told["pid"], told["chunks"], told["saw"])
+                self._said[told["id"]] = Said(
+                    told["pid"], told["chunks"], told["saw"], told["first"], tuple(told["waits"]), told["held"]
+                )
         self._batch_ended.set()
+
+    def start_workers(self, numbers: Iterable[int]) -> None:
+        """Have the program start these workers, and wait until they have imported what they need."""
+        wanted = [*numbers]
+        self._ready.clear()
+        for number in wanted:
+            self._write(str(number))
+        give_up = time.monotonic() + STARTS_WITHIN
+        while len(self._ready) < len(wanted):
+            if self._ended() or time.monotonic() > give_up:
+                raise DemoError(f"the client program's workers did not start: {self._text('client.err')}")
+            time.sleep(0.02)
 
     def send(self, job: Job) -> None:
         """Give the program a job. Raises DemoError if it is not there any more."""
@@ -212,14 +231,10 @@ class Session:
 def free_port(host: str) -> int:
     """The usual port if nobody has it, else any. Raises DemoError for a host that is not this machine's."""
     for port in (USUAL_PORT, 0):
-        try:
-            with socket.create_server((host, port)) as probe:
-                found: int = probe.getsockname()[1]
-                return found
-        except OSError as error:
-            if port == 0:
-                raise DemoError(f"cannot serve on {host}: {error}") from error
-    raise AssertionError("port 0 was tried")
+        with contextlib.suppress(OSError), socket.create_server((host, port)) as probe:
+            found: int = probe.getsockname()[1]
+            return found
+    raise DemoError(f"cannot serve on {host}")
 
 
 def denies_names() -> bool:

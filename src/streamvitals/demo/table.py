@@ -69,7 +69,7 @@ def _all(report: Report, wide: int) -> RenderableType:
     left = [*_quantiles(report.quantiles), *_times(report.timed)]
     right = [*_counts("retries by the SDK", report.retries), *_counts("counted besides", report.counts)]
     if width + 4 >= NARROW:
-        beside = Table.grid(padding=(0, 4, 0, 0))
+        beside = Table.grid(padding=(0, 3, 0, 0))
         beside.add_row(Group(*left), Group(*right))
         parts.append(beside)
     else:
@@ -83,8 +83,8 @@ def _head(report: Report) -> Text:
     claim = "Streams broken in every way we know, each one reported as what it was"
     return Text.assemble(
         (claim, "bold green") if report.ok else ("What was reported is not what happened", "bold red"),
-        f"\n{report.injected} streams in {report.scenarios} ways, seed {report.seed}, {report.seconds:.0f} s. An unmodified "
-        f"program on openai {report.openai_version} behind ", ("streamvitals run --", "bold cyan"),
+        f"\n{report.injected} streams in {report.scenarios} ways, seed {report.seed}, {report.seconds:.0f} s. "
+        f"An unmodified program on openai {report.openai_version} behind ", ("streamvitals run --", "bold cyan"),
         f"\nStreams by process: {processes}\n",
     )
 
@@ -154,7 +154,8 @@ def _errors(counts: Iterable[Count], width: int) -> Text:
             fits = used + 2 + length <= width
             told.append("  " if fits else "\n")
             used = used + 2 if fits else 0
-        told.append(f"{count.what} ", "" if count.ok else "red").append(number, "bold green" if count.ok else "bold red")
+        told.append(f"{count.what} ", "" if count.ok else "red")
+        told.append(number, "bold green" if count.ok else "bold red")
         used += length
     return told
 
@@ -164,18 +165,17 @@ def _seconds(seconds: float) -> str:
 
 
 def _edge(seconds: float) -> str:
-    return "∞" if math.isinf(seconds) else f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"
+    return "∞" if math.isinf(seconds) else f"{seconds * 1000:g}"
 
 
 def _quantiles(rows: Sequence[QuantileRow]) -> Iterator[RenderableType]:
-    table = _table("how fast", "", ">server did", ">reported", ">bucket", "")
-    table.columns[0].min_width = 12
+    table = _table("how fast", "", ">server", ">program", ">reported", ">bucket, ms", "")
     before = ""
     for row in rows:
         name = _METRICS.get(row.metric, row.metric)
-        within = f"{_edge(row.low).removesuffix(' ms' if row.high < 1 else '')}-{_edge(row.high)}"
+        within = f"{_edge(row.low)}-{_edge(row.high)}"
         table.add_row(
-            "" if name == before else name, f"p{row.quantile * 100:g}", _seconds(row.did),
+            "" if name == before else name, f"p{row.quantile * 100:g}", _seconds(row.did), _seconds(row.felt),
             Text(_seconds(row.reported), "bold"), Text(within, "dim"), Text(*_mark(row.ok)),
         )
         before = name
@@ -184,12 +184,11 @@ def _quantiles(rows: Sequence[QuantileRow]) -> Iterator[RenderableType]:
 
 
 def _times(rows: Sequence[Timed]) -> Iterator[RenderableType]:
-    table = _table("who kept whom waiting", ">really", ">reported", ">within", "")
-    table.columns[0].min_width = 22
+    table = _table("who kept whom waiting", ">injected", ">program", ">reported", ">within", "")
     for row in rows:
         table.add_row(
-            f"{_SLOW.get(row.model, row.model)}: {row.what}", f"{row.did:.2f} s", Text(f"{row.reported:.2f} s", "bold"),
-            Text(f"± {row.tolerance:.2f} s", "dim"), Text(*_mark(row.ok)),
+            f"{_SLOW.get(row.model, row.model)}: {row.what}", f"{row.did:.2f} s", f"{row.felt:.2f} s",
+            Text(f"{row.reported:.2f} s", "bold"), Text(f"± {row.tolerance:.2f} s", "dim"), Text(*_mark(row.ok)),
         )
     if rows:
         yield _spaced(table)
@@ -197,7 +196,7 @@ def _times(rows: Sequence[Timed]) -> Iterator[RenderableType]:
 
 def _counts(title: str, rows: Sequence[Count]) -> Iterator[RenderableType]:
     table = _table(title, ">injected", ">reported", "")
-    table.columns[0].min_width = 26
+    table.columns[0].min_width = 20
     for row in rows:
         table.add_row(row.what, f"{row.injected:g}", Text(f"{row.reported:g}", "bold"), Text(*_mark(row.ok)))
     if rows:
@@ -239,8 +238,8 @@ def _verdict(report: Report) -> Text:
     if off > MOST_PROBLEMS:
         told.append(f"\n  and {off - MOST_PROBLEMS} more", "red")
     told.append(
-        "\nsilent: failures that raised no exception in the program. Counts must be equal; quantiles, estimated from\n"
-        "the buckets as Prometheus does, at most one bucket off. Neither prompt nor key is anywhere in the metrics.\n"
+        "\nsilent: failures that raised no exception in the program. Counts must be equal; a quantile, estimated as\n"
+        "Prometheus does, at most one bucket from what the server did or from what the program's own watch says.\n"
         if report.ok else "\n", "dim",
     )
     for note in report.notes:

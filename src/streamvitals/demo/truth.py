@@ -18,11 +18,18 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Said:
-    """What the program said when a job was done. ``saw`` is the class of the exception that it got, or ""."""
+    """What the program said when a job was done. ``saw`` is the class of the exception that it got, or "".
+
+    By its own watch, in seconds: ``first`` until it had a token, ``waits`` for every chunk, and for how long it
+    ``held`` them before it asked for the next.
+    """
 
     pid: int
     chunks: int
     saw: str
+    first: float | None = None
+    waits: tuple[float, ...] = ()
+    held: float = 0.0
 
 
 @dataclass
@@ -56,19 +63,22 @@ class Stream:
         return seconds
 
     def silences(self) -> Iterator[tuple[float, float]]:
-        """When the server sent nothing while the program waited, as (from, to) on the monotonic clock."""
+        """When the program waited and the server sent nothing, as (from, to) on the monotonic clock."""
         for entry in self.requests:
             at = entry["t_request"]
-            end = entry["t_end"]
             if entry["first_chunk"] is None:
-                yield at, end
+                yield at, entry["t_end"]
+                continue
+            if self.job.how == "leave":
+                yield at, entry["t_headers"]
                 continue
             yield at, at + entry["first_chunk"]
             at += entry["first_chunk"]
-            for gap in entry["gaps"]:
+            for gap in self.gaps:
                 yield at, at + gap
                 at += gap
-            yield at, end
+            if not self.job.leaves_early:
+                yield at, entry["t_end"]
 
 
 @dataclass

@@ -1,16 +1,19 @@
 """Fan-out to the sinks, by whichever thread comes first, without ever blocking another.
 
-An item is queued; then whoever gets the lock, without waiting for it, drains. Who does not get it leaves
-the item to the holder, who looks again after letting go. So no thread waits, a signal handler or finalizer
+An item is queued; then whoever gets the turn, without waiting for it, drains. Who does not get it leaves
+the item to the holder, who looks again after passing it on. So no thread waits, a signal handler or finalizer
 that interrupts the holder cannot deadlock, and sinks are called by one thread at a time.
+
+A signal handler may raise after any call, most of all Ctrl-C, and the program may live on (a notebook does).
+Hence ``del`` where a method that returns the item would do: no signal is handled between the two statements,
+so that neither the turn nor an item is lost.
 """
 
 from __future__ import annotations
 
 import logging
-from _thread import allocate_lock
+from collections import deque
 from collections.abc import Callable, Iterable
-from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from .observation import Ending, Observation
@@ -35,15 +38,16 @@ Item = Progress | RetryRecord | ChainRecord | LoopLag | Fault | tuple[Observatio
 
 
 class _Delivery(NamedTuple):
-    """An item and the sinks that have not been handed it yet."""
+    """An item and the sinks that have not been handed it yet; ``ended`` is the observation it is the record of."""
 
     item: object
     sinks: list[Sink]
+    ended: Observation | None = None
 
 
 class Dispatch:
-    """``record`` makes the record of an ended observation, or None if it has been made already; ``recorded`` is
-    called when all sinks have been handed it."""
+    """``record`` makes the record of an ended observation, or None if it has been told already; ``recorded`` is
+    called when all sinks have been handed it. What interrupts the former has it called again."""
 
     def __init__(
         self,
@@ -57,9 +61,9 @@ class Dispatch:
         self.reset()
 
     def reset(self) -> None:
-        """Start empty, as a forked child must: a lock held by a thread of the parent would stay held."""
-        self._queue: SimpleQueue[Item | _Delivery] = SimpleQueue()
-        self._lock = allocate_lock()
+        """Start empty, as a forked child must: a thread of the parent may have had the turn."""
+        self._queue: deque[Item | _Delivery] = deque()
+        self._turn = [True]
 
     def add(self, sink: Sink) -> None:
         """One more sink, after the others."""
@@ -67,61 +71,62 @@ class Dispatch:
 
     def submit(self, item: Item) -> None:
         """Queue and drain. Never blocks, never raises."""
-        self._queue.put(item)
+        self._queue.append(item)
         self.drain()
 
     def defer(self, item: Item) -> None:
         """Queue only; safe in finalizers. The next ordinary event drains it."""
-        self._queue.put(item)
+        self._queue.append(item)
 
     def drain(self) -> None:
         """Hand everything that is queued to the sinks, unless somebody is at it."""
-        queue, lock = self._queue, self._lock
-        while not queue.empty():
-            if not lock.acquire(False):
+        queue, turn = self._queue, self._turn
+        while queue:
+            try:
+                del turn[0]
+            except IndexError:
                 return
             try:
-                self._drain(queue)
+                while queue:
+                    self._deliver_first(queue)
+                    del queue[0]
             finally:
-                lock.release()
+                turn.append(True)
 
-    def _drain(self, queue: SimpleQueue[Item | _Delivery]) -> None:
-        while True:
-            try:
-                item = queue.get_nowait()
-            except Empty:
-                return
-            try:
-                self._deliver(item)
-            except Exception:  # noqa: BLE001 - a fault of ours, and the app must not see it
-                self._tell_fault("classify")
-
-    def _deliver(self, item: Item | _Delivery) -> None:
-        if isinstance(item, tuple) and not isinstance(item, (LoopLag, Fault, _Delivery)):
-            observation, ending = item
-            record = self._record(observation, ending)
-            if record is not None:
-                self._deliver(record)
-                self._recorded(observation, record)
-            return
-        delivery = item if isinstance(item, _Delivery) else _Delivery(item, list(self._sinks))
+    def _deliver_first(self, queue: deque[Item | _Delivery]) -> None:
+        item = queue[0]
         try:
-            while delivery.sinks:
-                sink = delivery.sinks.pop(0)
-                try:
-                    _hand(sink, delivery.item)
-                except Exception as error:  # noqa: BLE001 - a sink may raise anything
-                    self._switch_off(sink, error)
-        except BaseException:
-            # A KeyboardInterrupt is the app's and goes on to it; the other sinks get theirs next time.
-            self._queue.put(delivery)
-            raise
+            if isinstance(item, _Delivery):
+                self._deliver(item)
+            elif isinstance(item, tuple) and not isinstance(item, (LoopLag, Fault)):
+                observation, ending = item
+                record = self._record(observation, ending)
+                if record is not None:
+                    queue[0] = delivery = _Delivery(record, list(self._sinks), observation)
+                    self._deliver(delivery)
+            else:
+                queue[0] = delivery = _Delivery(item, list(self._sinks))
+                self._deliver(delivery)
+        except Exception:  # noqa: BLE001 - a fault of ours, and the app must not see it
+            self._tell_fault("classify")
+
+    def _deliver(self, delivery: _Delivery) -> None:
+        """What is no ``Exception`` is the app's and goes on to it; the other sinks get theirs next time."""
+        item, sinks, ended = delivery
+        while sinks:
+            sink = sinks[0]
+            del sinks[0]
+            try:
+                _hand(sink, item)
+            except Exception as error:  # noqa: BLE001 - a sink may raise anything
+                self._switch_off(sink, error)
+        if ended is not None and isinstance(item, StreamRecord):
+            self._recorded(ended, item)
 
     def _switch_off(self, sink: Sink, error: Exception) -> None:
         # Class names only: a message could quote what the sink was handed.
         logger.warning("%s raised %s and is switched off", type(sink).__name__, type(error).__name__)
-        if sink in self._sinks:
-            self._sinks.remove(sink)
+        self._remove(sink)
         self._tell_fault("sink")
 
     def _tell_fault(self, where: str) -> None:
@@ -129,7 +134,11 @@ class Dispatch:
             try:
                 sink.on_internal_error(where)
             except Exception:  # noqa: BLE001, PERF203 - nobody is left to be told
-                self._sinks.remove(sink)
+                self._remove(sink)
+
+    def _remove(self, gone: Sink) -> None:
+        # By identity: a sink may be a list, and equal to another.
+        self._sinks = [sink for sink in self._sinks if sink is not gone]
 
 
 def _hand(sink: Sink, item: object) -> None:

@@ -204,7 +204,8 @@ class AgentEvents(TypedEvents):
     def read(self, item: Any) -> None:
         if get(get(item, "turn"), "subagent_id") is not None:
             return  # its end is not that of the turn that the app waits for
-        if get(item, "type") in self.RESTS and self._verdict is None:
+        kind = get(item, "type")
+        if isinstance(kind, str) and kind in self.RESTS and self._verdict is None:
             self._verdict = _COMPLETED
         super().read(item)
 

@@ -138,6 +138,7 @@ class Observation:
         self.closing: object | None = None  # the SDK side's own state (sdk/closing.py)
         self.at_end: list[Callable[[], object]] = []
         self.bytes_received: Callable[[], int | None] = _unknown
+        self._answered_at: float | None = None
         self._arrived_at: float | None = None
         self._first_chunk: float | None = None
         self._first_token: float | None = None
@@ -157,8 +158,10 @@ class Observation:
     def attempting(self) -> None:
         """A request is about to be sent: the first one, or one more after the backoff."""
         now = self.clock()
-        self.attempts.begin(now)
+        retry = self.attempts.begin(now)
         self.view[self.at] = self.asked = now
+        if retry is not None:
+            self.host.submit(RetryRecord(self.facts.labels, "sdk", *retry))
 
     @_guarded
     def retrying(self, error: BaseException | None, backoff: float) -> None:
@@ -166,14 +169,14 @@ class Observation:
         now = self.clock()
         self._waited(now - self.asked, now)
         self.view[self.at] = -now
-        reason = self.attempts.retry(now, error, backoff)
-        self.host.submit(RetryRecord(self.facts.labels, "sdk", reason, backoff))
+        self.attempts.retry(now, error, backoff)
 
     @_guarded
     def responded(self, facts: ResponseFacts) -> None:
         """The headers of the final response have come; the app holds the stream now."""
         now = self.clock()
         self.response = facts
+        self._answered_at = now
         self._waited(now - self.asked, now)
         self.view[self.at] = -now
 
@@ -186,7 +189,8 @@ class Observation:
             self.ended = True
             self.host.discard(self)
             return
-        self._waited(now - self.asked, now)
+        if not self.attempts.cut_short(now):
+            self._waited(now - self.asked, now)
         verdict = classify_exception(error, headers_received=False)
         self._finish(Ending(verdict, now, names_of(error)))
 
@@ -245,8 +249,14 @@ class Observation:
     def exhausted(self) -> None:
         """The body ended and nothing was raised."""
         now = self.clock()
-        self._waited(now - self.asked, now)
-        self._finish(Ending(self._verdict_of_body(), now))
+        verdict = self._verdict_of_body()
+        if self._arrived_at is not None and verdict == self.reader.marker():
+            # It was complete with the last chunk, where its duration ends; a hang after that is a stall still.
+            if now - self.asked >= self._stall_after:
+                self._stalled(now - self.asked, now)
+        else:
+            self._waited(now - self.asked, now)
+        self._finish(Ending(verdict, now))
 
     @_guarded
     def failed(self, error: BaseException) -> None:
@@ -349,14 +359,16 @@ class Observation:
     def freeze(self, ending: Ending) -> StreamRecord:
         """The record of the ended stream. Called once, by the dispatch."""
         verdict, end = ending.verdict, ending.at
+        self.attempts.cut_short(end)
         marker = self.reader.marker()
         app_side = verdict.outcome in (Outcome.CANCELLED, Outcome.ABANDONED)
         if app_side:
             # What the provider had said by then; of an app that reads bytes also that it failed.
             verdict = self.in_band or marker or verdict
-        if self._arrived_at is not None and (verdict == marker or app_side):
-            # Not the collector's time, nor that of the SDK's draining after [DONE].
-            end = self._arrived_at
+        if not ending.causes and (verdict == marker or app_side):
+            # Not the collector's time, nor that of the SDK's draining after [DONE]; but somebody who was told
+            # by an exception had been waiting until then.
+            end = self._arrived_at or self._answered_at or end
         reader, response = self.reader, self.response
         attempts = self.attempts.close(end, response.status if response else None, verdict.error_type)
         record = StreamRecord(

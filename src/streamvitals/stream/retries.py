@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..names import OTHER, RETRY_REASONS
 from .outcome import classify_exception, classify_status
 from .record import Attempt, RateLimit
@@ -19,20 +21,23 @@ class Attempts:
         self.rate_limits: tuple[RateLimit, ...] = ()
         self._noted: list[Attempt] = []
         self._started = 0.0
+        self._retry: tuple[str, float] | None = None
 
-    def begin(self, now: float) -> None:
-        """A request is about to be sent."""
+    def begin(self, now: float) -> tuple[str, float] | None:
+        """A request is about to be sent. If it is made again: why, and how long the SDK slept before it."""
         self.count += 1
         self._started = now
         self.last_status = None
+        retry, self._retry = self._retry, None
+        return retry
 
     def answered(self, status: int, rate_limits: tuple[RateLimit, ...]) -> None:
         """The attempt got this status (asked of failed ones only)."""
         self.last_status = status
         self.rate_limits = rate_limits
 
-    def retry(self, now: float, error: BaseException | None, backoff: float) -> str:
-        """The attempt failed and another follows after ``backoff`` seconds; returns the reason for it."""
+    def retry(self, now: float, error: BaseException | None, backoff: float) -> None:
+        """The attempt failed, and another is to follow after ``backoff`` seconds."""
         reason = error_type = OTHER
         if self.last_status is not None:
             reason = str(self.last_status)
@@ -42,11 +47,22 @@ class Attempts:
             reason = outcome.value
         self.backoff += backoff
         self._note(now, error_type, backoff)
-        return reason if reason in RETRY_REASONS else OTHER
+        self._retry = (reason if reason in RETRY_REASONS else OTHER, backoff)
+
+    def cut_short(self, now: float) -> bool:
+        """The operation ended while the SDK slept, if it did: no other attempt follows."""
+        if self._retry is None:
+            return False
+        self._retry = None
+        failed = self._noted.pop()
+        slept = min(failed.backoff, now - failed.ended)
+        self.backoff += slept - failed.backoff
+        self._noted.append(replace(failed, backoff=slept))
+        return True
 
     def close(self, end: float, status: int | None, error_type: str) -> tuple[Attempt, ...]:
         """All attempts, the last one ending now."""
-        if self.count:
+        if self.count and not (self._noted and self._noted[-1].number == self.count):
             self.last_status = status if status is not None else self.last_status
             self._note(end, error_type, 0.0)
         return tuple(self._noted)

@@ -110,8 +110,8 @@ class _Lines:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The lines that are complete now, without their ends."""
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
+        if self._after_cr and data:
+            data, self._after_cr = data.removeprefix(b"\n"), False
         if data:
             self._after_cr = data.endswith(b"\r")
             *lines, rest = _LINE_END.split(data)
@@ -149,18 +149,21 @@ class _Inflate:
     """Either of the two formats that servers mean by "deflate": with zlib's header, or without it."""
 
     def __init__(self) -> None:
-        self._decompress = zlib.decompressobj().decompress
-        self._first = True
+        self._decompress: Callable[[bytes], bytes] | None = None
+        self._begun = b""
 
     def __call__(self, raw: bytes) -> bytes:
-        first, self._first = self._first, False
-        try:
-            return self._decompress(raw)
-        except zlib.error:
-            if not first:
-                raise
-            self._decompress = zlib.decompressobj(-zlib.MAX_WBITS).decompress
-            return self._decompress(raw)
+        if self._decompress is None:
+            self._begun += raw
+            if len(self._begun) < 2:  # the header's length
+                return b""
+            raw = self._begun
+            try:
+                zlib.decompressobj().decompress(raw[:2])
+                self._decompress = zlib.decompressobj().decompress
+            except zlib.error:
+                self._decompress = zlib.decompressobj(-zlib.MAX_WBITS).decompress
+        return self._decompress(raw)
 
 
 def _nothing(raw: bytes) -> bytes:

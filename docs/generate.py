@@ -1,0 +1,129 @@
+"""Writes the generated parts of README.md: what names.py, outcome.py and config.py say, and the benchmark's table.
+
+    python docs/generate.py            write them
+    python docs/generate.py --check    exit 1 if they are not what they should be
+
+A part stands between `<!-- name -->` and `<!-- /name -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from streamvitals import config, names
+from streamvitals.config import Config
+from streamvitals.names import Metric
+from streamvitals.stream import outcome
+from streamvitals.stream.outcome import ERROR_TYPES, Outcome
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "bench" / "results.md"
+
+# Variable -> default, what it does. Every variable that config.py reads is here, a test of --check sees to it.
+SETTINGS: dict[str, tuple[str, str]] = {
+    "OTEL_EXPORTER_PROMETHEUS_HOST": (Config.host, "where `run` serves /metrics and /healthz"),
+    "OTEL_EXPORTER_PROMETHEUS_PORT": (str(Config.port), "its port, 0 for any; if it is taken, the next free one"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("", "set: metrics and spans go there too, as http/protobuf (extra `otlp`)"),
+    "OTEL_TRACES_EXPORTER": ("", "`otlp` or `none`, whatever the endpoint says"),
+    "OTEL_METRICS_EXPORTER": ("", "`otlp` or `none`, whatever the endpoint says"),
+    "OTEL_SDK_DISABLED": ("false", "`true`: do nothing at all"),
+    "STREAMVITALS_STALL_SECONDS": (f"{Config.stall_after:g}", "a stream blocked in a read for longer is stalled"),
+    "STREAMVITALS_RETRY_WINDOW_SECONDS": (
+        f"{Config.retry_window:g}", "a request asked again within it is a retry by the app"
+    ),
+    "STREAMVITALS_LINGER_SECONDS": (f"{Config.linger:g}", "the agent serves so long after the app has ended"),
+    "STREAMVITALS_FINISH_OPTIONAL_HOSTS": ("", "servers that never send a finish_reason: `[DONE]` alone is believed"),
+    "STREAMVITALS_HTTP_SPANS": ("false", "`true`: transport spans of the SDK's HTTP client (extra `http-spans`)"),
+    "STREAMVITALS_CAPTURE_PARTIAL": (
+        "0", "bytes: keep that much of the end of a failed stream for the log; off, since it is content"
+    ),
+    "STREAMVITALS_REDACT": ("", "`package.module:function` that the captured text is passed through"),
+    "STREAMVITALS_JOURNAL": ("", "a file that gets one JSON line per failed stream"),
+}
+# Set by `run` for the app, not by people.
+INTERNAL = {"STREAMVITALS_DIR"}
+# Read by name or by a name that is put together; the variants per signal are the standard's own.
+STANDARD = {"OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER"}
+
+
+def metrics() -> Iterator[str]:
+    """The metrics that /metrics has."""
+    yield "| metric | type | labels of its own | what |"
+    yield "|---|---|---|---|"
+    for metric in names.ALL_METRICS:
+        if not metric.otel_only:
+            labels = ", ".join(f"`{label}`" for label in metric.labels)
+            yield f"| `{_sample(metric)}` | {metric.kind} | {labels} | {metric.help} |"
+
+
+def _sample(metric: Metric) -> str:
+    return metric.prometheus + ("_total" if metric.kind == "counter" else "")
+
+
+def outcomes() -> Iterator[str]:
+    """How streams end, as drawn at the top of outcome.py."""
+    meaning = dict(re.findall(r"^ +[|`]- (\w+) +(.+?) +\(.+\)$", outcome.__doc__ or "", re.MULTILINE))
+    yield "| outcome | when | whose | error types |"
+    yield "|---|---|---|---|"
+    for one in Outcome:
+        whose = outcome.owner(one)
+        errors = ", ".join(f"`{error}`" for error in ERROR_TYPES.get(one, ()))
+        yield f"| `{one.value}` | {meaning[one.value]} | {'-' if whose == 'nobody' else whose} | {errors} |"
+
+
+def settings() -> Iterator[str]:
+    """The environment variables. Raises ValueError if one that is read is not described, or the reverse."""
+    source = Path(config.__file__).read_text()
+    read = set(re.findall(r'"((?:STREAMVITALS|OTEL)_[A-Z_]+)"', source)) - INTERNAL
+    if wrong := (read | STANDARD) ^ SETTINGS.keys():
+        raise ValueError(f"described but not read, or read but not described: {sorted(wrong)}")
+    yield "| variable | default | what |"
+    yield "|---|---|---|"
+    for name, (default, what) in SETTINGS.items():
+        yield f"| `{name}` | {f'`{default}`' if default else ''} | {what} |"
+
+
+def benchmark() -> Iterator[str]:
+    """The last results of `make bench`, without their heading."""
+    text = RESULTS.read_text() if RESULTS.exists() else "Not measured yet: `make bench` writes it.\n"
+    yield re.sub(r"^#.*\n+", "", text).strip()
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "metrics": metrics, "outcomes": outcomes, "settings": settings, "bench": benchmark,
+}
+
+
+def generated(text: str) -> str:
+    """The README with its generated parts as they should be. Raises ValueError where a marker is missing."""
+    for name, part in PARTS.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"README.md has no part {name}")
+        text = before + begin + "\n" + "\n".join(part()) + "\n\n" + end + after
+    return text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The generated parts of README.md.")
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if something would change")
+    given = parser.parse_args()
+    now = README.read_text()
+    wanted = generated(now)
+    if given.check and now != wanted:
+        print("README.md is not up to date: make docs", file=sys.stderr)
+        return 1
+    if not given.check:
+        README.write_text(wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

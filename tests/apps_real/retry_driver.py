@@ -1,0 +1,385 @@
+"""One framework's own retry around a streamed answer, with the SDK's retries switched off. Prints how it went.
+
+    python retry_driver.py FRAMEWORK MODE
+
+Every function tries three times at most. Run by retries.py in the framework's environment.
+"""
+
+import asyncio
+import sys
+import time
+
+ATTEMPTS = 3
+PAUSE = 0.05  # seconds
+QUESTION = [{"role": "user", "content": "hello"}]
+
+
+def langchain_invoke(model):
+    from langchain_openai import ChatOpenAI
+
+    llm = ChatOpenAI(model=model, streaming=True, max_retries=0)
+    return llm.with_retry(stop_after_attempt=ATTEMPTS, wait_exponential_jitter=False).invoke("hello").content
+
+
+def langchain_ainvoke(model):
+    from langchain_openai import ChatOpenAI
+
+    llm = ChatOpenAI(model=model, streaming=True, max_retries=0)
+    chain = llm.with_retry(stop_after_attempt=ATTEMPTS, wait_exponential_jitter=False)
+    return asyncio.run(chain.ainvoke("hello")).content
+
+
+def langchain_stream(model):
+    from langchain_openai import ChatOpenAI
+
+    llm = ChatOpenAI(model=model, max_retries=0)
+    chain = llm.with_retry(stop_after_attempt=ATTEMPTS, wait_exponential_jitter=False)
+    return "".join(str(chunk.content) for chunk in chain.stream("hello"))
+
+
+def langchain_fallbacks(model):
+    from langchain_openai import ChatOpenAI
+
+    llm = ChatOpenAI(model=model, max_retries=0, streaming=True)
+    return llm.with_fallbacks([ChatOpenAI(model="ok", max_retries=0, streaming=True)]).invoke("hello").content
+
+
+def _graph(node):
+    from typing import TypedDict
+
+    from langgraph.graph import END, START, StateGraph
+    from langgraph.types import RetryPolicy
+
+    class State(TypedDict):
+        answer: str
+
+    policy = RetryPolicy(
+        max_attempts=ATTEMPTS, initial_interval=PAUSE, max_interval=PAUSE, jitter=False, retry_on=lambda _: True
+    )
+    graph = StateGraph(State)
+    graph.add_node("ask", node, retry_policy=policy)
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", END)
+    return graph.compile()
+
+
+def langgraph_invoke(model):
+    from langchain_openai import ChatOpenAI
+
+    llm = ChatOpenAI(model=model, streaming=True, max_retries=0)
+    return _graph(lambda state: {"answer": llm.invoke("hello").content}).invoke({"answer": ""})["answer"]
+
+
+def langgraph_ainvoke(model):
+    from langchain_openai import ChatOpenAI
+
+    llm = ChatOpenAI(model=model, streaming=True, max_retries=0)
+
+    async def ask(state):
+        return {"answer": (await llm.ainvoke("hello")).content}
+
+    return asyncio.run(_graph(ask).ainvoke({"answer": ""}))["answer"]
+
+
+def litellm_completion(model):
+    import litellm
+
+    parts = litellm.completion(
+        model=f"openai/{model}", messages=QUESTION, stream=True, max_retries=0, num_retries=ATTEMPTS - 1
+    )
+    return "".join(part.choices[0].delta.content or "" for part in parts)
+
+
+def litellm_acompletion(model):
+    import litellm
+
+    async def ask():
+        parts = await litellm.acompletion(
+            model=f"openai/{model}", messages=QUESTION, stream=True, max_retries=0, num_retries=ATTEMPTS - 1
+        )
+        return "".join([part.choices[0].delta.content or "" async for part in parts])
+
+    return asyncio.run(ask())
+
+
+def _router(model):
+    from litellm import Router
+
+    deployment = {"model_name": "m", "litellm_params": {"model": f"openai/{model}", "max_retries": 0}}
+    return Router([deployment], num_retries=ATTEMPTS - 1, retry_after=0, disable_cooldowns=True)
+
+
+def litellm_router(model):
+    parts = _router(model).completion(model="m", messages=QUESTION, stream=True)
+    return "".join(part.choices[0].delta.content or "" for part in parts)
+
+
+def litellm_router_async(model):
+    async def ask():
+        parts = await _router(model).acompletion(model="m", messages=QUESTION, stream=True)
+        return "".join([part.choices[0].delta.content or "" async for part in parts])
+
+    return asyncio.run(ask())
+
+
+def _llamaindex(model):
+    from llama_index.core.llms import LLMMetadata
+    from llama_index.llms.openai import OpenAI
+
+    class Fake(OpenAI):
+        @property
+        def metadata(self):
+            return LLMMetadata(model_name=self.model, is_chat_model=True)
+
+    return Fake(model=model, max_retries=ATTEMPTS - 1)
+
+
+def llamaindex_stream_chat(model):
+    from llama_index.core.llms import ChatMessage
+
+    return "".join(c.delta or "" for c in _llamaindex(model).stream_chat([ChatMessage(role="user", content="hello")]))
+
+
+def llamaindex_astream_chat(model):
+    from llama_index.core.llms import ChatMessage
+
+    async def ask():
+        parts = await _llamaindex(model).astream_chat([ChatMessage(role="user", content="hello")])
+        return "".join([part.delta or "" async for part in parts])
+
+    return asyncio.run(ask())
+
+
+def instructor_partial(model):
+    import instructor
+    from openai import OpenAI
+    from pydantic import BaseModel
+
+    class User(BaseModel):
+        name: str
+        age: int
+
+    client = instructor.from_openai(OpenAI(max_retries=0))
+    parts = client.chat.completions.create_partial(
+        model=model, response_model=User, messages=QUESTION, max_retries=ATTEMPTS
+    )
+    return repr(list(parts)[-1])
+
+
+def smolagents_stream(model):
+    from smolagents import ChatMessage, MessageRole, OpenAIModel, models
+
+    models.RETRY_WAIT = PAUSE
+    asked = [ChatMessage(role=MessageRole.USER, content=[{"type": "text", "text": "hello"}])]
+    llm = OpenAIModel(model_id=model, client_kwargs={"max_retries": 0})
+    llm.retryer.wait_seconds = PAUSE
+    return "".join(part.content or "" for part in llm.generate_stream(asked))
+
+
+def dspy_streamify(model):
+    import dspy
+
+    dspy.configure(lm=dspy.LM(f"openai/{model}", cache=False, num_retries=ATTEMPTS - 1), adapter=dspy.ChatAdapter())
+    ask = dspy.streamify(dspy.Predict("question -> answer"))
+
+    async def collect():
+        return [part async for part in ask(question="hi")]
+
+    return f"{len(asyncio.run(collect()))} items"
+
+
+def haystack_generator(model):
+    from haystack.components.generators.chat import OpenAIChatGenerator
+    from haystack.dataclasses import ChatMessage
+
+    generator = OpenAIChatGenerator(model=model, streaming_callback=lambda _: None, max_retries=ATTEMPTS - 1)
+    return generator.run([ChatMessage.from_user("hello")])["replies"][0].text
+
+
+def _pydantic_ai(model, client=None):
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    return OpenAIChatModel(model, provider=OpenAIProvider(openai_client=client) if client else "openai")
+
+
+def pydantic_ai_fallback(model):
+    from openai import AsyncOpenAI
+    from pydantic_ai import Agent
+    from pydantic_ai.models.fallback import FallbackModel
+
+    client = AsyncOpenAI(max_retries=0)
+    agent = Agent(FallbackModel(_pydantic_ai(model, client), _pydantic_ai("ok", client)))
+
+    async def ask():
+        async with agent.run_stream("hello") as result:
+            return await result.get_output()
+
+    return asyncio.run(ask())
+
+
+def pydantic_ai_transport(model):
+    """Its own advice for retries: a transport that tries again below the SDK."""
+    import httpx2
+    from openai import AsyncOpenAI
+    from pydantic_ai import Agent
+    from pydantic_ai.retries import AsyncTenacityTransport, RetryConfig
+    from tenacity import retry_if_exception_type, stop_after_attempt, wait_fixed
+
+    def validate(response):
+        response.raise_for_status()
+
+    transport = AsyncTenacityTransport(
+        config=RetryConfig(
+            retry=retry_if_exception_type(httpx2.HTTPStatusError), wait=wait_fixed(PAUSE),
+            stop=stop_after_attempt(ATTEMPTS), reraise=True,
+        ),
+        wrapped=httpx2.AsyncHTTPTransport(), validate_response=validate,
+    )
+    client = AsyncOpenAI(max_retries=0, http_client=httpx2.AsyncClient(transport=transport))
+    agent = Agent(_pydantic_ai(model, client))
+
+    async def ask():
+        async with agent.run_stream("hello") as result:
+            return await result.get_output()
+
+    return asyncio.run(ask())
+
+
+def openai_agents(model):
+    from agents import Agent, OpenAIChatCompletionsModel, Runner, set_tracing_disabled
+    from openai import AsyncOpenAI
+
+    set_tracing_disabled(True)
+    agent = Agent(name="a", model=OpenAIChatCompletionsModel(model, AsyncOpenAI(max_retries=0)))
+
+    async def ask():
+        for attempt in range(ATTEMPTS):
+            try:
+                result = Runner.run_streamed(agent, "hello")
+                async for _ in result.stream_events():
+                    pass
+            except Exception:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(PAUSE)
+            else:
+                return str(result.final_output)
+        return ""
+
+    return asyncio.run(ask())
+
+
+def _ask(model):
+    from openai import OpenAI
+
+    parts = OpenAI(max_retries=0).chat.completions.create(model=model, messages=QUESTION, stream=True)
+    return "".join(part.choices[0].delta.content or "" for part in parts)
+
+
+async def _aask(model):
+    from openai import AsyncOpenAI
+
+    parts = await AsyncOpenAI(max_retries=0).chat.completions.create(model=model, messages=QUESTION, stream=True)
+    return "".join([part.choices[0].delta.content or "" async for part in parts])
+
+
+def loop(model):
+    for attempt in range(ATTEMPTS):
+        try:
+            return _ask(model)
+        except Exception:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(PAUSE)
+    return ""
+
+
+def aloop(model):
+    async def ask():
+        for attempt in range(ATTEMPTS):
+            try:
+                return await _aask(model)
+            except Exception:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(PAUSE)
+        return ""
+
+    return asyncio.run(ask())
+
+
+def wait_for_loop(model):
+    """The same with a deadline per attempt; before Python 3.12 wait_for makes a task of each."""
+
+    async def ask():
+        for attempt in range(ATTEMPTS):
+            try:
+                return await asyncio.wait_for(_aask(model), 30)
+            except Exception:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(PAUSE)
+        return ""
+
+    return asyncio.run(ask())
+
+
+def executor_loop(model):
+    """Each attempt on whichever thread of a pool is free."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        for attempt in range(ATTEMPTS):
+            try:
+                return pool.submit(_ask, model).result()
+            except Exception:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                time.sleep(PAUSE)
+    return ""
+
+
+def tenacity_sync(model):
+    from tenacity import retry, stop_after_attempt, wait_fixed
+
+    return retry(stop=stop_after_attempt(ATTEMPTS), wait=wait_fixed(PAUSE), reraise=True)(_ask)(model)
+
+
+def tenacity_async(model):
+    from tenacity import retry, stop_after_attempt, wait_fixed
+
+    return asyncio.run(retry(stop=stop_after_attempt(ATTEMPTS), wait=wait_fixed(PAUSE), reraise=True)(_aask)(model))
+
+
+def backoff_sync(model):
+    import backoff
+
+    return backoff.on_exception(backoff.constant, Exception, max_tries=ATTEMPTS, interval=PAUSE)(_ask)(model)
+
+
+def backoff_async(model):
+    import backoff
+
+    ask = backoff.on_exception(backoff.constant, Exception, max_tries=ATTEMPTS, interval=PAUSE)(_aask)
+    return asyncio.run(ask(model))
+
+
+def stamina_sync(model):
+    import stamina
+
+    return stamina.retry(on=Exception, attempts=ATTEMPTS, wait_initial=PAUSE, wait_max=PAUSE)(_ask)(model)
+
+
+def stamina_async(model):
+    import stamina
+
+    return asyncio.run(stamina.retry(on=Exception, attempts=ATTEMPTS, wait_initial=PAUSE, wait_max=PAUSE)(_aask)(model))
+
+
+if __name__ == "__main__":
+    try:
+        print(repr(globals()[sys.argv[1]](sys.argv[2]))[:120])
+    except Exception as error:
+        print(f"{type(error).__module__}.{type(error).__name__}: {str(error)[:120]}")
+        sys.exit(1)

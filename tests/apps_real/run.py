@@ -1,0 +1,154 @@
+"""Applications nobody here wrote, bare and behind ``streamvitals run``: same view, and every fault reported.
+
+    python tests/apps_real/run.py [--fast] [--only llm,langchain] [--modes reset,429x2]
+
+Each gets an environment of its own, in .build/apps, in which nothing of ours is installed. A private fake
+server breaks its streams and logs what it did; what the app printed, its exit code and its requests must be
+the same with and without us, and what was reported must be what the server did. Exit code 1 on any
+difference. Needs a POSIX shell with bash, and uv or pip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess  # noqa: S404 - environments are made by running uv or pip
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from apps import APPS, MODES, RECIPES, App, requirements  # noqa: E402
+from launch import Report, Sight, bare, watched  # noqa: E402
+from truth import WENT_AWAY, Truth, shown, total  # noqa: E402
+
+from bench.environments import environment  # noqa: E402
+
+WORK = ROOT / ".build" / "apps"
+COLUMNS = ("app", "openai", "surfaces", "mode", "injected", "reported", "SDK retries", "app retries", "same view")
+
+
+class Row(NamedTuple):
+    """One app in one mode. ``wrong`` says in words what differs."""
+
+    cells: tuple[str, ...]
+    wrong: list[str]
+
+
+def prepare_environments(names: Iterable[str]) -> set[str]:
+    """Copy the recipes and make the environments; the names of those that could be made."""
+    shutil.copytree(RECIPES, WORK, dirs_exist_ok=True)
+    wanted, made = requirements(), set()
+    for venv in dict.fromkeys(names):
+        started = time.monotonic()
+        try:
+            environment(WORK / "venvs" / venv, wanted[venv])
+            made.add(venv)
+        except subprocess.CalledProcessError:
+            print(f"environment {venv} FAILED")
+        print(f"environment {venv}: {time.monotonic() - started:.0f} s", flush=True)
+    return made
+
+
+def try_app(app: App, mode: str) -> Row:
+    """Run one app in one mode, bare and watched. What differs must differ twice: not all is the same each time."""
+    row = _try_once(app, mode)
+    return _try_once(app, mode) if row.wrong else row
+
+
+def _try_once(app: App, mode: str) -> Row:
+    recipe = WORK / f"run_{app.recipe}.sh"
+    logs = WORK / "logs" / app.name.replace(" ", "_")
+    env = {"N": "3", **app.env}
+    without = bare(recipe, mode, env, logs / f"{mode}.bare.jsonl")
+    within, report = watched(recipe, mode, env, logs / f"{mode}.watched.jsonl")
+    view, wrong = _view(without, within, app), _reported(within.truth, report)
+    cells = (
+        app.name, ", ".join(sorted(within.truth.versions)), "; ".join(sorted(within.truth.surfaces)), mode,
+        _injected(within.truth), shown(report.streams) + (f"; {report.stalls} stalls" if report.stalls else ""),
+        shown(report.retries["sdk"]), _app_retries(within.truth, report), "DIFFERS" if view else "yes",
+    )
+    return Row(cells, [*view, *wrong])
+
+
+def _view(without: Sight, within: Sight, app: App) -> list[str]:
+    wrong = []
+    if without.status != within.status:
+        wrong.append(f"exit code {without.status} bare, {within.status} watched")
+    if without.output != within.output:
+        ours = [line for line in within.output if line not in without.output]
+        theirs = [line for line in without.output if line not in within.output]
+        wrong.append(f"output differs: bare {theirs[:8]} watched {ours[:8]}")
+    asked, seen = without.truth.requests, within.truth.requests
+    if sorted(map(repr, asked)) != sorted(map(repr, seen)):
+        wrong.append(f"requests differ: bare {asked} watched {seen}")
+    return wrong
+
+
+def _reported(truth: Truth, report: Report) -> list[str]:
+    wrong = list(report.wrong)
+    reported = dict(report.streams)
+    left = truth.went_away
+    for outcome in WENT_AWAY:
+        taken = min(left, reported.get(outcome, 0))
+        left -= taken
+        reported[outcome] = reported.get(outcome, 0) - taken
+    reported = {outcome: count for outcome, count in reported.items() if count}
+    if left or reported != dict(truth.outcomes):
+        wrong.append(f"injected {_injected(truth)}, reported {shown(report.streams)}")
+    if report.journal != report.streams:
+        wrong.append(f"the journal has {shown(report.journal)}, /metrics {shown(report.streams)}")
+    if report.retries["sdk"] != truth.sdk_retries:
+        wrong.append(f"SDK retries {shown(truth.sdk_retries)}, reported {shown(report.retries['sdk'])}")
+    if report.stalls < truth.stalls:
+        wrong.append(f"{truth.stalls} stalls, reported {report.stalls}")
+    return wrong
+
+
+def _injected(truth: Truth) -> str:
+    text = shown(truth.outcomes) + (f", {truth.went_away} went away" if truth.went_away else "")
+    return text + (f"; {truth.stalls} stalls" if truth.stalls else "")
+
+
+def _app_retries(truth: Truth, report: Report) -> str:
+    """Reported, of how many calls came again after a failure: of the app's own doing, or of its users'."""
+    again = total(truth.again.values())
+    return f"{total(report.retries['app'].values())} of {again} asked again" if again else "-"
+
+
+def table(rows: list[Row]) -> str:
+    """For reading in a terminal."""
+    lines = [COLUMNS, *(row.cells for row in rows)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="NAMES", help="apps by name or environment, separated by commas")
+    parser.add_argument("--modes", default=",".join(MODES), metavar="MODES")
+    parser.add_argument("--fast", action="store_true", help="those that CI can afford")
+    given = parser.parse_args()
+    names, modes = {n for n in given.only.split(",") if n}, given.modes.split(",")
+    apps = [a for a in APPS if (not names or {a.name, a.venv} & names) and not (given.fast and a.slow)]
+    made = prepare_environments(app.venv for app in apps)
+    able = [app for app in apps if app.venv in made]
+    rows = []
+    for app in able:
+        for mode in modes:
+            rows.append(try_app(app, mode))
+            print("." if not rows[-1].wrong else "X", end="", flush=True)
+    print("\n" + table(rows))
+    for row in rows:
+        for line in row.wrong:
+            print(f"{row.cells[0]}, {row.cells[3]}: {line}")
+    return int(len(able) < len(apps) or any(row.wrong for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""An observation with a clock that only the test moves, and a host that keeps what it is handed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from streamvitals.stream.app_retries import Origin
+from streamvitals.stream.chunks import ChatChunks
+from streamvitals.stream.observation import Ending, Observation, RequestFacts, ResponseFacts
+from streamvitals.stream.record import Progress, RetryRecord, StreamLabels, StreamRecord
+
+LABELS = StreamLabels("chat", "openai", "model", "host")
+OK = ResponseFacts(200, "text/event-stream")
+
+
+class Slot:
+    def __init__(self) -> None:
+        self.view: Any = [0.0] * 16
+        self.at = 8
+
+    @property
+    def state(self) -> float:
+        return self.view[self.at]
+
+
+class Host:
+    """``now`` in seconds. What is submitted is frozen at once, as the dispatch would."""
+
+    def __init__(self, stall_after: float = 5.0, flush_every: float = 1e9) -> None:
+        self.now = 1000.0
+        self.stall_after = stall_after
+        self.flush_every = flush_every
+        self.progress: list[Progress] = []
+        self.retries: list[RetryRecord] = []
+        self.records: list[StreamRecord] = []
+        self.deferred: list[tuple[Observation, Ending]] = []
+        self.discarded: list[Observation] = []
+        self.faults: list[str] = []
+        self.slot = Slot()
+
+    def clock(self) -> float:
+        return self.now
+
+    def origin(self) -> Origin:
+        return Origin(1)
+
+    def submit(self, item: Any) -> None:
+        if isinstance(item, Progress):
+            self.progress.append(item)
+        elif isinstance(item, RetryRecord):
+            self.retries.append(item)
+        else:
+            observation, ending = item
+            self.records.append(observation.freeze(ending))
+
+    def defer(self, item: tuple[Observation, Ending]) -> None:
+        self.deferred.append(item)
+
+    def discard(self, observation: Observation) -> None:
+        self.discarded.append(observation)
+
+    def fault(self, where: str) -> None:
+        self.faults.append(where)
+
+    def begin(self, reader: Any = None, **facts: Any) -> Observation:
+        told = RequestFacts(LABELS, **facts)
+        return Observation(self, told, reader or ChatChunks(), self.slot, self.now, 1.7e9)
+
+    def streaming(self, **facts: Any) -> Observation:
+        """An observation whose headers have come at once."""
+        observation = self.begin(**facts)
+        observation.attempting()
+        observation.responded(OK)
+        return observation
+
+    def ask(self, observation: Observation) -> None:
+        """The app asks for the next chunk, as stream/observe.py stamps it."""
+        observation.view[observation.at] = observation.asked = self.now
+
+    def chunk(self, observation: Observation, wait: float = 0.0, hold: float = 0.0, item: Any = None) -> None:
+        """The app asks, the provider answers ``wait`` seconds later, the app works ``hold`` seconds on it."""
+        self.ask(observation)
+        self.now += wait
+        observation.arrived(item if item is not None else token())
+        self.now += hold
+
+    def ended(self) -> StreamRecord:
+        """The one record that there must be."""
+        while self.deferred:
+            observation, ending = self.deferred.pop()
+            self.records.append(observation.freeze(ending))
+        (record,) = self.records
+        assert self.faults == []
+        return record
+
+
+def chunk(delta: Any = None, finish: str | None = None, index: int = 0, usage: Any = None, **extra: Any) -> Any:
+    choice = SimpleNamespace(index=index, delta=SimpleNamespace(**(delta or {})), finish_reason=finish, **extra)
+    return SimpleNamespace(id="id", model="told", choices=[choice], usage=usage)
+
+
+def token(text: str = "token") -> Any:
+    return chunk({"content": text})
+
+
+def finish(reason: str = "stop") -> Any:
+    return chunk({}, reason)

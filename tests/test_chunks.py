@@ -1,0 +1,192 @@
+"""What a reader of chat chunks understands, and that nothing a provider may send makes it raise or grow."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observation_support import chunk, finish, token
+from streamvitals.sdk import facts
+from streamvitals.stream.chunks import ChatChunks, CompletionChunks, known_finish
+from streamvitals.stream.outcome import ERROR_TYPES, Outcome, Verdict
+from streamvitals.stream.record import Usage
+
+READERS = sorted({reader for *_, reader in facts._SURFACES}, key=lambda reader: reader.__name__)
+WORDS = [
+    "id", "model", "choices", "index", "finish_reason", "delta", "content", "usage", "error", "type", "response",
+    "status", "prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens", "event", "data",
+    "text", "tool_calls", "incomplete_details", "reason", "code", "response.completed", "stop", "length",
+]
+NAMES = st.sampled_from(WORDS) | st.text(max_size=3)
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(WORDS) | st.text(max_size=5)
+    | st.sampled_from([10**400, "x" * 100_000, b"bytes", (), frozenset(), object()])
+)
+GARBAGE = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5), max_leaves=25
+)
+
+
+def as_object(value: Any) -> Any:
+    """The same with attributes in place of keys, as the SDK builds what it has not validated."""
+    if isinstance(value, dict):
+        return SimpleNamespace(**{str(k): as_object(v) for k, v in value.items()})
+    return [as_object(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("make", READERS)
+@given(items=st.lists(GARBAGE, max_size=6), objects=st.booleans())
+def test_no_reader_raises_on_garbage(make: Any, items: list[Any], objects: bool) -> None:
+    reader = make()
+    for item in items:
+        told = as_object(item) if objects else item
+        assert reader.has_token(told) in (True, False)
+        reader.read(told)
+    marker = reader.marker()
+    if marker is not None:
+        assert marker.error_type in ERROR_TYPES.get(marker.outcome, ("",))
+    assert reader.unfinished() in ERROR_TYPES[Outcome.TRUNCATED]
+    usage = reader.usage()
+    assert usage is None or all(n is None or (isinstance(n, int) and n >= 0) for n in vars(usage).values())
+    for text in (*reader.finish_reasons, reader.response_id or "", reader.response_model or ""):
+        assert len(text) <= 128
+    assert all(known_finish(reason) == reason or reason in END_WORDS for reason in reader.finish_reasons)
+
+
+END_WORDS = ("completed", "incomplete", "failed", "cancelled", "error")
+
+
+def test_garbage_where_choices_should_be_a_list() -> None:
+    """A dict of one choice, which has a length and cannot be indexed."""
+    reader = ChatChunks()
+    reader.read(SimpleNamespace(choices={"a": 1}, usage=None))
+    assert reader.marker() is None
+
+
+@given(indexes=st.lists(st.integers(-5, 10**6), max_size=300))
+def test_a_hostile_number_of_choices_is_not_remembered(indexes: list[int]) -> None:
+    reader = ChatChunks()
+    for index in indexes:
+        reader.read(chunk({"content": "x"}, index=index))
+    assert len(reader._seen) <= 128
+
+
+@pytest.mark.parametrize(("delta", "told"), [
+    ({"content": "x"}, True),
+    ({"content": ""}, False),
+    ({"content": None}, False),
+    ({"role": "assistant"}, False),
+    ({}, False),
+    ({"reasoning_content": "x"}, True),
+    ({"reasoning": "x"}, True),
+    ({"refusal": "x"}, True),
+    ({"tool_calls": [{"index": 0}]}, True),
+    ({"tool_calls": []}, False),
+    ({"function_call": {"name": "f"}}, True),
+    ({"audio": {"id": "x"}}, True),
+])
+def test_what_counts_as_a_token(delta: dict[str, Any], told: bool) -> None:
+    as_dict = {"choices": [{"index": 0, "delta": delta}]}
+    for item in (chunk(delta), as_dict):
+        assert ChatChunks().has_token(item) is told
+
+
+def test_a_chunk_without_choices_carries_no_token_and_no_finish() -> None:
+    reader = ChatChunks()
+    for item in (SimpleNamespace(choices=[], usage=None), {"choices": []}, {"choices": None}, {}, None, "text"):
+        assert not reader.has_token(item)
+        reader.read(item)
+    assert reader.marker() is None
+    reader.read(token())
+    reader.read(finish())
+    assert reader.marker() == Verdict(Outcome.COMPLETED)
+
+
+@pytest.mark.parametrize(("reason", "verdict"), [
+    ("stop", Verdict(Outcome.COMPLETED)),
+    ("tool_calls", Verdict(Outcome.COMPLETED)),
+    ("function_call", Verdict(Outcome.COMPLETED)),
+    ("end_turn", Verdict(Outcome.COMPLETED)),
+    ("length", Verdict(Outcome.LENGTH)),
+    ("max_tokens", Verdict(Outcome.LENGTH)),
+    ("model_length", Verdict(Outcome.LENGTH)),
+    ("content_filter", Verdict(Outcome.CONTENT_FILTER)),
+    ("error", Verdict(Outcome.API_ERROR, "finish_error")),
+    ("abort", Verdict(Outcome.API_ERROR, "finish_abort")),
+    ("insufficient_system_resource", Verdict(Outcome.API_ERROR, "finish_insufficient_system_resource")),
+    ("", None),
+    (None, None),
+    (7, None),
+])
+def test_finish_reasons(reason: Any, verdict: Verdict | None) -> None:
+    for item in (chunk({}, reason), {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}):
+        reader = ChatChunks()
+        reader.read(token())
+        reader.read(item)
+        assert reader.marker() == verdict
+
+
+def test_an_error_object_in_a_choice() -> None:
+    for reason in (None, "stop", "error"):
+        reader = ChatChunks()
+        reader.read(chunk({}, reason, error={"code": 502}))
+        assert reader.marker() == Verdict(Outcome.API_ERROR, "finish_error")
+
+
+def test_the_first_finish_reason_of_a_choice_counts() -> None:
+    reader = ChatChunks()
+    for reason in ("stop", "length", "error"):
+        reader.read(chunk({}, reason))
+    assert reader.finish_reasons == ["stop"]
+
+
+def test_a_choice_that_begins_after_another_has_finished_opens_the_stream_again() -> None:
+    reader = ChatChunks()
+    reader.read(finish())
+    assert reader.marker() == Verdict(Outcome.COMPLETED)
+    reader.read(chunk({"content": "x"}, index=1))
+    assert reader.marker() is None
+    reader.read(chunk({}, "length", index=1))
+    assert reader.marker() == Verdict(Outcome.LENGTH)
+
+
+def test_the_providers_own_words_are_not_repeated() -> None:
+    reader = ChatChunks()
+    reader.read(chunk({}, "the weather in Paris"))
+    assert reader.finish_reasons == ["other"]
+    assert reader.marker() == Verdict(Outcome.COMPLETED)
+
+
+def test_usage_is_what_was_reported_last() -> None:
+    reader = ChatChunks()
+    assert reader.usage() is None
+    reader.read(chunk({"content": "x"}, usage={"prompt_tokens": 3, "completion_tokens": 1}))
+    reader.read({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5,
+                 "prompt_tokens_details": {"cached_tokens": 2}, "completion_tokens_details": {"reasoning_tokens": 4}}})
+    reader.read(token())
+    assert reader.usage() == Usage(3, 5, 2, 4)
+
+
+@pytest.mark.parametrize("claim", [-1, True, "7", 1.5, None, [], {}])
+def test_usage_that_is_no_count_is_absent(claim: Any) -> None:
+    reader = ChatChunks()
+    reader.read({"choices": [], "usage": {"prompt_tokens": claim, "completion_tokens": 7}})
+    assert reader.usage() == Usage(None, 7)
+
+
+def test_ids_and_models_are_those_of_the_first_chunk_and_bounded() -> None:
+    reader = ChatChunks()
+    reader.read(SimpleNamespace(id="x" * 1000, model="m" * 1000, choices=[], usage=None))
+    reader.read(SimpleNamespace(id="other", model="other", choices=[], usage=None))
+    assert (reader.response_id, reader.response_model) == ("x" * 128, "m" * 128)
+
+
+def test_legacy_completions_have_their_text_in_the_choice() -> None:
+    reader = CompletionChunks()
+    assert reader.has_token({"choices": [{"index": 0, "text": "x"}]})
+    assert not reader.has_token({"choices": [{"index": 0, "text": ""}]})
+    assert not reader.has_token({"choices": 7})

@@ -1,0 +1,104 @@
+"""Settings from the environment: defaults, the standard variables, and errors that say what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamvitals.config import Config, ConfigError
+
+ENDPOINT = "http://collector:4318"
+VARIABLES = (
+    "OTEL_SDK_DISABLED", "OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER",
+    "OTEL_METRICS_EXPORTER", "STREAMVITALS_DIR", "STREAMVITALS_STALL_SECONDS", "STREAMVITALS_LINGER_SECONDS",
+    "STREAMVITALS_RETRY_WINDOW_SECONDS", "STREAMVITALS_FINISH_OPTIONAL_HOSTS", "STREAMVITALS_HTTP_SPANS",
+    "STREAMVITALS_CAPTURE_PARTIAL", "STREAMVITALS_REDACT",
+)
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert Config.from_env({}) == Config()
+    assert Config.from_env(dict.fromkeys(VARIABLES, "")) == Config()
+
+
+def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMVITALS_STALL_SECONDS", "2.5")
+    assert Config.from_env().stall_after == 2.5
+
+
+def test_everything_at_once() -> None:
+    config = Config.from_env({
+        "OTEL_SDK_DISABLED": "TRUE",
+        "OTEL_EXPORTER_PROMETHEUS_HOST": "0.0.0.0",  # noqa: S104
+        "OTEL_EXPORTER_PROMETHEUS_PORT": " 9999 ",
+        "STREAMVITALS_DIR": "/run/x",
+        "STREAMVITALS_STALL_SECONDS": "1e1",
+        "STREAMVITALS_LINGER_SECONDS": "0",
+        "STREAMVITALS_FINISH_OPTIONAL_HOSTS": "Ollama.local, 127.0.0.1 ,",
+        "STREAMVITALS_HTTP_SPANS": "true",
+    })
+    assert config.disabled
+    assert (config.host, config.port) == ("0.0.0.0", 9999)  # noqa: S104
+    assert config.directory == "/run/x"
+    assert (config.stall_after, config.linger) == (10.0, 0.0)
+    assert config.finish_optional_hosts == {"ollama.local", "127.0.0.1"}
+    assert config.http_spans
+
+
+@pytest.mark.parametrize(("env", "traces", "metrics"), [
+    ({}, False, False),
+    ({"OTEL_EXPORTER_OTLP_ENDPOINT": ENDPOINT}, True, True),
+    ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ENDPOINT}, True, False),
+    ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": ENDPOINT}, False, True),
+    ({"OTEL_TRACES_EXPORTER": "otlp"}, True, False),
+    ({"OTEL_METRICS_EXPORTER": "otlp,prometheus"}, False, True),
+    ({"OTEL_EXPORTER_OTLP_ENDPOINT": ENDPOINT, "OTEL_TRACES_EXPORTER": "none"}, False, True),
+    ({"OTEL_EXPORTER_OTLP_ENDPOINT": ENDPOINT, "OTEL_METRICS_EXPORTER": "Prometheus"}, True, False),
+])
+def test_otlp_is_started_only_when_the_standard_variables_ask(env: dict[str, str], traces: bool, metrics: bool) -> None:
+    config = Config.from_env(env)
+    assert (config.otlp_traces, config.otlp_metrics) == (traces, metrics)
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), [
+    ("OTEL_SDK_DISABLED", "yes", "true or false"),
+    ("STREAMVITALS_HTTP_SPANS", "1", "true or false"),
+    ("STREAMVITALS_STALL_SECONDS", "soon", "a number of seconds"),
+    ("STREAMVITALS_STALL_SECONDS", "-1", "a number of seconds"),
+    ("STREAMVITALS_STALL_SECONDS", "0", "a number of seconds"),
+    ("STREAMVITALS_STALL_SECONDS", "nan", "a number of seconds"),
+    ("STREAMVITALS_STALL_SECONDS", "inf", "a number of seconds"),
+    ("STREAMVITALS_LINGER_SECONDS", "1e9", "from 0 to 86400"),
+    ("OTEL_EXPORTER_PROMETHEUS_PORT", "http", "a port number"),
+    ("OTEL_EXPORTER_PROMETHEUS_PORT", "65536", "a port number"),
+    ("OTEL_EXPORTER_PROMETHEUS_PORT", "-1", "a port number"),
+    ("OTEL_EXPORTER_PROMETHEUS_PORT", "٣", "a port number"),
+    ("OTEL_EXPORTER_PROMETHEUS_PORT", "9" * 5000, "a port number"),
+    ("STREAMVITALS_CAPTURE_PARTIAL", "9" * 5000, "a number of bytes"),
+    ("STREAMVITALS_CAPTURE_PARTIAL", "-1", "a number of bytes"),
+    ("STREAMVITALS_REDACT", "just_a_name", "package.module:function"),
+    ("STREAMVITALS_FINISH_OPTIONAL_HOSTS", "http://ollama", "host names"),
+    ("OTEL_TRACES_EXPORTER", "zipkin", "otlp, prometheus, console or none"),
+])
+def test_a_bad_value_is_an_error_that_names_variable_value_and_what_is_allowed(
+    name: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Config.from_env({name: value})
+    said = str(raised.value)
+    assert name in said
+    assert value[:100] in said
+    assert allowed in said
+
+
+@given(env=st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=20) | st.integers().map(str) | st.floats().map(str)))
+def test_any_environment_gives_settings_or_a_clear_error(env: dict[str, str]) -> None:
+    try:
+        config = Config.from_env(env)
+    except ConfigError as error:
+        assert any(name in str(error) for name in env)
+    else:
+        assert 0.0 < config.stall_after <= 3600.0
+        assert 0 <= config.port <= 65535

@@ -1,0 +1,217 @@
+"""The demo finds what differs, and there is nothing to find."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamvitals import names
+from streamvitals.demo import compare, plan, quantiles, run, truth
+from streamvitals.demo.options import parse
+from streamvitals.demo.plan import Job, Urls, make_plan
+from streamvitals.demo.report import Report
+from streamvitals.demo.scenarios import SCENARIOS
+from streamvitals.demo.scrape import Buckets, Scrape
+from streamvitals.demo.truth import Said, gather
+
+URLS = Urls("http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1", "http://127.0.0.1:3/v1", "http://no.invalid/v1",
+            "https://127.0.0.1:1/v1")
+LABELS = (
+    'gen_ai_operation_name="chat",gen_ai_provider_name="other",gen_ai_request_model="{}",server_address="127.0.0.1"'
+)
+
+
+# -- the plan
+
+
+def test_a_plan_is_the_same_for_the_same_seed() -> None:
+    assert make_plan(7, 200, 10.0, URLS) == make_plan(7, 200, 10.0, URLS)
+    assert make_plan(7, 200, 10.0, URLS) != make_plan(8, 200, 10.0, URLS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_plan_has_as_many_streams_as_asked_for_and_every_scenario(seed: int) -> None:
+    jobs = make_plan(seed, 300, 15.0, URLS)
+    assert len(jobs) == 300
+    assert {job.scenario for job in jobs} == set(SCENARIOS)
+    assert [job.id for job in jobs] == list(range(300))
+    assert Counter(job.outcome for job in jobs).keys() == set(names.OUTCOMES)
+    assert 15 < max(job.at for job in jobs) < 25
+
+
+@pytest.mark.parametrize("streams", [1, 2, 59, 60, 61])
+def test_a_small_plan_has_exactly_as_many(streams: int) -> None:
+    assert len(make_plan(1, streams, 15.0, URLS)) == streams
+
+
+def test_without_a_resolver_that_denies_names_that_scenario_is_left_out() -> None:
+    jobs = make_plan(1, 300, 15.0, Urls(URLS.server, URLS.refused, URLS.connect_timeout, "", URLS.tls_failure))
+    assert "dns-failure" not in {job.scenario for job in jobs}
+
+
+def test_the_program_is_not_told_what_will_go_wrong() -> None:
+    job = next(job for job in make_plan(1, 300, 15.0, URLS) if job.outcome == "truncated")
+    assert "truncated" not in json.dumps(job.for_client())
+
+
+# -- finding differences
+
+
+def job(number: int = 0, scenario: str = "ok", **more: Any) -> Job:
+    about = SCENARIOS[scenario]
+    given = {"outcome": about.outcome, "error_type": about.error_type, **more}
+    return Job(
+        number, scenario, model="m", server_spec=scenario, base_url=f"http://127.0.0.1:1/job-{number}/v1", **given
+    )
+
+
+def entry(number: int, scenario: str, gaps: tuple[float, ...] = (0.01, 0.01), at: float = 0.0) -> dict[str, Any]:
+    return {
+        "path": f"/job-{number}/v1/chat/completions", "scenario": scenario, "t_request": at, "t_headers": at,
+        "first_chunk": 0.1, "first_token": 0.1, "gaps": list(gaps), "t_end": at + 0.1 + sum(gaps),
+    }
+
+
+def series(name: str, value: float, model: str = "m", **labels: str) -> str:
+    more = "".join(f',{key}="{text}"' for key, text in labels.items())
+    return f"{name}{{{LABELS.format(model)}{more}}} {value}\n"
+
+
+def found(jobs: list[Job], exposition: str) -> list[str]:
+    log = [entry(j.id, j.scenario) for j in jobs]
+    told = {j.id: Said(1, 3, "", 0.1, (0.01, 0.01)) for j in jobs}
+    report = Report(1, "3.0.0", 1.0, "", 0)
+    compare.compare(report, gather(jobs, log, told), Scrape(exposition))
+    return [problem for problem in report.problems if "streams" in problem or "chat" in problem]
+
+
+GOOD = series("streamvitals_streams_total", 1, outcome="completed")
+
+
+def test_what_is_reported_as_it_was_is_no_difference() -> None:
+    assert found([job()], GOOD) == []
+
+
+def test_a_stream_that_is_not_reported_is_found() -> None:
+    assert any("injected 1, reported 0" in problem for problem in found([job()], ""))
+
+
+def test_a_stream_that_is_reported_twice_is_found() -> None:
+    problems = found([job()], series("streamvitals_streams_total", 2, outcome="completed"))
+    assert any("injected 1, reported 2" in problem for problem in problems)
+
+
+def test_a_wrong_outcome_is_found() -> None:
+    problems = found([job(scenario="silent-cut")], GOOD)
+    assert any(problem.startswith("truncated missing_terminal") for problem in problems)
+    assert any(problem.startswith("completed") for problem in problems)
+
+
+def test_a_wrong_error_type_is_found() -> None:
+    exposition = series("streamvitals_streams_total", 1, outcome="truncated") + series(
+        "streamvitals_stream_errors_total", 1, outcome="truncated", error_type="empty_stream"
+    )
+    problems = found([job(scenario="silent-cut")], exposition)
+    assert any(problem.startswith("truncated empty_stream") for problem in problems)
+
+
+def test_two_wrongs_that_add_up_are_found() -> None:
+    exposition = series("streamvitals_streams_total", 1, "other-model", outcome="completed")
+    assert len(found([job()], exposition)) >= 2
+
+
+def test_a_server_that_did_not_do_as_planned_is_a_fault_of_the_demo() -> None:
+    planned = job()
+    told = {0: Said(1, 3, "")}
+    assert gather([planned], [entry(0, "length")], told).faults
+    assert gather([planned], [], told).faults
+    assert gather([planned], [entry(0, "ok"), entry(0, "ok")], told).faults
+    assert gather([planned], [entry(0, "ok")], {}).faults
+    assert gather([planned], [entry(0, "ok")], told).faults == []
+
+
+# -- what hung when
+
+
+def test_the_truth_of_a_moment_is_who_had_been_silent_for_so_long() -> None:
+    hanging = truth.Stream(job(), [entry(0, "ok", gaps=(3.0, 0.01), at=10.0)], Said(1, 3, ""))
+    whole = truth.Truth([hanging], [])
+    assert whole.stalled(11.5, 12.0, 1.0) == (1, 1)
+    assert whole.stalled(10.5, 10.9, 1.0) == (0, 0)
+    assert whole.stalled(10.5, 12.0, 1.0) == (0, 1)
+    assert whole.stalled(12.0, 20.0, 1.0) == (0, 1)
+    assert whole.stalled(13.2, 20.0, 1.0) == (0, 0)
+
+
+def test_a_look_that_sees_too_few_or_too_many_is_found() -> None:
+    hanging = truth.Stream(job(), [entry(0, "ok", gaps=(3.0, 0.01), at=10.0)], Said(1, 3, ""))
+    whole = truth.Truth([hanging], [])
+    for reported, problems in ((1, 0), (0, 2), (2, 2)):
+        seen = compare.looks(whole, [(12.0, 12.01, reported)], 0.0)
+        assert len([*compare.looks_problems(seen, 1)]) == problems
+
+
+# -- numbers
+
+
+def test_quantiles_are_those_of_prometheus() -> None:
+    buckets = Buckets((1.0, 2.0, 4.0), (2.0, 2.0, 4.0, 0.0), 0.0)
+    assert quantiles.of_histogram(0.5, buckets) == 2.0
+    assert quantiles.of_histogram(0.25, buckets) == 1.0
+    assert quantiles.of_histogram(0.75, buckets) == 3.0
+    assert quantiles.of_histogram(0.5, Buckets((1.0, 2.0), (0.0, 0.0, 3.0), 0.0)) == 2.0
+    assert quantiles.of_values(0.5, [3.0, 1.0, 2.0]) == 2.0
+
+
+def test_a_scrape_since_another_is_what_came_in_between() -> None:
+    before = Scrape(GOOD + series("streamvitals_streams_active", 3))
+    ended = series("streamvitals_streams_total", 5, outcome="completed")
+    after = Scrape(ended + series("streamvitals_streams_active", 2))
+    rest = after.since(before)
+    assert rest.sum(names.STREAMS, outcome="completed") == 4
+    assert rest.sum(names.ACTIVE) == 2
+
+
+# -- the command
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--streams", "0"], ["--streams", "many"], ["--rate", "0"], ["--rate", "nan"], ["--rate", "1e9"], ["--seed", "x"],
+     ["--port", "0"], ["--port", "70000"], ["--keep", "--json"], ["--nonsense"]],
+)
+def test_a_bad_argument_is_status_2_and_said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(arguments) == 2
+    assert arguments[0].lstrip("-") in capsys.readouterr().err
+
+
+def test_defaults() -> None:
+    options = parse([])
+    assert (options.streams, options.seed, options.rate, options.keep) == (300, 1, 15.0, False)
+
+
+def test_it_runs_and_finds_no_difference(tmp_path: Path) -> None:
+    picture = tmp_path / "demo.svg"
+    done = subprocess.run(
+        [sys.executable, "-m", "streamvitals.demo", "--streams", "80", "--rate", "20", "--json", "--svg", str(picture)],
+        capture_output=True, text=True, check=False, timeout=150, env={**os.environ, "OPENAI_API_KEY": "not-used"},
+    )
+    report = json.loads(done.stdout or "{}")
+    assert (done.returncode, report.get("problems")) == (0, []), done.stderr
+    assert report["injected"] == report["reported"] == 80
+    assert {look["reported"] for look in report["looks"]} >= {0, 8}
+    assert picture.read_text().startswith("<svg")
+
+
+def test_the_program_imports_nothing_of_streamvitals() -> None:
+    source = (Path(run.__file__).with_name("client.py")).read_text()
+    imported = {line for line in source.splitlines() if line.startswith(("import", "from"))}
+    assert not any("streamvitals" in line or "from ." in line for line in imported)
+    assert plan.PROMPT not in source

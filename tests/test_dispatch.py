@@ -1,0 +1,348 @@
+"""Records to sinks: by one thread at a time, without anybody waiting, whatever a sink does."""
+
+from __future__ import annotations
+
+import linecache
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from app_support import until
+from observation_support import LABELS, Host
+from streamvitals.stream import dispatch as dispatch_module
+from streamvitals.stream.dispatch import Dispatch, Fault, Item, LoopLag
+from streamvitals.stream.observation import Ending, Observation
+from streamvitals.stream.outcome import Outcome, Verdict
+from streamvitals.stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
+from streamvitals.testing import RecordList
+
+ENDING = Ending(Verdict(Outcome.COMPLETED), 1000.0)
+PROGRESS = Progress(LABELS, (), 0.0, 0.0, 0.0, 0)
+
+
+class Sink(RecordList):
+    """Keeps what it is handed; ``upset`` is called first, and may raise."""
+
+    def __init__(self, upset: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.upset = upset
+        self.progress: list[Progress] = []
+
+    def on_progress(self, progress: Progress) -> None:
+        self.upset()
+        self.progress.append(progress)
+
+    def on_end(self, record: StreamRecord) -> None:
+        self.upset()
+        self.append(record)
+
+    def on_loop_lag(self, seconds: float) -> None:
+        self.upset()
+        super().on_loop_lag(seconds)
+
+
+class Home:
+    """What the runtime is to a dispatch: knows which observations have not been recorded yet."""
+
+    def __init__(self, *sinks: Any) -> None:
+        self.open: dict[int, Observation] = {}
+        self.recorded: list[StreamRecord] = []
+        self.dispatch = Dispatch(sinks, self._record, self._recorded)
+        self.host = Host()
+
+    def _record(self, observation: Observation, ending: Ending) -> StreamRecord | None:
+        return observation.freeze(ending) if id(observation) in self.open else None
+
+    def _recorded(self, observation: Observation, record: StreamRecord) -> None:
+        del self.open[id(observation)]
+        self.recorded.append(record)
+
+    def begin(self) -> Observation:
+        observation = self.host.begin()
+        self.open[id(observation)] = observation
+        return observation
+
+    def end(self, observation: Observation) -> None:
+        self.dispatch.submit((observation, ENDING))
+
+
+def lags(count: int) -> list[Item]:
+    return [LoopLag(float(number)) for number in range(count)]
+
+
+def test_each_kind_goes_where_it_belongs() -> None:
+    sink = Sink()
+    home = Home(sink)
+    retry, chain = RetryRecord(LABELS, "sdk", "429", 1.0), ChainRecord(LABELS, "failed", 2)
+    for item in (PROGRESS, retry, chain, LoopLag(0.5), Fault("store")):
+        home.dispatch.submit(item)
+    home.end(home.begin())
+    assert sink.progress == [PROGRESS]
+    assert (sink.retries, sink.chains, sink.lags, sink.faults) == ([retry], [chain], [0.5], ["store"])
+    assert home.recorded == sink
+    assert len(sink) == 1
+
+
+def test_an_end_that_was_recorded_is_not_recorded_again() -> None:
+    sink = Sink()
+    home = Home(sink)
+    observation = home.begin()
+    for _ in range(3):
+        home.end(observation)
+    assert len(sink) == len(home.recorded) == 1
+
+
+def test_what_is_deferred_waits_for_the_next_ordinary_event() -> None:
+    sink = Sink()
+    home = Home(sink)
+    for item in lags(3):
+        home.dispatch.defer(item)
+    assert sink.lags == []
+    home.dispatch.submit(LoopLag(3.0))
+    assert sink.lags == [0.0, 1.0, 2.0, 3.0]
+
+
+def _raise(error: BaseException) -> Callable[[], None]:
+    def upset() -> None:
+        raise error
+
+    return upset
+
+
+def test_a_sink_that_raises_is_counted_logged_once_and_switched_off(caplog: pytest.LogCaptureFixture) -> None:
+    before, broken, after = Sink(), Sink(_raise(RuntimeError("a secret that it was handed"))), Sink()
+    home = Home(before, broken, after)
+    with caplog.at_level(logging.DEBUG, "streamvitals"):
+        for item in lags(5):
+            home.dispatch.submit(item)
+    assert before.lags == after.lags == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert before.faults == after.faults == ["sink"]
+    assert broken.lags == broken.faults == []
+    (said,) = caplog.messages
+    assert said == "Sink raised RuntimeError and is switched off"
+
+
+def test_sinks_that_raise_on_everything_leave_the_others_alone() -> None:
+    class Hopeless(Sink):
+        def on_internal_error(self, where: str) -> None:
+            raise RuntimeError(where)
+
+    well = Sink()
+    home = Home(*(Hopeless(_raise(RuntimeError())) for _ in range(3)), well)
+    home.end(home.begin())
+    home.end(home.begin())
+    assert len(well) == 2
+    assert well.faults == ["sink"] * 3
+
+
+def test_a_fault_in_making_the_record_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Sink()
+    home = Home(sink)
+    monkeypatch.setattr(Observation, "freeze", lambda *_: 1 / 0)
+    home.end(home.begin())
+    assert sink.faults == ["classify"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
+def test_what_is_no_exception_goes_on_to_the_app_and_no_sink_misses_anything(error: BaseException) -> None:
+    """The sink that was interrupted has had its turn; the others get theirs with the next event."""
+    interrupted = Sink()
+
+    def upset() -> None:
+        interrupted.upset = lambda: None
+        raise error
+
+    interrupted.upset = upset
+    before, after = Sink(), Sink()
+    home = Home(before, interrupted, after)
+    with pytest.raises(type(error)):
+        home.end(home.begin())
+    home.end(home.begin())
+    assert (len(before), len(interrupted), len(after)) == (2, 1, 2)
+    assert before.faults == []
+
+
+def test_threads_that_submit_at_once_are_served_by_one_at_a_time() -> None:
+    class Exclusive(Sink):
+        inside = 0
+        most = 0
+
+        def on_loop_lag(self, seconds: float) -> None:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self.lags.append(seconds)
+            self.inside -= 1
+
+    sink = Exclusive()
+    home = Home(sink)
+    start = threading.Barrier(8)
+
+    def work() -> None:
+        start.wait()
+        for item in lags(500):
+            home.dispatch.submit(item)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    home.dispatch.drain()
+    assert sink.most == 1
+    assert sorted(sink.lags) == sorted([item.seconds for item in lags(500)] * 8)
+
+
+def test_nobody_waits_for_a_sink_that_is_slow() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        entered.set()
+        assert leave.wait(20)
+
+    sink = Sink(slow)
+    home = Home(sink)
+    thread = threading.Thread(target=home.dispatch.submit, args=(LoopLag(0.0),))
+    thread.start()
+    entered.wait()
+    for item in lags(10):
+        home.dispatch.submit(item)  # returns although the sink is at it
+    assert sink.lags == []
+    leave.set()
+    thread.join()
+    until(lambda: len(sink.lags) == 11)
+
+
+def test_a_sink_that_submits_does_not_enter_itself() -> None:
+    sink = Sink()
+    home = Home(sink)
+
+    def again() -> None:
+        if len(sink.lags) < 3:
+            home.dispatch.submit(LoopLag(9.0))
+
+    sink.upset = again
+    home.dispatch.submit(LoopLag(1.0))
+    assert sink.lags == [1.0, 9.0, 9.0, 9.0]
+
+
+def test_a_signal_handler_that_streams_while_a_sink_is_working() -> None:
+    sink = Sink()
+    home = Home(sink)
+    before = signal.signal(signal.SIGUSR1, lambda *_: home.end(home.begin()))
+
+    def upset() -> None:
+        sink.upset = lambda: None
+        signal.raise_signal(signal.SIGUSR1)
+
+    sink.upset = upset
+    try:
+        home.end(home.begin())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(sink) == 2
+
+
+def test_interrupted_at_any_line_everything_is_told_and_nothing_twice() -> None:
+    """Ctrl-C raises wherever the main thread is: here at each line of the dispatch, one after another. The app
+    lives on; at most the one sink misses the record that was about to be handed it."""
+    for number in range(1, 200):
+        one, two = Sink(), Sink()
+        home = Home(one, two)
+        line = _interrupt_at(number, lambda home=home: home.end(home.begin()))
+        home.dispatch.submit(LoopLag(1.0))
+        assert one.lags == two.lags == [1.0], f"nobody has the turn any more, after {line!r}"
+        if line == "self._queue.append(item)":
+            assert home.open, "and the exit of the process ends it"
+            continue
+        assert len(home.recorded) == 1, line
+        assert sorted([len(one), len(two)]) in ([1, 1], [0, 1]), line
+        if not line:
+            assert len(one) == len(two) == 1
+            break
+    else:
+        pytest.fail("never came to the end")
+
+
+def _interrupt_at(number: int, act: Callable[[], None]) -> str:
+    """Raise KeyboardInterrupt at the ``number``-th line of the dispatch's code; the line, "" if there was none."""
+    left, reached = number, ""
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal left, reached
+        if frame.f_code.co_filename != dispatch_module.__file__:
+            return None
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        # No signal is handled after a statement that calls nothing: not between these and what precedes them.
+        if event == "line" and line not in ("try:", "del sinks[0]", "del queue[0]", "turn.append(True)"):
+            left -= 1
+            if left == 0:
+                reached = line
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with suppress(KeyboardInterrupt):
+            act()
+    finally:
+        sys.settrace(before)
+    return reached
+
+
+@pytest.fixture
+def forked() -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """Run a function in a forked child; it must return True there."""
+
+    def run(check: Callable[[], bool]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = 0 if check() else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    return run
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_while_another_thread_is_in_a_sink(forked: Callable[[Callable[[], bool]], None]) -> None:
+    """The child has the lock as held by a thread that it does not have; and what was queued is the parent's."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        entered.set()
+        leave.wait()
+
+    sink = Sink(slow)
+    home = Home(sink)
+    thread = threading.Thread(target=home.dispatch.submit, args=(LoopLag(1.0),))
+    thread.start()
+    entered.wait()
+    home.dispatch.submit(LoopLag(2.0))
+
+    def child() -> bool:
+        sink.upset = lambda: None
+        home.dispatch.reset()
+        home.dispatch.submit(LoopLag(3.0))
+        return sink.lags == [3.0]
+
+    forked(child)
+    leave.set()
+    thread.join()
+    assert sink.lags == [1.0, 2.0]

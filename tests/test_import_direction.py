@@ -1,0 +1,199 @@
+"""The one way through the house: which wing may import which, and what runs inside an app imports nothing else."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import streamvitals
+
+PACKAGE = Path(streamvitals.__file__).parent
+MODULES = {
+    ".".join(("streamvitals", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+# What each wing may import of the others. The first entry that a name begins with is its wing; "" is the set-up,
+# which wires the wings and is imported by none of them.
+WINGS: dict[str, tuple[str, ...]] = {
+    "streamvitals._version": (),
+    "streamvitals.names": ("streamvitals.stream.outcome",),
+    "streamvitals.stream": ("streamvitals.names", "streamvitals.stream"),
+    "streamvitals.sdk": ("streamvitals.names", "streamvitals.stream", "streamvitals.sdk"),
+    "streamvitals.sinks": (
+        "streamvitals.names", "streamvitals.stream.record", "streamvitals.stream.outcome", "streamvitals.sinks",
+        "streamvitals._version",
+    ),
+    # Loaded by path and under private names at the start of every Python: they know nothing of the package.
+    "streamvitals.importhook": (),
+    "streamvitals.presence": (),
+    "streamvitals.inject": ("streamvitals.runtime",),
+    "streamvitals.looplag": (),
+    "streamvitals.config": (),
+}
+SET_UP = "streamvitals"
+# Runs inside the apps: there only the standard library is sure to be there.
+ENTRY_POINTS = ("streamvitals", "streamvitals.runtime", "streamvitals.inject.sitecustomize", "streamvitals.testing")
+OTEL_ONLY = ("streamvitals.sinks.otel", "streamvitals.sinks.own_tracing", "streamvitals.sinks.http_spans")
+MAX_LINES = 500
+
+
+def wing_of(module: str) -> str:
+    found = [wing for wing in WINGS if module == wing or module.startswith(wing + ".")]
+    return max(found, key=len, default=SET_UP)
+
+
+@cache
+def imports_of(module: str) -> tuple[tuple[str, bool], ...]:
+    """Every module that this one imports, and whether it does so when it is itself imported."""
+    tree = ast.parse(MODULES[module].read_text())
+    return tuple(_imports(tree, module, top=True))
+
+
+def _imports(node: ast.AST, module: str, top: bool) -> Iterator[tuple[str, bool]]:
+    for child in ast.iter_child_nodes(node):
+        inner = top and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            inner = False
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, top) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield from ((name, top) for name in _from(child, module))
+        elif isinstance(child, ast.Call):
+            name = _dynamic(child)
+            if name:
+                yield name, top
+        yield from _imports(child, module, inner)
+
+
+def _from(node: ast.ImportFrom, module: str) -> Iterator[str]:
+    base = node.module or ""
+    if node.level:
+        package = module.split(".") if MODULES[module].name == "__init__.py" else module.split(".")[:-1]
+        base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [base])])
+    for alias in node.names:
+        full = f"{base}.{alias.name}"
+        yield full if full in MODULES else base
+
+
+def _dynamic(node: ast.Call) -> str:
+    """The name in importlib.import_module("...") or __import__("..."), also where it is not a plain string."""
+    called = ast.unparse(node.func)
+    if called.endswith("import_module") or called == "__import__":
+        argument = node.args[0]
+        return str(argument.value) if isinstance(argument, ast.Constant) else ""
+    return ""
+
+
+def is_ours(module: str) -> bool:
+    return module == "streamvitals" or module.startswith("streamvitals.")
+
+
+def is_standard(module: str) -> bool:
+    return module.split(".")[0] in sys.stdlib_module_names or module == "__future__"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if wing_of(m) != SET_UP])
+def test_imports_point_down_the_arrow_only(module: str) -> None:
+    wing = wing_of(module)
+    for imported, _ in imports_of(module):
+        if is_ours(imported):
+            allowed = any(imported == name or imported.startswith(name + ".") for name in WINGS[wing])
+            assert allowed, f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_sdks_wing_imports_openai(module: str) -> None:
+    """And the demo, whose clients are applications; a doctor looks at what is installed from outside."""
+    if wing_of(module) == "streamvitals.sdk" or module.startswith("streamvitals.demo"):
+        return
+    for imported, _ in imports_of(module):
+        assert imported.split(".")[0] != "openai", module
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if wing_of(m) in ("streamvitals.stream", "streamvitals.names")])
+def test_the_pure_wing_imports_the_standard_library_and_does_no_io(module: str) -> None:
+    for imported, _ in imports_of(module):
+        assert is_ours(imported) or is_standard(imported), f"{module} imports {imported}"
+        assert imported.split(".")[0] not in ("socket", "asyncio", "threading", "time", "pathlib", "io"), module
+
+
+def test_nothing_imports_the_set_up_but_the_set_up() -> None:
+    """``runtime``, ``config``, the agent, the command line and the rest of the set-up."""
+    for module in MODULES:
+        if wing_of(module) == SET_UP or module.startswith("streamvitals.inject"):
+            continue
+        for imported, _ in imports_of(module):
+            assert not is_ours(imported) or wing_of(imported) != SET_UP, f"{module} imports {imported}"
+
+
+def loaded_with(*entries: str) -> set[str]:
+    """All modules of ours that are loaded when these are, by what they import at once, packages included."""
+    found: set[str] = set()
+    waiting = list(entries)
+    while waiting:
+        module = waiting.pop()
+        if module in found or module not in MODULES:
+            continue
+        found.add(module)
+        waiting.extend(name for name, at_once in imports_of(module) if at_once and is_ours(name))
+        waiting.append(module.rpartition(".")[0])
+    return found
+
+
+def test_what_runs_inside_an_app_imports_the_standard_library_only() -> None:
+    inside = loaded_with(*ENTRY_POINTS)
+    assert {"streamvitals.sinks.store", "streamvitals.sdk.patch", "streamvitals.stream.observation"} <= inside
+    for module in sorted(inside):
+        for imported, at_once in imports_of(module):
+            if at_once:
+                assert is_ours(imported) or is_standard(imported), f"{module} imports {imported}"
+            elif is_ours(imported):
+                continue  # what a function imports when it is asked to, it is asked for
+            else:
+                first = imported.split(".")[0]
+                allowed = is_standard(imported) or first in ("openai", "opentelemetry", "sitecustomize")
+                assert allowed or module == "streamvitals.inprocess", f"{module} imports {imported}"
+
+
+def test_opentelemetry_comes_in_only_where_it_is_asked_for() -> None:
+    for module in loaded_with(*ENTRY_POINTS):
+        assert not module.startswith(OTEL_ONLY), module
+
+
+def test_it_runs_in_an_environment_with_nothing_installed() -> None:
+    """A Python without site-packages loads the whole runtime, and nothing that is not its own."""
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
+        "before = set(sys.modules)\n"
+        "import streamvitals.runtime\n"
+        "from streamvitals.config import Config\n"
+        "streamvitals.runtime.start(Config()).patch_on_import()\n"
+        "names = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(names - set(sys.stdlib_module_names) - {'streamvitals'}))\n"
+        "print('asyncio' in sys.modules, 'openai' in sys.modules)\n"
+    )
+    told = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == ["[]", "False False"]
+
+
+def test_what_every_python_loads_at_its_start_costs_next_to_nothing() -> None:
+    """Nothing but what each interpreter has loaded anyway."""
+    for module in ("streamvitals.importhook", "streamvitals.presence", "streamvitals.inject.sitecustomize"):
+        at_once = {name for name, at_once in imports_of(module) if at_once}
+        assert at_once <= {"os", "sys", "_thread", "__future__", "sitecustomize"}, module
+
+
+@pytest.mark.parametrize("path", [*MODULES.values(), *sorted(Path(__file__).parent.rglob("*.py"))], ids=lambda p: p.name)
+def test_no_file_is_too_long(path: Path) -> None:
+    if path.name not in TOO_LONG_YET:
+        assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+TOO_LONG_YET: frozenset[str] = frozenset()

@@ -1,0 +1,156 @@
+"""Bytes into events: however the network cuts them, and whatever they are."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observation_support import OK, Host
+from streamvitals.demo import payloads
+from streamvitals.stream import sse
+from streamvitals.stream.record import StreamRecord
+from streamvitals.stream.sse import ByteWatch
+
+LINE_ENDS = ("\n", "\r\n", "\r")
+
+
+def event(delta: Any = None, finish: str | None = None, **extra: Any) -> str:
+    return json.dumps(payloads.chunk("model", [payloads.choice(delta or {"content": "x"}, finish)], **extra))
+
+
+LINES = st.sampled_from([
+    "data: " + event(), "data:" + event(), "data: " + event({}, "stop"), "data: [DONE]", "data: [DONE] and more",
+    "data: {", "data", "data:", ": comment", "event: ping", "id: 1", "retry: x", "nonsense", "",  "", "", "\ufeffdata: {}",
+    'data: {"error": {"type": "server_error"}}', 'data: {"error": 7}', "data: \ud83d", "data: 7", "data: null", "data: []",
+])
+BODIES = st.lists(st.tuples(LINES, st.sampled_from(LINE_ENDS)), max_size=25).map(
+    lambda lines: "".join(a + b for a, b in lines).encode("utf-8", "surrogatepass")
+)
+
+
+def watched(pieces: list[bytes], encoding: str = "") -> StreamRecord:
+    """What is recorded of a body that comes in these pieces and then ends."""
+    host = Host()
+    observation = host.begin()
+    observation.attempting()
+    observation.responded(OK)
+    observation.byte_level = True
+    watch = ByteWatch(observation, encoding)
+    host.ask(observation)
+    for piece in pieces:
+        watch.arrived(piece)
+        host.ask(observation)
+    observation.exhausted()
+    return host.ended()
+
+
+def facts(record: StreamRecord) -> tuple[Any, ...]:
+    return record.outcome, record.error_type, record.chunks, record.finish_reasons, record.usage
+
+
+def cut(body: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
+    return [body[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+@given(body=BODIES, places=st.lists(st.integers(0, 10_000), max_size=12))
+def test_any_cut_of_the_same_bytes_gives_the_same(body: bytes, places: list[int]) -> None:
+    assert facts(watched(cut(body, places))) == facts(watched([body]))
+
+
+@given(body=BODIES)
+def test_byte_by_byte(body: bytes) -> None:
+    assert facts(watched([bytes([b]) for b in body])) == facts(watched([body]))
+
+
+@given(body=BODIES, places=st.lists(st.integers(0, 10_000), max_size=12), encoding=st.sampled_from(["gzip", "deflate", "raw"]))
+def test_compressed_or_not(body: bytes, places: list[int], encoding: str) -> None:
+    packer = zlib.compressobj(wbits={"gzip": 31, "deflate": 15, "raw": -15}[encoding])
+    packed = packer.compress(body) + packer.flush()
+    told = watched(cut(packed, places), "gzip" if encoding == "gzip" else "deflate")
+    assert facts(told) == facts(watched([body]))
+
+
+@given(pieces=st.lists(st.binary(max_size=200), max_size=5), encoding=st.sampled_from(["", "gzip", "deflate", "br", "x"]))
+def test_no_bytes_make_it_raise_or_count_a_fault(pieces: list[bytes], encoding: str) -> None:
+    watched(pieces, encoding)
+
+
+def test_a_line_feed_after_a_carriage_return_alone() -> None:
+    r"""The pieces are \r, \n, \n: an end of line in two pieces, then an empty line."""
+    body = b"data: " + event().encode() + b"\r\n\r\n"
+    assert watched([body[:-4], b"\r", b"\n", b"\r", b"\n"]).chunks == 1
+    body = b"data: " + event().encode() + b"\r\n\n"
+    assert watched([body[:-3], b"\r", b"\n", b"\n"]).chunks == 1
+
+
+@pytest.mark.parametrize("end", LINE_ENDS)
+def test_events_with_every_kind_of_line_end(end: str) -> None:
+    lines = ["data: " + event(), "", "data: " + event({}, "stop"), "", "data: [DONE]", "", ""]
+    record = watched([end.join(lines).encode()])
+    assert (record.outcome.value, record.chunks) == ("completed", 2)
+
+
+def test_one_event_on_several_lines_is_joined_with_line_feeds() -> None:
+    lines = json.dumps(json.loads(event({}, "stop")), indent=1).splitlines()
+    body = "".join(f"data: {line}\n" for line in lines) + "\n"
+    assert watched([body.encode()]).outcome.value == "completed"
+
+
+def test_an_event_that_never_ends_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "_MAX_EVENT", 10_000)
+    host = Host()
+    observation = host.streaming()
+    watch = ByteWatch(observation, "")
+    for _ in range(100):
+        watch.arrived(b"x" * 1000)  # a line without an end
+    assert held(watch) <= 11_000
+    watch.arrived(b"\n")
+    for _ in range(100):
+        watch.arrived(b"data: " + b"x" * 1000 + b"\n")  # an event without an end
+    assert held(watch) <= 12_000
+    watch.arrived(b"\n\ndata: " + event({}, "stop").encode() + b"\n\n")
+    observation.exhausted()
+    assert host.ended().finish_reasons == ("stop",)
+
+
+def held(watch: ByteWatch) -> int:
+    return sum(map(len, watch._data)) + sum(map(len, watch._lines._begun))
+
+
+def test_nesting_that_json_cannot_follow_is_malformed_and_no_fault_of_ours() -> None:
+    record = watched([b"data: " + b"[" * 200_000 + b"\n\n"])
+    assert (record.outcome.value, record.error_type) == ("malformed", "json_decode")
+
+
+def test_what_is_not_gzip_is_malformed_and_no_fault_of_ours() -> None:
+    head = gzip.compress(b"data: " + event().encode() + b"\n\n")[:-8]
+    record = watched([head, b"\xff" * 64, b"more"], "gzip")
+    assert (record.outcome.value, record.error_type) == ("malformed", "content_decoding")
+
+
+def test_an_encoding_that_cannot_be_read_is_no_accusation() -> None:
+    record = watched([b"\x8b\x00", b"\x80"], "br")
+    assert (record.outcome.value, record.chunks) == ("completed", 2)
+
+
+def test_bytes_that_are_no_event_belong_to_the_wait_for_the_next_one() -> None:
+    host = Host(stall_after=5.0)
+    observation = host.streaming()
+    watch = ByteWatch(observation, "")
+    body = b"data: " + event().encode() + b"\n\n"
+    for piece in (body, b": keep-alive\n\n", b": keep-alive\n\n", body):
+        host.ask(observation)
+        host.now += 4.0
+        watch.arrived(piece)
+        host.now += 1.0
+    observation.closed()
+    record = host.ended()
+    assert (record.chunks, record.max_gap, record.stalls) == (2, 12.0, 1)
+    assert record.wait + record.hold == record.duration
