@@ -7,7 +7,6 @@ import errno
 import json
 import socket
 import ssl
-
 from typing import Any
 
 import pytest

@@ -171,13 +171,16 @@ class Delegating:
     def __init__(self) -> None:
         self.busy = False
         self.asked = 0
+        self.wrapped: bool | None = None
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         if fullname != "openai" or self.busy:
             return None
         self.busy, self.asked = True, self.asked + 1
         try:
-            return importlib.util.find_spec(fullname)
+            spec = importlib.util.find_spec(fullname)
+            self.wrapped = "exec_module" in vars(spec.loader)
+            return spec
         finally:
             self.busy = False
 
@@ -187,13 +190,15 @@ def test_with_another_hook(package: Path, first: str) -> None:
     calls, other = Calls(), Delegating()
     if first == "theirs":
         importhook.install(calls)
-        sys.meta_path.insert(0, other)
+        sys.meta_path.insert(0, other)  # type: ignore[arg-type]
     else:
-        sys.meta_path.insert(0, other)
+        sys.meta_path.insert(0, other)  # type: ignore[arg-type]
         importhook.install(calls)
     assert importlib.import_module("openai").VALUE == 1
     assert calls.seen == [1]
     assert other.asked == 1
+    # Where it asks on our behalf it is given the loader as it is.
+    assert other.wrapped is (first == "theirs")
 
 
 def test_two_hooks_of_ours(package: Path) -> None:
@@ -239,7 +244,17 @@ class PassingOn:
         self.inner.exec_module(module)
 
 
-@pytest.mark.parametrize("kind", [Slotted, PassingOn])
+class Swallowing(PassingOn):
+    """A loader that takes attributes and does nothing with them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        pass
+
+    def __delattr__(self, name: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [Slotted, PassingOn, Swallowing])
 def test_loader_that_cannot_be_wrapped(package: Path, kind: Any) -> None:
     class Finder:
         def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:

@@ -184,6 +184,16 @@ def test_what_the_next_one_does_is_done(directory, tmp_path, text):
         assert json.loads(seen[1])["path"] == json.loads(bare[1])["path"]
 
 
+def test_folder_in_front_that_has_none(directory, tmp_path):
+    text = "import sys; sys.path.insert(0, '/inserted')\n"
+    chain, front = Chain(tmp_path, text), tmp_path / "front"
+    front.mkdir()
+    env = inside(directory, chain.folder)
+    env["PYTHONPATH"] = os.pathsep.join([str(front), env["PYTHONPATH"]])
+    bare = view(python("-c", VIEW), environment(PYTHONPATH=os.pathsep.join([str(front), str(chain.folder)])))
+    assert view(python("-c", VIEW), env)["path"] == bare["path"]
+
+
 def test_one_in_front_that_chains_is_not_run_twice(directory, tmp_path):
     """As New Relic's does it: finds the next one by hand and leaves its own folder on the path."""
     chain = Chain(tmp_path, """

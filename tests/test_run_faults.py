@@ -84,6 +84,12 @@ def test_arguments_are_the_commands(separator):
     assert done.stdout == "['--port', '1', '--', '-x', '--help']\n"
 
 
+def test_arguments_need_not_be_text():
+    odd = os.fsdecode(b"\xff\xfe")
+    code = "import os, sys; print(os.fsencode(sys.argv[1]), os.environb[b'ODD'])"
+    assert run("--port", "0", "--", *python("-c", code, odd), ODD=odd).stdout == r"b'\xff\xfe' b'\xff\xfe'" + "\n"
+
+
 def test_disabled():
     done = run("--", *python("-c", PRINT_ENV), OTEL_SDK_DISABLED="TRUE", STREAMVITALS_STALL_SECONDS="nonsense")
     assert (done.stdout, done.stderr) == ("None None\n", "")

@@ -67,8 +67,9 @@ def test_multiprocessing_is_counted(server, method):
 
 
 def test_child_of_a_shell_is_counted_after_the_shell_has_gone(server):
-    # In the background, so that the process that `run` became is not the one that streams.
-    line = f'(sleep 0.5; exec "{sys.executable}" "{SCRIPT}" sv-ok) &'
+    # The process that `run` became has gone, and nothing but the environment tells whose the next one is, for
+    # longer than the agent of an app that has streamed nothing waits.
+    line = f'(sleep 3; exec "{sys.executable}" "{SCRIPT}" sv-ok) &'
     with started(["/bin/sh", "-c", line], environment(server.base_url), stdout=subprocess.DEVNULL) as app:
         assert app.process.wait() == 0
         app.wait_for_agent()

@@ -125,12 +125,11 @@ def _hosts(env: Mapping[str, str], name: str) -> frozenset[str]:
 
 
 def _exports_otlp(env: Mapping[str, str], signal: str, endpoint: bool) -> bool:
-    """Whether the standard variables ask for OTLP: an endpoint, or the exporter named; ``none`` wins."""
-    name = f"OTEL_{signal}_EXPORTER"
-    asked = {part.strip().lower() for part in env.get(name, "").split(",") if part.strip()}
-    unknown = asked - {"otlp", "none", "console", "prometheus"}
-    if unknown:
-        raise _bad(name, env[name], "otlp, prometheus, console or none")
-    if asked:
-        return "otlp" in asked
-    return endpoint or bool(env.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
+    """Whether the standard variables ask for OTLP over http/protobuf: an endpoint, or the exporter named.
+
+    Other exporters and protocols are legal values meant for the app's own pipeline: not ours, no error.
+    """
+    exporters = {part.strip().lower() for part in env.get(f"OTEL_{signal}_EXPORTER", "").split(",") if part.strip()}
+    asked = "otlp" in exporters if exporters else endpoint or bool(env.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
+    protocol = env.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or env.get("OTEL_EXPORTER_OTLP_PROTOCOL") or ""
+    return asked and protocol.strip().lower() in ("", "http/protobuf")

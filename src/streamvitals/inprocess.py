@@ -101,7 +101,8 @@ def _export_metrics(started: runtime.Runtime, config: Config, provider: MeterPro
     if provider is not None:
         sink = otel_metrics.on_app_provider(provider, started.snapshot)
         started.add_sink(sink)
+        _undo.append(sink.close)
         return
-    exporting = otel_metrics.start_exporting(started.snapshot, config)
+    exporting = otel_metrics.start_exporting(started.snapshot, config, on_error=runtime.count_fault)
     started.flushers.append(exporting.flush)
     _undo.append(exporting.shutdown)

@@ -207,5 +207,5 @@ SEMCONV_METRICS: dict[str, Metric] = {
 # Bounds on what an app can make us keep: label sets past these are reported under `other`.
 MAX_MODELS = 100
 MAX_SERVERS = 50
-MAX_LABEL_SETS = 200
+MAX_LABEL_SETS = 100
 MAX_LABEL_LENGTH = 128

@@ -52,6 +52,8 @@ class Runtime:
         self.capture_parent: Callable[[], object | None] | None = None
         self.patches = Patches(self)
         self.flushers: list[Callable[[], object]] = []
+        self.at_stop: list[Callable[[], object]] = []
+        self.trace_http_client: Callable[[Any], object] | None = None
         self._open: dict[int, Observation] = {}
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
         self.retrying = AppRetries(self)
@@ -71,6 +73,8 @@ class Runtime:
         told = facts.request_facts(client, options, operation, self.config.finish_optional_hosts)
         now = self.clock()
         slot = self.store.open_slot(told.labels, now)
+        if self.trace_http_client is not None:
+            self.trace_http_client(client._client)
         parent = self.capture_parent() if self.capture_parent is not None else None
         told = told._replace(labels=slot.labels, trace_parent=parent)
         if self.introduce is not None:
@@ -212,6 +216,12 @@ class Tracing(Protocol):
     @property
     def flush(self) -> Callable[..., bool]: ...
 
+    @property
+    def shutdown(self) -> Callable[..., bool]: ...
+
+    @property
+    def get_tracer(self) -> Callable[[], Any]: ...
+
 
 TracingFactory = Callable[[], "Tracing | None"]
 
@@ -248,10 +258,26 @@ def start(config: Config, tracing: TracingFactory | None = None, sinks: Iterable
             _runtime.capture_parent = capture_parent
             _runtime.span_ids = span_ids
             _runtime.flushers.append(traced.flush)
+            _runtime.at_stop.append(traced.shutdown)
+            if config.http_spans:
+                _add_http_spans(_runtime, traced)
         if next(_fork_hook) == 0:
             os.register_at_fork(after_in_child=_after_fork)
             atexit.register(_at_exit)
     return _runtime
+
+
+def _add_http_spans(runtime: Runtime, traced: Tracing) -> None:
+    """Transport spans, where their package is installed; without it there are the others."""
+    try:
+        from .sinks.http_spans import HttpSpans
+
+        spans = HttpSpans(traced.get_tracer, count_fault)
+    except ImportError as error:
+        logger.warning("no HTTP spans: %s is not installed in the app's environment", error.name)
+        return
+    runtime.trace_http_client = spans.instrument_http_client
+    runtime.at_stop.append(spans.remove)
 
 
 def start_tracing(config: Config, provider: Any = None) -> Tracing | None:
@@ -265,10 +291,11 @@ def start_tracing(config: Config, provider: Any = None) -> Tracing | None:
         if config.otlp_traces or provider is not None:
             raise
         return None
-    return otel_traces.start_tracing(config, provider=provider, on_error=_count_fault)
+    return otel_traces.start_tracing(config, provider=provider, on_error=count_fault)
 
 
-def _count_fault(where: str) -> None:
+def count_fault(where: str) -> None:
+    """Count a fault of ours; any thread."""
     if _runtime is not None:
         _runtime.submit(Fault(where))
 
@@ -278,9 +305,11 @@ def stop() -> None:
     global _runtime
     importhook.uninstall()
     if _runtime is not None:
-        _runtime.patches.remove()
-        _runtime.close()
-        _runtime = None
+        ending, _runtime = _runtime, None
+        ending.patches.remove()
+        ending.close()
+        for function in ending.at_stop:
+            function()
 
 
 def activate() -> None:
@@ -310,3 +339,5 @@ def _after_fork() -> None:
 def _at_exit() -> None:
     if _runtime is not None:
         _runtime.close()
+        # The exporters' own exit functions may have run before this one.
+        _runtime.flush()

@@ -35,7 +35,9 @@ class Arrangement(NamedTuple):
 
 ORDERS = ("peer-first", "peer-last")
 IN_CODE = tuple(Arrangement(how, order) for how in ("run", "instrument") for order in ORDERS)
-AUTOMATIC = (Arrangement("opentelemetry-instrument"), Arrangement("run opentelemetry-instrument"))
+ALONE = Arrangement("opentelemetry-instrument")
+INSIDE = Arrangement("run opentelemetry-instrument")
+AUTOMATIC = (ALONE, INSIDE)
 
 
 @dataclass

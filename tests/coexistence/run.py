@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from arrangement import AUTOMATIC, IN_CODE, Arrangement, Seen, differences, run  # noqa: E402
+from arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, run  # noqa: E402
 from expected import SHORT, expected  # noqa: E402
 
 from bench.environments import environment  # noqa: E402
@@ -55,11 +55,14 @@ def try_peer(peer: Peer, base_url: str, acts: tuple[str, ...]) -> list[tuple[tup
     """A row per arrangement, with what is wrong in words."""
     without = environment(WORK / peer.name, peer.requirements)
     with_ours = environment(WORK / f"{peer.name}-ours", (*peer.requirements, "-e", str(ROOT)))
+    # Where it is to come in by its entry point it must be installed; for everything else it need not be.
+    todo = [(arrangement, without, arrangement.title) for arrangement in IN_CODE]
+    if peer.otel:
+        todo += [(ALONE, with_ours, ALONE.title), (INSIDE, with_ours, INSIDE.title + ", installed")]
+        todo += [(INSIDE, without, INSIDE.title + ", not installed")]
     rows, references = [], {}
-    for arrangement in (*IN_CODE, *(AUTOMATIC if peer.otel else ())):
-        automatic = arrangement in AUTOMATIC
-        python = with_ours if automatic else without
-        reference = Arrangement("opentelemetry-instrument") if automatic else Arrangement("", arrangement.order)
+    for arrangement, python, title in todo:
+        reference = ALONE if arrangement in (ALONE, INSIDE) else Arrangement("", arrangement.order)
         try:
             if reference not in references:
                 references[reference] = run(python, base_url, peer.name, None, reference, acts, peer.members)
@@ -67,7 +70,7 @@ def try_peer(peer: Peer, base_url: str, acts: tuple[str, ...]) -> list[tuple[tup
             wrong = differences(references[reference], both, acts, peer.otel)
         except RuntimeError as error:
             both, wrong = Seen(), [str(error)]
-        rows.append(((peer.name, arrangement.title, *_cells(both, acts, wrong)), wrong))
+        rows.append(((peer.name, title, *_cells(both, acts, wrong)), wrong))
         print("X" if wrong else ".", end="", flush=True)
     return rows
 

@@ -35,6 +35,9 @@ class Watch(NamedTuple):
 
 def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoReturn:
     """Start the agent, then exec `arguments`. Raises CommandError where there is nothing to exec."""
+    # Until then an interrupt ends this process as it would have ended the app.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     command = Command.find(arguments, env)
     if config.disabled:
         become(command, env)
@@ -117,8 +120,16 @@ def url_of(listener: socket.socket, host: str) -> str:
 def _say_where(listener: socket.socket, wanted: int, url: str) -> None:
     if wanted and listener.getsockname()[1] != wanted:
         say(f"port {wanted} is not free; metrics are at {url}")
-    elif sys.stderr is not None and sys.stderr.isatty():
+    elif _in_front_of_a_terminal():
         say(f"metrics are at {url}")
+
+
+def _in_front_of_a_terminal() -> bool:
+    """Whether stderr is one, and we may write to it: from the background that can stop a process (tostop)."""
+    try:
+        return sys.stderr is not None and os.tcgetpgrp(2) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def say(text: str) -> None:

@@ -44,15 +44,17 @@ class Timed:
         self.started = self.asked = self.arrived = time.monotonic()
 
     def got(self, chunk: Any) -> None:
-        now = self.arrived = time.monotonic()
+        now = time.monotonic()
         self.waits.append(now - self.asked)
+        if self.chunks:
+            self.held += self.asked - self.arrived
+        self.arrived = now
         self.chunks += 1
         if self.first is None and any(said(choice) for choice in chunk.choices):
             self.first = now - self.started
 
     def ask_again(self) -> None:
         self.asked = time.monotonic()
-        self.held += self.asked - self.arrived
 
     def done(self, error: BaseException | None) -> None:
         saw = "" if error is None else type(error).__name__
@@ -153,6 +155,12 @@ def killed(client: openai.OpenAI, job: Job, together: threading.Barrier) -> None
         time.sleep(job["pause"])
 
 
+async def close(client: openai.AsyncOpenAI) -> None:
+    await client.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}  # the loop's own, for what was left half read
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 def work(jobs: Any) -> None:
     """A worker process: jobs for threads, for tasks and for the main thread, until there are no more."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -177,7 +185,7 @@ def work(jobs: Any) -> None:
                 tasks.append(asyncio.run_coroutine_threadsafe(ask_async(async_client, job), loop))
     for task in tasks:
         task.result()
-    asyncio.run_coroutine_threadsafe(async_client.close(), loop).result()
+    asyncio.run_coroutine_threadsafe(close(async_client), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     looping.join()
     loop.close()

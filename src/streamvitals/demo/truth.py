@@ -65,18 +65,17 @@ class Stream:
     def silences(self) -> Iterator[tuple[float, float]]:
         """When the program waited and the server sent nothing, as (from, to) on the monotonic clock."""
         for entry in self.requests:
-            at = entry["t_request"]
-            if entry["first_chunk"] is None:
-                yield at, entry["t_end"]
+            headers = entry["t_headers"]
+            yield entry["t_request"], entry["t_end"] if headers is None else headers
+            if headers is None or self.job.how == "leave":
                 continue
-            if self.job.how == "leave":
-                yield at, entry["t_headers"]
-                continue
-            yield at, at + entry["first_chunk"]
-            at += entry["first_chunk"]
-            for gap in self.gaps:
-                yield at, at + gap
-                at += gap
+            at = headers
+            if entry["first_chunk"] is not None:
+                at = entry["t_request"] + entry["first_chunk"]
+                yield headers, at
+                for gap in self.gaps:
+                    yield at, at + gap
+                    at += gap
             if not self.job.leaves_early:
                 yield at, entry["t_end"]
 

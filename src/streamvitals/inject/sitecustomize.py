@@ -96,4 +96,5 @@ except Exception as _error:  # noqa: BLE001  whatever is wrong with us, the app 
     # The agent sees a Python that did not report in; `python -v` says why, as it does for any sitecustomize.
     if sys.flags.verbose:
         sys.stderr.write("streamvitals: not watching this process: %r\n" % (_error,))
-_streamvitals_next()
+if __name__ == "sitecustomize":  # else it was loaded late, by _streamvitals_entry.py
+    _streamvitals_next()

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from ..stream.observation import Observation
+from ..stream.observation import Blind, Observation
 from ..stream.observe import streamvitals_observe, streamvitals_observe_async
 from ..stream.sse import ByteWatch
 from . import facts
@@ -78,19 +78,27 @@ def _watch_bytes(response: Any, observation: Observation, closing: Closing, is_a
     """See the bytes of a response that no Stream reads, where httpx itself reads them: its streams and their
     generators hold what they read from, so that nothing of ours has to hold the response."""
     bound = response.stream
-    watch_from = ByteWatch(observation, facts.content_encoding(response)).arrived
-    arrived = observation.arrived if observation.reader.ends_with_body else watch_from
+    if not hasattr(bound, "_stream"):
+        # Of a client that is not httpx's nobody knows how it reads: nothing is said of these bytes.
+        observation.reader = Blind(observation.reader)
+        return
+    watched = ByteWatch(observation, facts.content_encoding(response)).arrived
+    arrived = observation.arrived if observation.reader.ends_with_body else watched
 
     def observed(inner: Any) -> Any:
-        if not observation.byte_level or observation.ended:
+        try:
+            if not observation.byte_level or observation.ended:
+                return inner
+            generator: Any = (
+                streamvitals_observe_async(inner, observation, arrived, owns_inner=isinstance(inner, AsyncGenerator))
+                if is_async
+                else streamvitals_observe(inner, observation, arrived)
+            )
+            closing.add_reader(generator)
+            return generator
+        except Exception:  # noqa: BLE001 - ours; the app gets its bytes all the same
+            observation.broken()
             return inner
-        generator: Any = (
-            streamvitals_observe_async(inner, observation, arrived, owns_inner=isinstance(inner, AsyncGenerator))
-            if is_async
-            else streamvitals_observe(inner, observation, arrived)
-        )
-        closing.add_reader(generator)
-        return generator
 
     bound._stream = _Body(bound._stream, observed)
 

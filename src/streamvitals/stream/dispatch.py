@@ -111,15 +111,20 @@ class Dispatch:
             self._tell_fault("classify")
 
     def _deliver(self, delivery: _Delivery) -> None:
-        """What is no ``Exception`` is the app's and goes on to it; the other sinks get theirs next time."""
+        """What is no ``Exception`` is the app's and goes on to it; the other sinks get theirs next time. So does
+        the one that was interrupted in an end: it knows whether it has counted that (sinks/store.py)."""
         item, sinks, ended = delivery
         while sinks:
             sink = sinks[0]
-            del sinks[0]
             try:
                 _hand(sink, item)
             except Exception as error:  # noqa: BLE001 - a sink may raise anything
                 self._switch_off(sink, error)
+            except BaseException:
+                if not isinstance(item, StreamRecord):
+                    del sinks[0]
+                raise
+            del sinks[0]
         if ended is not None and isinstance(item, StreamRecord):
             self._recorded(ended, item)
 

@@ -1,0 +1,26 @@
+"""How a Python under `streamvitals run` is watched where `opentelemetry-instrument` stands in between.
+
+Its `sitecustomize` comes before ours and imports no other. But it loads the instrumentors of every
+distribution on `sys.path`, where this folder still is: the `.dist-info` beside this file makes it one. It has
+the name of the real one, which it thereby hides while instrumentors are loaded: two of us would both export.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Entry:
+    """All that is asked of an instrumentor."""
+
+    def instrument(self, **kwargs: object) -> None:
+        """Do what the sitecustomize beside this file would have done. Never raises: that would end the loading
+        of all other instrumentors."""
+        sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _HERE]
+        spec = spec_from_file_location("_streamvitals_sitecustomize", os.path.join(_HERE, "sitecustomize.py"))
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module(module_from_spec(spec))

@@ -1,0 +1,113 @@
+"""Invariant 1, continued: our own code is broken on purpose, in each place, and the app sees nothing of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app_support import LONG, MESSAGES, App, run, settle
+from streamvitals import looplag, runtime
+from streamvitals.demo.fault_server import ThreadedFaultServer
+from streamvitals.sdk import attach, closing, facts, patch
+from streamvitals.sinks import store, tally
+from streamvitals.stream import chunks, dispatch, observation, outcome, retries, sse
+from streamvitals.stream.observation import Observation
+from streamvitals.testing import RecordList, recorded
+
+
+class OursError(Exception):
+    """What must not be seen."""
+
+
+def broken(*args: Any, **kwargs: Any) -> Any:
+    raise OursError("broken on purpose")
+
+
+# Every function of ours that runs within a call of the app's; the places where faults are caught are left as they are.
+PLACES: list[tuple[Any, str]] = [
+    (facts, "surface_of"), (facts, "request_facts"), (facts, "provider_of"), (facts, "response_facts"),
+    (facts, "content_encoding"), (facts, "streams"),
+    (store.Store, "open_slot"), (store.Store, "close_slot"), (store.Store, "block"), (store.Store, "commit"),
+    (store.StoreSink, "on_end"), (store.StoreSink, "on_retry"), (tally, "add_end"), (tally, "add_retry"),
+    (patch, "attach"), (attach, "_tap_done"), (attach, "_watch_bytes"), (attach, "_respond"),
+    (closing.Closing, "__init__"), (closing.Closing, "watch_response"), (closing.Closing, "add_reader"),
+    (closing, "_closed_by_reading"), (closing, "_running"), (closing, "_inner"),
+    (chunks.ChatChunks, "__init__"), (chunks.ChatChunks, "read"), (chunks.ChatChunks, "has_token"),
+    (chunks.ChatChunks, "marker"), (chunks.ChatChunks, "unfinished"), (chunks.ChatChunks, "usage"),
+    (observation, "classify_exception"), (observation, "names_of"), (observation, "Progress"), (observation, "StreamRecord"),
+    (Observation, "__init__"), (Observation, "_waited"), (Observation, "_stalled"), (Observation, "_flush"),
+    (Observation, "_verdict_of_body"), (Observation, "_progress"), (Observation, "_hold"), (Observation, "freeze"),
+    (Observation, "_detach"), (Observation, "_finish"),
+    (retries.Attempts, "__init__"), (retries.Attempts, "begin"), (retries.Attempts, "retry"),
+    (retries.Attempts, "answered"), (retries.Attempts, "close"), (retries, "classify_status"),
+    (outcome, "chain"), (outcome, "_broken_cause"), (outcome, "classify_error_event"),
+    (sse.ByteWatch, "__init__"), (sse.ByteWatch, "_events"), (sse.ByteWatch, "_event"), (sse.ByteWatch, "_line"), (sse, "_decoder"),
+    (dispatch, "_hand"), (looplag.LoopLagMeter, "watch"), (looplag.LoopLagMeter, "_next_beat"),
+    (runtime.Runtime, "begin"), (runtime.Runtime, "fell_back"), (runtime.Runtime, "origin"),
+    (runtime.Runtime, "_record"), (runtime.Runtime, "_recorded"), (runtime.Runtime, "discard"),
+    (RecordList, "on_end"), (RecordList, "on_retry"), (RecordList, "on_internal_error"),
+]
+
+
+def program(app: App) -> None:
+    """A bit of everything, synchronous."""
+    client = app.client(max_retries=1)
+    completions = client.chat.completions
+
+    def create(model: str) -> Any:
+        return completions.create(model=model, messages=MESSAGES, stream=True, user=f"{id(app)}")
+
+    for model in ("sv-ok", "sv-reset", "sv-silent-cut", "sv-error-event", "sv-broken-json", "sv-503", "sv-429-then-ok?fails=1"):
+        with app.catching():
+            app.read(create(model))
+    with create(LONG) as stream:
+        app.chunk(next(stream))
+    app.chunk(next(create(LONG)))
+    app.read(completions.with_raw_response.create(model="sv-ok", messages=MESSAGES, stream=True).parse())
+    for model in ("sv-ok", "sv-error-event", "sv-gzip"):
+        with completions.with_streaming_response.create(model=model, messages=MESSAGES, stream=True) as response:
+            app.saw.extend(response.iter_lines())
+    with app.catching(TypeError):
+        completions.create(stream=True)  # type: ignore[call-overload]
+    app.chunk(completions.create(model="sv-ok", messages=MESSAGES))
+
+
+async def aprogram(app: App) -> None:
+    completions = app.async_client(max_retries=1).chat.completions
+
+    async def create(model: str) -> Any:
+        return await completions.create(model=model, messages=MESSAGES, stream=True, user=f"{id(app)}")
+
+    for model in ("sv-ok", "sv-reset", "sv-silent-cut", "sv-error-event", "sv-broken-json", "sv-503", "sv-429-then-ok?fails=1"):
+        with app.catching():
+            await app.aread(await create(model))
+    async with await create(LONG) as stream:
+        app.chunk(await stream.__anext__())
+    async with completions.with_streaming_response.create(model="sv-ok", messages=MESSAGES, stream=True) as response:
+        async for line in response.iter_lines():
+            app.saw.append(line)
+
+
+@pytest.fixture(scope="module")
+def bare(server: ThreadedFaultServer) -> dict[Callable[..., Any], list[Any]]:
+    """What the programs see without us."""
+    return {act: run(act, server).saw for act in (program, aprogram)}
+
+
+@pytest.mark.parametrize(("place", "name"), PLACES, ids=lambda value: getattr(value, "__name__", value))
+def test_broken_on_purpose(
+    place: Any, name: str, bare: Any, server: ThreadedFaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logging.getLogger("streamvitals").setLevel(logging.CRITICAL)
+    try:
+        with recorded():
+            monkeypatch.setattr(place, name, broken)
+            seen = {act: run(act, server).saw for act in (program, aprogram)}
+            settle()
+            monkeypatch.undo()
+    finally:
+        logging.getLogger("streamvitals").setLevel(logging.NOTSET)
+    assert seen == bare
