@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import pytest
 
 import streamvitals
 from streamvitals import runtime
@@ -112,9 +113,10 @@ class App:
 
     @contextmanager
     def catching(self, *kinds: type[BaseException]) -> Iterator[None]:
+        kinds = kinds or (Exception,)
         try:
             yield
-        except kinds or Exception as error:
+        except kinds as error:
             self.caught(error)
             # What an app does with a traceback is its business; here it must not keep the stream alive.
             error.__traceback__ = None
@@ -199,6 +201,22 @@ def observe(act: Act, server: ThreadedFaultServer, config: Config | None = None)
 
 def verdicts(records: Iterable[Any]) -> list[tuple[str, str]]:
     return [(record.outcome.value, record.error_type) for record in records]
+
+
+class Cases:
+    """Acts with what must be recorded of them, for a parametrized test."""
+
+    def __init__(self) -> None:
+        self.cases: list[Any] = []
+
+    def counted(self, *want: tuple[str, str]) -> Callable[[Act], Act]:
+        """Add the decorated act, whose streams must be reported as this, in this order."""
+
+        def register(act: Act) -> Act:
+            self.cases.append(pytest.param(act, list(want), id=getattr(act, "__name__", "act")))
+            return act
+
+        return register
 
 
 def until(condition: Callable[[], Any]) -> None:

@@ -7,6 +7,7 @@ import errno
 import json
 import socket
 import ssl
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from streamvitals.stream.outcome import (
 )
 
 
-def of_name(name: str, **attributes: Any) -> Exception:
+def named(name: str, **attributes: Any) -> Exception:
     """An exception of a class of this name, as the SDK and its transports have them. Without any text."""
     error: Exception = type(name, (Exception,), {})()
     vars(error).update(attributes)
@@ -35,103 +36,112 @@ def of_name(name: str, **attributes: Any) -> Exception:
 
 
 def linked(*errors: BaseException, by: str = "__cause__") -> BaseException:
-    for outer, inner in zip(errors, errors[1:], strict=False):
+    for outer, inner in pairwise(errors):
         setattr(outer, by, inner)
     return errors[0]
 
 
 def openai(*inner: BaseException) -> BaseException:
-    return linked(of_name("APIConnectionError"), *inner)
+    return linked(named("APIConnectionError"), *inner)
 
 
+def said(verdict: Verdict) -> str:
+    return f"{verdict.outcome.value} {verdict.error_type}"
+
+
+ABORTED = ConnectionAbortedError(errno.ECONNABORTED, "x")
 RESET, REFUSED = ConnectionResetError(errno.ECONNRESET, "x"), ConnectionRefusedError(errno.ECONNREFUSED, "x")
 UNREACHABLE = OSError(errno.EHOSTUNREACH, "x")
 
 # Chains as they were read off real runs, on 3.x and before; headers had come.
-MID_STREAM: list[tuple[str, BaseException, tuple[str, str]]] = [
-    ("sync reset", openai(of_name("ReadError"), of_name("ReadError"), RESET), ("reset", "connection_reset")),
-    ("async reset", openai(of_name("ReadError"), of_name("BrokenResourceError"), RESET), ("reset", "connection_reset")),
-    ("async reset without its cause", openai(of_name("ReadError"), of_name("BrokenResourceError")), ("reset", "connection_reset")),
-    ("bare httpx error", linked(of_name("ReadError"), RESET, by="__context__"), ("reset", "connection_reset")),
-    ("broken pipe", openai(of_name("WriteError"), BrokenPipeError(errno.EPIPE, "x")), ("reset", "broken_pipe")),
-    ("aborted", openai(of_name("ReadError"), ConnectionAbortedError(errno.ECONNABORTED, "x")), ("reset", "connection_aborted")),
-    ("tls broke", openai(of_name("ReadError"), ssl.SSLError(1, "x")), ("reset", "connection_aborted")),
-    ("nothing known", openai(of_name("ReadError")), ("reset", "other")),
-    ("keep-alive timed out", openai(of_name("ReadError"), OSError(errno.ETIMEDOUT, "x")), ("timeout", "other")),
-    ("our side was closed", openai(of_name("ReadError"), OSError(errno.EBADF, "x")), ("abandoned", "closed")),
-    ("our side was closed, anyio", openai(of_name("ReadError"), of_name("ClosedResourceError")), ("abandoned", "closed")),
-    ("read after close", of_name("StreamClosed"), ("abandoned", "closed")),
-    ("aiohttp's transport", openai(of_name("ReadError"), of_name("TransferEncodingError")), ("truncated", "incomplete_read")),
-    ("incomplete", openai(of_name("RemoteProtocolError"), of_name("RemoteProtocolError")), ("truncated", "incomplete_read")),
-    ("http2 reset", linked(of_name("RemoteProtocolError"), Exception(of_name("StreamReset"))), ("reset", "stream_reset")),
-    ("http2 goaway", linked(of_name("RemoteProtocolError"), Exception(of_name("ConnectionTerminated"))), ("reset", "stream_reset")),
-    ("sync timeout", linked(of_name("APITimeoutError"), of_name("ReadTimeout"), TimeoutError()), ("timeout", "read_timeout")),
+MID_STREAM: list[tuple[str, BaseException, str]] = [
+    ("sync reset", openai(named("ReadError"), named("ReadError"), RESET), "reset connection_reset"),
+    ("async reset", openai(named("ReadError"), named("BrokenResourceError"), RESET), "reset connection_reset"),
+    ("async reset, no cause", openai(named("ReadError"), named("BrokenResourceError")), "reset connection_reset"),
+    ("bare httpx error", linked(named("ReadError"), RESET, by="__context__"), "reset connection_reset"),
+    ("broken pipe", openai(named("WriteError"), BrokenPipeError(errno.EPIPE, "x")), "reset broken_pipe"),
+    ("aborted", openai(named("ReadError"), ABORTED), "reset connection_aborted"),
+    ("tls broke", openai(named("ReadError"), ssl.SSLError(1, "x")), "reset connection_aborted"),
+    ("nothing known", openai(named("ReadError")), "reset other"),
+    ("keep-alive timed out", openai(named("ReadError"), OSError(errno.ETIMEDOUT, "x")), "timeout other"),
+    ("our side was closed", openai(named("ReadError"), OSError(errno.EBADF, "x")), "abandoned closed"),
+    ("our side was closed, anyio", openai(named("ReadError"), named("ClosedResourceError")), "abandoned closed"),
+    ("read after close", named("StreamClosed"), "abandoned closed"),
+    ("aiohttp's transport", openai(named("ReadError"), named("TransferEncodingError")), "truncated incomplete_read"),
+    ("incomplete", openai(named("RemoteProtocolError"), named("RemoteProtocolError")), "truncated incomplete_read"),
+    ("http2 reset", linked(named("RemoteProtocolError"), Exception(named("StreamReset"))), "reset stream_reset"),
+    (
+        "http2 goaway", linked(named("RemoteProtocolError"), Exception(named("ConnectionTerminated"))),
+        "reset stream_reset",
+    ),
+    ("sync timeout", linked(named("APITimeoutError"), named("ReadTimeout"), TimeoutError()), "timeout read_timeout"),
     (
         "async timeout, which ends in a cancellation",
-        linked(of_name("ReadTimeout"), TimeoutError(), asyncio.CancelledError(), by="__context__"), ("timeout", "read_timeout"),
+        linked(named("ReadTimeout"), TimeoutError(), asyncio.CancelledError(), by="__context__"),
+        "timeout read_timeout",
     ),
-    ("timeout without a known cause", of_name("APITimeoutError"), ("timeout", "other")),
-    ("pool", linked(of_name("APITimeoutError"), of_name("PoolTimeout")), ("timeout", "pool_timeout")),
-    ("write", linked(of_name("APITimeoutError"), of_name("WriteTimeout")), ("timeout", "write_timeout")),
-    ("json", json.JSONDecodeError("x", "x", 0), ("malformed", "json_decode")),
-    ("utf-8", UnicodeDecodeError("utf-8", b"x", 0, 1, "x"), ("malformed", "unicode_decode")),
-    ("gzip", of_name("DecodingError"), ("malformed", "content_decoding")),
-    ("validation", of_name("APIResponseValidationError", status_code=200), ("malformed", "validation")),
-    ("error event", of_name("APIError", code=None, type="server_error"), ("api_error", "server_error")),
-    ("error event without words", of_name("APIError"), ("api_error", "other")),
-    ("cancelled", asyncio.CancelledError(), ("cancelled", "cancelled")),
-    ("cancelled while a timeout was handled", linked(asyncio.CancelledError(), of_name("ReadTimeout")), ("cancelled", "cancelled")),
-    ("trio", type("Cancelled", (BaseException,), {})(), ("cancelled", "cancelled")),
-    ("gevent", type("GreenletExit", (BaseException,), {})(), ("cancelled", "cancelled")),
-    ("ctrl-c", KeyboardInterrupt(), ("cancelled", "keyboard_interrupt")),
-    ("exit", SystemExit(3), ("cancelled", "other")),
-    ("the app's alarm", TimeoutError(), ("cancelled", "deadline")),
-    ("the app's own hook", KeyError("x"), ("cancelled", "deadline")),
+    ("timeout without a known cause", named("APITimeoutError"), "timeout other"),
+    ("pool", linked(named("APITimeoutError"), named("PoolTimeout")), "timeout pool_timeout"),
+    ("write", linked(named("APITimeoutError"), named("WriteTimeout")), "timeout write_timeout"),
+    ("json", json.JSONDecodeError("x", "x", 0), "malformed json_decode"),
+    ("utf-8", UnicodeDecodeError("utf-8", b"x", 0, 1, "x"), "malformed unicode_decode"),
+    ("gzip", named("DecodingError"), "malformed content_decoding"),
+    ("validation", named("APIResponseValidationError", status_code=200), "malformed validation"),
+    ("error event", named("APIError", code=None, type="server_error"), "api_error server_error"),
+    ("error event without words", named("APIError"), "api_error other"),
+    ("cancelled", asyncio.CancelledError(), "cancelled cancelled"),
+    ("cancelled during a timeout", linked(asyncio.CancelledError(), named("ReadTimeout")), "cancelled cancelled"),
+    ("trio", type("Cancelled", (BaseException,), {})(), "cancelled cancelled"),
+    ("gevent", type("GreenletExit", (BaseException,), {})(), "cancelled cancelled"),
+    ("ctrl-c", KeyboardInterrupt(), "cancelled keyboard_interrupt"),
+    ("exit", SystemExit(3), "cancelled other"),
+    ("the app's alarm", TimeoutError(), "cancelled deadline"),
+    ("the app's own hook", KeyError("x"), "cancelled deadline"),
 ]
 # Before any headers.
-AT_CREATE: list[tuple[str, BaseException, tuple[str, str]]] = [
-    ("refused", openai(of_name("ConnectError"), of_name("ConnectError"), REFUSED), ("connect_error", "connection_refused")),
+AT_CREATE: list[tuple[str, BaseException, str]] = [
+    ("refused", openai(named("ConnectError"), named("ConnectError"), REFUSED), "connect_error connection_refused"),
     (
         "refused at every address",
-        openai(of_name("ConnectError"), of_name("OSError_", exceptions=(UNREACHABLE, REFUSED))),
-        ("connect_error", "connection_refused"),
+        openai(named("ConnectError"), named("OSError_", exceptions=(UNREACHABLE, REFUSED))),
+        "connect_error connection_refused",
     ),
-    ("no such host", openai(of_name("ConnectError"), socket.gaierror(-2, "x")), ("connect_error", "dns")),
-    ("tls", openai(of_name("ConnectError"), ssl.SSLCertVerificationError(1, "x")), ("connect_error", "tls")),
-    ("unreachable", openai(of_name("ConnectError"), UNREACHABLE), ("connect_error", "unreachable")),
-    ("proxy", openai(of_name("ProxyError")), ("connect_error", "proxy")),
-    ("connect, who knows", openai(of_name("ConnectError")), ("connect_error", "other")),
-    ("connect timeout", linked(of_name("APITimeoutError"), of_name("ConnectTimeout")), ("timeout", "connect_timeout")),
-    ("hung up", openai(of_name("RemoteProtocolError")), ("reset", "server_disconnected")),
-    ("reset", openai(of_name("ReadError"), RESET), ("reset", "connection_reset")),
-    ("429", of_name("RateLimitError", status_code=429), ("rate_limited", "429")),
-    ("500", of_name("InternalServerError", status_code=500), ("http_error", "500")),
-    ("599", of_name("InternalServerError", status_code=599), ("http_error", "other")),
-    ("302", of_name("APIStatusError", status_code=302), ("http_error", "other")),
-    ("401", of_name("AuthenticationError", status_code=401), ("rejected", "401")),
-    ("418", of_name("APIStatusError", status_code=418), ("rejected", "other")),
-    ("bad arguments", TypeError("x"), ("rejected", "other")),
-    ("cancelled", asyncio.CancelledError(), ("cancelled", "cancelled")),
+    ("no such host", openai(named("ConnectError"), socket.gaierror(-2, "x")), "connect_error dns"),
+    ("tls", openai(named("ConnectError"), ssl.SSLCertVerificationError(1, "x")), "connect_error tls"),
+    ("unreachable", openai(named("ConnectError"), UNREACHABLE), "connect_error unreachable"),
+    ("proxy", openai(named("ProxyError")), "connect_error proxy"),
+    ("connect, who knows", openai(named("ConnectError")), "connect_error other"),
+    ("connect timeout", linked(named("APITimeoutError"), named("ConnectTimeout")), "timeout connect_timeout"),
+    ("hung up", openai(named("RemoteProtocolError")), "reset server_disconnected"),
+    ("reset", openai(named("ReadError"), RESET), "reset connection_reset"),
+    ("429", named("RateLimitError", status_code=429), "rate_limited 429"),
+    ("500", named("InternalServerError", status_code=500), "http_error 500"),
+    ("599", named("InternalServerError", status_code=599), "http_error other"),
+    ("302", named("APIStatusError", status_code=302), "http_error other"),
+    ("401", named("AuthenticationError", status_code=401), "rejected 401"),
+    ("418", named("APIStatusError", status_code=418), "rejected other"),
+    ("bad arguments", TypeError("x"), "rejected other"),
+    ("cancelled", asyncio.CancelledError(), "cancelled cancelled"),
 ]
 
 
 @pytest.mark.parametrize(("error", "want"), [c[1:] for c in MID_STREAM], ids=[c[0] for c in MID_STREAM])
-def test_mid_stream(error: BaseException, want: tuple[str, str]) -> None:
+def test_mid_stream(error: BaseException, want: str) -> None:
     verdict = classify_exception(error, headers_received=True)
-    assert (verdict.outcome.value, verdict.error_type) == want
+    assert said(verdict) == want
 
 
 @pytest.mark.parametrize(("error", "want"), [c[1:] for c in AT_CREATE], ids=[c[0] for c in AT_CREATE])
-def test_before_headers(error: BaseException, want: tuple[str, str]) -> None:
+def test_before_headers(error: BaseException, want: str) -> None:
     verdict = classify_exception(error, headers_received=False)
-    assert (verdict.outcome.value, verdict.error_type) == want
+    assert said(verdict) == want
 
 
 def test_what_a_reader_gets_of_a_stream_that_the_app_has_closed_is_the_apps() -> None:
-    for error in (of_name("ReadError"), openai(of_name("ReadError"), OSError(errno.EBADF, "x")), ValueError()):
+    for error in (named("ReadError"), openai(named("ReadError"), OSError(errno.EBADF, "x")), ValueError()):
         assert classify_exception(error, headers_received=True, closed_by_app=True) == (Outcome.ABANDONED, "closed")
     # What the provider had said by then is the provider's, and a cancellation is one.
-    event = of_name("APIError", type="server_error")
+    event = named("APIError", type="server_error")
     assert classify_exception(event, headers_received=True, closed_by_app=True).outcome is Outcome.API_ERROR
     cancelled = asyncio.CancelledError()
     assert classify_exception(cancelled, headers_received=True, closed_by_app=True).outcome is Outcome.CANCELLED
@@ -139,11 +149,11 @@ def test_what_a_reader_gets_of_a_stream_that_the_app_has_closed_is_the_apps() ->
 
 def test_an_unknown_error_is_judged_by_where_it_was_raised() -> None:
     """In a library below the app it is a reply that could not be read; anywhere else it is the app's."""
-    for module, want in (("httpx2._models", Outcome.MALFORMED), ("pydantic.main", Outcome.MALFORMED), ("app.hooks", Outcome.CANCELLED)):
-        try:
+    malformed, cancelled = Outcome.MALFORMED, Outcome.CANCELLED
+    for module, want in (("httpx2._models", malformed), ("pydantic.main", malformed), ("app.hooks", cancelled)):
+        with pytest.raises(LookupError) as raised:
             exec("raise LookupError", {"__name__": module})  # noqa: S102
-        except LookupError as error:
-            assert classify_exception(error, headers_received=True).outcome is want
+        assert classify_exception(raised.value, headers_received=True).outcome is want
 
 
 @pytest.mark.parametrize(("code", "kind", "want"), [
@@ -175,10 +185,12 @@ def _make(kind: type[BaseException], status: Any) -> BaseException:
     return error
 
 
-CHAINS = st.lists(st.builds(_make, st.sampled_from(KINDS), st.none() | st.integers(-1, 999) | st.text(max_size=3)), min_size=1, max_size=20)
+STATUSES = st.none() | st.integers(-1, 999) | st.text(max_size=3)
+CHAINS = st.lists(st.builds(_make, st.sampled_from(KINDS), STATUSES), min_size=1, max_size=20)
+LINKS = st.sampled_from(["__cause__", "__context__"])
 
 
-@given(errors=CHAINS, by=st.sampled_from(["__cause__", "__context__"]), cyclic=st.booleans(), flags=st.tuples(st.booleans(), st.booleans()))
+@given(errors=CHAINS, by=LINKS, cyclic=st.booleans(), flags=st.tuples(st.booleans(), st.booleans()))
 def test_every_chain_has_a_verdict_of_the_closed_list(
     errors: list[BaseException], by: str, cyclic: bool, flags: tuple[bool, bool]
 ) -> None:
@@ -199,7 +211,7 @@ def test_every_status_has_a_verdict_of_the_closed_list(status: int) -> None:
 @given(text=st.text(max_size=30))
 def test_the_text_of_an_exception_decides_nothing(text: str) -> None:
     for kind in ("ReadError", "APIConnectionError", "RemoteProtocolError", "ReadTimeout", "Whatever"):
-        silent, talking = of_name(kind), of_name(kind)
+        silent, talking = named(kind), named(kind)
         talking.args = (text,)
         assert classify_exception(silent, headers_received=True) == classify_exception(talking, headers_received=True)
 

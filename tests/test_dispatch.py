@@ -2,76 +2,22 @@
 
 from __future__ import annotations
 
-import linecache
 import logging
-import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from types import FrameType
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from app_support import until
-from observation_support import LABELS, Host
-from streamvitals.stream import dispatch as dispatch_module
-from streamvitals.stream.dispatch import Dispatch, Fault, Item, LoopLag
-from streamvitals.stream.observation import Ending, Observation
-from streamvitals.stream.outcome import Outcome, Verdict
-from streamvitals.stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
-from streamvitals.testing import RecordList
+from dispatch_support import Home, Sink
+from observation_support import LABELS
+from streamvitals.stream.dispatch import Fault, Item, LoopLag
+from streamvitals.stream.observation import Observation
+from streamvitals.stream.record import ChainRecord, Progress, RetryRecord
 
-ENDING = Ending(Verdict(Outcome.COMPLETED), 1000.0)
 PROGRESS = Progress(LABELS, (), 0.0, 0.0, 0.0, 0)
-
-
-class Sink(RecordList):
-    """Keeps what it is handed; ``upset`` is called first, and may raise."""
-
-    def __init__(self, upset: Callable[[], None] = lambda: None) -> None:
-        super().__init__()
-        self.upset = upset
-        self.progress: list[Progress] = []
-
-    def on_progress(self, progress: Progress) -> None:
-        self.upset()
-        self.progress.append(progress)
-
-    def on_end(self, record: StreamRecord) -> None:
-        self.upset()
-        self.append(record)
-
-    def on_loop_lag(self, seconds: float) -> None:
-        self.upset()
-        super().on_loop_lag(seconds)
-
-
-class Home:
-    """What the runtime is to a dispatch: knows which observations have not been recorded yet."""
-
-    def __init__(self, *sinks: Any) -> None:
-        self.open: dict[int, Observation] = {}
-        self.recorded: list[StreamRecord] = []
-        self.dispatch = Dispatch(sinks, self._record, self._recorded)
-        self.host = Host()
-
-    def _record(self, observation: Observation, ending: Ending) -> StreamRecord | None:
-        return observation.freeze(ending) if id(observation) in self.open else None
-
-    def _recorded(self, observation: Observation, record: StreamRecord) -> None:
-        del self.open[id(observation)]
-        self.recorded.append(record)
-
-    def begin(self) -> Observation:
-        observation = self.host.begin()
-        self.open[id(observation)] = observation
-        return observation
-
-    def end(self, observation: Observation) -> None:
-        self.dispatch.submit((observation, ENDING))
 
 
 def lags(count: int) -> list[Item]:
@@ -202,7 +148,7 @@ def test_threads_that_submit_at_once_are_served_by_one_at_a_time() -> None:
         sys.setswitchinterval(before)
     home.dispatch.drain()
     assert sink.most == 1
-    assert sorted(sink.lags) == sorted([item.seconds for item in lags(500)] * 8)
+    assert sorted(sink.lags) == sorted([float(number) for number in range(500)] * 8)
 
 
 def test_nobody_waits_for_a_sink_that_is_slow() -> None:
@@ -253,93 +199,3 @@ def test_a_signal_handler_that_streams_while_a_sink_is_working() -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert len(sink) == 2
-
-
-def test_interrupted_at_any_line_everything_is_told_and_nothing_twice() -> None:
-    """Ctrl-C raises wherever the main thread is: here at each line of the dispatch, one after another."""
-    for number in range(1, 200):
-        one, two = Sink(), Sink()
-        home = Home(one, two)
-        line = _interrupt_at(number, lambda home=home: home.end(home.begin()))
-        home.dispatch.submit(LoopLag(1.0))
-        assert one.lags == two.lags == [1.0], f"nobody has the turn any more, after {line!r}"
-        if line == "self._queue.append(item)":
-            assert home.open, "and the exit of the process ends it"
-            continue
-        assert len(home.recorded) == len(one) == len(two) == 1, line
-        if not line:
-            break
-    else:
-        pytest.fail("never came to the end")
-
-
-def _interrupt_at(number: int, act: Callable[[], None]) -> str:
-    """Raise KeyboardInterrupt at the ``number``-th line of the dispatch's code; the line, "" if there was none."""
-    left, reached = number, ""
-
-    def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal left, reached
-        if frame.f_code.co_filename != dispatch_module.__file__:
-            return None
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        # No signal is handled after a statement that calls nothing: not between these and what precedes them.
-        if event == "line" and line not in ("try:", "del sinks[0]", "del queue[0]", "turn.append(True)"):
-            left -= 1
-            if left == 0:
-                reached = line
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        with suppress(KeyboardInterrupt):
-            act()
-    finally:
-        sys.settrace(before)
-    return reached
-
-
-@pytest.fixture
-def forked() -> Iterator[Callable[[Callable[[], bool]], None]]:
-    """Run a function in a forked child; it must return True there."""
-
-    def run(check: Callable[[], bool]) -> None:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                code = 0 if check() else 2
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-    return run
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_forked_while_another_thread_is_in_a_sink(forked: Callable[[Callable[[], bool]], None]) -> None:
-    """The child has the lock as held by a thread that it does not have; and what was queued is the parent's."""
-    entered, leave = threading.Event(), threading.Event()
-
-    def slow() -> None:
-        entered.set()
-        leave.wait()
-
-    sink = Sink(slow)
-    home = Home(sink)
-    thread = threading.Thread(target=home.dispatch.submit, args=(LoopLag(1.0),))
-    thread.start()
-    entered.wait()
-    home.dispatch.submit(LoopLag(2.0))
-
-    def child() -> bool:
-        sink.upset = lambda: None
-        home.dispatch.reset()
-        home.dispatch.submit(LoopLag(3.0))
-        return sink.lags == [3.0]
-
-    forked(child)
-    leave.set()
-    thread.join()
-    assert sink.lags == [1.0, 2.0]

@@ -37,19 +37,26 @@ PLACES: list[tuple[Any, str]] = [
     (closing, "_closed_by_reading"), (closing, "_running"), (closing, "_inner"),
     (chunks.ChatChunks, "__init__"), (chunks.ChatChunks, "read"), (chunks.ChatChunks, "has_token"),
     (chunks.ChatChunks, "marker"), (chunks.ChatChunks, "unfinished"), (chunks.ChatChunks, "usage"),
-    (observation, "classify_exception"), (observation, "names_of"), (observation, "Progress"), (observation, "StreamRecord"),
+    (observation, "classify_exception"), (observation, "names_of"), (observation, "Progress"),
+    (observation, "StreamRecord"),
     (Observation, "__init__"), (Observation, "_waited"), (Observation, "_stalled"), (Observation, "_flush"),
     (Observation, "_verdict_of_body"), (Observation, "_progress"), (Observation, "_hold"), (Observation, "freeze"),
     (Observation, "_detach"), (Observation, "_finish"),
     (retries.Attempts, "__init__"), (retries.Attempts, "begin"), (retries.Attempts, "retry"),
     (retries.Attempts, "answered"), (retries.Attempts, "close"), (retries, "classify_status"),
     (outcome, "chain"), (outcome, "_broken_cause"), (outcome, "classify_error_event"),
-    (sse.ByteWatch, "__init__"), (sse.ByteWatch, "_events"), (sse.ByteWatch, "_event"), (sse.ByteWatch, "_line"), (sse, "_decoder"),
+    (sse.ByteWatch, "__init__"), (sse.ByteWatch, "_events"), (sse.ByteWatch, "_event"), (sse.ByteWatch, "_line"),
+    (sse, "_decoder"),
     (dispatch, "_hand"), (looplag.LoopLagMeter, "watch"), (looplag.LoopLagMeter, "_next_beat"),
     (runtime.Runtime, "begin"), (runtime.Runtime, "fell_back"), (runtime.Runtime, "origin"),
     (runtime.Runtime, "_record"), (runtime.Runtime, "_recorded"), (runtime.Runtime, "discard"),
     (RecordList, "on_end"), (RecordList, "on_retry"), (RecordList, "on_internal_error"),
 ]
+
+
+MODELS = (
+    "sv-ok", "sv-reset", "sv-silent-cut", "sv-error-event", "sv-broken-json", "sv-503", "sv-429-then-ok?fails=1",
+)
 
 
 def program(app: App) -> None:
@@ -60,7 +67,7 @@ def program(app: App) -> None:
     def create(model: str) -> Any:
         return completions.create(model=model, messages=MESSAGES, stream=True, user=f"{id(app)}")
 
-    for model in ("sv-ok", "sv-reset", "sv-silent-cut", "sv-error-event", "sv-broken-json", "sv-503", "sv-429-then-ok?fails=1"):
+    for model in MODELS:
         with app.catching():
             app.read(create(model))
     with create(LONG) as stream:
@@ -81,7 +88,7 @@ async def aprogram(app: App) -> None:
     async def create(model: str) -> Any:
         return await completions.create(model=model, messages=MESSAGES, stream=True, user=f"{id(app)}")
 
-    for model in ("sv-ok", "sv-reset", "sv-silent-cut", "sv-error-event", "sv-broken-json", "sv-503", "sv-429-then-ok?fails=1"):
+    for model in MODELS:
         with app.catching():
             await app.aread(await create(model))
     async with await create(LONG) as stream:

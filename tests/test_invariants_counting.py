@@ -5,22 +5,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import os
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
 from app_acts import act_of
-from app_support import HANGS, LONG, MESSAGES, App, settle, until
-from store_support import assert_consistent, ended
+from app_support import LONG, MESSAGES, App, settle
+from counting_support import counted, open_streams, within_time
 from streamvitals import runtime
 from streamvitals.config import Config
 from streamvitals.demo.fault_server import ThreadedFaultServer
@@ -35,22 +32,6 @@ MIX = [
     if scenario.client_timeout is None and not scenario.async_only
     and scenario.name not in ("keyboard-interrupt", "slow-headers", "slow-first-chunk", "big-event")
 ]
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-
-def counted() -> dict[str, int]:
-    """Streams by outcome, as the store has them, which must be consistent in itself."""
-    current = runtime.current()
-    assert current is not None
-    snapshot = current.snapshot()
-    assert_consistent(snapshot)
-    return {outcome: int(count) for outcome, count in ended(snapshot).items() if count}
-
-
-def open_streams() -> int:
-    current = runtime.current()
-    assert current is not None
-    return sum(current.snapshot().active.values())
 
 
 def play_in_threads(server: ThreadedFaultServer, parts: list[list[Scenario]]) -> None:
@@ -119,23 +100,6 @@ class Locking(RecordList):
             self.append(record)
 
 
-def within_time(act: Callable[[], Any]) -> None:
-    """Run in a thread of its own: a deadlock fails the test and does not hang the suite."""
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            act()
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(HANGS)
-    assert not thread.is_alive(), "deadlock"
-    assert failures == []
-
-
 @contextmanager
 def locking(lock: Any) -> Iterator[Locking]:
     sink = Locking(lock)
@@ -196,114 +160,3 @@ def test_the_collector_runs_at_every_allocation_of_every_thread(server: Threaded
         settle()
         assert Counter(record.outcome.value for record in sink) == {"completed": 12, "abandoned": 12}
         assert sink.faults == []
-
-
-# -- forks --------------------------------------------------------------------------------------------------
-
-
-def in_a_child(work: Callable[[], Any]) -> Any:
-    """What ``work`` returns, as JSON, in a forked child."""
-    read_end, write_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            os.write(write_end, json.dumps(work()).encode())
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(write_end)
-    with open(read_end, "rb") as answer:
-        told = answer.read()
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    return json.loads(told)
-
-
-@pytest.fixture(params=["heap", "files"])
-def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
-    return Config(directory=str(tmp_path) if request.param == "files" else "")
-
-
-def stream_some(server: ThreadedFaultServer) -> dict[str, int]:
-    """What a child does: streams of its own, and nothing else is counted there."""
-    with openai.OpenAI(api_key="key", base_url=server.base_url, max_retries=0) as client:
-        for model in ("sv-ok", "sv-ok", "sv-silent-cut"):
-            for _ in client.chat.completions.create(model=model, messages=MESSAGES, stream=True):
-                pass
-    settle()
-    return counted()
-
-
-def test_a_child_counts_its_own_and_the_parent_loses_nothing(config: Config, server: ThreadedFaultServer) -> None:
-    """Forked while four threads of the parent are in the middle of their streams."""
-    with recorded(config) as records:
-        reading, go_on = threading.Semaphore(0), threading.Event()
-
-        def work(model: str) -> None:
-            with openai.OpenAI(api_key="key", base_url=server.base_url, max_retries=0) as client:
-                stream = client.chat.completions.create(model=model, messages=MESSAGES, stream=True)
-                next(stream)
-                reading.release()
-                go_on.wait()
-                for _ in stream:
-                    pass
-
-        threads = [threading.Thread(target=work, args=(f"sv-ok?chunks={n}",)) for n in (5, 6, 7, 8)]
-        for thread in threads:
-            thread.start()
-        for _ in threads:
-            reading.acquire()
-        assert open_streams() == 4
-        for _ in range(2):
-            assert in_a_child(lambda: [stream_some(server), open_streams()]) == [{"completed": 2, "truncated": 1}, 0]
-        assert open_streams() == 4
-        go_on.set()
-        for thread in threads:
-            thread.join()
-        settle()
-        assert counted() == {"completed": 4}
-        assert sorted(record.chunks for record in records) == [6, 7, 8, 9]
-        assert records.faults == []
-
-
-def test_a_child_that_reads_on_its_parents_stream_counts_nothing(config: Config, server: ThreadedFaultServer) -> None:
-    """The stream is the parent's, whoever reads from its socket."""
-    with recorded(config), openai.OpenAI(api_key="key", base_url=server.base_url) as client:
-        stream = client.chat.completions.create(model=LONG, messages=MESSAGES, stream=True)
-        next(stream)
-
-        def child() -> list[Any]:
-            next(stream)
-            stream.close()
-            settle()
-            return [counted(), open_streams()]
-
-        assert in_a_child(child) == [{}, 0]
-        assert open_streams() == 1
-        stream.close()
-        assert counted() == {"abandoned": 1}
-
-
-def test_forked_while_another_thread_is_in_the_store(config: Config, server: ThreadedFaultServer) -> None:
-    """Locks that a thread of the parent holds are held for ever in the child: none of them may be needed there."""
-    with recorded(config):
-        current = runtime.current()
-        assert current is not None
-        held, leave = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with current.store._segments.lock:
-                held.set()
-                leave.wait()
-
-        thread = threading.Thread(target=hold)
-        thread.start()
-        held.wait()
-        children: list[Any] = []
-        try:
-            within_time(lambda: children.append(in_a_child(lambda: stream_some(server))))
-        finally:
-            leave.set()
-            thread.join()
-        assert children == [{"completed": 2, "truncated": 1}]
-        until(lambda: open_streams() == 0)

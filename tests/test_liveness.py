@@ -28,7 +28,7 @@ def directory(tmp_path: Path) -> str:
 
 
 def spawn(script: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
@@ -118,7 +118,7 @@ def test_a_process_in_another_pid_namespace_is_alive_though_its_pid_means_anothe
         """
     command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     command += [sys.executable, "-c", textwrap.dedent(script)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         if child.stdout.readline() != "ready\n":
             pytest.skip("may not make a pid namespace")

@@ -234,7 +234,7 @@ def test_a_child_may_have_memory_again_and_does_not_say_a_second_time_that_it_ha
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [sys.executable, "-W", "error", "-c", PRELUDE + textwrap.dedent(script), *arguments],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": f"{SRC}:{Path(__file__).parent}"},
     )
@@ -255,7 +255,7 @@ def small_tmpfs(tmp_path: Path) -> Iterator[str]:
     where = tmp_path / "small"
     where.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", str(where)],  # noqa: S607
+        ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", str(where)],
         capture_output=True, text=True, check=False,
     )
     if mounted.returncode:
@@ -263,7 +263,7 @@ def small_tmpfs(tmp_path: Path) -> Iterator[str]:
     try:
         yield str(where)
     finally:
-        subprocess.run(["umount", "-l", str(where)], check=True)  # noqa: S607
+        subprocess.run(["umount", "-l", str(where)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a tmpfs")
@@ -334,7 +334,7 @@ def test_an_app_that_closes_every_descriptor_and_reuses_their_numbers_is_not_hur
 
 
 def test_what_runs_in_apps_needs_the_standard_library_only(directory: str) -> None:
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-S", "-E", "-c",
          "import sys; sys.path.insert(0, sys.argv[1]); import streamvitals.sinks.store, streamvitals.sinks.memory;"
          "print(*sorted(sys.modules))", str(SRC)],

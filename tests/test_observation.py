@@ -93,7 +93,9 @@ def parts_of(record: StreamRecord, told: list[Progress]) -> list[Progress]:
 
 
 @given(chunks=CHUNKS, every=st.floats(0.0, 200.0), how=ENDS, last=SECONDS)
-def test_increments_sum_up_to_the_whole_whenever_they_are_told(chunks: Any, every: float, how: str, last: float) -> None:
+def test_increments_sum_up_to_the_whole_whenever_they_are_told(
+    chunks: Any, every: float, how: str, last: float
+) -> None:
     host, whole = Host(flush_every=every), Host()
     for each in (host, whole):
         observation = each.streaming()
@@ -106,8 +108,9 @@ def test_increments_sum_up_to_the_whole_whenever_they_are_told(chunks: Any, ever
     assert sum(part.wait for part in parts) == one.wait
     assert sum(part.hold for part in parts) == one.hold
     assert sum(part.stalls for part in parts) == one.stalls
-    assert [part.first_chunk for part in parts if part.first_chunk is not None] == [one.first_chunk] * bool(one.first_chunk is not None)
-    assert [part.first_token for part in parts if part.first_token is not None] == [one.first_token] * bool(one.first_token is not None)
+    for name in ("first_chunk", "first_token"):
+        told = [getattr(part, name) for part in parts if getattr(part, name) is not None]
+        assert told == [value for value in [getattr(one, name)] if value is not None]
     assert all(min(part.gap_counts) >= 0 and part.wait >= 0 and part.hold >= 0 and part.stalls >= 0 for part in parts)
 
 

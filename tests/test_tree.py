@@ -311,7 +311,7 @@ def test_a_sum_that_cannot_be_written_is_kept_in_memory_and_written_later(
 
 
 def test_nothing_falls_between_two_looks_whatever_happens_in_between(processes: Processes) -> None:
-    chosen = random.Random(3)  # noqa: S311
+    chosen = random.Random(3)
     stores: dict[int, tuple[Store, StoreSink, list[Any]]] = {}
     readers = [processes.tree(), processes.tree()]
     lasts: list[dict[object, float]] = [{}, {}]

@@ -149,7 +149,7 @@ def test_a_process_killed_before_any_of_its_instructions_has_each_stream_counted
 
 def child_that_counts_until_it_is_killed(directory: str, pipe: int, seed: int) -> None:
     """Tells of every step before it and after: o opening O opened, e ending E ended."""
-    chosen = random.Random(seed)  # noqa: S311
+    chosen = random.Random(seed)
     made = Store(MappedMemory(directory))
     sink = StoreSink(made)
     open_now: list[tuple[Any, StreamLabels]] = []
@@ -176,7 +176,7 @@ def told(pipe: int, at_least: int) -> Iterator[bytes]:
 
 def test_sigkill_at_any_time_loses_no_stream_and_counts_none_twice(directory: str) -> None:
     # Forked from here, they are children of ours: reaped at once, so that nobody takes a zombie for alive.
-    chosen, reader = random.Random(7), Tree(directory)  # noqa: S311
+    chosen, reader = random.Random(7), Tree(directory)
     opened_before = finished_before = died_before = 0.0
     last: dict[object, float] = {}
     for number in range(80):

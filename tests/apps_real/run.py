@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess  # noqa: S404 - environments are made by running uv or pip
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from apps import APPS, MODES, RECIPES, App, requirements  # noqa: E402
+from bench.environments import environment  # noqa: E402
 from launch import Report, Sight, bare, watched  # noqa: E402
 from truth import WENT_AWAY, Truth, shown, total  # noqa: E402
 
-from bench.environments import environment  # noqa: E402
+from apps import APPS, MODES, RECIPES, App, requirements  # noqa: E402
 
 WORK = ROOT / ".build" / "apps"
 COLUMNS = ("app", "openai", "surfaces", "mode", "injected", "reported", "SDK retries", "app retries", "same view")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess  # noqa: S404 - runs Python
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -80,7 +80,7 @@ def run(
             if how.how.startswith("run"):
                 own = Path(sys.executable).with_name("streamvitals")
                 command = [str(own), "run", "--host", "127.0.0.1", "--port", "0", "--", *command]
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             command, env=env, timeout=TIMEOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, check=False,
         )

@@ -343,7 +343,7 @@ def start(order, peer, ours):
 
     if order == "peer-first":
         start_peer(peer)
-        import openai  # noqa: F401
+        import openai
 
         instrument()
     else:

@@ -17,13 +17,14 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, run  # noqa: E402
+from bench.environments import environment  # noqa: E402
 from expected import SHORT, expected  # noqa: E402
 
-from bench.environments import environment  # noqa: E402
 from streamvitals.demo.fault_server import ThreadedFaultServer  # noqa: E402
 
 WORK = ROOT / ".build" / "coexistence"
-OTEL = ("opentelemetry-sdk", "opentelemetry-distro")
+# Betas are named by explicit specifiers: without, what is found is years old.
+OTEL = ("opentelemetry-sdk>=1.45", "opentelemetry-distro>=0.66b0", "opentelemetry-instrumentation>=0.66b0")
 NEWEST, TWO = "openai>=3", "openai==2.54.0"
 
 

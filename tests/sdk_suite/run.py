@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-import subprocess  # noqa: S404 - runs pip and pytest
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -103,7 +103,7 @@ class Suite:
     def _unpack(self) -> None:
         wanted = f"openai=={self.version.number}"
         command = ("download", "-q", "--no-deps", "--no-binary", "openai", "-d", str(self._folder), wanted)
-        subprocess.run([sys.executable, "-m", "pip", *command], check=True)  # noqa: S603
+        subprocess.run([sys.executable, "-m", "pip", *command], check=True)
         with tarfile.open(self._folder / f"openai-{self.version.number}.tar.gz") as archive:
             archive.extractall(self._folder, filter="data")
 
@@ -122,7 +122,7 @@ class Suite:
             env["STREAMVITALS_DIR"] = directory
         options = ("-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "outcomes_plugin", "--tb=short")
         with open(log, "wb") as output:
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 [str(self._python), "-m", "pytest", *options, *tests],
                 cwd=self._sources, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             )
@@ -130,7 +130,7 @@ class Suite:
 
     def run(self, tests: Sequence[str]) -> tuple[Outcomes, Outcomes]:
         """The same tests bare and observed, at the same time."""
-        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
         directory = tempfile.mkdtemp(prefix="streamvitals-suite-", dir=memory)
         try:
             started = [self.start(tests, where) for where in ("", directory)]

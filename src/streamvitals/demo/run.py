@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import signal
 import sys
 import threading
 import time
@@ -66,7 +67,7 @@ class Demo:
         self.interrupted = False
 
     def round(self, jobs: list[Job], tell: Tell) -> Report:
-        """Have the jobs done and compare. Ctrl-C ends it early: what has been given by then is compared."""
+        """Have the jobs done and compare. ``interrupt`` ends it early: what has been given by then is compared."""
         session = self._session
         session.start_workers(sorted({job.worker for job in jobs}))
         started = time.monotonic()
@@ -93,18 +94,23 @@ class Demo:
         self._before = after
         return report
 
+    def interrupt(self, *_: object) -> None:
+        """A handler of SIGINT: the second one is not so patient."""
+        self.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def _give(self, jobs: list[Job], watch: Watch, tell: Tell) -> list[Job]:
         given: list[Job] = []
         started = time.monotonic()
-        try:
-            for job in jobs:
-                while (early := started + job.at - time.monotonic()) > 0:
-                    tell(self._session.done, watch.active, watch.stalled)
-                    time.sleep(min(early, 0.1))
-                given.append(job)
-                self._session.send(job)
-        except KeyboardInterrupt:
-            self.interrupted = True
+        for job in jobs:
+            while not self.interrupted and (early := started + job.at - time.monotonic()) > 0:
+                tell(self._session.done, watch.active, watch.stalled)
+                time.sleep(min(early, 0.1))
+            # The workers that die with their streams need all of them.
+            if self.interrupted and job.how != "crash":
+                continue
+            given.append(job)
+            self._session.send(job)
         self._session.end_batch()
         return given
 
@@ -169,13 +175,14 @@ def _keep(options: Options, demo: Demo, session: Session, console: Console, firs
     """Go on until Ctrl-C, round by round, and say what each round found."""
     console.print(table.scrape_config(session.metrics_url))
     ok, seed = True, options.seed
+    signal.signal(signal.SIGINT, demo.interrupt)
     while not demo.interrupted:
         seed += 1
         jobs = plan.make_plan(seed, KEEP_STREAMS, options.keep_rate, session.urls, first)
         first += len(jobs)
         report = demo.round(jobs, lambda done, active, stalled: None)
         ok = ok and report.ok
-        console.print(table.line(report))
+        console.print(table.line(report), soft_wrap=True)
     problems = session.finish()
     for problem in problems:
         console.print(table.difference(problem))

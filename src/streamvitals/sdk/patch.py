@@ -122,7 +122,7 @@ class Patches:
                 result = original(client, *args, **kwargs)
             except BaseException as error:
                 if observation is not None:
-                    observation.request_failed(error)
+                    self._failed(observation, error)
                 elif told is not None:
                     told(False)
                 raise
@@ -148,7 +148,7 @@ class Patches:
                 result = await original(client, *args, **kwargs)
             except BaseException as error:
                 if observation is not None:
-                    observation.request_failed(error)
+                    self._failed(observation, error)
                 elif told is not None:
                     told(False)
                 raise
@@ -183,6 +183,13 @@ class Patches:
             return original(client, response, *args, **kwargs)
 
         return streamvitals_should_retry
+
+    def _failed(self, observation: Observation, error: BaseException) -> None:
+        response = getattr(error, "response", None)
+        if response is not None:
+            # The last attempt's answer; the ones before passed through _should_retry.
+            self._answered(observation, response)
+        observation.request_failed(error)
 
     def _answered(self, observation: Observation, response: Any) -> None:
         try:

@@ -1,0 +1,45 @@
+"""Clients of other kinds and with other transports than the SDK's usual one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from app_support import MESSAGES, VERSION, App, verdicts
+from streamvitals.testing import RecordList
+
+
+def _clients() -> Iterator[Any]:
+    def azure(app: App) -> Any:
+        url = app.server.base_url.removesuffix("/v1")
+        return openai.AzureOpenAI(api_key="key", azure_endpoint=url, api_version="2024-02-01", max_retries=0)
+
+    def legacy(app: App) -> Any:
+        httpx = pytest.importorskip("httpx")
+        if VERSION >= (3, 0) and VERSION < (3, 1):
+            pytest.skip("takes no legacy client")
+        return app.client(http_client=httpx.Client())
+
+    def sub_path(app: App) -> Any:
+        return app.client(base_url=app.server.base_url + "/gateway/v9")
+
+    yield pytest.param(azure, "azure.ai.openai", id="azure")
+    yield pytest.param(legacy, "other", id="legacy httpx")
+    yield pytest.param(sub_path, "other", id="another path")
+
+
+@pytest.mark.parametrize(("make", "provider"), list(_clients()))
+@pytest.mark.parametrize(("model", "want"), [("sv-ok", ("completed", "")), ("sv-reset", ("reset", "connection_reset"))])
+def test_clients(make: Any, provider: str, model: str, want: Any, observe: Callable[..., RecordList]) -> None:
+    def act(app: App) -> None:
+        client = app._made(make(app))
+        with app.catching():
+            app.read(client.chat.completions.create(model=model, messages=MESSAGES, stream=True))
+
+    records = observe(act)
+    assert verdicts(records) == [want]
+    assert records[0].labels.provider == provider
+    assert records[0].labels.server == "127.0.0.1"

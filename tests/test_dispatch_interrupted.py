@@ -1,0 +1,108 @@
+"""A dispatch that is interrupted: by Ctrl-C at any line of it, by a fork at its worst moment."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from dispatch_support import Home, Sink
+from streamvitals.stream import dispatch as dispatch_module
+from streamvitals.stream.dispatch import LoopLag
+
+
+def test_interrupted_at_any_line_everything_is_told_and_nothing_twice() -> None:
+    """Ctrl-C raises wherever the main thread is: here at each line of the dispatch, one after another."""
+    for number in range(1, 200):
+        one, two = Sink(), Sink()
+        home = Home(one, two)
+        line = _interrupt_at(number, lambda home=home: home.end(home.begin()))
+        home.dispatch.submit(LoopLag(1.0))
+        assert one.lags == two.lags == [1.0], f"nobody has the turn any more, after {line!r}"
+        if line == "self._queue.append(item)":
+            assert home.open, "and the exit of the process ends it"
+            continue
+        assert len(home.recorded) == len(one) == len(two) == 1, line
+        if not line:
+            break
+    else:
+        pytest.fail("never came to the end")
+
+
+def _interrupt_at(number: int, act: Callable[[], None]) -> str:
+    """Raise KeyboardInterrupt at the ``number``-th line of the dispatch's code; the line, "" if there was none."""
+    left, reached = number, ""
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal left, reached
+        if frame.f_code.co_filename != dispatch_module.__file__:
+            return None
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        # No signal is handled after a statement that calls nothing: not between these and what precedes them.
+        if event == "line" and line not in ("try:", "del sinks[0]", "del queue[0]", "turn.append(True)"):
+            left -= 1
+            if left == 0:
+                reached = line
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with suppress(KeyboardInterrupt):
+            act()
+    finally:
+        sys.settrace(before)
+    return reached
+
+
+@pytest.fixture
+def forked() -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """Run a function in a forked child; it must return True there."""
+
+    def run(check: Callable[[], bool]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = 0 if check() else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    return run
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_while_another_thread_is_in_a_sink(forked: Callable[[Callable[[], bool]], None]) -> None:
+    """The child has the lock as held by a thread that it does not have; and what was queued is the parent's."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        entered.set()
+        leave.wait()
+
+    sink = Sink(slow)
+    home = Home(sink)
+    thread = threading.Thread(target=home.dispatch.submit, args=(LoopLag(1.0),))
+    thread.start()
+    entered.wait()
+    home.dispatch.submit(LoopLag(2.0))
+
+    def child() -> bool:
+        sink.upset = lambda: None
+        home.dispatch.reset()
+        home.dispatch.submit(LoopLag(3.0))
+        return sink.lags == [3.0]
+
+    forked(child)
+    leave.set()
+    thread.join()
+    assert sink.lags == [1.0, 2.0]
