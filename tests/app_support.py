@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import inspect
 import logging
+import os
 import re
 import sys
 import time
@@ -53,6 +55,12 @@ def frames_of(error: BaseException) -> list[tuple[str, str]]:
     return [(Path(f.filename).name, f.name) for f in stack if not f.filename.startswith(_OURS)]
 
 
+def _transport(kind: str) -> dict[str, Any]:
+    """A client of the package that tests/versions.py names, instead of the SDK's own."""
+    package = os.environ.get("STREAMVITALS_TEST_CLIENT")
+    return {"http_client": getattr(importlib.import_module(package), kind)()} if package else {}
+
+
 class App:
     """Hands out clients to an act, and keeps what the act saw in ``saw``."""
 
@@ -63,10 +71,10 @@ class App:
         self._before = len(server.log)
 
     def client(self, **options: Any) -> openai.OpenAI:
-        return self._made(openai.OpenAI(**{**self._options(), **options}))
+        return self._made(openai.OpenAI(**{**self._options(), **_transport("Client"), **options}))
 
     def async_client(self, **options: Any) -> openai.AsyncOpenAI:
-        return self._made(openai.AsyncOpenAI(**{**self._options(), **options}))
+        return self._made(openai.AsyncOpenAI(**{**self._options(), **_transport("AsyncClient"), **options}))
 
     def _options(self) -> dict[str, Any]:
         return {"api_key": "key", "base_url": self.server.base_url, "max_retries": 0, "timeout": HANGS}

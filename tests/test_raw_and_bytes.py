@@ -184,6 +184,22 @@ async def aparses(app: App) -> None:
         await app.aread(await parsed if inspect.isawaitable(parsed) else parsed)
 
 
+def parses_and_reads_lines(app: App) -> None:
+    """As other instrumentations do, which parse to look at it, and leave the lines to the app."""
+    with streaming(app, "sv-ok") as response:
+        parsed = response.parse()
+        app.saw.extend(response.iter_lines())
+        del parsed
+
+
+async def aparses_and_reads_lines(app: App) -> None:
+    async with astreaming(app, "sv-ok") as response:
+        parsed = response.parse()
+        parsed = await parsed if inspect.isawaitable(parsed) else parsed
+        app.saw.extend([line async for line in response.iter_lines()])
+        del parsed
+
+
 def reads_the_http_response(app: App) -> None:
     app.saw.append(b"".join(raw(app, "sv-ok").http_response.iter_raw()))
 
@@ -264,6 +280,8 @@ def raw_refused(app: App) -> None:
     (areads_nothing, CLOSED),
     (parses, COMPLETED),
     (aparses, COMPLETED),
+    (parses_and_reads_lines, COMPLETED),
+    (aparses_and_reads_lines, COMPLETED),
     (reads_the_http_response, COMPLETED),
     (reads_twice, COMPLETED),
     (consumed_twice, COMPLETED),

@@ -1,59 +1,138 @@
-"""The tests of the SDK side, once per version of openai, each in an environment of its own: ``make test-versions``."""
+"""The tests of the SDK side, once per version of openai, each in an environment of its own: ``make test-versions``.
+
+    python tests/versions.py                 all of them, or those named
+    python tests/versions.py --short         a few tests of each, for CI
+    python tests/versions.py 2.54.0 -- -x    what follows `--` goes to pytest
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from bench.environments import environment
+from bench.environments import environment  # noqa: E402
 
 # What goes through the SDK. The rest does not depend on which one is installed.
-TESTS = ("test_outcomes.py", "test_app_side.py", "test_raw_and_bytes.py", "test_run_scripts.py")
+TESTS = (
+    "test_outcomes.py", "test_app_side.py", "test_app_readers.py", "test_raw_and_bytes.py", "test_clients.py",
+    "test_trio.py", "test_app_end.py", "test_invariants.py", "test_surfaces.py", "test_run_scripts.py",
+)
+SHORT = (
+    "test_outcomes.py and (ok- or after-n or silent-cut or fin-in-chunk or broken or error-event- or 429- or refused"
+    " or gzip- or html or break- or cancelled or keyboard) or test_app_side.py or test_clients.py"
+)
 DEV = ("pytest>=8.3,<10", "hypothesis>=6.100,<7", "anyio>=4,<5", "trio>=0.27,<1")
-# Before 1.55 the SDK hands httpx an argument that httpx 0.28 has not any more.
-_OLD_HTTPX = (1, 55)
 
 
-def requirements(version: str) -> list[str]:
-    """What to install for one version of openai; ``latest`` is the newest there is."""
-    if version == "latest":
-        return [*DEV, "openai"]
-    old = tuple(int(part) for part in version.split(".")[:2]) < _OLD_HTTPX
-    return [*DEV, f"openai=={version}", *(["httpx<0.28"] if old else [])]
+class Environment(NamedTuple):
+    """What to install, for which Python (that of this process if not said), and what to set for the tests."""
+
+    requirements: tuple[str, ...]
+    python: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
 
 
-def run(version: str, arguments: list[str]) -> str:
-    """Run the tests with one version; the last line that pytest prints, or what went wrong."""
-    folder = ROOT / ".build" / f"openai-{version}"
-    python = environment(folder, ["-e", f"{ROOT}[otlp]", *requirements(version)])
-    tests = [str(ROOT / "tests" / name) for name in TESTS]
+ENVIRONMENTS: dict[str, Environment] = {
+    # The oldest minor that is supported. Before 1.55 the SDK hands httpx an argument that 0.28 has not any more.
+    "1.8.0": Environment(("openai==1.8.0", "httpx<0.28")),
+    "1.109.1": Environment(("openai==1.109.1",)),
+    "2.54.0": Environment(("openai==2.54.0",)),
+    "latest": Environment(("openai",)),
+    # 3.x brings httpx2 and still takes a client of httpx: every test with one.
+    "latest-httpx": Environment(("openai>=3.1", "httpx"), variables=(("STREAMVITALS_TEST_CLIENT", "httpx"),)),
+    "latest-py3.10": Environment(("openai",), python="3.10"),
+}
+
+
+class Result(NamedTuple):
+    """What came of one environment; ``counts`` by pytest's words, ``python`` "" where there is none."""
+
+    openai: str
+    python: str
+    counts: dict[str, int]
+    seconds: str
+    code: int
+
+
+def interpreter(version: str) -> str:
+    """A Python of this version that starts, or ""."""
+    candidates = [[f"python{version}"]]
+    if shutil.which("uv"):
+        found = subprocess.run(
+            ["uv", "python", "find", "--no-python-downloads", version], capture_output=True, text=True, check=False
+        )
+        candidates.append([found.stdout.strip()])
+    for command in candidates:
+        if command[0] and shutil.which(command[0]):
+            told = _output([*command, "-c", "import sys; print(sys.executable)"])
+            if told:
+                return told
+    return ""
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def run(name: str, short: bool, arguments: list[str]) -> Result:
+    """Run the tests in one environment, which is made if need be."""
+    wanted = ENVIRONMENTS.get(name, Environment((f"openai=={name}",)))
+    base = interpreter(wanted.python) if wanted.python else sys.executable
+    if not base:
+        return Result("", "", {}, "", 0)
+    folder = ROOT / ".build" / f"openai-{name}"
+    python = str(environment(folder, ["-e", f"{ROOT}[otlp]", *DEV, *wanted.requirements], base))
+    version = _output([python, "-c", "import openai; print(openai.__version__)"])
+    selected = ["-k", SHORT] if short else []
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, *arguments], cwd=ROOT,
-        stdout=subprocess.PIPE, text=True, check=False,
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *_tests(short), *selected, *arguments], cwd=ROOT,
+        env={**os.environ, **dict(wanted.variables)}, stdout=subprocess.PIPE, text=True, check=False,
     )
     if done.returncode:
         print(done.stdout)
-    installed = subprocess.run(
-        [python, "-c", "import openai; print(openai.__version__)"], stdout=subprocess.PIPE, text=True, check=True
-    )
-    last = re.sub(r"=+", "", done.stdout.strip().splitlines()[-1]).strip()
-    return f"{'ok    ' if not done.returncode else 'FAILED'}  openai {installed.stdout.strip():<10} {last}"
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    counts = {what: int(count) for count, what in re.findall(r"(\d+) (passed|failed|skipped|errors?)", last)}
+    seconds = (re.findall(r"in ([\d.]+)s", last) or ["?"])[0]
+    version_of_python = _output([python, "-c", "import sys; print(sys.version.split()[0])"])
+    return Result(version, version_of_python, counts, seconds, done.returncode)
+
+
+def _tests(short: bool) -> list[str]:
+    names = [name for name in TESTS if not short or name in SHORT]
+    return [str(ROOT / "tests" / name) for name in names]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("versions", nargs="+")
-    given, arguments = parser.parse_known_args()
-    lines = []
-    for version in given.versions:
-        lines.append(run(version, [a for a in arguments if a != "--"]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="a few tests of each")
+    parser.add_argument("names", nargs="*", metavar="environment", help=", ".join(ENVIRONMENTS))
+    own = sys.argv[1:]
+    at = own.index("--") if "--" in own else len(own)
+    given = parser.parse_args(own[:at])
+    row = "{:<14} {:<9} {:<8} {:>7} {:>7} {:>8} {:>8}  {}"
+    lines = [row.format("environment", "openai", "python", "passed", "failed", "skipped", "seconds", "")]
+    failed = False
+    for name in given.names or list(ENVIRONMENTS):
+        result = run(name, given.short, own[at + 1 :])
+        failed = failed or result.code != 0
+        counts = result.counts
+        verdict = ("FAILED" if result.code else "ok") if result.python else "no such Python here"
+        wrong = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
+        lines.append(row.format(
+            name, result.openai, result.python, counts.get("passed", 0), wrong, counts.get("skipped", 0),
+            result.seconds, verdict,
+        ))
         print(lines[-1], flush=True)
-    return int(any(line.startswith("FAILED") for line in lines))
+    print("\n" + "\n".join(lines))
+    return int(failed)
 
 
 if __name__ == "__main__":

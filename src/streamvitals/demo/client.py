@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -72,14 +73,15 @@ def finished(chunk: Any) -> bool:
     return any(choice.finish_reason for choice in chunk.choices)
 
 
-def ask(client: openai.OpenAI, job: Job) -> None:
+def ask(client: openai.OpenAI, job: Job, when_open: Callable[[], object] | None = None) -> None:
     """Ask for a stream from a thread, and read it the way the job says."""
     client = client.with_options(**job["options"])
     how, error = job["how"], None
-    completions = client.chat.completions
     timed = Timed(job)
     try:
-        stream: Any = completions.create(**job["request"])
+        stream: Any = client.chat.completions.create(**job["request"])
+        if when_open:
+            when_open()
         for chunk in stream if how != "leave" else ():
             timed.got(chunk)
             if job["pause"]:
@@ -102,13 +104,9 @@ async def ask_async(client: openai.AsyncOpenAI, job: Job) -> None:
     """The same from a task."""
     client = client.with_options(**job["options"])
     how, error = job["how"], None
-    completions = client.chat.completions
     timed = Timed(job)
 
-    async def read() -> None:
-        stream: Any = await completions.create(**job["request"])
-        if how == "leave":
-            return
+    async def read(stream: Any) -> None:
         async for chunk in stream:
             timed.got(chunk)
             if job["pause"]:
@@ -124,15 +122,16 @@ async def ask_async(client: openai.AsyncOpenAI, job: Job) -> None:
             timed.ask_again()
 
     try:
+        stream: Any = await client.chat.completions.create(**job["request"])
         if how == "deadline":
-            await asyncio.wait_for(read(), job["seconds"])
+            await asyncio.wait_for(read(stream), job["seconds"])
         elif how == "cancel":
-            reading = asyncio.create_task(read())
+            reading = asyncio.create_task(read(stream))
             await asyncio.sleep(job["seconds"])
             reading.cancel()
             await reading
-        else:
-            await read()
+        elif how != "leave":
+            await read(stream)
     except (Exception, asyncio.CancelledError) as caught:  # noqa: BLE001
         error = caught
     timed.done(error)
@@ -141,9 +140,7 @@ async def ask_async(client: openai.AsyncOpenAI, job: Job) -> None:
 def interrupted(client: openai.OpenAI, job: Job) -> None:
     """Somebody types Ctrl-C while the main thread reads."""
     typing = threading.Timer(job["seconds"], os.kill, (os.getpid(), signal.SIGINT))
-    typing.start()
-    ask(client, job)
-    typing.join()
+    ask(client, job, typing.start)
 
 
 def killed(client: openai.OpenAI, job: Job, together: threading.Barrier) -> None:
@@ -164,10 +161,10 @@ async def close(client: openai.AsyncOpenAI) -> None:
 def work(jobs: Any) -> None:
     """A worker process: jobs for threads, for tasks and for the main thread, until there are no more."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    say({"ready": os.getpid()})
     client = openai.OpenAI(api_key=os.environ["DEMO_API_KEY"])
     loop = asyncio.new_event_loop()
     async_client = openai.AsyncOpenAI(api_key=os.environ["DEMO_API_KEY"])
+    say({"ready": os.getpid(), "asks": type(client.chat.completions).__name__})
     tasks: list[Future[None]] = []
     together: threading.Barrier | None = None
     looping = threading.Thread(target=loop.run_forever)

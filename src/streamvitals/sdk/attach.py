@@ -26,7 +26,6 @@ def attach(stream: Any, observation: Observation, is_async: bool) -> None:
     observe: Callable[..., Any] = streamvitals_observe_async if is_async else streamvitals_observe
     generator = observe(stream._iterator, observation, observation.arrived)
     closing.add_reader(generator)
-    observation.byte_level = False
     stream._iterator = generator
 
 
@@ -37,7 +36,6 @@ def watch(result: Any, observation: Observation, is_async: bool) -> None:
         response = getattr(result, "response", None) or getattr(result, "http_response", None) or result
         if observation.response is None:
             closing = _respond(response, observation, is_async)
-            observation.byte_level = True
             _watch_bytes(response, observation, closing, is_async)
     except Exception:  # noqa: BLE001 - ours; the app has its result all the same
         observation.host.fault("observe")
@@ -76,7 +74,8 @@ def _tap_done(stream: Any, observation: Observation) -> None:
 
 def _watch_bytes(response: Any, observation: Observation, closing: Closing, is_async: bool) -> None:
     """See the bytes of a response that no Stream reads, where httpx itself reads them: its streams and their
-    generators hold what they read from, so that nothing of ours has to hold the response."""
+    generators hold what they read from, so that nothing of ours has to hold the response. Who reads is seen
+    when the reading begins: a Stream may have been made, by another instrumentation say, and never be read."""
     bound = response.stream
     if not hasattr(bound, "_stream"):
         # Of a client that is not httpx's nobody knows how it reads: nothing is said of these bytes.
@@ -87,7 +86,7 @@ def _watch_bytes(response: Any, observation: Observation, closing: Closing, is_a
 
     def observed(inner: Any) -> Any:
         try:
-            if not observation.byte_level or observation.ended:
+            if observation.ended or closing.being_read():
                 return inner
             generator: Any = (
                 streamvitals_observe_async(inner, observation, arrived, owns_inner=isinstance(inner, AsyncGenerator))

@@ -34,6 +34,10 @@ class Closing:
         """This generator reads the response: while it runs, the app is still waiting for a chunk."""
         self._readers = [*self._readers[-3:], weakref.ref(generator)]
 
+    def being_read(self) -> bool:
+        """Whether somebody is in one of the generators now."""
+        return any(_running(reference()) for reference in self._readers)
+
     def _hook(self, stream: Any) -> Any:
         original, owner, inner = type(stream).close, weakref.ref(stream), _inner(stream)
 
@@ -69,7 +73,7 @@ class Closing:
                 return
             observation.closed_by_app = True
             # Somebody else may be blocked in a read: what that reader gets is the end then.
-            if not any(_running(reference()) for reference in self._readers):
+            if not self.being_read():
                 observation.closed(sys.exc_info()[1])
         except Exception:  # noqa: BLE001 - ours; the close itself must go on
             observation.host.fault("observe")

@@ -134,7 +134,6 @@ class Observation:
         self.last_event_id: str | None = None
         self.origin: Origin | None = None
         self.retry_of: Failure | None = None
-        self.byte_level = False
         self.closing: object | None = None  # the SDK side's own state (sdk/closing.py)
         self.at_end: list[Callable[[], object]] = []
         self.bytes_received: Callable[[], int | None] = _unknown
@@ -392,7 +391,7 @@ class Observation:
             finish_reasons=tuple(reader.finish_reasons),
             response_model=reader.response_model,
             response_id=reader.response_id,
-            request_id=response.request_id if response else None,
+            request_id=response.request_id if response else self.attempts.request_id,
             usage=reader.usage(),
             rate_limits=response.rate_limits if response else self.attempts.rate_limits,
             http_status=response.status if response else self.attempts.last_status,
