@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -215,10 +216,23 @@ def abandoning(call: Call, how: str) -> Callable[[App], None]:
     return act
 
 
+async def _cancelled(app: App, stream: Any) -> None:
+    """Cancel the task that reads, once it has read something."""
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in stream:
+            begun.set()
+
+    task = asyncio.ensure_future(read())
+    await begun.wait()
+    task.cancel()
+    with app.catching(asyncio.CancelledError):
+        await task
+
+
 def aabandoning(call: Call, how: str) -> Callable[[App], Any]:
     async def act(app: App) -> None:
-        import asyncio
-
         stream = await call.bound(async_client(app))(**call.keywords(LONG))
         if how != "never":
             app.saw.append(_seen(await stream.__anext__()))
@@ -226,19 +240,7 @@ def aabandoning(call: Call, how: str) -> Callable[[App], Any]:
             await stream.close()
             app.saw.append(stream.response.is_closed)
         if how == "cancel":
-            begun = asyncio.Event()
-
-            async def read() -> None:
-                async for item in stream:
-                    app.saw.append(type(item).__name__ if not begun.is_set() else "")
-                    begun.set()
-
-            task = asyncio.ensure_future(read())
-            await begun.wait()
-            task.cancel()
-            with app.catching(asyncio.CancelledError):
-                await task
-            app.saw[:] = [seen for seen in app.saw if seen != ""]
+            await _cancelled(app, stream)
         del stream
         gc.collect()
 

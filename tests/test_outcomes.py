@@ -16,11 +16,11 @@ from streamvitals.testing import RecordList
 
 # Ctrl-C reaches a coroutine as a cancellation: the KeyboardInterrupt is asyncio.run's.
 ASYNC_TRUTH = {"keyboard-interrupt": ("cancelled", "cancelled")}
-# SDKs before 1.9 pass over SSE frames without data, and decode text leniently.
+# Before 1.9 the SDK passes over SSE frames without data, and takes broken text for text: a chunk without choices.
 OLD_TRUTH = {
     "meta-frames": ("completed", ""),
     "id-then-comment": ("completed", ""),
-    "broken-utf8": ("malformed", "json_decode"),
+    "broken-utf8": ("truncated", "missing_finish_reason"),
 }
 
 

@@ -48,7 +48,8 @@ def _warm(server: ThreadedFaultServer) -> None:
 
 
 def essential(call: Call, names: tuple[str, ...]) -> list[str]:
-    known = scenarios_of(call.surface) if call.surface != "chat" else tuple(SCENARIOS)
+    chat = tuple(name for name, scenario in SCENARIOS.items() if scenario.kind == "server")
+    known = scenarios_of(call.surface) if call.surface != "chat" else chat
     return [name for name in names if name in known]
 
 

@@ -70,9 +70,17 @@ def surface_of(options: Any) -> tuple[str, type[Reader]] | None:
     path, method = options.url.partition("?")[0], options.method.lower()
     for known, pattern, operation, reader in _SURFACES:
         if method == known and pattern.fullmatch(path):
-            if reader is BodyBytes and get(options.json_data, "stream_format") == "sse":
+            if reader is BodyBytes and _asked(options, "stream_format") == "sse":
                 reader = SpeechEvents
             return operation, reader
+    return None
+
+
+def _asked(options: Any, name: str) -> Any:
+    """A field of the request's body; ``extra_body`` outranks the SDK's own arguments, as in the SDK."""
+    for body in (getattr(options, "extra_json", None), options.json_data):
+        if isinstance(body, dict) and name in body:
+            return body[name]
     return None
 
 
@@ -89,9 +97,8 @@ def request_facts(client: Any, options: Any, operation: str, finish_optional_hos
     """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's."""
     url = client.base_url
     host = url.host
-    body = options.json_data
     # An agent's session names the model in its agent.
-    model = (body.get("model") or get(body.get("agent"), "model")) if isinstance(body, dict) else None
+    model = _asked(options, "model") or get(_asked(options, "agent"), "model")
     return RequestFacts(
         labels=StreamLabels(
             operation=operation,

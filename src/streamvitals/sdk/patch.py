@@ -110,6 +110,12 @@ class Patches:
             self._watcher.fault("observe")
             return None
 
+    def _tell(self, told: Callable[[bool], None], worked: bool) -> None:
+        try:
+            told(worked)
+        except Exception:  # noqa: BLE001 - ours
+            self._watcher.fault("observe")
+
     def _request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
@@ -124,12 +130,12 @@ class Patches:
                 if observation is not None:
                     self._failed(observation, error)
                 elif told is not None:
-                    told(False)
+                    self._tell(told, False)
                 raise
             finally:
                 _current.reset(token)
             if told is not None:
-                told(True)
+                self._tell(told, True)
             if observation is not None:
                 watch(result, observation, is_async=False)
             return result
@@ -150,12 +156,12 @@ class Patches:
                 if observation is not None:
                     self._failed(observation, error)
                 elif told is not None:
-                    told(False)
+                    self._tell(told, False)
                 raise
             finally:
                 _current.reset(token)
             if told is not None:
-                told(True)
+                self._tell(told, True)
             if observation is not None:
                 watch(result, observation, is_async=True)
             return result
@@ -168,11 +174,17 @@ class Patches:
             request = original(client, *args, **kwargs)
             observation = _observation_of(client)
             if observation is not None:
-                observation.attempting()
-                request.extensions[EXTENSION] = observation
+                self._attempting(observation, request)
             return request
 
         return streamvitals_build_request
+
+    def _attempting(self, observation: Observation, request: Any) -> None:
+        try:
+            observation.attempting()
+            request.extensions[EXTENSION] = observation
+        except Exception:  # noqa: BLE001 - ours
+            self._watcher.fault("observe")
 
     def _should_retry(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -185,10 +197,9 @@ class Patches:
         return streamvitals_should_retry
 
     def _failed(self, observation: Observation, error: BaseException) -> None:
-        response = getattr(error, "response", None)
-        if response is not None:
+        if hasattr(error, "status_code") and hasattr(error, "response"):
             # The last attempt's answer; the ones before passed through _should_retry.
-            self._answered(observation, response)
+            self._answered(observation, error.response)
         observation.request_failed(error)
 
     def _answered(self, observation: Observation, response: Any) -> None:

@@ -157,6 +157,13 @@ class AssistantEvents(TypedEvents):
     }
     __slots__ = ()
 
+    def read(self, item: Any) -> None:
+        if get(item, "event") is None and isinstance(get(item, "message"), str):
+            # To its own helpers the SDK hands an error without the name of its event.
+            self._end("error", item)
+        else:
+            super().read(item)
+
 
 class ImageEvents(TypedEvents):
     """Image generation and edit with partial images."""
@@ -197,15 +204,23 @@ class AgentEvents(TypedEvents):
         "agent.session.failed": "failed",
         "error": "error",
     }
-    # The session waits for the app: the end of what was asked for, where nothing else was said before.
+    # The session waits for the app: that ends a turn of which nothing worse was said. A session that is
+    # subscribed to says so first of all, too.
     RESTS: ClassVar[frozenset[str]] = frozenset({"agent.session.idle", "agent.session.requires_action"})
-    __slots__ = ()
+    WORKS: ClassVar[tuple[str, ...]] = ("agent.session.turn.", "agent.session.in_progress", "agent.output.")
+    __slots__ = ("_worked",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._worked = False
 
     def read(self, item: Any) -> None:
-        if get(get(item, "turn"), "subagent_id") is not None:
-            return  # its end is not that of the turn that the app waits for
         kind = get(item, "type")
-        if isinstance(kind, str) and kind in self.RESTS and self._verdict is None:
+        if not isinstance(kind, str) or get(get(item, "turn"), "subagent_id") is not None:
+            return  # a subagent's end is not that of the turn that the app waits for
+        if not self._worked:
+            self._worked = kind.startswith(self.WORKS)
+        elif kind in self.RESTS and self._verdict is None:
             self._verdict = _COMPLETED
         super().read(item)
 
