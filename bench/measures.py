@@ -160,7 +160,7 @@ class Measures:
         files = _mapped()
         with _traced() as allocated:
             before = allocated()
-            streams = [self._open(20) for _ in range(size)]
+            streams = [iter(self._open(20)) for _ in range(size)]
             for stream in streams:
                 for _ in range(3):
                     next(stream)

@@ -98,6 +98,7 @@ class Streamvitals:
         if found is None or not found.store.mapped:
             raise RuntimeError("streamvitals was not brought in, or does not count into mapped files")
         self._openai = openai
+        self._runtime = found
         self._patches = found.patches
 
     def on(self) -> None:
@@ -107,6 +108,16 @@ class Streamvitals:
 
     def off(self) -> None:
         self._patches.remove()
+        if self._faults():
+            # What has failed open costs nothing.
+            raise RuntimeError("streamvitals has counted faults of its own")
+
+    def _faults(self) -> float:
+        from streamvitals import names
+        from streamvitals.sinks.layout import PROCESS_LAYOUT
+
+        counted = self._runtime.snapshot().process
+        return sum(counted[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, where)] for where in names.INTERNAL_PLACES)
 
 
 class Instrumentor:

@@ -74,6 +74,8 @@ def test_child_of_a_shell_is_counted_after_the_shell_has_gone(server):
         assert app.process.wait() == 0
         app.wait_for_agent()
         app.wait_for_streams("completed", 1)
+        # An agent that is ended while somebody lives leaves the directory.
+        eventually(lambda: app.health()["processes"]["alive"] == 0)
 
 
 def test_exec_chain_is_counted(server):

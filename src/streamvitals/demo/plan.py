@@ -122,17 +122,18 @@ class Job:
 
     def for_client(self) -> dict[str, object]:
         """What the client program is told: how to ask and how to read, nothing of what will go wrong."""
+        extra: dict[str, object] = {"sv_scenario": self.server_spec}
+        if self.include_usage:
+            extra["stream_options"] = {"include_usage": True}  # older versions of the SDK have no argument for it
         request: dict[str, object] = {
             "model": self.model,
             "messages": [{"role": "user", "content": f"{PROMPT} {self.id}"}],
             "stream": True,
             "user": job_path(self.id),
-            "extra_body": {"sv_scenario": self.server_spec},
+            "extra_body": extra,
         }
         if self.n > 1:
             request["n"] = self.n
-        if self.include_usage:
-            request["stream_options"] = {"include_usage": True}
         options = {"base_url": self.base_url, "timeout": self.timeout, "max_retries": self.retries}
         return {
             "id": self.id, "worker": self.worker, "mode": self.mode, "how": self.how, "stop": self.stop,

@@ -17,7 +17,6 @@ class Interpreter(NamedTuple):
 
     path: str
     options: tuple[str, ...] = ()
-    wrapped: bool = False
 
 
 def find_interpreter(command: Sequence[str], env: Mapping[str, str]) -> Iterator[Check | Interpreter]:
@@ -43,7 +42,7 @@ def find_interpreter(command: Sequence[str], env: Mapping[str, str]) -> Iterator
         except CommandError as error:
             yield Check(FAIL, f"{name}: {error}", "install that Python, or reinstall the tool")
             return
-        yield Interpreter(inner, tuple(_options(words[1:])), wrapped=name == "opentelemetry-instrument")
+        yield Interpreter(inner, tuple(_options(words[1:])))
     else:
         mend = "give doctor the python command itself to have that one looked at"
         yield Check(WARN, f"{name} is not a Python program; what Python it starts is not known here", mend)

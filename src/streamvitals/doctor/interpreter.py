@@ -59,9 +59,6 @@ def check_interpreter(interpreter: Interpreter, config: Config, env: Mapping[str
     if found["others"]:
         others = ", ".join(f"{name} {number}" for name, number in found["others"].items())
         yield Check(OK, f"other instrumentations are installed, and run as before: {others}")
-    if interpreter.wrapped and "streamvitals" not in packages:
-        mend = "pip install streamvitals there: under opentelemetry-instrument it comes in by its entry point"
-        yield Check(FAIL, "opentelemetry-instrument keeps streamvitals out: it is not installed there", mend)
 
 
 def _check_injection(interpreter: Interpreter, found: Mapping[str, Any]) -> Iterator[Check]:

@@ -1,0 +1,146 @@
+"""Which requests are recognised as the application's own retries, by the rule and with an injected clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamvitals.stream.app_retries import Failure, Origin, PendingFailures, fingerprint
+from streamvitals.stream.record import StreamLabels
+
+LABELS = StreamLabels("chat", "other", "m", "h")
+HERE, ELSEWHERE = Origin(1), Origin(2)
+
+
+class Task:
+    """Something that a weak reference would lead to."""
+
+
+def in_task(task: Task, trace: int = 0) -> Origin:
+    return Origin(1, lambda: task, trace)
+
+
+def failure(at: float = 0.0, origin: Origin = HERE, asked: bytes = b"q", attempt: int = 1) -> Failure:
+    return Failure(LABELS, "reset", at, attempt, origin, asked)
+
+
+class Pending:
+    """PendingFailures with a window of 60 s, and what it gave up on."""
+
+    def __init__(self) -> None:
+        self.gave_up: list[Failure] = []
+        self.gone: set[int] = set()
+        self.found = PendingFailures(60.0, lambda origin: origin.thread not in self.gone, self.gave_up.append)
+
+    def match(self, origin: Origin = HERE, now: float = 1.0, asked: bytes = b"q") -> Failure | None:
+        return self.found.match(lambda: asked, origin, now)
+
+
+@pytest.fixture
+def pending() -> Pending:
+    return Pending()
+
+
+def test_the_same_request_of_the_same_thread_is_a_retry_once(pending: Pending) -> None:
+    pending.found.add(failure())
+    assert pending.match() is not None
+    assert pending.match() is None
+    assert not pending.found
+
+
+@pytest.mark.parametrize(
+    ("origin", "now", "asked"),
+    [(ELSEWHERE, 1.0, b"q"), (HERE, 60.1, b"q"), (HERE, 1.0, b"another"), (in_task(Task()), 1.0, b"q")],
+    ids=["another thread", "too late", "another question", "a task of the same thread"],
+)
+def test_what_is_no_retry(pending: Pending, origin: Origin, now: float, asked: bytes) -> None:
+    pending.found.add(failure())
+    assert pending.match(origin, now, asked) is None
+    assert pending.found
+
+
+def test_tasks_are_told_apart_and_traces_join_them(pending: Pending) -> None:
+    mine, other = Task(), Task()
+    pending.found.add(failure(origin=in_task(mine)))
+    assert pending.match(in_task(other)) is None
+    assert pending.match(in_task(mine)) is not None
+    pending.found.add(failure(origin=in_task(mine, trace=7)))
+    assert pending.match(in_task(other, trace=8)) is None
+    assert pending.match(in_task(other, trace=7)) is not None
+
+
+def test_the_newest_failure_is_the_one_that_is_retried(pending: Pending) -> None:
+    pending.found.add(failure(at=0.0))
+    pending.found.add(failure(at=1.0, attempt=2))
+    found = pending.match(now=2.0)
+    assert found is not None
+    assert found.attempt == 2
+
+
+def test_a_fingerprint_is_only_asked_for_where_somebody_of_this_origin_failed(pending: Pending) -> None:
+    pending.found.add(failure())
+
+    def never() -> bytes:
+        raise AssertionError
+
+    assert pending.found.match(never, ELSEWHERE, 1.0) is None
+
+
+def test_given_up_when_the_window_has_passed_or_nobody_is_left(pending: Pending) -> None:
+    early, late = failure(at=0.0), failure(at=50.0)
+    pending.found.add(early)
+    pending.found.add(late)
+    pending.found.sweep(61.0)
+    assert pending.gave_up == [early]
+    pending.gone.add(1)
+    pending.found.sweep(61.0)
+    assert pending.gave_up == [early, late]
+    assert not pending.found
+
+
+def test_bounded_and_what_makes_room_counts_as_given_up(pending: Pending) -> None:
+    for number in range(600):
+        pending.found.add(failure(at=float(number)))
+    assert len(pending.gave_up) == 88
+    pending.found.close()
+    assert len(pending.gave_up) == 600
+
+
+def ask(text: Any, model: str = "m", before: int = 0, **more: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": "x"}] * before
+    return {"model": model, "messages": [*messages, {"role": "user", "content": text}], **more}
+
+
+def test_a_fingerprint_says_model_count_role_and_the_ends_of_the_last_message() -> None:
+    base = fingerprint(ask("hello"))
+    assert base == fingerprint(ask("hello", stream=True, temperature=1))
+    assert base != fingerprint(ask("hello "))
+    assert base != fingerprint(ask("hello", model="n"))
+    assert base != fingerprint(ask("hello", before=1))
+    assert base != fingerprint({"model": "m", "messages": [{"role": "system", "content": "hello"}]})
+    assert fingerprint({"model": "m", "input": "hello"}) != fingerprint({"model": "m", "input": "hallo"})
+    parts = [{"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": "data:a"}}]
+    others = [{"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": "data:b"}}]
+    assert fingerprint(ask(parts)) != fingerprint(ask(others))
+
+
+def test_a_fingerprint_is_bounded_and_tells_nothing() -> None:
+    middle = "a" * 4096 + "b" * 100_000 + "c" * 4096
+    other = "a" * 4096 + "x" * 100_000 + "c" * 4096
+    assert fingerprint(ask(middle)) == fingerprint(ask(other))
+    assert len(fingerprint(ask(middle))) == 16
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(JSON | st.fixed_dictionaries({"messages": JSON}) | st.fixed_dictionaries({"input": JSON}))
+def test_a_fingerprint_never_raises_and_is_stable(body: Any) -> None:
+    assert fingerprint(body) == fingerprint(body)

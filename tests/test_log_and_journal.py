@@ -1,0 +1,112 @@
+"""What is said of a failed stream: one warning with the exact point, few of them when all fail; a journal line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import openai
+import pytest
+
+from streamvitals.config import Config
+from streamvitals.demo.fault_server import ThreadedFaultServer
+from streamvitals.sinks import journal as journal_module
+from streamvitals.sinks.journal import JournalSink
+from streamvitals.sinks.log import BURST, EVERY, LogSink
+from streamvitals.stream.record import StreamRecord
+from streamvitals.testing import recorded
+
+
+class Ids(NamedTuple):
+    trace_id: str = "t" * 32
+    span_id: str = "s" * 16
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def failed(server: ThreadedFaultServer) -> StreamRecord:
+    """A real record of a stream that was reset."""
+    with recorded() as records, openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=0) as client:
+        made: Any = client.chat.completions.create(model="sv-reset", messages=[], stream=True)
+        with contextlib.suppress(Exception):  # httpx's own error before openai 3.10
+            list(made)
+    return records[0]
+
+
+def test_the_exact_point_of_failure(failed: StreamRecord, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "streamvitals"):
+        LogSink(lambda: Ids(), Clock()).on_end(failed)
+    (line,) = caplog.records
+    point: dict[str, Any] = vars(line)["streamvitals"]
+    assert line.levelno == logging.WARNING
+    assert point["outcome"] == "reset"
+    assert point["owner"] == "provider"
+    assert point["chunk_index"] == 3
+    assert point["bytes"] == failed.bytes_received
+    assert point["elapsed"] >= point["since_last_chunk"] >= 0
+    assert point["request_id"]
+    assert point["trace_id"] == "t" * 32
+    assert point["causes"][-1] == "ConnectionResetError"
+    assert "after 3 chunks" in line.getMessage()
+
+
+def test_few_lines_when_everything_fails(failed: StreamRecord, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    sink = LogSink(clock=clock)
+    with caplog.at_level(logging.WARNING, "streamvitals"):
+        for _ in range(BURST + 30):
+            sink.on_end(failed)
+        assert len(caplog.records) == BURST
+        clock.now += EVERY
+        sink.on_end(failed)
+    assert vars(caplog.records[-1])["streamvitals"]["suppressed"] == 30
+    assert "30 more not logged" in caplog.records[-1].getMessage()
+
+
+def test_nothing_on_stderr_for_an_app_without_logging() -> None:
+    assert any(isinstance(h, logging.NullHandler) for h in logging.getLogger("streamvitals").handlers)
+
+
+def test_a_line_of_json_per_stream(server: ThreadedFaultServer, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    config = Config(journal=str(path))
+    with recorded(config), openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=0) as client:
+        for model in ("sv-ok", "sv-silent-cut"):
+            list(client.chat.completions.create(model=model, messages=[], stream=True))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    ends = [(line["outcome"], line["error_type"]) for line in lines]
+    assert ends == [("completed", ""), ("truncated", "missing_terminal")]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert lines[0]["chunk_index"] == 9
+
+
+def test_a_large_journal_is_begun_anew(
+    failed: StreamRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    monkeypatch.setattr(journal_module, "MAX_SIZE", 10)
+    sink = JournalSink(str(path))
+    for _ in range(3):
+        sink.on_end(failed)
+    assert os.path.exists(f"{path}.1")
+    written = path.read_text().splitlines() + Path(f"{path}.1").read_text().splitlines()
+    assert all(json.loads(line)["outcome"] == "reset" for line in written)
+
+
+def test_a_journal_that_cannot_be_written_is_switched_off(server: ThreadedFaultServer, tmp_path: Path) -> None:
+    config = Config(journal=str(tmp_path / "no" / "such"))
+    with recorded(config) as records, openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=0) as client:
+        for _ in range(2):
+            list(client.chat.completions.create(model="sv-ok", messages=[], stream=True))
+    assert len(records) == 2
+    assert records.faults == ["sink"]

@@ -1,0 +1,183 @@
+"""The application's own retries over a real socket: loops, decorators, fallbacks, and what is none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import openai
+import pytest
+
+from streamvitals import runtime
+from streamvitals.demo.fault_server import ThreadedFaultServer
+from streamvitals.testing import RecordList
+
+# Before openai 3.10 the error of httpx itself reaches the app.
+KINDS = (Exception,)
+
+
+class App:
+    """Asks questions that are answered by a script of scenarios."""
+
+    def __init__(self, server: ThreadedFaultServer) -> None:
+        self.client = openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=0)
+        self.base_url = server.base_url
+
+    def ask(self, scenario: str, question: str = "q", *, stream: bool = True) -> None:
+        made: Any = self.client.chat.completions.create(**_body(scenario, question), stream=stream)
+        for _ in made if stream else ():
+            pass
+
+    async def aask(self, scenario: str, question: str = "q") -> None:
+        async with openai.AsyncOpenAI(api_key="k", base_url=self.base_url, max_retries=0) as client:
+            made: Any = await client.chat.completions.create(**_body(scenario, question), stream=True)
+            async for _ in made:
+                pass
+
+
+def _body(scenario: str, question: str) -> dict[str, Any]:
+    messages = [{"role": "user", "content": question}]
+    return {"model": "m", "messages": messages, "extra_body": {"sv_scenario": scenario}}
+
+
+@pytest.fixture
+def app(server: ThreadedFaultServer) -> Any:
+    made = App(server)
+    yield made
+    made.client.close()
+
+
+def attempts(records: RecordList) -> list[tuple[str, int]]:
+    return [(record.outcome.value, record.chain_attempt) for record in records]
+
+
+def chains(records: RecordList) -> list[tuple[str, int]]:
+    current = runtime.current()
+    assert current is not None
+    current.snapshot()
+    return [(chain.event, chain.attempts) for chain in records.chains]
+
+
+def loop(app: App, *scenarios: str) -> None:
+    for scenario in scenarios:
+        try:
+            app.ask(scenario)
+        except KINDS:
+            continue
+        return
+
+
+def test_the_loop_of_every_error_guide(app: App, records: RecordList) -> None:
+    loop(app, "reset", "broken-json", "ok")
+    assert attempts(records) == [("reset", 1), ("malformed", 2), ("completed", 3)]
+    assert [(r.source, r.reason) for r in records.retries] == [("app", "reset"), ("app", "malformed")]
+    assert all(r.backoff >= 0 for r in records.retries)
+    assert chains(records) == []
+
+
+def test_silent_truncation_asked_again(app: App, records: RecordList) -> None:
+    app.ask("silent-cut")
+    app.ask("ok")
+    assert attempts(records) == [("truncated", 1), ("completed", 2)]
+
+
+def test_giving_up_is_a_chain_that_failed(app: App, records: RecordList) -> None:
+    thread = threading.Thread(target=loop, args=(app, "reset", "500", "429"))
+    thread.start()
+    thread.join()
+    assert attempts(records) == [("reset", 1), ("http_error", 2), ("rate_limited", 3)]
+    assert [r.reason for r in records.retries] == ["reset", "500"]
+    assert chains(records) == [("failed", 3)]
+
+
+def test_asking_again_after_a_success_is_no_retry(app: App, records: RecordList) -> None:
+    app.ask("ok")
+    app.ask("ok")
+    app.ask("length")
+    app.ask("ok")
+    assert {attempt for _, attempt in attempts(records)} == {1}
+    assert records.retries == []
+
+
+def test_a_question_of_one_user_is_no_retry_of_another_ones(app: App, records: RecordList) -> None:
+    threads = [threading.Thread(target=loop, args=(app, scenario)) for scenario in ("reset", "ok", "ok")]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert {attempt for _, attempt in attempts(records)} == {1}
+
+
+def test_a_prompt_fanned_out_in_parallel_is_no_retry(app: App, records: RecordList) -> None:
+    async def fan_out() -> None:
+        asks = [app.aask(scenario) for scenario in ("reset", "ok?delay=0.2", "error-event", "ok?delay=0.2")]
+        await asyncio.gather(*asks, return_exceptions=True)
+
+    asyncio.run(fan_out())
+    assert len(records) == 4
+    assert records.retries == []
+
+
+def test_tasks_that_retry_side_by_side(app: App, records: RecordList) -> None:
+    async def one(*scenarios: str) -> None:
+        for scenario in scenarios:
+            try:
+                await app.aask(scenario)
+            except KINDS:
+                continue
+            return
+
+    async def both() -> None:
+        await asyncio.gather(one("reset", "500", "ok"), one("error-event", "ok"), one("ok"))
+
+    asyncio.run(both())
+    assert sorted(attempts(records)) == [
+        ("api_error", 1), ("completed", 1), ("completed", 2), ("completed", 3), ("http_error", 2), ("reset", 1),
+    ]
+    assert chains(records) == []
+
+
+def test_a_fallback_that_works(app: App, records: RecordList) -> None:
+    with contextlib.suppress(*KINDS):
+        app.ask("reset")
+    app.ask("ok", stream=False)
+    assert chains(records) == [("fallback", 1), ("recovered", 1)]
+    assert len(records) == 1
+
+
+def test_a_fallback_that_fails_too(app: App, records: RecordList) -> None:
+    def ask_twice() -> None:
+        for stream in (True, False):
+            with contextlib.suppress(*KINDS):
+                app.ask("500", stream=stream)
+
+    thread = threading.Thread(target=ask_twice)
+    thread.start()
+    thread.join()
+    assert chains(records) == [("fallback", 1), ("failed", 2)]
+
+
+def test_numbers_in_the_snapshot(app: App, records: RecordList) -> None:
+    from streamvitals import names
+    from streamvitals.sinks.layout import STREAM_LAYOUT
+
+    loop(app, "reset", "ok")
+    current = runtime.current()
+    assert current is not None
+    (row,) = current.snapshot().streams.values()
+    at: Callable[..., int] = STREAM_LAYOUT.at
+    assert row[at(names.RETRIES, "app", "reset")] == 1
+    assert row[at(names.RECOVERIES, "app")] == 1
+    assert row[at(names.RECOVERIES, "sdk")] == 0
+    assert row[at(names.OPERATIONS_FAILED)] == 0
+    assert row[at(names.BACKOFF, "app")] >= 0
+
+
+def test_nothing_of_the_question_is_kept_once_it_is_answered(app: App, records: RecordList) -> None:
+    app.ask("ok", "a secret question")
+    current = runtime.current()
+    assert current is not None
+    assert not current.retrying.pending
+    assert current._open == {}
