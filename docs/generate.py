@@ -29,6 +29,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "OTEL_EXPORTER_PROMETHEUS_HOST": (Config.host, "where `run` serves /metrics and /healthz"),
     "OTEL_EXPORTER_PROMETHEUS_PORT": (str(Config.port), "its port, 0 for any; if it is taken, the next free one"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("", "set: metrics and spans go there too, as http/protobuf (extra `otlp`)"),
+    "OTEL_EXPORTER_OTLP_PROTOCOL": ("", "anything but `http/protobuf` is for the app's own pipeline: nothing of ours is sent"),
     "OTEL_TRACES_EXPORTER": ("", "`otlp` or `none`, whatever the endpoint says"),
     "OTEL_METRICS_EXPORTER": ("", "`otlp` or `none`, whatever the endpoint says"),
     "OTEL_SDK_DISABLED": ("false", "`true`: do nothing at all"),
@@ -40,10 +41,10 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "STREAMVITALS_FINISH_OPTIONAL_HOSTS": ("", "servers that never send a finish_reason: `[DONE]` alone is believed"),
     "STREAMVITALS_HTTP_SPANS": ("false", "`true`: transport spans of the SDK's HTTP client (extra `http-spans`)"),
     "STREAMVITALS_CAPTURE_PARTIAL": (
-        "0", "bytes: keep that much of the end of a failed stream for the log; off, since it is content"
+        "0", "bytes: keep so much of the text of a failed stream for its span and the journal; off, since it is content"
     ),
     "STREAMVITALS_REDACT": ("", "`package.module:function` that the captured text is passed through"),
-    "STREAMVITALS_JOURNAL": ("", "a file that gets one JSON line per failed stream"),
+    "STREAMVITALS_JOURNAL": ("", "a file that gets one JSON line per ended stream"),
 }
 # Set by `run` for the app, not by people.
 INTERNAL = {"STREAMVITALS_DIR"}

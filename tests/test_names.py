@@ -37,9 +37,11 @@ CONTRACT = {
     ("streamvitals_ratelimit_limit", "gauge", ("kind",)),
     ("streamvitals_internal_errors_total", "counter", ("where",)),
     ("streamvitals_build_info", "gauge", ("version", "openai_version", "patched")),
+    ("streamvitals_processes_unreported", "gauge", ()),
 }
 NOT_PER_STREAM = {
-    "streamvitals_event_loop_lag_seconds", "streamvitals_internal_errors_total", "streamvitals_build_info"
+    "streamvitals_event_loop_lag_seconds", "streamvitals_internal_errors_total", "streamvitals_build_info",
+    "streamvitals_processes_unreported",
 }
 STREAM_LABELS = {
     "gen_ai_operation_name": "gen_ai.operation.name",
@@ -138,7 +140,7 @@ def test_series_lie_side_by_side_without_gap_or_overlap(layout: Layout) -> None:
 
 def test_every_metric_is_in_one_layout_or_computed() -> None:
     laid_out = {s.metric for layout in (STREAM_LAYOUT, PROCESS_LAYOUT) for s in layout.series}
-    assert laid_out | {names.ACTIVE, names.STALLED, names.BUILD_INFO} == set(names.ALL_METRICS)
+    assert laid_out | {names.ACTIVE, names.STALLED, names.BUILD_INFO, names.UNREPORTED} == set(names.ALL_METRICS)
     assert all(s.metric.per_stream for s in STREAM_LAYOUT.series)
     assert not any(s.metric.per_stream for s in PROCESS_LAYOUT.series)
 

@@ -29,7 +29,13 @@ NASTY = StreamLabels("chat", "openai", 'a"b\\c', "höst")
 
 def registry(store: Store) -> CollectorRegistry:
     made = CollectorRegistry()
-    made.register(SnapshotCollector(lambda: store.snapshot(1000.0, 5.0)))
+
+    def take() -> Snapshot:
+        snapshot = store.snapshot(1000.0, 5.0)
+        snapshot.unreported = 0  # as an agent would
+        return snapshot
+
+    made.register(SnapshotCollector(take))
     return made
 
 
@@ -159,7 +165,8 @@ def test_all_is_at_zero_from_the_first_stream_but_what_no_provider_has_said(rend
 def test_before_any_stream_the_process_has_its_own_series(render, parse) -> None:  # type: ignore[no-untyped-def]
     found = samples(parse(render(Store(HeapMemory()))))
     assert {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name, _ in found} == {
-        "streamvitals_event_loop_lag_seconds", "streamvitals_internal_errors_total"
+        "streamvitals_event_loop_lag_seconds", "streamvitals_internal_errors_total",
+        "streamvitals_processes_unreported",
     }
 
 

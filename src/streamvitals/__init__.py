@@ -4,9 +4,32 @@
 within it.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ._version import __version__
-from .inprocess import flush, instrument, uninstrument
-from .stream.outcome import Outcome
-from .stream.record import StreamRecord
+
+if TYPE_CHECKING:
+    from .inprocess import flush, instrument, uninstrument
+    from .stream.outcome import Outcome
+    from .stream.record import StreamRecord
 
 __all__ = ["Outcome", "StreamRecord", "__version__", "flush", "instrument", "uninstrument"]
+
+# Where each name lives: imported when it is asked for, since `streamvitals run` needs none of them.
+_HOMES = {
+    "Outcome": ".stream.outcome",
+    "StreamRecord": ".stream.record",
+    "flush": ".inprocess",
+    "instrument": ".inprocess",
+    "uninstrument": ".inprocess",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name], __name__), name)

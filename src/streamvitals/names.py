@@ -184,9 +184,14 @@ BUILD_INFO = Metric(
     "streamvitals.build_info", "gauge", "{info}", "What runs: always 1.",
     ("version", "openai_version", "patched"), (), per_stream=False,
 )
+UNREPORTED = Metric(
+    "streamvitals.processes_unreported", "gauge", "{process}",
+    "Pythons under streamvitals run that did not report in (python -I, frozen programs): not observed.",
+    per_stream=False,
+)
 
 # Kept in a block of doubles per label set, in this order (sinks/layout.py). ACTIVE and STALLED are computed
-# from the slots of open streams at scrape, BUILD_INFO from what the processes say of themselves.
+# from the slots of open streams at scrape, BUILD_INFO and UNREPORTED from what the processes say of themselves, or do not.
 STREAM_METRICS = (
     STREAMS, STREAM_ERRORS, TIME_TO_FIRST_CHUNK, TIME_TO_FIRST_TOKEN, CHUNK_GAP, DURATION, TOKEN_RATE, CHUNKS,
     WAIT, HOLD, STALLS, RETRIES, BACKOFF, RECOVERIES, OPERATIONS_FAILED, FALLBACKS, TOKENS,
@@ -194,7 +199,7 @@ STREAM_METRICS = (
 )
 PROCESS_METRICS = (LOOP_LAG, INTERNAL_ERRORS)
 SLOT_METRICS = (ACTIVE, STALLED)
-ALL_METRICS = (*STREAM_METRICS, *PROCESS_METRICS, *SLOT_METRICS, BUILD_INFO)
+ALL_METRICS = (*STREAM_METRICS, *PROCESS_METRICS, *SLOT_METRICS, BUILD_INFO, UNREPORTED)
 
 # The conventions' own metrics on the OTel path, made from ours. Upstream is moving these names to
 # `gen_ai.client.inference.*`; the move is this table. Attribute keys are renamed where they differ.

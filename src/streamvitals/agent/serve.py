@@ -25,7 +25,7 @@ from . import directory as private
 from .http import AgentServer
 from .processes import Identity, entry_of
 from .tree import Tree
-from .watch import Watcher
+from .watch import Health, Watcher
 
 # How often to see who is left; how long to stay after an app that never streamed anything. Seconds.
 TICK = 0.5
@@ -60,12 +60,15 @@ class Agent:
         snapshot = self._tree.snapshot()
         for place, count in tuple(self._faults.items()):
             snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, place)] += count
+        snapshot.unreported = len(self._state().silent)
         return snapshot
+
+    def _state(self) -> Health:
+        return self._watcher.health({Identity(i.pid, i.start): i.image for i in self._tree.builds()})
 
     def health(self) -> dict[str, object]:
         """The answer to /healthz. No argument and no variable of any process is in it."""
-        counting = {Identity(i.pid, i.start): i.image for i in self._tree.builds()}
-        state = self._watcher.health(counting)
+        state = self._state()
         return {
             "status": "ok",
             "version": __version__,

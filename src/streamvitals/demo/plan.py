@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -54,8 +54,8 @@ class Urls:
     server: str
     refused: str
     connect_timeout: str
-    dns_failure: str = ""  # "" where this machine's resolver does not say no in time
-    tls_failure: str = ""
+    dns_failure: str
+    tls_failure: str
 
     def of(self, scenario: Scenario, job: int) -> str:
         """The base URL for one job. Its number is in the path: the server's log then tells jobs apart."""
@@ -141,10 +141,12 @@ class Job:
         }
 
 
-def make_plan(seed: int, streams: int, rate: float, urls: Urls, first_id: int = 0) -> list[Job]:
-    """``streams`` jobs, ``rate`` of them a second, in the order in which they start."""
+def make_plan(
+    seed: int, streams: int, rate: float, urls: Urls, without: Container[str] = (), first_id: int = 0
+) -> list[Job]:
+    """``streams`` jobs, ``rate`` of them a second, in the order in which they start, ``without`` these scenarios."""
     rng = random.Random(seed)  # noqa: S311  reproducible, not secret
-    catalogue = [s for s in SCENARIOS.values() if s.name != "dns-failure" or urls.dns_failure]
+    catalogue = [scenario for scenario in SCENARIOS.values() if scenario.name not in without]
     # Drawn for all of the catalogue, so that a scenario has its model whatever else is in the run.
     models = {scenario.name: rng.choice(MODELS) for scenario in catalogue}
     extras = _extras(rng) if streams >= WITH_EXTRAS else []

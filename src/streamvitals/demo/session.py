@@ -86,7 +86,7 @@ class Session:
         url = f"http://127.0.0.1:{int(port_file.read_text())}/v1"
         return Urls(
             server=url, refused=refused_url(), connect_timeout=connect_timeout_url(),
-            dns_failure=dns_failure_url() if denies_names() else "", tls_failure=tls_failure_url(url),
+            dns_failure=dns_failure_url(), tls_failure=tls_failure_url(url),
         )
 
     def _start_program(self) -> None:

@@ -120,6 +120,8 @@ def _now(snapshot: Snapshot, window: Window) -> Iterator[Metric]:
         )
     builds = [own_attributes(names.BUILD_INFO, build) for build in snapshot.builds]
     yield _gauge(names.BUILD_INFO, [_number(build, window.now, window.now, 1) for build in builds])
+    if snapshot.unreported is not None:
+        yield _gauge(names.UNREPORTED, [_number({}, window.now, window.now, snapshot.unreported)])
 
 
 def _metric(

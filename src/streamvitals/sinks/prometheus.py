@@ -70,6 +70,8 @@ class SnapshotCollector(Collector):
         for build in sorted(snapshot.builds):
             gauge.add_metric(list(build), 1.0)
         yield gauge
+        if snapshot.unreported is not None:
+            yield GaugeMetricFamily(names.UNREPORTED.prometheus, names.UNREPORTED.help, value=snapshot.unreported)
 
     def describe(self) -> Iterator[Family]:
         """All families, without samples."""

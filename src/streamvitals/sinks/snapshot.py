@@ -48,7 +48,7 @@ class Snapshot:
 
     ``streams`` holds a row of ``STREAM_LAYOUT`` per label set and ``process`` one of ``PROCESS_LAYOUT``.
     ``oldest`` is the age in seconds of the oldest open stream. ``builds`` counts the processes that run
-    (version, openai_version, patched).
+    (version, openai_version, patched). ``unreported`` counts Pythons that are not observed; only an agent knows.
     """
 
     streams: dict[StreamLabels, list[float]] = field(default_factory=dict)
@@ -57,6 +57,7 @@ class Snapshot:
     stalled: dict[StreamLabels, int] = field(default_factory=dict)
     oldest: dict[StreamLabels, float] = field(default_factory=dict)
     builds: dict[Build, int] = field(default_factory=dict)
+    unreported: int | None = None
     exemplars: dict[ExemplarKey, Exemplar] = field(default_factory=dict)
 
     def add_streams(self, labels: StreamLabels, row: Sequence[float]) -> None:
@@ -87,6 +88,8 @@ class Snapshot:
             self.oldest[labels] = max(age, self.oldest.get(labels, 0.0))
         for build, count in other.builds.items():
             self.builds[build] = self.builds.get(build, 0) + count
+        if other.unreported is not None:
+            self.unreported = (self.unreported or 0) + other.unreported
         for key, exemplar in other.exemplars.items():
             known = self.exemplars.get(key)
             self.exemplars[key] = exemplar if known is None else max(known, exemplar)
