@@ -160,12 +160,11 @@ def _seen(item: Any) -> Any:
 
 
 def client(app: App, **options: Any) -> Any:
-    """A client that does not load the certificates of all the world, which takes longer than all the rest."""
-    return app.client(http_client=openai.DefaultHttpxClient(verify=False), **options)
+    return app.client(**options)
 
 
 def async_client(app: App, **options: Any) -> Any:
-    return app.async_client(http_client=openai.DefaultAsyncHttpxClient(verify=False), **options)
+    return app.async_client(**options)
 
 
 def reading(call: Call, form: str, spec: str, **options: Any) -> Callable[[App], None]:

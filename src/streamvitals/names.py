@@ -191,7 +191,7 @@ UNREPORTED = Metric(
 )
 
 # Kept in a block of doubles per label set, in this order (sinks/layout.py). ACTIVE and STALLED are computed
-# from the slots of open streams at scrape, BUILD_INFO and UNREPORTED from what the processes say of themselves, or do not.
+# from the slots of open streams at scrape, BUILD_INFO and UNREPORTED from what the processes say, or do not.
 STREAM_METRICS = (
     STREAMS, STREAM_ERRORS, TIME_TO_FIRST_CHUNK, TIME_TO_FIRST_TOKEN, CHUNK_GAP, DURATION, TOKEN_RATE, CHUNKS,
     WAIT, HOLD, STALLS, RETRIES, BACKOFF, RECOVERIES, OPERATIONS_FAILED, FALLBACKS, TOKENS,

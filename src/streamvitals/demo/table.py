@@ -196,7 +196,7 @@ def _times(rows: Sequence[Timed]) -> Iterator[RenderableType]:
 
 def _counts(title: str, rows: Sequence[Count]) -> Iterator[RenderableType]:
     table = _table(title, ">injected", ">reported", "")
-    table.columns[0].min_width = 20
+    table.columns[0].min_width = 18
     for row in rows:
         table.add_row(row.what, f"{row.injected:g}", Text(f"{row.reported:g}", "bold"), Text(*_mark(row.ok)))
     if rows:
