@@ -12,7 +12,7 @@ from typing import Any
 import openai
 from pydantic import BaseModel
 
-from app_support import App
+from app_support import App, auntil
 
 # A model's name, and where a surface has none: the scenario by any way that the fault server knows.
 SPEC = object()
@@ -242,5 +242,7 @@ def aabandoning(call: Call, how: str) -> Callable[[App], Any]:
             await _cancelled(app, stream)
         del stream
         gc.collect()
+        # The generators that the collector found are closed by tasks of the loop: let it not end before they do.
+        await auntil(lambda: len(asyncio.all_tasks()) == 1)
 
     return act

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 import app_acts
-from app_support import LONG, VERSION, Act, App, Cases, verdicts
+from app_support import LONG, VERSION, Act, App, Cases, settle, verdicts
 from streamvitals.testing import RecordList
 
 CLOSED, DROPPED = ("abandoned", "closed"), ("abandoned", "dropped")
@@ -107,6 +107,16 @@ def dropped_on_another_thread(app: App) -> None:
     thread = threading.Thread(target=drop)
     thread.start()
     thread.join()
+
+
+@counted(DROPPED)
+def dropped_while_its_response_is_held(app: App) -> None:
+    stream = app.create()
+    app.chunk(next(stream))
+    app.clients.append(stream.response)  # closed with the clients, after everything else
+    del stream
+    gc.collect()
+    settle()
 
 
 @counted(NEVER, COMPLETED)

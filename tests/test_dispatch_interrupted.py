@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dis
 import linecache
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,20 +16,30 @@ from typing import Any
 import pytest
 
 from dispatch_support import Home, Sink
+from store_support import trace_instructions
 from streamvitals.stream import dispatch as dispatch_module
 from streamvitals.stream.dispatch import LoopLag
+from streamvitals.stream.record import StreamRecord
 
 
-def test_interrupted_at_any_line_everything_is_told_and_nothing_twice() -> None:
-    """Ctrl-C raises wherever the main thread is: here at each line of the dispatch, one after another."""
-    for number in range(1, 200):
-        one, two = Sink(), Sink()
+class Once(Sink):
+    """Knows what it has counted, as the store does: who was interrupted in an end is handed it again."""
+
+    def on_end(self, record: StreamRecord) -> None:
+        if not any(known is record for known in self):
+            self.append(record)
+
+
+def test_interrupted_anywhere_everything_is_told_and_nothing_twice() -> None:
+    """Ctrl-C raises wherever the main thread is: here at each place of the dispatch where one can be."""
+    for number in range(1, 500):
+        one, two = Once(), Once()
         home = Home(one, two)
         line = _interrupt_at(number, lambda home=home: home.end(home.begin()))
         home.dispatch.submit(LoopLag(1.0))
         assert one.lags == two.lags == [1.0], f"nobody has the turn any more, after {line!r}"
-        if line == "self._queue.append(item)":
-            assert home.open, "and the exit of the process ends it"
+        if line.startswith(("def submit", "self._queue.append")) and not one:
+            assert home.open, "the exit of the process ends it"
             continue
         assert len(home.recorded) == len(one) == len(two) == 1, line
         if not line:
@@ -37,24 +49,30 @@ def test_interrupted_at_any_line_everything_is_told_and_nothing_twice() -> None:
 
 
 def _interrupt_at(number: int, act: Callable[[], None]) -> str:
-    """Raise KeyboardInterrupt at the ``number``-th line of the dispatch's code; the line, "" if there was none."""
+    """Raise KeyboardInterrupt at the ``number``-th place where the interpreter looks for signals in the dispatch's
+    code: where a function begins, where a loop goes back, after each call. Returns its line, "" if there was none."""
     left, reached = number, ""
+    previous: dict[int, str] = {}
 
     def trace(frame: FrameType, event: str, arg: Any) -> Any:
         nonlocal left, reached
         if frame.f_code.co_filename != dispatch_module.__file__:
             return None
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        # No signal is handled after a statement that calls nothing: not between these and what precedes them.
-        if event == "line" and line not in ("try:", "del sinks[0]", "del queue[0]", "turn.append(True)"):
-            left -= 1
-            if left == 0:
-                reached = line
-                raise KeyboardInterrupt
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            before = previous.get(id(frame), "CALL")  # a function has been called
+            previous[id(frame)] = name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+            if before.startswith("CALL") or "BACKWARD" in name or name == "JUMP_ABSOLUTE":
+                left -= 1
+                if left == 0:
+                    reached = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+                    raise KeyboardInterrupt
+        elif event == "return":
+            previous.pop(id(frame), None)
         return trace
 
     before = sys.gettrace()
-    sys.settrace(trace)
+    trace_instructions(trace)
     try:
         with suppress(KeyboardInterrupt):
             act()
@@ -71,6 +89,7 @@ def forked() -> Iterator[Callable[[Callable[[], bool]], None]]:
         pid = os.fork()
         if pid == 0:
             code = 1
+            signal.alarm(20)  # a deadlock ends the child, not the suite
             try:
                 code = 0 if check() else 2
             finally:

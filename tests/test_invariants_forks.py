@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 import openai
 import pytest
 
-from app_support import LONG, MESSAGES, settle, until
+from app_support import HANGS, LONG, MESSAGES, settle, until
 from counting_support import counted, open_streams, within_time
 from streamvitals import runtime
 from streamvitals.config import Config
 from streamvitals.demo.fault_server import ThreadedFaultServer
-from streamvitals.testing import recorded
+from streamvitals.stream.record import StreamRecord
+from streamvitals.testing import RecordList, recorded
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -28,6 +30,7 @@ def in_a_child(work: Callable[[], Any]) -> Any:
     pid = os.fork()
     if pid == 0:
         code = 1
+        signal.alarm(int(HANGS))  # a deadlock ends the child, not the suite
         try:
             os.write(write_end, json.dumps(work()).encode())
             code = 0
@@ -103,6 +106,38 @@ def test_a_child_that_reads_on_its_parents_stream_counts_nothing(config: Config,
         assert open_streams() == 1
         stream.close()
         assert counted() == {"abandoned": 1}
+
+
+class Blocking(RecordList):
+    """A sink that stays in its first record until it is told to go on, in the process that made it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pid = os.getpid()
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def on_end(self, record: StreamRecord) -> None:
+        self.append(record)
+        if self.pid == os.getpid():
+            self.entered.set()
+            self.go_on.wait()
+
+
+def test_forked_while_another_thread_tells_the_sinks(config: Config, server: ThreadedFaultServer) -> None:
+    """That thread has the turn, and does not exist in the child."""
+    sink = Blocking()
+    runtime.start(config, sinks=[sink]).patch_on_import()
+    try:
+        thread = threading.Thread(target=stream_some, args=(server,))
+        thread.start()
+        sink.entered.wait()
+        assert in_a_child(lambda: stream_some(server)) == {"completed": 2, "truncated": 1}
+        sink.go_on.set()
+        thread.join()
+        assert counted() == {"completed": 2, "truncated": 1}
+    finally:
+        sink.go_on.set()
+        runtime.stop()
 
 
 def test_forked_while_another_thread_is_in_the_store(config: Config, server: ThreadedFaultServer) -> None:

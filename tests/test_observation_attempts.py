@@ -25,6 +25,18 @@ def test_cancelled_while_the_sdk_sleeps() -> None:
     assert host.retries == []
 
 
+def test_the_process_exits_while_the_sdk_sleeps() -> None:
+    host = Host()
+    observation = host.begin()
+    observation.attempting()
+    host.now += 1.0
+    observation.retrying(None, 8.0)
+    host.now += 2.0
+    observation.left_open(Verdict(Outcome.ABANDONED, "never_iterated"))
+    record = host.ended()
+    assert (record.wait, record.backoff, record.hold, record.duration) == (1.0, 2.0, 0.0, 3.0)
+
+
 def test_attempts_of_an_operation_that_recovered() -> None:
     host = Host()
     observation = host.begin()

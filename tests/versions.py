@@ -63,18 +63,16 @@ class Result(NamedTuple):
 
 
 def interpreter(version: str) -> str:
-    """A Python of this version that starts, or ""."""
-    candidates = [[f"python{version}"]]
+    """A Python of this version that starts, or ""; uv's or pyenv's where it is not on the path."""
+    candidates = [f"python{version}"]
     if shutil.which("uv"):
-        found = subprocess.run(
-            ["uv", "python", "find", "--no-python-downloads", version], capture_output=True, text=True, check=False
-        )
-        candidates.append([found.stdout.strip()])
-    for command in candidates:
-        if command[0] and shutil.which(command[0]):
-            told = _output([*command, "-c", "import sys; print(sys.executable)"])
-            if told:
-                return told
+        candidates.append(_output(["uv", "python", "find", "--no-python-downloads", version]))
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    candidates += sorted(str(path) for path in pyenv.glob(f"versions/{version}.*/bin/python"))
+    for candidate in candidates:
+        told = _output([candidate, "-c", "import sys; print(sys.executable)"]) if shutil.which(candidate) else ""
+        if told:
+            return told
     return ""
 
 

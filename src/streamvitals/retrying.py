@@ -37,7 +37,7 @@ class AppRetries:
         self.pending.add(
             Failure(
                 record.labels, reason if reason in RETRY_REASONS else OTHER, now, record.chain_attempt, origin,
-                fingerprint(asks), span,
+                fingerprint(asks), span, record.retry_after,
             )
         )
         self._sweep_on_loop()

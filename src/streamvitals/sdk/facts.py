@@ -18,7 +18,8 @@ from ..stream.events import (
     TranscriptEvents,
 )
 from ..stream.observation import RequestFacts, ResponseFacts
-from ..stream.record import RateLimit, StreamLabels
+from ..stream.record import StreamLabels
+from .limits import PREFIXES, LimitHeaders
 
 # Surfaces by method and path of the SDK's resource: operation name and reader. Operations are those of the
 # conventions where one applies (they ask for that); "fetch" is a response that was generated before.
@@ -129,16 +130,16 @@ def response_facts(response: Any) -> ResponseFacts:
     """Status and the few headers that are of use; one pass, since header look-ups are slow in httpx."""
     content_type = ""
     request_id = None
-    limits: dict[bytes, float] = {}
+    limits = LimitHeaders()
     for raw_name, value in _headers(response):
         name = raw_name.lower()
         if name == b"content-type":
             content_type = value.partition(b";")[0].strip().lower().decode("latin-1")
         elif name in (b"x-request-id", b"apim-request-id"):
             request_id = value.decode("latin-1")[:128]
-        elif name.startswith(b"x-ratelimit-"):
-            _note_limit(limits, name, value)
-    return ResponseFacts(response.status_code, content_type, request_id, _rate_limits(limits))
+        elif name.startswith(PREFIXES):
+            limits.note(name, value)
+    return ResponseFacts(response.status_code, content_type, request_id, limits.limits(), limits.retry_after)
 
 
 def content_encoding(response: Any) -> str:
@@ -149,20 +150,3 @@ def content_encoding(response: Any) -> str:
 def _headers(response: Any) -> Iterable[tuple[bytes, bytes]]:
     raw: Iterable[tuple[bytes, bytes]] = response.headers.raw
     return raw
-
-
-def _note_limit(limits: dict[bytes, float], name: bytes, value: bytes) -> None:
-    try:
-        limits[name] = float(value)
-    except ValueError:
-        return  # "unlimited", a list: says nothing that a gauge can show
-
-
-def _rate_limits(limits: dict[bytes, float]) -> tuple[RateLimit, ...]:
-    found = []
-    for kind in ("requests", "tokens"):
-        remaining = limits.get(b"x-ratelimit-remaining-" + kind.encode())
-        limit = limits.get(b"x-ratelimit-limit-" + kind.encode())
-        if remaining is not None or limit is not None:
-            found.append(RateLimit(kind, remaining, limit))
-    return tuple(found)

@@ -205,7 +205,7 @@ class Patches:
     def _answered(self, observation: Observation, response: Any) -> None:
         try:
             told = facts.response_facts(response)
-            observation.attempts.answered(told.status, told.rate_limits, told.request_id)
+            observation.attempts.answered(told.status, told.rate_limits, told.request_id, told.retry_after)
         except Exception:  # noqa: BLE001 - ours
             self._watcher.fault("observe")
 

@@ -95,5 +95,7 @@ def point_of_failure(record: StreamRecord) -> dict[str, object]:
         "request_id": record.request_id,
         "http_attempts": len(record.attempts),
         "chain_attempt": record.chain_attempt,
+        "retry_after": record.retry_after,
+        "retry_after_honored": record.retry_after_honored,
         "causes": record.cause_chain,
     }

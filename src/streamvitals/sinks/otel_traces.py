@@ -161,6 +161,8 @@ def _attributes(record: StreamRecord) -> dict[str, Value]:
         "streamvitals.time_to_first_token": record.first_token,
         "streamvitals.hold": record.hold,
         "streamvitals.attempt": record.chain_attempt,
+        "streamvitals.retry_after": record.retry_after,
+        "streamvitals.retry_after_honored": record.retry_after_honored,
         # Of the SDK; the app's own attempts are streams of their own.
         "http.request.resend_count": record.attempts[-1].number - 1 if record.attempts[1:] else None,
     }

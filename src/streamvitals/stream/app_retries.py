@@ -51,6 +51,11 @@ class Failure:
     origin: Origin
     fingerprint: bytes
     span: object | None = None
+    retry_after: float | None = None
+
+    def honored(self, now: float) -> bool | None:
+        """Whether a request that begins now waited as long as the provider asked; None if it asked for nothing."""
+        return None if self.retry_after is None else now - self.at >= self.retry_after
 
 
 class PendingFailures:

@@ -53,6 +53,7 @@ class ResponseFacts(NamedTuple):
     content_type: str
     request_id: str | None = None
     rate_limits: tuple[RateLimit, ...] = ()
+    retry_after: float | None = None
 
 
 class Numbers(Protocol):
@@ -403,6 +404,8 @@ class Observation:
             clock_origin=self.started,
             last_event_id=self.last_event_id,
             partial=self._partial(verdict),
+            retry_after=self.attempts.retry_after if response is None else None,
+            retry_after_honored=self.retry_of.honored(self.started) if self.retry_of else None,
             chain_attempt=self.retry_of.attempt + 1 if self.retry_of else 1,
             chain_wait=self.started - self.retry_of.at if self.retry_of else 0.0,
             retry_of=self.retry_of.span if self.retry_of else None,

@@ -29,11 +29,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class RateLimit:
-    """What the provider's headers said of one limit; ``kind`` is "requests" or "tokens"."""
+    """What the provider's headers said of one limit; ``kind`` is "requests" or "tokens". ``reset`` is in how many
+    seconds it is whole again."""
 
     kind: str
     remaining: float | None = None
     limit: float | None = None
+    reset: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ class StreamRecord:
     clock_origin: float = 0.0
     last_event_id: str | None = None
     partial: str | None = field(default=None, repr=False)
+    retry_after: float | None = None
     chain_attempt: int = 1
+    retry_after_honored: bool | None = None
     chain_wait: float = 0.0
     retry_of: object | None = field(default=None, compare=False, repr=False)
     trace_parent: object | None = field(default=None, compare=False, repr=False)

@@ -20,6 +20,7 @@ class Attempts:
         self.last_status: int | None = None
         self.rate_limits: tuple[RateLimit, ...] = ()
         self.request_id: str | None = None
+        self.retry_after: float | None = None
         self._noted: list[Attempt] = []
         self._started = 0.0
         self._retry: tuple[str, float] | None = None
@@ -28,14 +29,21 @@ class Attempts:
         """A request is about to be sent. If it is made again: why, and how long the SDK slept before it."""
         self.count += 1
         self._started = now
-        self.last_status = self.request_id = None
+        self.last_status = self.request_id = self.retry_after = None
         retry, self._retry = self._retry, None
         return retry
 
-    def answered(self, status: int, rate_limits: tuple[RateLimit, ...], request_id: str | None = None) -> None:
-        """The attempt got this status (asked of failed ones only)."""
+    def answered(
+        self,
+        status: int,
+        rate_limits: tuple[RateLimit, ...],
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """The attempt got this status (asked of failed ones only); ``retry_after`` in seconds."""
         self.last_status = status
         self.request_id = request_id
+        self.retry_after = retry_after
         self.rate_limits = rate_limits
 
     def retry(self, now: float, error: BaseException | None, backoff: float) -> None:
