@@ -11,7 +11,9 @@ import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
+import streamvitals
 from streamvitals.config import Config, ConfigError
 from streamvitals.demo.fault_server import ThreadedFaultServer
 from streamvitals.stream.chunks import ChatChunks
@@ -86,3 +88,26 @@ def test_the_tail_is_the_end_of_the_whole_however_it_came(pieces: list[str], lim
     whole = "".join(pieces).encode("utf-8", "replace")
     assert reader.tail() == whole[-limit:].decode("utf-8", "ignore")
     assert sum(map(len, reader._pieces)) <= 2 * limit + 30
+
+
+def test_an_event_of_the_failed_streams_span(server: ThreadedFaultServer) -> None:
+    trace = pytest.importorskip("opentelemetry.sdk.trace")
+    export = pytest.importorskip("opentelemetry.sdk.trace.export")
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    provider = trace.TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(export.SimpleSpanProcessor(memory))
+    streamvitals.instrument(
+        registry=CollectorRegistry(), tracer_provider=provider, config=Config(capture_partial=7)
+    )
+    try:
+        with openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=0) as client:
+            for scenario in ("silent-cut", "ok"):
+                list(client.chat.completions.create(model=f"sv-{scenario}", messages=[], stream=True))
+    finally:
+        streamvitals.uninstrument()
+    events = {
+        span.name: [event.attributes["streamvitals.partial"] for event in span.events if event.name == "partial"]
+        for span in memory.get_finished_spans()
+        if span.name.startswith("chat")
+    }
+    assert events == {"chat sv-silent-cut": ["token2 "], "chat sv-ok": []}

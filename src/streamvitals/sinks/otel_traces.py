@@ -200,6 +200,8 @@ def _add_events(span: Span, record: StreamRecord) -> None:
         span.add_event("retry", what, _ns(record, attempt.ended - record.clock_origin))
     for offset, seconds in record.stall_times[:_MAX_EVENTS]:
         span.add_event("stall", {"streamvitals.stall": seconds}, _ns(record, offset))
+    if record.partial is not None:
+        span.add_event("partial", {"streamvitals.partial": record.partial}, _ns(record, record.duration))
 
 
 def _answer(attempt: Attempt) -> dict[str, Value]:
