@@ -31,7 +31,9 @@ _QUICK = {
 class Comparison:
     """One run: in every round, each row is asked of each side in turn."""
 
-    def __init__(self, sides: Sequence[Side], rows: Sequence[Row], environments: Path, directory: str, url: str) -> None:
+    def __init__(
+        self, sides: Sequence[Side], rows: Sequence[Row], environments: Path, directory: str, url: str
+    ) -> None:
         self._sides, self._rows = sides, rows
         self._directory, self._url = directory, url
         self.pythons = {side: environment(environments / side.folder, side.requirements) for side in sides}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess  # noqa: S404 - environments are made by running uv or pip
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -196,7 +196,7 @@ class Measures:
 _PREBUILT = frozenset({"chunk", "chunk_async", "stream", "stream_async", "first", "first_async"})
 
 
-class _traced:  # noqa: N801 - used as a function
+class _traced:
     def __enter__(self) -> Callable[[], int]:
         gc.collect()
         tracemalloc.start()

@@ -92,6 +92,7 @@ class Streamvitals:
 
     def __init__(self) -> None:
         import openai
+
         from streamvitals import runtime
 
         found = runtime.current()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess  # noqa: S404 - benchmarks run programs
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager

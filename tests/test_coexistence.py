@@ -5,11 +5,16 @@ Each is skipped where it is not installed.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from run_support import RUN, environment
 
 sys.path.insert(0, str(Path(__file__).parent / "coexistence"))
 from arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, run
@@ -53,3 +58,21 @@ def test_opentelemetry_instrument(server, arrangement):
     """With whatever instrumentations are installed."""
     pytest.importorskip("opentelemetry.instrumentation.auto_instrumentation")
     assert _compared(server.base_url, "", arrangement) == []
+
+
+def test_inside_run_it_is_the_run_that_observes():
+    """Not the installed package a second time, and nothing of it stays on the path."""
+    pytest.importorskip("opentelemetry.instrumentation.auto_instrumentation")
+    code = """
+import importlib.metadata, json, sys
+found = importlib.metadata.distribution("streamvitals")
+watched = "_streamvitals_importhook" in sys.modules, "streamvitals.instrumentor" in sys.modules
+print(json.dumps([*watched, found.version, [entry for entry in sys.path if entry.endswith("inject")]]))
+"""
+    none = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+    instrument = str(PYTHON.with_name("opentelemetry-instrument"))
+    done = subprocess.run(
+        [*RUN, "--port", "0", "--", instrument, sys.executable, "-c", code],
+        env=environment(**none, STREAMVITALS_LINGER_SECONDS="0"), stdout=subprocess.PIPE, text=True, check=True,
+    )
+    assert json.loads(done.stdout) == [True, False, importlib.metadata.version("streamvitals"), []]

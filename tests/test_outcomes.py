@@ -16,7 +16,7 @@ from streamvitals.testing import RecordList
 
 # Ctrl-C reaches a coroutine as a cancellation: the KeyboardInterrupt is asyncio.run's.
 ASYNC_TRUTH = {"keyboard-interrupt": ("cancelled", "cancelled")}
-# Before 1.9 the SDK passes over SSE frames that only have a name, and takes broken text for text: a chunk without choices.
+# Before 1.9 the SDK passes over SSE frames that only have a name, and takes broken text for text.
 OLD_TRUTH = {
     "meta-frames": ("completed", ""),
     "broken-utf8": ("truncated", "missing_finish_reason"),

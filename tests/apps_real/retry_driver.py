@@ -5,6 +5,8 @@
 Every function tries three times at most. Run by retries.py in the framework's environment.
 """
 
+# ruff: noqa: BLE001 - retry loops as people write them
+
 import asyncio
 import sys
 import time

@@ -104,7 +104,8 @@ def _constant(span: dict[str, Any]) -> str:
         name: value for name, value in span["attributes"].items()
         if not any(word in name.replace("_", ".").split(".") for word in _VARYING) and not isinstance(value, float)
     }
-    return json.dumps([span["scope"], span["name"], span["status"], span["parent"], span["events"], kept], sort_keys=True)
+    said = [span[name] for name in ("scope", "name", "status", "parent", "events")]
+    return json.dumps([*said, kept], sort_keys=True)
 
 
 def differences(alone: Seen, both: Seen, acts: Sequence[str], spans_expected: bool) -> list[str]:

@@ -5,204 +5,15 @@ spans came of it, as JSON in a file. Run by run.py; imports nothing of streamvit
 """
 
 import asyncio
+import functools
 import gc
 import json
 import logging
 import re
 import sys
 
-MESSAGES = [{"role": "user", "content": "hello"}]
-VOLATILE = re.compile(r"req_\d+|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|chatcmpl-\w+|resp_\w+|\d+\.\d+")
 SPANS = []
 SERVER = {}
-
-
-def same(text):
-    return VOLATILE.sub("*", text)
-
-
-# -- what is seen -------------------------------------------------------------------------------------------
-
-
-class View:
-    """What one act shows the app."""
-
-    def __init__(self):
-        self.saw = []
-
-    def stream(self, stream):
-        import openai
-
-        response = getattr(stream, "response", None)
-        self.saw.append([
-            type(stream).__qualname__, isinstance(stream, (openai.Stream, openai.AsyncStream)),
-            [name for name in ("close", "__enter__", "__aenter__", "__next__", "__anext__") if hasattr(stream, name)],
-            getattr(response, "status_code", None), getattr(response, "is_closed", None),
-        ])
-        return stream
-
-    def item(self, item):
-        self.saw.append([type(item).__name__, same(item.model_dump_json()) if hasattr(item, "model_dump_json") else ""])
-
-    def closed(self, stream):
-        self.saw.append(["closed", getattr(getattr(stream, "response", None), "is_closed", None)])
-
-    def error(self, error):
-        while error is not None:
-            self.saw.append([f"{type(error).__module__}.{type(error).__qualname__}", same(str(error))])
-            error = error.__cause__ or error.__context__
-
-
-# -- the acts: (name, model, synchronous, asynchronous) -----------------------------------------------------
-
-
-def create(client, model):
-    return client.chat.completions.create(model=model, messages=MESSAGES, stream=True)
-
-
-def responses(client, model):
-    return client.responses.create(model=model, input="hello", stream=True)
-
-
-def read(view, client, model, make=create):
-    for item in view.stream(make(client, model)):
-        view.item(item)
-
-
-async def aread(view, client, model, make=create):
-    async for item in view.stream(await make(client, model)):
-        view.item(item)
-
-
-def read_responses(view, client, model):
-    read(view, client, model, responses)
-
-
-async def aread_responses(view, client, model):
-    await aread(view, client, model, responses)
-
-
-def read_with(view, client, model):
-    with create(client, model) as stream:
-        for item in view.stream(stream):
-            view.item(item)
-    view.closed(stream)
-
-
-async def aread_with(view, client, model):
-    async with await create(client, model) as stream:
-        async for item in view.stream(stream):
-            view.item(item)
-    view.closed(stream)
-
-
-def read_helper(view, client, model):
-    with client.chat.completions.stream(model=model, messages=MESSAGES) as stream:
-        for event in stream:
-            view.saw.append(event.type)
-
-
-async def aread_helper(view, client, model):
-    async with client.chat.completions.stream(model=model, messages=MESSAGES) as stream:
-        async for event in stream:
-            view.saw.append(event.type)
-
-
-def read_raw(view, client, model):
-    raw = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES, stream=True)
-    view.saw.append([type(raw).__name__, hasattr(raw, "parse"), getattr(raw, "status_code", None)])
-    for item in view.stream(raw.parse()):
-        view.item(item)
-
-
-async def aread_raw(view, client, model):
-    raw = await client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES, stream=True)
-    view.saw.append([type(raw).__name__, hasattr(raw, "parse"), getattr(raw, "status_code", None)])
-    async for item in view.stream(raw.parse()):
-        view.item(item)
-
-
-def read_lines(view, client, model):
-    streaming = client.chat.completions.with_streaming_response
-    with streaming.create(model=model, messages=MESSAGES, stream=True) as response:
-        view.saw += [same(line) for line in response.iter_lines()]
-
-
-async def aread_lines(view, client, model):
-    streaming = client.chat.completions.with_streaming_response
-    async with streaming.create(model=model, messages=MESSAGES, stream=True) as response:
-        view.saw += [same(line) async for line in response.iter_lines()]
-
-
-def break_(view, client, model):
-    for item in create(client, model):
-        view.item(item)
-        break
-
-
-async def abreak(view, client, model):
-    async for item in await create(client, model):
-        view.item(item)
-        break
-
-
-def close(view, client, model):
-    stream = view.stream(create(client, model))
-    view.item(next(stream))
-    stream.close()
-    view.closed(stream)
-
-
-async def aclose(view, client, model):
-    stream = view.stream(await create(client, model))
-    view.item(await stream.__anext__())
-    await stream.close()
-    view.closed(stream)
-
-
-def raise_(view, client, model):
-    for item in create(client, model):
-        view.item(item)
-        raise KeyError("the app's own")
-
-
-async def cancelled(view, client, model):
-    async def reader():
-        async for item in await create(client, model):
-            view.item(item)
-            started.set()
-
-    started = asyncio.Event()
-    task = asyncio.ensure_future(reader())
-    await started.wait()
-    task.cancel()
-    await task
-
-
-async def deadline(view, client, model):
-    await asyncio.wait_for(aread(view, client, model), 1.0)
-
-
-LONG, HANGS = "sv-ok?chunks=300&gap=0.02", "sv-stall?after=3&stall=60"
-ACTS = (
-    *(
-        (f"{what} {name}", f"sv-{name}", act, a_act)
-        for what, act, a_act in (
-            ("create", read, aread), ("with", read_with, aread_with), ("helper", read_helper, aread_helper),
-            ("raw", read_raw, aread_raw), ("lines", read_lines, aread_lines),
-            ("responses", read_responses, aread_responses),
-        )
-        for name in ("ok", "reset", "silent-cut", *(("broken-json", "429") if what == "create" else ()))
-    ),
-    ("break", LONG, break_, abreak),
-    ("close", LONG, close, aclose),
-    ("exception", LONG, raise_, None),
-    ("cancelled", HANGS, None, cancelled),
-    ("deadline", HANGS, None, deadline),
-)
-
-
-# -- running them -------------------------------------------------------------------------------------------
 
 
 class Noise(logging.Handler):
@@ -212,7 +23,10 @@ class Noise(logging.Handler):
         super().__init__(logging.ERROR)
         self.heard = set()
         logging.getLogger("asyncio").addHandler(self)
-        sys.unraisablehook = lambda args: self.heard.add(f"unraisable {args.exc_type.__name__}: {same(str(args.exc_value))}")
+        sys.unraisablehook = self.unraisable
+
+    def unraisable(self, args):
+        self.heard.add(f"unraisable {args.exc_type.__name__}: {args.exc_value}")
 
     def emit(self, record):
         self.heard.add("asyncio: " + re.sub(r"<.*|'.*", "*", record.getMessage()))
@@ -221,35 +35,36 @@ class Noise(logging.Handler):
 def attempt(view, act, *args):
     try:
         act(view, *args)
-    except (Exception, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
         view.error(error)
 
 
 async def aattempt(view, act, *args):
     try:
         await act(view, *args)
-    except (Exception, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
         view.error(error)
 
 
 def run_all(chosen, around):
     import openai
+    from acts import ACTS, View
 
     options = {"api_key": "key", "base_url": SERVER["base_url"], "max_retries": 0, "timeout": 20}
     seen = {}
     noise = Noise()
     client = openai.OpenAI(**options)
     for name, model, act, _ in ACTS:
-        if act is not None and name in chosen:
+        if act is not None and (not chosen or name in chosen):
             view = seen["sync " + name] = View()
-            around(lambda: attempt(view, act, client, model))
+            around(functools.partial(attempt, view, act, client, model))
             gc.collect()
     client.close()
 
     async def every():
         async_client = openai.AsyncOpenAI(**options)
         for name, model, _, act in ACTS:
-            if act is not None and name in chosen:
+            if act is not None and (not chosen or name in chosen):
                 view = seen["async " + name] = View()
                 # A task of its own, as a request's handler has.
                 await asyncio.ensure_future(aattempt(view, act, async_client, model))
@@ -264,9 +79,6 @@ def run_all(chosen, around):
     return views
 
 
-# -- the pipeline and the peers -----------------------------------------------------------------------------
-
-
 def keep_spans():
     """A provider whose spans are kept here; the one of opentelemetry-instrument, where there is one."""
     from opentelemetry import trace
@@ -275,13 +87,15 @@ def keep_spans():
 
     class Kept(SpanExporter):
         def export(self, spans):
-            for span in spans:
-                SPANS.append({
+            SPANS.extend(
+                {
                     "scope": span.instrumentation_scope.name, "name": span.name, "status": span.status.status_code.name,
                     "parent": bool(span.parent), "start": span.start_time, "events": [e.name for e in span.events],
                     "attributes": {k: v if isinstance(v, (str, int)) else repr(v) for k, v in span.attributes.items()
                                    if not isinstance(v, float)},
-                })
+                }
+                for span in spans
+            )
             return SpanExportResult.SUCCESS
 
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
@@ -314,7 +128,7 @@ def start_peer(name):
 
         sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", traces_sample_rate=1.0, transport=Kept)
     elif name == "all":
-        for each in told["all"]:
+        for each in SERVER["all"]:
             start_peer(each)
     elif name:
         __import__(MODULES[name])
@@ -322,7 +136,7 @@ def start_peer(name):
 
 
 def around_act(peer):
-    if "sentry" not in peer:
+    if peer != "sentry":
         return lambda act: act()
     import sentry_sdk
 
@@ -359,7 +173,7 @@ if __name__ == "__main__":
     if told["peer"] != "sentry":
         keep_spans()
     start(told["order"], told["peer"], told["ours"])
-    views = run_all(told["acts"] or [name for name, *_ in ACTS], around_act(told["peer"] if told["peer"] != "all" else ""))
+    views = run_all(told["acts"], around_act(told["peer"]))
     if told["ours"] == "instrument":
         sys.modules["streamvitals"].flush()
     with open(told["out"], "w") as file:

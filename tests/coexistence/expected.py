@@ -18,7 +18,10 @@ ASYNC = (
     *_READ, ("break", "abandoned"), ("close", "abandoned"), ("cancelled", "cancelled"), ("deadline", "cancelled")
 )
 # For CI: one of each kind of end.
-SHORT = ("create ok", "create reset", "create silent-cut", "create broken-json", "break", "close", "cancelled", "raw ok")
+SHORT = (
+    "create ok", "create reset", "create silent-cut", "create broken-json", "break", "close", "cancelled", "raw ok",
+    "lines ok",
+)
 
 
 def expected(chosen: Collection[str]) -> list[tuple[str, str]]:
