@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import weakref
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +46,8 @@ class Call:
         target: Any = openai.OpenAI(api_key="none", base_url="http://localhost")
         for part in self.method.split("."):
             target = getattr(target, part, None)
-        return callable(target)
+        takes = inspect.signature(target).parameters if callable(target) else {}
+        return callable(target) and (self.helper or not self.asked or "stream" in takes)
 
     def keywords(self, spec: str) -> dict[str, Any]:
         """Arguments for a scenario."""
@@ -240,9 +243,11 @@ def aabandoning(call: Call, how: str) -> Callable[[App], Any]:
             app.saw.append(stream.response.is_closed)
         if how == "cancel":
             await _cancelled(app, stream)
+        alive = weakref.ref(stream)
         del stream
-        gc.collect()
-        # The generators that the collector found are closed by tasks of the loop: let it not end before they do.
+        # While the server's thread collects, our collection does nothing. What was found is then closed by tasks
+        # of the loop, which must not end before they do.
+        await auntil(lambda: gc.collect() >= 0 and alive() is None)
         await auntil(lambda: len(asyncio.all_tasks()) == 1)
 
     return act

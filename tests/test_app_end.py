@@ -115,8 +115,10 @@ def run_program(program: str, url: str, mode: str) -> tuple[list[str], int, list
             assert child.stderr is not None
             complaints = child.stderr.read()
         records = told.read().splitlines()
-    # Which of the SDK's generators the loop finds running when it closes them all at its end is chance.
-    lines = [line for line in complaints.splitlines() if not line.startswith((" ", "Traceback"))]
+    # Which of the SDK's generators the loop finds running when it closes them all at its end is chance, and so
+    # is whether one of them was being closed when it complained.
+    chance = (" ", "Traceback", "During handling of the above", "GeneratorExit")
+    lines = [line for line in complaints.splitlines() if line and not line.startswith(chance)]
     complained = {line for line in lines if "async" not in line}
     return records, child.returncode, sorted(complained)
 

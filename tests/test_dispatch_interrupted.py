@@ -110,7 +110,7 @@ def test_forked_while_another_thread_is_in_a_sink(forked: Callable[[Callable[[],
 
     sink = Sink(slow)
     home = Home(sink)
-    thread = threading.Thread(target=home.dispatch.submit, args=(LoopLag(1.0),))
+    thread = threading.Thread(target=home.dispatch.submit, args=(LoopLag(1.0),), daemon=True)
     thread.start()
     entered.wait()
     home.dispatch.submit(LoopLag(2.0))

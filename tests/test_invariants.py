@@ -179,7 +179,7 @@ def test_what_does_not_stream_is_not_observed(observe: Callable[..., RecordList]
 
 def bad_arguments(app: App) -> None:
     create: Any = app.client().chat.completions.create
-    bad: list[dict[str, Any]] = [{}, {"messages": MESSAGES, "unknown": 1}, {"messages": MESSAGES, "user": "\ud83d"}]
+    bad: list[dict[str, Any]] = [{}, {"messages": MESSAGES, "unknown": 1}, {"messages": MESSAGES, "user": object()}]
     for body in bad:
         with app.catching():
             app.read(create(model="sv-ok", stream=True, **body))

@@ -72,7 +72,7 @@ def test_a_child_counts_its_own_and_the_parent_loses_nothing(config: Config, ser
                 for _ in stream:
                     pass
 
-        threads = [threading.Thread(target=work, args=(f"sv-ok?chunks={n}",)) for n in (5, 6, 7, 8)]
+        threads = [threading.Thread(target=work, args=(f"sv-ok?chunks={n}",), daemon=True) for n in (5, 6, 7, 8)]
         for thread in threads:
             thread.start()
         for _ in threads:
@@ -128,7 +128,7 @@ def test_forked_while_another_thread_tells_the_sinks(config: Config, server: Thr
     sink = Blocking()
     runtime.start(config, sinks=[sink]).patch_on_import()
     try:
-        thread = threading.Thread(target=stream_some, args=(server,))
+        thread = threading.Thread(target=stream_some, args=(server,), daemon=True)
         thread.start()
         sink.entered.wait()
         assert in_a_child(lambda: stream_some(server)) == {"completed": 2, "truncated": 1}

@@ -206,6 +206,30 @@ def test_the_generators_pass_on_what_they_get(is_async: bool, count: int) -> Non
     assert host.ended().chunks == count
 
 
+@pytest.mark.parametrize("owns_inner", [False, True])
+def test_the_generator_below_is_closed_only_where_nobody_else_can(owns_inner: bool) -> None:
+    host = Host()
+    observation = host.streaming()
+    closed: list[bool] = []
+
+    async def source() -> Any:
+        try:
+            yield token()
+        finally:
+            closed.append(True)
+
+    async def leave() -> None:
+        inner = source()
+        ours = streamvitals_observe_async(inner, observation, observation.arrived, owns_inner=owns_inner)
+        await ours.__anext__()
+        await ours.aclose()
+        assert closed == [True] * owns_inner
+        await inner.aclose()
+
+    asyncio.run(leave())
+    assert verdict_of(host.ended()) == ("abandoned", "dropped")
+
+
 def memory_of(observation: Observation, host: Host, chunks: int, item: Any) -> int:
     """Bytes that this many more chunks have left allocated."""
     gc.collect()

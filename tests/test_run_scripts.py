@@ -37,7 +37,7 @@ def test_script_is_counted(server):
     with started(python(SCRIPT, *models), environment(server.base_url), stdout=subprocess.PIPE) as app:
         out, _ = app.process.communicate()
         assert out.decode().split()[::2] == list(models)
-        assert out.decode().split()[3] == "APIConnectionError"
+        assert out.decode().split()[3] in ("APIConnectionError", "ReadError")  # before 3.10 the transport's own
         for outcome in ("completed", "reset", "truncated"):
             app.wait_for_streams(outcome, 1)
         assert app.health()["processes"] == {"seen": 1, "alive": 0}
