@@ -34,7 +34,7 @@ class Comparison:
     def __init__(
         self, sides: Sequence[Side], rows: Sequence[Row], environments: Path, directory: str, url: str
     ) -> None:
-        self._sides, self._rows = sides, rows
+        self._sides, self._rows = list(sides), rows
         self._directory, self._url = directory, url
         self.pythons = {side: environment(environments / side.folder, side.requirements) for side in sides}
         self._found: dict[tuple[str, str], Pairs] = defaultdict(list)
@@ -49,11 +49,11 @@ class Comparison:
             yield started
 
     def run(self, rounds: int) -> None:
-        """Measure everything ``rounds`` times, after a round that only warms up."""
+        """Measure everything ``rounds`` times, after a round that only warms up. A peer that does not work goes
+        without figures."""
         with self._workers() as processes:
             for worker in processes.values():
-                for name in {row.measure for row in self._rows if not row.startup}:
-                    worker.measure(name, _QUICK[name], 2, self._url)
+                self._warm_up(worker)
             for number in range(rounds):
                 print(f"round {number + 1} of {rounds}", file=sys.stderr)
                 for name in dict.fromkeys(row.measure for row in self._rows):
@@ -61,6 +61,16 @@ class Comparison:
                     for side in self._sides:
                         if _applies(rows[0], side):
                             self._ask(rows, side, processes[side])
+
+    def _warm_up(self, worker: Worker) -> None:
+        try:
+            for name in dict.fromkeys(row.measure for row in self._rows if not row.startup):
+                worker.measure(name, _QUICK[name], 2, self._url)
+        except RuntimeError as error:
+            if not worker.side.peer:
+                raise
+            print(error, file=sys.stderr)
+            self._sides = [side for side in self._sides if side is not worker.side]
 
     def _ask(self, rows: Sequence[Row], side: Side, worker: Worker) -> None:
         row = rows[0]

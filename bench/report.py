@@ -46,7 +46,7 @@ def markdown(rows: Sequence[Row], sides: Sequence[Side], figures: Figures, versi
     """Two tables: the medians side by side, and their spread."""
     head = ["added by", "budget", *(side.title for side in sides)]
     body = [
-        [f"{row.title} ({row.unit})", _budget(row), *(_cell(figures.get((row.key, side.name)), row) for side in sides)]
+        [f"{row.title} ({row.unit})", _budget(row), *(_cell(row, side, figures) for side in sides)]
         for row in rows
     ]
     spread = [
@@ -61,5 +61,19 @@ def markdown(rows: Sequence[Row], sides: Sequence[Side], figures: Figures, versi
     ))
 
 
-def _cell(found: Figure | None, row: Row) -> str:
-    return "" if found is None else _number(found.middle, row.unit)
+def _cell(row: Row, side: Side, figures: Figures) -> str:
+    found = figures.get((row.key, side.name))
+    if found is None:
+        return ""
+    text = _number(found.middle, row.unit)
+    return f"{text} (over)" if side.injected and _over(row, side, found.middle) else text
+
+
+def _over(row: Row, side: Side, value: float) -> bool:
+    budget = row.with_spans if side.env and row.with_spans is not None else row.budget
+    if budget is None:
+        return False
+    if budget < 0:
+        return value < budget
+    # Half a byte is the collector's, not ours.
+    return value > (max(budget, 0.5) if row.unit == "bytes" else budget)

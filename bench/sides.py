@@ -40,12 +40,14 @@ class Side:
     peer: bool = False
 
 
-def _peer(name: str, title: str, package: str, module: str, openai: str = OPENAI, meters: bool = True) -> Side:
+def _peer(
+    name: str, title: str, packages: tuple[str, ...], module: str, openai: str = OPENAI, meters: bool = True
+) -> Side:
     start = (
         f"import openai\n{_PIPELINE}{_METERS if meters else ''}from {module} import OpenAIInstrumentor\n"
         f"OpenAIInstrumentor().instrument(tracer_provider=tracers{', meter_provider=meters' if meters else ''})"
     )
-    return Side(name, title, (openai, *_OTEL, package), name, False, start + _END, _IMPORT + _END, peer=True)
+    return Side(name, title, (openai, *_OTEL, *packages), name, False, start + _END, _IMPORT + _END, peer=True)
 
 
 CONTROL = Side("bare", "bare again")
@@ -57,19 +59,21 @@ SPANS = Side(
 )
 PEERS = (
     _peer(
-        "genai-openai", "official genai-openai", "opentelemetry-instrumentation-genai-openai==1.3b0",
+        "genai-openai", "official genai-openai", ("opentelemetry-instrumentation-genai-openai==1.3b0",),
         "opentelemetry.instrumentation.genai.openai",
     ),
     _peer(
-        "openai-v2", "openai-v2 (on 2.54.0)", "opentelemetry-instrumentation-openai-v2==2.4b0",
+        # It asks for any newer util-genai, and works with none of them.
+        "openai-v2", "openai-v2 (on 2.54.0)",
+        ("opentelemetry-instrumentation-openai-v2==2.4b0", "opentelemetry-util-genai==0.4b0"),
         "opentelemetry.instrumentation.openai_v2", "openai==2.54.0",
     ),
     _peer(
-        "traceloop", "Traceloop", "opentelemetry-instrumentation-openai==0.62.4",
+        "traceloop", "Traceloop", ("opentelemetry-instrumentation-openai==0.62.4",),
         "opentelemetry.instrumentation.openai",
     ),
     _peer(
-        "openinference", "openinference", "openinference-instrumentation-openai==0.1.66",
+        "openinference", "openinference", ("openinference-instrumentation-openai==0.1.66",),
         "openinference.instrumentation.openai", meters=False,
     ),
     Side(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import weakref
 import inspect
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -246,8 +246,9 @@ def aabandoning(call: Call, how: str) -> Callable[[App], Any]:
         alive = weakref.ref(stream)
         del stream
         # While the server's thread collects, our collection does nothing. What was found is then closed by tasks
-        # of the loop, which must not end before they do.
+        # of the loop, which are made in its next turn; the loop must not end before they do.
         await auntil(lambda: gc.collect() >= 0 and alive() is None)
+        await asyncio.sleep(0)
         await auntil(lambda: len(asyncio.all_tasks()) == 1)
 
     return act

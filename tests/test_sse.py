@@ -44,7 +44,6 @@ def watched(pieces: list[bytes], encoding: str = "") -> StreamRecord:
     observation = host.begin()
     observation.attempting()
     observation.responded(OK)
-    observation.byte_level = True
     watch = ByteWatch(observation, encoding)
     host.ask(observation)
     for piece in pieces:

@@ -23,7 +23,8 @@ from bench.environments import environment  # noqa: E402
 # What goes through the SDK. The rest does not depend on which one is installed.
 TESTS = (
     "test_outcomes.py", "test_app_side.py", "test_app_readers.py", "test_raw.py", "test_raw_and_bytes.py",
-    "test_clients.py", "test_trio.py", "test_app_end.py", "test_invariants.py", "test_surfaces.py", "test_run_scripts.py",
+    "test_clients.py", "test_trio.py", "test_app_end.py", "test_invariants.py", "test_surfaces.py",
+    "test_run_scripts.py",
 )
 SHORT = (
     "test_outcomes.py and (ok- or after-n or silent-cut or fin-in-chunk or broken or error-event- or 429- or refused"

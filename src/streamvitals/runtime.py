@@ -76,7 +76,8 @@ class Runtime:
         if self.trace_http_client is not None:
             self.trace_http_client(client._client)
         parent = self.capture_parent() if self.capture_parent is not None else None
-        told = told._replace(labels=slot.labels, trace_parent=parent)
+        if parent is not None or slot.labels != told.labels:
+            told = told._replace(labels=slot.labels, trace_parent=parent)
         if self.introduce is not None:
             self.introduce(slot.labels)
         retry_of = self.retrying.retried(options.json_data, now) if self.retrying.pending else None

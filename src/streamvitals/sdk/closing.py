@@ -18,53 +18,48 @@ from ..stream.observation import Observation
 class Closing:
     """Per observation: the generators that read it, and the hooks on its response."""
 
+    __slots__ = ("_observation", "_readers", "_response", "_tapped")
+
     def __init__(self, observation: Observation) -> None:
         self._observation = observation
-        self._readers: list[weakref.ref[Any]] = []
+        self._readers: tuple[weakref.ref[Any], ...] = ()
         self._response: weakref.ref[Any] | None = None
+        self._tapped: tuple[Any, ...] = ()
 
     def watch_response(self, response: Any, is_async: bool) -> None:
         """Hook the response's close and its garbage collection. Holds neither."""
-        observation = self._observation
-        self._response = weakref.ref(response, lambda _: observation.dropped())
+        self._response = weakref.ref(response, self._observation.dropped)
         stream = response.stream
-        setattr(stream, "aclose" if is_async else "close", self._async_hook(stream) if is_async else self._hook(stream))
+        if is_async:
+            stream.aclose = _AsyncClose(self, stream)
+        else:
+            stream.close = _Close(self, stream)
+
+    def bytes_received(self) -> int | None:
+        """How many bytes the transport has handed over so far, where that is known."""
+        response = self._response() if self._response is not None else None
+        return getattr(response, "num_bytes_downloaded", None)
 
     def add_reader(self, generator: Any) -> None:
         """This generator reads the response: while it runs, the app is still waiting for a chunk."""
-        self._readers = [*self._readers[-3:], weakref.ref(generator)]
+        self._readers = (*self._readers[-3:], weakref.ref(generator))
 
     def being_read(self) -> bool:
         """Whether somebody is in one of the generators now."""
         return any(_running(reference()) for reference in self._readers)
 
-    def _hook(self, stream: Any) -> Any:
-        original, owner, inner = type(stream).close, weakref.ref(stream), _inner(stream)
+    def tapped(self, decoder: Any) -> None:
+        """This decoder's ``decode`` is ours until the end."""
+        if not self._tapped:
+            self._observation.at_end.append(self._untap)
+        self._tapped = (*self._tapped, decoder)
 
-        def close() -> None:
-            target = owner()
-            self._noted(target, "close")
-            if target is not None:
-                original(target)
-            else:
-                inner.close()
+    def _untap(self) -> None:
+        decoders, self._tapped = self._tapped, ()
+        for decoder in decoders:
+            vars(decoder).pop("decode", None)
 
-        return close
-
-    def _async_hook(self, stream: Any) -> Any:
-        original, owner, inner = type(stream).aclose, weakref.ref(stream), _inner(stream)
-
-        async def aclose() -> None:
-            target = owner()
-            self._noted(target, "aclose")
-            if target is not None:
-                await original(target)
-            else:
-                await inner.aclose()
-
-        return aclose
-
-    def _noted(self, stream: Any, name: str) -> None:
+    def noted(self, stream: Any, name: str) -> None:
         observation = self._observation
         try:
             if stream is not None:
@@ -77,6 +72,39 @@ class Closing:
                 observation.closed(sys.exc_info()[1])
         except Exception:  # noqa: BLE001 - ours; the close itself must go on
             observation.host.fault("observe")
+
+
+class _Close:
+    """In place of the ``close`` of one transport stream, until it is called."""
+
+    __slots__ = ("_closing", "_inner", "_owner")
+
+    def __init__(self, closing: Closing, stream: Any) -> None:
+        self._closing = closing
+        self._owner = weakref.ref(stream)
+        self._inner = _inner(stream)
+
+    def __call__(self) -> None:
+        target = self._owner()
+        self._closing.noted(target, "close")
+        if target is not None:
+            type(target).close(target)
+        else:
+            self._inner.close()
+
+
+class _AsyncClose(_Close):
+    """The async twin."""
+
+    __slots__ = ()
+
+    async def __call__(self) -> None:  # type: ignore[override]
+        target = self._owner()
+        self._closing.noted(target, "aclose")
+        if target is not None:
+            await type(target).aclose(target)
+        else:
+            await self._inner.aclose()
 
 
 def _inner(stream: Any) -> Any:

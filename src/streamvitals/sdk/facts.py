@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..names import OTHER, UNKNOWN_MODEL
 from ..stream.chunks import ChatChunks, CompletionChunks, Reader, get
@@ -17,7 +17,7 @@ from ..stream.events import (
     SpeechEvents,
     TranscriptEvents,
 )
-from ..stream.observation import RequestFacts, ResponseFacts
+from ..stream.observation import EVENT_STREAM, RequestFacts, ResponseFacts
 from ..stream.record import StreamLabels
 from .limits import PREFIXES, LimitHeaders
 
@@ -94,22 +94,51 @@ def streams(options: Any, stream: object) -> bool:
     return any(k.lower() == _RAW_RESPONSE and v == "stream" for k, v in options.headers.items())
 
 
+class _Endpoint(NamedTuple):
+    """What a client's base URL says, taken apart; asking httpx's URL for it costs more than all the rest."""
+
+    url: Any
+    client_type: type
+    provider: str
+    host: str
+    path: str
+    port: int | None
+
+
+_MAX_ENDPOINTS = 64
+_endpoints: dict[int, _Endpoint] = {}
+
+
+def _endpoint(client: Any) -> _Endpoint:
+    url = client.base_url
+    known = _endpoints.get(id(url))
+    # It holds the URL, so that no other one can have its id.
+    if known is not None and known.url is url and known.client_type is type(client):
+        return known
+    host, port = url.host, url.port or {"https": 443, "http": 80}.get(url.scheme)
+    found = _Endpoint(url, type(client), provider_of(client, host), host, url.path.rstrip("/"), port)
+    if len(_endpoints) >= _MAX_ENDPOINTS:
+        _endpoints.clear()
+    _endpoints[id(url)] = found
+    return found
+
+
 def request_facts(client: Any, options: Any, operation: str, finish_optional_hosts: frozenset[str]) -> RequestFacts:
     """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's."""
-    url = client.base_url
-    host = url.host
+    endpoint = _endpoint(client)
+    host = endpoint.host
     # An agent's session names the model in its agent.
     model = _asked(options, "model") or get(_asked(options, "agent"), "model")
     return RequestFacts(
         labels=StreamLabels(
             operation=operation,
-            provider=provider_of(client, host),
+            provider=endpoint.provider,
             model=model if isinstance(model, str) and model else UNKNOWN_MODEL,
             server=host,
         ),
         method=options.method.upper(),
-        url_path=url.path.rstrip("/") + options.url.partition("?")[0],
-        server_port=url.port or {"https": 443, "http": 80}.get(url.scheme),
+        url_path=endpoint.path + options.url.partition("?")[0],
+        server_port=endpoint.port,
         finish_optional=host in finish_optional_hosts,
     )
 
@@ -134,7 +163,9 @@ def response_facts(response: Any) -> ResponseFacts:
     for raw_name, value in _headers(response):
         name = raw_name.lower()
         if name == b"content-type":
-            content_type = value.partition(b";")[0].strip().lower().decode("latin-1")
+            # Nearly always the same text, which need not be kept once per open stream.
+            kind = value.partition(b";")[0].strip().lower()
+            content_type = EVENT_STREAM if kind == b"text/event-stream" else kind.decode("latin-1")
         elif name in (b"x-request-id", b"apim-request-id"):
             request_id = value.decode("latin-1")[:128]
         elif name.startswith(PREFIXES):

@@ -39,22 +39,13 @@ class Watcher(Protocol):
         """Count a fault of ours."""
 
 
-class _Call:
-    """The observation of the call that this context is making, and for which client."""
-
-    __slots__ = ("client_id", "observation")
-
-    def __init__(self, client: Any, observation: Observation) -> None:
-        self.client_id = id(client)
-        self.observation = observation
-
-
-_current: ContextVar[_Call | None] = ContextVar("streamvitals_call", default=None)
+# The call that this context is making: for which client, and its observation.
+_current: ContextVar[tuple[int, Observation] | None] = ContextVar("streamvitals_call", default=None)
 
 
 def _observation_of(client: Any) -> Observation | None:
     call = _current.get()
-    return call.observation if call is not None and call.client_id == id(client) else None
+    return call[1] if call is not None and call[0] == id(client) else None
 
 
 class Patches:
@@ -123,7 +114,7 @@ class Patches:
             told = self._fell_back(args, kwargs) if observation is None else None
             if observation is None and told is None and _current.get() is None:
                 return original(client, *args, **kwargs)
-            token = _current.set(_Call(client, observation) if observation else None)
+            token = _current.set((id(client), observation) if observation else None)
             try:
                 result = original(client, *args, **kwargs)
             except BaseException as error:
@@ -149,7 +140,7 @@ class Patches:
             told = self._fell_back(args, kwargs) if observation is None else None
             if observation is None and told is None and _current.get() is None:
                 return await original(client, *args, **kwargs)
-            token = _current.set(_Call(client, observation) if observation else None)
+            token = _current.set((id(client), observation) if observation else None)
             try:
                 result = await original(client, *args, **kwargs)
             except BaseException as error:

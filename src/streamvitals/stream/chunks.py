@@ -64,10 +64,21 @@ class Reader(Protocol):
         """Token counts as last reported."""
 
 
+_NOT_PYDANTIC: Any = object()
+
+
 def get(thing: Any, name: str) -> Any:
     """An attribute or a key; None where there is none."""
     if isinstance(thing, dict):
         return thing.get(name)
+    own = getattr(thing, "__dict__", None)
+    if own is not None:
+        if name in own:
+            return own[name]
+        # A pydantic model takes 1.5 µs to say that it has no such attribute.
+        extra = getattr(thing, "__pydantic_extra__", _NOT_PYDANTIC)
+        if extra is not _NOT_PYDANTIC:
+            return extra.get(name) if extra else None
     return getattr(thing, name, None)
 
 
@@ -137,13 +148,20 @@ class ChatChunks:
         choices = get(item, "choices")
         if not isinstance(choices, (list, tuple)):
             return False
-        deltas = [get(choice, "delta") for choice in choices]
-        return any(get(delta, field) for delta in deltas if delta is not None for field in _TOKEN_FIELDS)
+        for choice in choices:
+            delta = get(choice, "delta")
+            if delta is not None:
+                for field in _TOKEN_FIELDS:
+                    if get(delta, field):
+                        return True
+        return False
 
     def marker(self) -> Verdict | None:
         if not self._seen or self._open:
             failed = [r for r in self.finish_reasons if r in _FAILED]
             return _verdict(failed[0]) if failed else None
+        if len(self.finish_reasons) == 1:
+            return _verdict(self.finish_reasons[0])
         verdicts = [_verdict(reason) for reason in self.finish_reasons]
         return min(verdicts, key=lambda v: _SEVERITY.index(v.outcome))
 
@@ -164,7 +182,12 @@ class CompletionChunks(ChatChunks):
         return isinstance(choices, (list, tuple)) and any(get(choice, "text") for choice in choices)
 
 
+_DONE = Verdict(Outcome.COMPLETED)
+
+
 def _verdict(reason: str) -> Verdict:
+    if reason in _COMPLETED:
+        return _DONE
     if reason in _LENGTH:
         return Verdict(Outcome.LENGTH)
     if reason == "content_filter":

@@ -114,6 +114,14 @@ def _guarded(method: Method) -> Method:
 class Observation:
     """One logical call of the SDK, however many attempts and however many Stream objects it takes."""
 
+    __slots__ = (
+        "__weakref__", "_answered_at", "_arrived_at", "_first_chunk", "_first_token", "_flush_at",
+        "_gap_counts", "_gap_sum", "_max_gap", "_stall_after", "_stall_times", "_stalls", "_told", "_wait",
+        "asked", "asks", "at", "at_end", "attempts", "bytes_received", "chunks", "clock", "closed_by_app",
+        "closing", "ended", "facts", "host", "in_band", "last_event_id", "origin", "reader", "response",
+        "retry_of", "slot", "started", "started_unix", "view",
+    )
+
     def __init__(self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float) -> None:
         self.host = host
         self.facts = facts
@@ -148,9 +156,9 @@ class Observation:
         self._wait = 0.0
         self._stall_after = host.stall_after
         self._stalls = 0
-        self._stall_times: list[tuple[float, float]] = []
+        self._stall_times: tuple[tuple[float, float], ...] = ()
         self._flush_at = now + host.flush_every
-        self._told = _Told()
+        self._told = _NOTHING
 
     # -- before the first chunk
 
@@ -196,8 +204,9 @@ class Observation:
 
     # -- the per-chunk path; also in observe.py, where `asked` is stamped
 
-    def arrived(self, item: Any) -> None:
-        """A chunk has come. Never raises: a fault of ours switches the reading off, not the stream."""
+    def arrived(self, item: Any) -> Any:
+        """A chunk has come; gives it back. Never raises: a fault of ours switches the reading off, not the
+        stream."""
         try:
             now = self.clock()
             gap = now - self.asked
@@ -223,6 +232,7 @@ class Observation:
                 self._flush(now)
         except Exception:  # noqa: BLE001 - whatever it is, it is ours, and the app must not see it
             self.broken()
+        return item
 
     def _waited(self, seconds: float, now: float) -> None:
         self._wait += seconds
@@ -232,7 +242,7 @@ class Observation:
     def _stalled(self, seconds: float, now: float) -> None:
         self._stalls += 1
         if len(self._stall_times) < _MAX_STALLS:
-            self._stall_times.append((now - seconds - self.started, seconds))
+            self._stall_times += ((now - seconds - self.started, seconds),)
 
     def _flush(self, now: float) -> None:
         self._flush_at = now + self.host.flush_every
@@ -276,7 +286,7 @@ class Observation:
                 verdict = cancelled
         self._finish(Ending(verdict, self.clock()))
 
-    def dropped(self) -> None:
+    def dropped(self, reference: object = None) -> None:
         """The stream was garbage-collected or its generator closed. Called by finalizers: only defers."""
         if not self.ended:
             self.ended = True
@@ -309,6 +319,7 @@ class Observation:
         self.at = 0
         # What belongs to the ended stream is let go without waiting for a collector.
         self.slot = self.closing = None
+        self.bytes_received = _unknown
         while self.at_end:
             self.at_end.pop()()
 
@@ -335,10 +346,12 @@ class Observation:
     def _progress(self, end: float) -> Progress:
         """What has been gathered since the last time."""
         told, hold = self._told, self._hold(end)
-        counts = tuple(self._gap_counts)
+        counts = fresh = tuple(self._gap_counts)
+        if told is not _NOTHING:
+            fresh = tuple(a - b for a, b in zip(counts, told.counts, strict=True))
         progress = Progress(
             labels=self.facts.labels,
-            gap_counts=tuple(a - b for a, b in zip(counts, told.counts, strict=True)),
+            gap_counts=fresh,
             gap_sum=self._gap_sum - told.gap_sum,
             wait=self._wait - told.wait,
             hold=max(0.0, hold - told.hold),
@@ -400,7 +413,7 @@ class Observation:
             method=self.facts.method,
             url_path=self.facts.url_path,
             server_port=self.facts.server_port,
-            stall_times=tuple(self._stall_times),
+            stall_times=self._stall_times,
             clock_origin=self.started,
             last_event_id=self.last_event_id,
             partial=self._partial(verdict),
@@ -436,6 +449,9 @@ class _Told(NamedTuple):
     stalls: int = 0
     first_chunk: bool = False
     first_token: bool = False
+
+
+_NOTHING = _Told()
 
 
 class Blind:

@@ -15,40 +15,40 @@ T = TypeVar("T")
 
 
 def streamvitals_observe(
-    inner: Iterator[T], observation: Observation, arrived: Callable[[Any], None]
+    inner: Iterator[T], observation: Observation, arrived: Callable[[Any], Any]
 ) -> Generator[T, None, None]:
     """Yield what ``inner`` yields, raise what it raises, and let ``observation`` know.
 
-    ``arrived`` is called with every item: ``observation.arrived``, or what stands in for it.
+    ``arrived`` is called with every item and gives it back: ``observation.arrived``, or what stands in for it.
     """
-    clock = observation.clock
-    observation.view[observation.at] = observation.asked = clock()
+    clock, following = observation.clock, next
     try:
-        for item in inner:
-            arrived(item)
-            yield item
+        while True:
             observation.view[observation.at] = observation.asked = clock()
+            # No variable for the item: a frame that waits at its yield would keep the chunk alive.
+            yield arrived(following(inner))
+    except StopIteration:
+        observation.exhausted()
     except GeneratorExit:
         observation.dropped()
         raise
     except BaseException as error:
         observation.failed(error)
         raise
-    observation.exhausted()
 
 
 async def streamvitals_observe_async(
-    inner: Any, observation: Observation, arrived: Callable[[Any], None], owns_inner: bool = False
+    inner: Any, observation: Observation, arrived: Callable[[Any], Any], owns_inner: bool = False
 ) -> AsyncGenerator[Any, None]:
     """The async twin; the differences are the keywords. ``owns_inner`` is for a generator that nobody else
     can close: httpx closes its byte generators explicitly, and would reach only ours."""
-    clock = observation.clock
-    observation.view[observation.at] = observation.asked = clock()
+    clock, following = observation.clock, inner.__anext__
     try:
-        async for item in inner:
-            arrived(item)
-            yield item
+        while True:
             observation.view[observation.at] = observation.asked = clock()
+            yield arrived(await following())
+    except StopAsyncIteration:
+        observation.exhausted()
     except GeneratorExit:
         observation.dropped()
         if owns_inner and not inner.ag_running:
@@ -57,4 +57,3 @@ async def streamvitals_observe_async(
     except BaseException as error:
         observation.failed(error)
         raise
-    observation.exhausted()

@@ -14,6 +14,11 @@ _MAX_NOTED = 16  # remembered one by one; the count and the backoff go on
 class Attempts:
     """Fed in order: ``begin``, then ``retry`` for each attempt that failed and is made again, then ``close``."""
 
+    __slots__ = (
+        "_noted", "_retry", "_started", "backoff", "count", "last_status", "rate_limits", "request_id",
+        "retry_after",
+    )
+
     def __init__(self) -> None:
         self.count = 0
         self.backoff = 0.0

@@ -36,8 +36,12 @@ class ByteWatch:
             # An encoding that the standard library cannot read: the transport's view is all there is.
             observation.reader = Blind(observation.reader)
 
-    def arrived(self, raw: bytes) -> None:
-        """Bytes have come. Never raises."""
+    def arrived(self, raw: bytes) -> bytes:
+        """Bytes have come; gives them back. Never raises."""
+        self._arrived(raw)
+        return raw
+
+    def _arrived(self, raw: bytes) -> None:
         observation = self._observation
         try:
             now = observation.clock()
