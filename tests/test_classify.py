@@ -112,6 +112,10 @@ AT_CREATE: list[tuple[str, BaseException, str]] = [
     ("proxy", openai(named("ProxyError")), "connect_error proxy"),
     ("connect, who knows", openai(named("ConnectError")), "connect_error other"),
     ("connect timeout", linked(named("APITimeoutError"), named("ConnectTimeout")), "timeout connect_timeout"),
+    (
+        "reset, aiohttp", linked(named("APITimeoutError"), named("ConnectTimeout"), named("ClientOSError"), RESET),
+        "reset connection_reset",
+    ),
     ("hung up", openai(named("RemoteProtocolError")), "reset server_disconnected"),
     ("reset", openai(named("ReadError"), RESET), "reset connection_reset"),
     ("429", named("RateLimitError", status_code=429), "rate_limited 429"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -43,3 +44,23 @@ def test_clients(make: Any, provider: str, model: str, want: Any, observe: Calla
     assert verdicts(records) == [want]
     assert records[0].labels.provider == provider
     assert records[0].labels.server == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("model", "want"), [
+    ("sv-ok", ("completed", "")),
+    ("sv-silent-cut", ("truncated", "missing_terminal")),
+    ("sv-fin-in-chunk", ("truncated", "incomplete_read")),
+    ("sv-reset", ("truncated", "incomplete_read")),  # aiohttp does not tell the two apart
+    ("sv-reset-before-headers", ("reset", "connection_reset")),
+    ("sv-429", ("rate_limited", "429")),
+])
+def test_aiohttp(model: str, want: tuple[str, str], observe: Callable[..., RecordList]) -> None:
+    if importlib.util.find_spec("aiohttp") is None or not hasattr(openai, "DefaultAioHttpClient"):
+        pytest.skip("openai[aiohttp] is not installed")
+
+    async def act(app: App) -> None:
+        client = app.async_client(http_client=openai.DefaultAioHttpClient())
+        with app.catching():
+            await app.aread(await client.chat.completions.create(model=model, messages=MESSAGES, stream=True))
+
+    assert verdicts(observe(act)) == [want]

@@ -46,7 +46,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     "1.8.0": Environment(("openai==1.8.0", "httpx<0.28")),
     "1.109.1": Environment(("openai==1.109.1",)),
     "2.54.0": Environment(("openai==2.54.0",)),
-    "latest": Environment(("openai",)),
+    "latest": Environment(("openai[aiohttp]",)),
     # 3.x brings httpx2 and still takes a client of httpx: every test with one.
     "latest-httpx": Environment(("openai>=3.1", "httpx"), variables=(("STREAMVITALS_TEST_CLIENT", "httpx"),)),
     "latest-py3.10": Environment(("openai",), python="3.10"),

@@ -210,7 +210,7 @@ SEMCONV_METRICS: dict[str, Metric] = {
 }
 
 # Bounds on what an app can make us keep: label sets past these are reported under `other`.
-MAX_MODELS = 100
-MAX_SERVERS = 50
+MAX_MODELS = 50
+MAX_SERVERS = 20
 MAX_LABEL_SETS = 100
 MAX_LABEL_LENGTH = 128

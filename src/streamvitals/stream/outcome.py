@@ -240,6 +240,8 @@ def classify_exception(error: BaseException, *, headers_received: bool, closed_b
 
 def _classify_link(link: BaseException, name: str, names: list[str], headers_received: bool) -> Verdict | None:
     """The verdict of the first link that decides; wrappers such as APIConnectionError decide nothing."""
+    if name == "ConnectTimeout" and type(link.__cause__).__name__ == "ClientOSError":
+        return _broken_cause(link)  # the aiohttp transport says so of whatever the system said
     if name in _TIMEOUTS:
         return Verdict(Outcome.TIMEOUT, _TIMEOUTS[name])
     if name in _MALFORMED:
