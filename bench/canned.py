@@ -6,6 +6,7 @@ what the observer costs. Everything of the client's own is there: httpx, the SSE
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -15,11 +16,7 @@ import openai
 from openai import _base_client
 from openai.types.chat import ChatCompletionChunk
 
-http: Any
-if int(openai.__version__.split(".")[0]) >= 3:
-    import httpx2 as http
-else:
-    import httpx as http
+http: Any = importlib.import_module("httpx2" if int(openai.__version__.split(".")[0]) >= 3 else "httpx")
 
 _HEADERS = {"content-type": "text/event-stream; charset=utf-8", "x-request-id": "req_bench"}
 

@@ -140,20 +140,19 @@ class Sentry:
     A transaction is current while it is on, as it is in a web application; without one there are no spans."""
 
     def __init__(self) -> None:
-        import sentry_sdk
-        from sentry_sdk.integrations.openai import OpenAIIntegration
-        from sentry_sdk.transport import Transport
+        transports: Any = importlib.import_module("sentry_sdk.transport")
+        integrations: Any = importlib.import_module("sentry_sdk.integrations.openai")
 
-        class Nowhere(Transport):  # type: ignore[misc]
+        class Nowhere(transports.Transport):  # type: ignore[misc]
             def capture_envelope(self, envelope: Any) -> None:
                 pass
 
-        self._sdk: Any = sentry_sdk
-        sentry_sdk.init(
+        self._sdk: Any = importlib.import_module("sentry_sdk")
+        self._sdk.init(
             dsn="http://key@127.0.0.1:9/1", traces_sample_rate=1.0, send_default_pii=False, transport=Nowhere,
-            integrations=[OpenAIIntegration(include_prompts=False)], default_integrations=False,
+            integrations=[integrations.OpenAIIntegration(include_prompts=False)], default_integrations=False,
         )
-        self._client = sentry_sdk.get_client()
+        self._client = self._sdk.get_client()
         self._transaction: Any = None
         self._without()
 

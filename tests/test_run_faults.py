@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,15 @@ def test_no_agent(monkeypatch, capfd, tmp_path, fault):
     assert "STREAMVITALS_DIR" not in env
     assert capfd.readouterr().err.startswith("streamvitals: not watching this app: ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """A launch that stops short of the exec has already given signals back: the tests' process needs its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_exec_that_fails_at_the_last_moment_leaves_nothing(monkeypatch, tmp_path):

@@ -25,6 +25,7 @@ DRIVER = Path(__file__).with_name("retry_driver.py")
 MODES = ("429x2", "reset")
 COLUMNS = ("case", "mode", "calls", "asked again", "app retries", "recovered", "failed", "recognised", "same view")
 NOT_HERE = "retries below the SDK, in its transport"
+NOBODY_AWAITS = "each attempt in a task that no task awaits"
 OTHER_MODEL = "asks another model, which is another question"
 
 
@@ -47,9 +48,9 @@ CASES = (
     Case("litellm_router", "litellm"), Case("litellm_router_async", "litellm"),
     Case("llamaindex_stream_chat", "llamaindex"), Case("llamaindex_astream_chat", "llamaindex"),
     Case("instructor_partial", "instructor"), Case("smolagents_stream", "smolagents"),
-    Case("dspy_streamify", "dspy"), Case("haystack_generator", "haystack"),
+    Case("dspy_streamify", "dspy", NOBODY_AWAITS), Case("haystack_generator", "haystack"),
     Case("pydantic_ai_fallback", "pydantic-ai", OTHER_MODEL), Case("pydantic_ai_transport", "pydantic-ai", NOT_HERE),
-    Case("openai_agents", "agents"),
+    Case("openai_agents", "agents", NOBODY_AWAITS),
 )
 
 

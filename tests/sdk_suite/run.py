@@ -24,6 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent))
+from answers import answering  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
 from bench.environments import environment  # noqa: E402
 
 INJECT = ROOT / "src" / "streamvitals" / "inject"
@@ -107,7 +109,7 @@ class Suite:
         with tarfile.open(self._folder / f"openai-{self.version.number}.tar.gz") as archive:
             archive.extractall(self._folder, filter="data")
 
-    def start(self, tests: Sequence[str], directory: str) -> tuple[subprocess.Popen[bytes], Path]:
+    def start(self, tests: Sequence[str], directory: str, url: str) -> tuple[subprocess.Popen[bytes], Path]:
         """Start a run, observed if there is a ``directory``; the file is where its outcomes will be."""
         name = "active" if directory else "bare"
         outcomes, log = self._folder / f"{name}.jsonl", self._folder / f"{name}.log"
@@ -116,7 +118,7 @@ class Suite:
         env = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PYTHON", "OPENAI_"))}
         env.update(
             PYTHONPATH=os.pathsep.join((*path, str(Path(__file__).parent))), SDK_SUITE_OUTCOMES=str(outcomes),
-            DEFER_PYDANTIC_BUILD="false",
+            DEFER_PYDANTIC_BUILD="false", TEST_API_BASE_URL=url,
         )
         if directory:
             env["STREAMVITALS_DIR"] = directory
@@ -133,9 +135,10 @@ class Suite:
         memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
         directory = tempfile.mkdtemp(prefix="streamvitals-suite-", dir=memory)
         try:
-            started = [self.start(tests, where) for where in ("", directory)]
-            for process, _ in started:
-                process.wait()
+            with answering() as url:
+                started = [self.start(tests, where, url) for where in ("", directory)]
+                for process, _ in started:
+                    process.wait()
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         bare, active = (Outcomes.read(path) for _, path in started)
