@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,12 @@ from streamvitals.testing import RecordList, recorded
 hypothesis.settings.register_profile("streamvitals", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("streamvitals")
 pytest.register_assert_rewrite("app_support")
+
+
+def pytest_configure() -> None:
+    """A shell that starts us in the background has SIGINT ignored, and Python leaves it so: no test of Ctrl-C
+    would ever see one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

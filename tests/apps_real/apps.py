@@ -21,6 +21,12 @@ class App:
     server: bool = False
 
 
+def _more(name: str, venv: str = "", slow: bool = True) -> App:
+    """A function of more_driver.py."""
+    env = {"DRIVER": str(Path(__file__).with_name("more_driver.py")), "DRIVER_ARGS": name, "VENV_NAME": venv or name}
+    return App(name.replace("_", "-"), "py", venv or name, env, slow)
+
+
 APPS = (
     App("llm", "llm", "llm"),
     App("instructor", "instructor", "instructor"),
@@ -40,6 +46,12 @@ APPS = (
     App("dspy", "dspy", "dspy", slow=True),
     # Its recipe switches OpenTelemetry off, all of it, which switches streamvitals off too.
     App("crewai", "crewai", "crewai", {"OTEL_SDK_DISABLED": ""}, slow=True),
+    App("openai CLI", "py", "sgpt", {
+        "VENV_NAME": "sgpt", "DRIVER": "-m",
+        "DRIVER_ARGS": "openai.cli api chat.completions.create -g user hello --stream -m",
+    }),
+    _more("openai_agents", "agents"), _more("langgraph"), _more("agno"), _more("strands"), _more("mirascope"),
+    _more("magentic"), _more("griptape"),
     App("uvicorn --workers 2", "uvicorn2", "fastapi", server=True),
     App("gunicorn uvicorn workers", "gunicorn_uvicorn", "fastapi", slow=True, server=True),
     App("gunicorn --preload flask", "flask_preload", "flask", server=True),

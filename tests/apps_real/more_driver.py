@@ -46,7 +46,8 @@ def strands(model):
     from strands import Agent
     from strands.models.openai import OpenAIModel
 
-    return str(Agent(model=OpenAIModel(client_args={}, model_id=model), callback_handler=None)("hello"))
+    said = Agent(model=OpenAIModel(client_args={}, model_id=model), callback_handler=None)("hello")
+    return str(said.message)
 
 
 def mirascope(model):
@@ -75,7 +76,7 @@ def griptape(model):
 
 if __name__ == "__main__":
     try:
-        print(globals()[sys.argv[1]](sys.argv[2])[:300])
+        print(str(globals()[sys.argv[1]](sys.argv[2]))[:300])
     except Exception as error:
         print(f"{type(error).__module__}.{type(error).__name__}: {str(error)[:150]}")
         sys.exit(1)

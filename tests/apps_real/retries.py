@@ -23,7 +23,10 @@ from truth import shown, total  # noqa: E402
 
 DRIVER = Path(__file__).with_name("retry_driver.py")
 MODES = ("429x2", "reset")
-COLUMNS = ("case", "mode", "calls", "asked again", "app retries", "recovered", "failed", "recognised", "same view")
+COLUMNS = (
+    "case", "mode", "calls", "asked again", "SDK retries", "app retries", "recovered", "failed", "recognised",
+    "same view",
+)
 NOT_HERE = "retries below the SDK, in its transport"
 NOBODY_AWAITS = "each attempt in a task that no task awaits"
 OTHER_MODEL = "asks another model, which is another question"
@@ -50,7 +53,7 @@ CASES = (
     Case("instructor_partial", "instructor"), Case("smolagents_stream", "smolagents"),
     Case("dspy_streamify", "dspy", NOBODY_AWAITS), Case("haystack_generator", "haystack"),
     Case("pydantic_ai_fallback", "pydantic-ai", OTHER_MODEL), Case("pydantic_ai_transport", "pydantic-ai", NOT_HERE),
-    Case("openai_agents", "agents", NOBODY_AWAITS),
+    Case("openai_agents", "agents", NOBODY_AWAITS), Case("griptape", "griptape"),
 )
 
 
@@ -71,11 +74,11 @@ def try_case(case: Case, mode: str) -> tuple[tuple[str, ...], list[str]]:
     expected = 0 if case.unseen else again
     if retries != expected:
         wrong.append(f"{again} asked again, {retries} recognised")
-    if expected and "ok" in str(truth.outcomes) and not report.recoveries["app"]:
+    if expected and truth.outcomes["completed"] and not report.recoveries["app"]:
         wrong.append("recovered, and not reported so")
     recognised = "-" if not again and not case.unseen else case.unseen or ("yes" if retries == again else "NO")
     cells = (
-        case.name, mode, shown(truth.outcomes), shown(truth.again),
+        case.name, mode, shown(truth.outcomes), shown(truth.again), shown(report.retries["sdk"]),
         shown(report.retries["app"]), str(report.recoveries["app"]), str(report.operations_failed), recognised,
         "yes" if same else "DIFFERS",
     )

@@ -272,6 +272,19 @@ def openai_agents(model):
     return asyncio.run(ask())
 
 
+def griptape(model):
+    from griptape.drivers.prompt.openai import OpenAiChatPromptDriver
+    from griptape.structures import Agent
+    from griptape.utils import Stream
+
+    driver = OpenAiChatPromptDriver(
+        model=model, stream=True, max_attempts=ATTEMPTS, min_retry_delay=PAUSE, max_retry_delay=PAUSE,
+        ignored_exception_types=(),
+    )
+    driver.client.max_retries = 0
+    return "".join(str(part.value) for part in Stream(Agent(prompt_driver=driver)).run("hello"))
+
+
 def _ask(model):
     from openai import OpenAI
 
