@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from _thread import get_ident
 from contextvars import Context
@@ -107,6 +108,11 @@ def current_origin() -> Origin:
         except RuntimeError:
             running = None
         task = weakref.ref(running) if running is not None else None
+    if task is None:
+        # Numbers of threads are used again, so that the thread itself is what is compared. Those that were not
+        # started by `threading` have no object, and must not be given one.
+        thread = threading._active.get(get_ident())  # type: ignore[attr-defined]
+        task = weakref.ref(thread) if thread is not None else None
     trace = sys.modules.get("opentelemetry.trace")
     trace_id = trace.get_current_span().get_span_context().trace_id if trace is not None else 0
     return Origin(get_ident(), task, trace_id)
@@ -114,6 +120,8 @@ def current_origin() -> Origin:
 
 def _alive(origin: Origin) -> bool:
     if origin.task is not None:
-        task: Any = origin.task()
-        return task is not None and not task.done()
+        who: Any = origin.task()
+        if who is None:
+            return False
+        return bool(who.is_alive()) if isinstance(who, threading.Thread) else not who.done()
     return origin.thread in sys._current_frames()

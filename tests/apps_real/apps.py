@@ -11,20 +11,20 @@ RECIPES = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True)
 class App:
-    """``recipe`` is run_<recipe>.sh; ``slow`` are those that take longer than CI should."""
+    """``recipe`` is run_<recipe>.sh; ``slow`` is what CI need not spend its time on: it takes long to install or
+    to start, or another one shows the same."""
 
     name: str
     recipe: str
     venv: str
     env: Mapping[str, str] = field(default_factory=dict)
     slow: bool = False
-    server: bool = False
 
 
-def _more(name: str, venv: str = "", slow: bool = True) -> App:
+def _more(name: str, venv: str = "") -> App:
     """A function of more_driver.py."""
     env = {"DRIVER": str(Path(__file__).with_name("more_driver.py")), "DRIVER_ARGS": name, "VENV_NAME": venv or name}
-    return App(name.replace("_", "-"), "py", venv or name, env, slow)
+    return App(name.replace("_", "-"), "py", venv or name, env, slow=True)
 
 
 APPS = (
@@ -32,12 +32,12 @@ APPS = (
     App("instructor", "instructor", "instructor"),
     App("sgpt", "sgpt", "sgpt"),
     App("pydantic-ai", "pydantic_ai", "pydantic-ai"),
-    App("pydantic-ai chat", "pydantic_ai", "pydantic-ai", {"SURFACE": "chat"}),
+    App("pydantic-ai chat", "pydantic_ai", "pydantic-ai", {"SURFACE": "chat"}, slow=True),
     App("langchain", "langchain", "langchain"),
-    App("langchain responses", "langchain", "langchain", {"SURFACE": "responses"}),
+    App("langchain responses", "langchain", "langchain", {"SURFACE": "responses"}, slow=True),
     App("llamaindex", "llamaindex", "llamaindex"),
-    App("smolagents", "smolagents", "smolagents"),
-    App("autogen", "autogen", "autogen"),
+    App("smolagents", "smolagents", "smolagents", slow=True),
+    App("autogen", "autogen", "autogen", slow=True),
     App("ag2", "ag2", "ag2", slow=True),
     App("ag2 responses", "ag2", "ag2", {"SURFACE": "responses"}, slow=True),
     App("haystack", "haystack", "haystack", slow=True),
@@ -49,12 +49,12 @@ APPS = (
     App("openai CLI", "py", "sgpt", {
         "VENV_NAME": "sgpt", "DRIVER": "-m",
         "DRIVER_ARGS": "openai.cli api chat.completions.create -g user hello --stream -m",
-    }),
+    }, slow=True),
     _more("openai_agents", "agents"), _more("langgraph"), _more("agno"), _more("strands"), _more("mirascope"),
     _more("magentic"), _more("griptape"),
-    App("uvicorn --workers 2", "uvicorn2", "fastapi", server=True),
-    App("gunicorn uvicorn workers", "gunicorn_uvicorn", "fastapi", slow=True, server=True),
-    App("gunicorn --preload flask", "flask_preload", "flask", server=True),
+    App("uvicorn --workers 2", "uvicorn2", "fastapi"),
+    App("gunicorn uvicorn workers", "gunicorn_uvicorn", "fastapi", slow=True),
+    App("gunicorn --preload flask", "flask_preload", "flask"),
 )
 MODES = ("ok", "reset", "silent-cut", "429x2", "stall")
 

@@ -65,7 +65,7 @@ def _try_once(app: App, mode: str) -> Row:
     env = {"N": "3", **app.env}
     without = bare(recipe, mode, env, logs / f"{mode}.bare.jsonl")
     within, report = watched(recipe, mode, env, logs / f"{mode}.watched.jsonl")
-    view, wrong = _view(without, within, app), _reported(within.truth, report)
+    view, wrong = _view(without, within), _reported(within.truth, report)
     cells = (
         app.name, ", ".join(sorted(within.truth.versions)), "; ".join(sorted(within.truth.surfaces)), mode,
         _injected(within.truth), shown(report.streams) + (f"; {report.stalls} stalls" if report.stalls else ""),
@@ -74,7 +74,7 @@ def _try_once(app: App, mode: str) -> Row:
     return Row(cells, [*view, *wrong])
 
 
-def _view(without: Sight, within: Sight, app: App) -> list[str]:
+def _view(without: Sight, within: Sight) -> list[str]:
     wrong = []
     if without.status != within.status:
         wrong.append(f"exit code {without.status} bare, {within.status} watched")

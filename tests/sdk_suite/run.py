@@ -127,6 +127,7 @@ class Suite:
             process = subprocess.Popen(
                 [str(self._python), "-m", "pytest", *options, *tests],
                 cwd=self._sources, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                start_new_session=True,  # some tests ask the terminal, which stops whoever is in the background
             )
         return process, outcomes
 

@@ -213,6 +213,8 @@ class Workers:
         self._running[job["worker"]][1].put(job)
 
     def finish(self) -> None:
+        if not self._running:
+            return
         for _, jobs in self._running.values():
             jobs.put(None)
         for worker, _ in self._running.values():
@@ -230,6 +232,7 @@ def main() -> None:
             workers.give(json.loads(line))
         else:
             workers.finish()
+    workers.finish()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -215,17 +216,23 @@ class Session:
 
     def _stop(self) -> None:
         for process in (self._program, self._server):
-            if process is not None and process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(ENDS_WITHIN)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            if process is not None:
+                _end_group(process)
         self._folder.cleanup()
 
     def _text(self, name: str) -> str:
         return (self._path / name).read_text(errors="replace").strip()
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it started; each of ours leads a group of its own, and the agent is in neither."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(ENDS_WITHIN)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def free_port(host: str) -> int:

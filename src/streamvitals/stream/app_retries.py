@@ -24,7 +24,7 @@ _key = os.urandom(32)
 
 
 class Origin(NamedTuple):
-    """Who asked: a thread, a task of its loop if it runs one (weakly held), a trace if there is one."""
+    """Who asked: a task or else a thread (weakly held; its number where it has no object), and a trace."""
 
     thread: int
     task: Callable[[], object | None] | None = None  # a weak reference: a task would keep its frames alive
