@@ -153,7 +153,9 @@ def test_usage_of_completions_when_asked_for(observe: Callable[..., RecordList])
 @pytest.mark.parametrize("scenario", ["length", "content-filter", "failed", "cancelled"])
 def test_usage_of_responses_that_end_early(scenario: str, observe: Callable[..., RecordList]) -> None:
     """An incomplete response was paid for; a failed one has no usage, which is not a usage of 0."""
-    call = next(call for call in CALLED if call.name == "responses")
+    call = next((call for call in CALLED if call.name == "responses"), None)
+    if call is None:
+        pytest.skip("no responses in this SDK")
     expected = USAGE["responses"] if scenario in ("length", "content-filter") else None
     assert observe(reading(call, "stream", scenario))[0].usage == expected
 
