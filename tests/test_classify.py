@@ -49,6 +49,13 @@ def said(verdict: Verdict) -> str:
     return f"{verdict.outcome.value} {verdict.error_type}"
 
 
+def aiohttp_broken(by: str) -> BaseException:
+    """As litellm's transport hands it on; the wording is aiohttp's."""
+    text = f"Response payload is not completed: <TransferEncodingError: 400, message='Not enough data'>{by}"
+    payload_error: BaseException = type("ClientPayloadError", (Exception,), {})(text)
+    return openai(named("ReadError"), payload_error, named("TransferEncodingError"))
+
+
 ABORTED = ConnectionAbortedError(errno.ECONNABORTED, "x")
 RESET, REFUSED = ConnectionResetError(errno.ECONNRESET, "x"), ConnectionRefusedError(errno.ECONNREFUSED, "x")
 UNREACHABLE = OSError(errno.EHOSTUNREACH, "x")
@@ -68,6 +75,8 @@ MID_STREAM: list[tuple[str, BaseException, str]] = [
     ("our side was closed, anyio", openai(named("ReadError"), named("ClosedResourceError")), "abandoned closed"),
     ("read after close", named("StreamClosed"), "abandoned closed"),
     ("aiohttp's transport", openai(named("ReadError"), named("TransferEncodingError")), "truncated incomplete_read"),
+    ("aiohttp, closed", aiohttp_broken(""), "truncated incomplete_read"),
+    ("aiohttp, reset", aiohttp_broken(f". {RESET!r}"), "reset connection_reset"),
     ("incomplete", openai(named("RemoteProtocolError"), named("RemoteProtocolError")), "truncated incomplete_read"),
     ("http2 reset", linked(named("RemoteProtocolError"), Exception(named("StreamReset"))), "reset stream_reset"),
     (

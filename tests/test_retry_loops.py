@@ -139,6 +139,106 @@ def test_tasks_that_retry_side_by_side(app: App, records: RecordList) -> None:
     assert chains(records) == []
 
 
+def _in_a_task(ask: Any) -> Any:
+    return asyncio.ensure_future(ask)
+
+
+def _gathered(ask: Any) -> Any:
+    return asyncio.gather(ask)
+
+
+def _with_deadline(ask: Any) -> Any:
+    return asyncio.wait_for(ask, 30)
+
+
+def _two_deep(ask: Any) -> Any:
+    async def outer() -> None:
+        await asyncio.gather(ask)
+
+    return asyncio.ensure_future(outer())
+
+
+@pytest.mark.parametrize("arranged", [_in_a_task, _gathered, _with_deadline, _two_deep, asyncio.shield])
+def test_a_task_for_each_attempt(arranged: Callable[[Any], Any], app: App, records: RecordList) -> None:
+    async def retried(*scenarios: str) -> None:
+        for scenario in scenarios:
+            with contextlib.suppress(*KINDS):
+                await arranged(app.aask(scenario))
+                return
+
+    asyncio.run(retried("reset", "429", "ok"))
+    assert attempts(records) == [("reset", 1), ("rate_limited", 2), ("completed", 3)]
+    assert chains(records) == []
+
+
+def test_the_task_that_heard_of_the_failure_asks_itself(app: App, records: RecordList) -> None:
+    async def ask_again() -> None:
+        with contextlib.suppress(*KINDS):
+            await asyncio.ensure_future(app.aask("reset"))
+        await app.aask("ok")
+
+    asyncio.run(ask_again())
+    assert attempts(records) == [("reset", 1), ("completed", 2)]
+
+
+def test_the_task_that_failed_asks_again_through_another(app: App, records: RecordList) -> None:
+    async def ask_again() -> None:
+        with contextlib.suppress(*KINDS):
+            await app.aask("reset")
+        await asyncio.ensure_future(app.aask("ok"))
+
+    asyncio.run(ask_again())
+    assert attempts(records) == [("reset", 1), ("completed", 2)]
+
+
+def test_a_loop_for_each_attempt(app: App, records: RecordList) -> None:
+    for scenario in ("reset", "429", "ok"):
+        with contextlib.suppress(*KINDS):
+            asyncio.run(app.aask(scenario))
+    assert attempts(records) == [("reset", 1), ("rate_limited", 2), ("completed", 3)]
+    assert chains(records) == []
+
+
+def test_tasks_that_wait_their_turn_retry_nothing(app: App, records: RecordList) -> None:
+    """The second begins after the first has failed, and nobody has heard of that yet."""
+    async def fan_out(gather: Callable[..., Any]) -> None:
+        turn = asyncio.Semaphore(1)
+
+        async def wait_and_ask(scenario: str) -> None:
+            async with turn:
+                await app.aask(scenario)
+
+        await gather(*[asyncio.ensure_future(wait_and_ask(s)) for s in ("reset", "ok", "error-event", "ok")])
+
+    async def gathered(*tasks: Any) -> None:
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def first_of_several(*tasks: Any) -> None:
+        left = set(tasks)
+        while left:
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.exception()
+
+    asyncio.run(fan_out(gathered))
+    asyncio.run(fan_out(first_of_several))
+    assert {attempt for _, attempt in attempts(records)} == {1}
+    assert records.retries == []
+
+
+def test_users_of_a_server_do_not_retry_for_each_other(app: App, records: RecordList) -> None:
+    async def serve() -> None:
+        handled: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
+        for scenario in ("reset", "ok"):
+            handler = asyncio.ensure_future(asyncio.wait_for(app.aask(scenario), 30))
+            handler.add_done_callback(handled.put_nowait)
+            (await handled.get()).exception()
+
+    asyncio.run(serve())
+    assert {attempt for _, attempt in attempts(records)} == {1}
+    assert chains(records) == [("failed", 1)]
+
+
 def test_a_fallback_that_works(app: App, records: RecordList) -> None:
     with contextlib.suppress(*KINDS):
         app.ask("reset")

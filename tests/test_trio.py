@@ -101,3 +101,21 @@ def test_on_trio(act: Any, model: str, want: tuple[str, str], server: ThreadedFa
     assert verdicts(told) == [want]
     assert told.faults == []
     assert told.lags == []  # there is no asyncio loop to be late
+
+
+def test_a_loop_is_a_retry_and_a_neighbour_is_none(server: ThreadedFaultServer) -> None:
+    app = App(server)
+
+    async def main() -> None:
+        await reads(app, "sv-reset")
+        await reads(app, "sv-reset")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reads, app, "sv-reset")
+        for client in app.clients:
+            await client.close()
+
+    with recorded() as records, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trio.run(main)
+        gc.collect()
+    assert [record.chain_attempt for record in records] == [1, 2, 1]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
-from _thread import get_ident
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from .names import OTHER, RETRY_REASONS
+from .origin import alive, current_origin
 from .stream.app_retries import Failure, Origin, PendingFailures, fingerprint
 from .stream.record import ChainRecord, RetryRecord, StreamRecord
 
@@ -29,7 +28,7 @@ class AppRetries:
 
     def reset(self) -> None:
         """A forked child has nothing to retry."""
-        self.pending = PendingFailures(self._runtime.config.retry_window, _alive, self._gave_up)
+        self.pending = PendingFailures(self._runtime.config.retry_window, alive, self._gave_up)
         self._sweeping.clear()
 
     def failed(self, record: StreamRecord, asks: Any, origin: Origin, span: object | None, now: float) -> None:
@@ -96,32 +95,3 @@ class AppRetries:
         self._sweeping.discard(loop)
         if self.pending:
             self._sweep_on_loop()
-
-
-def current_origin() -> Origin:
-    """The running task where there is one, else the thread, and the trace that is current."""
-    task = None
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None:
-        try:
-            running = asyncio.current_task()
-        except RuntimeError:
-            running = None
-        task = weakref.ref(running) if running is not None else None
-    if task is None:
-        # Numbers of threads are used again, so that the thread itself is what is compared. Those that were not
-        # started by `threading` have no object, and must not be given one.
-        thread = threading._active.get(get_ident())  # type: ignore[attr-defined]
-        task = weakref.ref(thread) if thread is not None else None
-    trace = sys.modules.get("opentelemetry.trace")
-    trace_id = trace.get_current_span().get_span_context().trace_id if trace is not None else 0
-    return Origin(get_ident(), task, trace_id)
-
-
-def _alive(origin: Origin) -> bool:
-    if origin.task is not None:
-        who: Any = origin.task()
-        if who is None:
-            return False
-        return bool(who.is_alive()) if isinstance(who, threading.Thread) else not who.done()
-    return origin.thread in sys._current_frames()

@@ -16,7 +16,8 @@ from . import importhook
 from ._version import __version__
 from .config import Config, ConfigError
 from .looplag import LoopLagMeter
-from .retrying import AppRetries, current_origin
+from .origin import current_origin
+from .retrying import AppRetries
 from .sdk import facts
 from .sdk.patch import Patches
 from .sinks.journal import JournalSink

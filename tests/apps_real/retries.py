@@ -28,7 +28,8 @@ COLUMNS = (
     "same view",
 )
 NOT_HERE = "retries below the SDK, in its transport"
-NOBODY_AWAITS = "each attempt in a task that no task awaits"
+NOBODY_AWAITS = "each attempt in a task that nobody awaits"
+ANOTHER_THREAD = "each attempt in a task that another thread waits for"
 OTHER_MODEL = "asks another model, which is another question"
 
 
@@ -51,7 +52,7 @@ CASES = (
     Case("litellm_router", "litellm"), Case("litellm_router_async", "litellm"),
     Case("llamaindex_stream_chat", "llamaindex"), Case("llamaindex_astream_chat", "llamaindex"),
     Case("instructor_partial", "instructor"), Case("smolagents_stream", "smolagents"),
-    Case("dspy_streamify", "dspy", NOBODY_AWAITS), Case("haystack_generator", "haystack"),
+    Case("dspy_streamify", "dspy", ANOTHER_THREAD), Case("haystack_generator", "haystack"),
     Case("pydantic_ai_fallback", "pydantic-ai", OTHER_MODEL), Case("pydantic_ai_transport", "pydantic-ai", NOT_HERE),
     Case("openai_agents", "agents", NOBODY_AWAITS), Case("griptape", "griptape"),
 )

@@ -23,21 +23,43 @@ _MAX_PARTS = 8
 _key = os.urandom(32)
 
 
+class Waiting(NamedTuple):
+    """Who waits for the one that asked, a task or a thread, straight or through others, and what it waits for;
+    both held weakly."""
+
+    who: Callable[[], object | None]
+    what: Callable[[], object | None]
+
+    def still(self, earlier: Waiting) -> bool:
+        """Whether the same one waits for the same as it did earlier: then it has not heard of any failure."""
+        what = self.what()
+        return what is not None and what is earlier.what()
+
+
 class Origin(NamedTuple):
-    """Who asked: a task or else a thread (weakly held; its number where it has no object), and a trace."""
+    """Who asked: a task or else a thread (weakly held; its number where it has no object), those that wait for
+    it, and a trace."""
 
     thread: int
     task: Callable[[], object | None] | None = None  # a weak reference: a task would keep its frames alive
     trace: int = 0
+    waiting: tuple[Waiting, ...] = ()
 
     def same(self, other: Origin) -> bool:
-        """Whether both are the same flow of the program."""
+        """Whether both are the same flow of the program; ``self`` is the earlier one, whose attempt failed."""
         if self.trace and self.trace == other.trace:
             return True
-        if self.task is None and other.task is None:
-            return self.thread == other.thread
-        mine = self.task() if self.task is not None else None
-        return mine is not None and other.task is not None and mine is other.task()
+        if self.task is None or other.task is None:
+            return self.task is other.task and self.thread == other.thread
+        return any(
+            later.who() is earlier.who() is not None and not later.still(earlier)
+            for later in (Waiting(other.task, nothing), *other.waiting)
+            for earlier in (Waiting(self.task, nothing), *self.waiting)
+        )
+
+
+def nothing() -> None:
+    """In place of a reference, to nothing."""
 
 
 @dataclass(frozen=True)

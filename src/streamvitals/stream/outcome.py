@@ -17,12 +17,14 @@
     `- abandoned          the app stopped reading, or its process died                  (app)
 
 ``classify_end`` judges a body that ended without an error, ``classify_exception`` an exception, both by
-names and codes only: message texts differ between SDK versions, and one of them is the empty string.
+names and codes: message texts differ between SDK versions, and one of them is the empty string. One text is
+looked at, of an error that keeps its cause nowhere else.
 """
 
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
@@ -283,6 +285,11 @@ def _connect_cause(error: BaseException) -> str:
     return "other"
 
 
+# aiohttp raises its complaint of the framing from what it found there, and keeps the error that broke the
+# connection only as its repr, at the end of the text: no other text is ever looked at.
+_AIOHTTP_RESET = re.compile(r"\. ConnectionResetError\([^()]*\)$")
+
+
 def _broken_cause(error: BaseException) -> Verdict:
     for link in chain(error):
         name = type(link).__name__
@@ -297,6 +304,8 @@ def _broken_cause(error: BaseException) -> Verdict:
             return Verdict(Outcome.RESET, "connection_aborted")
         if code == errno.ETIMEDOUT:
             return Verdict(Outcome.TIMEOUT, "other")
+        if name == "ClientPayloadError" and _AIOHTTP_RESET.search(str(link)):
+            return Verdict(Outcome.RESET, "connection_reset")
         if name in ("TransferEncodingError", "ContentLengthError"):
             return Verdict(Outcome.TRUNCATED, "incomplete_read")
     return Verdict(Outcome.RESET, "connection_reset" if "BrokenResourceError" in names_of(error) else "other")
