@@ -39,6 +39,9 @@ SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "STREAMVITALS_LINGER_SECONDS": (f"{Config.linger:g}", "the agent serves so long after the app has ended"),
     "STREAMVITALS_FINISH_OPTIONAL_HOSTS": ("", "servers that never send a finish_reason: `[DONE]` alone is believed"),
+    "STREAMVITALS_PROVIDERS": (
+        "", "who is behind an address that does not say so: `localhost:11434=ollama,llm.corp=litellm`"
+    ),
     "STREAMVITALS_HTTP_SPANS": ("false", "`true`: transport spans of the SDK's HTTP client (extra `http-spans`)"),
     "STREAMVITALS_CAPTURE_PARTIAL": (
         "0", "bytes: keep so much of the text of a failed stream for its span and the journal; off, since it is content"

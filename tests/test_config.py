@@ -14,7 +14,7 @@ VARIABLES = (
     "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER",
     "OTEL_METRICS_EXPORTER", "STREAMVITALS_DIR", "STREAMVITALS_STALL_SECONDS", "STREAMVITALS_LINGER_SECONDS",
     "STREAMVITALS_RETRY_WINDOW_SECONDS", "STREAMVITALS_FINISH_OPTIONAL_HOSTS", "STREAMVITALS_HTTP_SPANS",
-    "STREAMVITALS_CAPTURE_PARTIAL", "STREAMVITALS_REDACT",
+    "STREAMVITALS_CAPTURE_PARTIAL", "STREAMVITALS_REDACT", "STREAMVITALS_PROVIDERS",
 )
 
 
@@ -37,6 +37,7 @@ def test_everything_at_once() -> None:
         "STREAMVITALS_STALL_SECONDS": "1e1",
         "STREAMVITALS_LINGER_SECONDS": "0",
         "STREAMVITALS_FINISH_OPTIONAL_HOSTS": "Ollama.local, 127.0.0.1 ,",
+        "STREAMVITALS_PROVIDERS": "localhost:11434=ollama, LLM.corp = litellm,",
         "STREAMVITALS_HTTP_SPANS": "true",
     })
     assert config.disabled
@@ -44,6 +45,7 @@ def test_everything_at_once() -> None:
     assert config.directory == "/run/x"
     assert (config.stall_after, config.linger) == (10.0, 0.0)
     assert config.finish_optional_hosts == {"ollama.local", "127.0.0.1"}
+    assert config.providers == {"localhost:11434": "ollama", "llm.corp": "litellm"}
     assert config.http_spans
 
 
@@ -84,6 +86,10 @@ def test_otlp_is_started_only_when_the_standard_variables_ask(env: dict[str, str
     ("STREAMVITALS_CAPTURE_PARTIAL", "-1", "a number of bytes"),
     ("STREAMVITALS_REDACT", "just_a_name", "package.module:function"),
     ("STREAMVITALS_FINISH_OPTIONAL_HOSTS", "http://ollama", "host names"),
+    ("STREAMVITALS_PROVIDERS", "localhost=ollama2", "litellm, ollama, vllm"),
+    ("STREAMVITALS_PROVIDERS", "http://localhost=ollama", "host:port=provider"),
+    ("STREAMVITALS_PROVIDERS", "=ollama", "host:port=provider"),
+    ("STREAMVITALS_PROVIDERS", "localhost", "host:port=provider"),
 ])
 def test_a_bad_value_is_an_error_that_names_variable_value_and_what_is_allowed(
     name: str, value: str, allowed: str

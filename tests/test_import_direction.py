@@ -34,7 +34,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     "streamvitals.presence": (),
     "streamvitals.inject": ("streamvitals.runtime",),
     "streamvitals.looplag": (),
-    "streamvitals.config": (),
+    "streamvitals.config": ("streamvitals.names",),
 }
 SET_UP = "streamvitals"
 # Runs inside the apps: there only the standard library is sure to be there.

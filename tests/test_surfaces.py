@@ -21,7 +21,11 @@ from streamvitals.stream.record import Usage
 from streamvitals.testing import RecordList
 from surface_acts import ABANDONS, CALLS, HELPERS, LATE, Call, aabandoning, abandoning, areading, reading
 
-pytestmark = pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning")
+# As errors they would stop the call itself, bare and observed alike.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:use .stream. instead:DeprecationWarning"),
+]
 
 # Of the calls that share a surface one is taken through everything, the others and other forms through these.
 ESSENTIAL = (

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from .names import PROVIDERS
 
 
 class ConfigError(ValueError):
@@ -18,6 +20,7 @@ class ConfigError(ValueError):
 class Config:
     """What the environment asks for. Times in seconds, ``capture_partial`` in bytes.
 
+    ``providers`` are provider names by host, or by host and port, for servers whose address says nothing.
     ``redact`` names a function, ``package.module:function``, that partial text is passed through.
     """
 
@@ -28,6 +31,7 @@ class Config:
     retry_window: float = 60.0
     linger: float = 15.0
     finish_optional_hosts: frozenset[str] = frozenset()
+    providers: Mapping[str, str] = field(default_factory=dict)
     http_spans: bool = False
     capture_partial: int = 0
     redact: str = ""
@@ -48,6 +52,7 @@ class Config:
             retry_window=_seconds(env, "STREAMVITALS_RETRY_WINDOW_SECONDS", 60.0, 0.0, 3600.0),
             linger=_seconds(env, "STREAMVITALS_LINGER_SECONDS", 15.0, 0.0, 86400.0),
             finish_optional_hosts=_hosts(env, "STREAMVITALS_FINISH_OPTIONAL_HOSTS"),
+            providers=_providers(env, "STREAMVITALS_PROVIDERS"),
             capture_partial=_count(env, "STREAMVITALS_CAPTURE_PARTIAL", 1 << 20),
             redact=_function(env, "STREAMVITALS_REDACT"),
             journal=env.get("STREAMVITALS_JOURNAL", ""),
@@ -122,6 +127,17 @@ def _hosts(env: Mapping[str, str], name: str) -> frozenset[str]:
         if "/" in host or " " in host:
             raise _bad(name, host, "host names without scheme or path, separated by commas")
     return frozenset(hosts)
+
+
+def _providers(env: Mapping[str, str], name: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in env.get(name, "").split(","):
+        if entry.strip():
+            host, _, provider = (part.strip().lower() for part in entry.partition("="))
+            if not host or "/" in host or provider not in PROVIDERS:
+                raise _bad(name, entry, f"host=provider or host:port=provider, provider one of {', '.join(PROVIDERS)}")
+            found[host] = provider
+    return found
 
 
 def _exports_otlp(env: Mapping[str, str], signal: str, endpoint: bool) -> bool:

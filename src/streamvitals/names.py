@@ -39,6 +39,13 @@ OPERATIONS = (
     "chat", "text_completion", "generate_content", "invoke_agent", "transcription", "speech", "fetch", OTHER,
 )
 
+# The same page (gen_ai.provider.name); those that it has not are what the providers call themselves.
+PROVIDERS = (
+    "openai", "azure.ai.openai", "azure.ai.inference", "aws.bedrock", "gcp.vertex_ai", "gcp.gemini", "anthropic",
+    "cohere", "deepseek", "groq", "ibm.watsonx.ai", "mistral_ai", "perplexity", "x_ai", "openrouter", "together_ai",
+    "fireworks_ai", "litellm", "ollama", "vllm", OTHER,
+)
+
 OUTCOMES = tuple(o.value for o in Outcome)
 OUTCOME_ERRORS = tuple((o.value, e) for o, errors in ERROR_TYPES.items() for e in errors)
 RETRY_SOURCES = ("sdk", "app")

@@ -71,7 +71,8 @@ class Runtime:
         if surface is None:
             return None
         operation, reader = surface
-        told = facts.request_facts(client, options, operation, self.config.finish_optional_hosts)
+        config = self.config
+        told = facts.request_facts(client, options, operation, config.finish_optional_hosts, config.providers)
         now = self.clock()
         slot = self.store.open_slot(told.labels, now)
         if self.trace_http_client is not None:

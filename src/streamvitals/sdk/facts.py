@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ..names import OTHER, UNKNOWN_MODEL
+from ..names import UNKNOWN_MODEL
 from ..stream.chunks import ChatChunks, CompletionChunks, Reader, get
 from ..stream.events import (
     AgentEvents,
@@ -20,6 +20,7 @@ from ..stream.events import (
 from ..stream.observation import EVENT_STREAM, RequestFacts, ResponseFacts
 from ..stream.record import StreamLabels
 from .limits import PREFIXES, LimitHeaders
+from .providers import provider_of
 
 # Surfaces by method and path of the SDK's resource: operation name and reader. Operations are those of the
 # conventions where one applies (they ask for that); "fetch" is a response that was generated before.
@@ -39,31 +40,6 @@ _SURFACES: tuple[tuple[str, re.Pattern[str], str, type[Reader]], ...] = tuple(
     )
 )
 _RAW_RESPONSE = "x-stainless-raw-response"
-
-# gen_ai.provider.name, a closed vocabulary: first by client class, then by host.
-# https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/ has those it defines; the others
-# are the providers' own names.
-_BY_CLASS = {"Azure": "azure.ai.openai", "Bedrock": "aws.bedrock", "Vertex": "gcp.vertex_ai"}
-_BY_HOST = {
-    "api.openai.com": "openai",
-    "openai.azure.com": "azure.ai.openai",
-    "services.ai.azure.com": "azure.ai.inference",
-    "amazonaws.com": "aws.bedrock",
-    "aiplatform.googleapis.com": "gcp.vertex_ai",
-    "generativelanguage.googleapis.com": "gcp.gemini",
-    "openrouter.ai": "openrouter",
-    "api.deepseek.com": "deepseek",
-    "api.groq.com": "groq",
-    "api.x.ai": "x_ai",
-    "api.mistral.ai": "mistral_ai",
-    "api.perplexity.ai": "perplexity",
-    "api.together.xyz": "together_ai",
-    "api.fireworks.ai": "fireworks_ai",
-    "api.cohere.ai": "cohere",
-    "api.anthropic.com": "anthropic",
-    "watsonx.ai": "ibm.watsonx.ai",
-    "ibm.com": "ibm.watsonx.ai",
-}
 
 
 def surface_of(options: Any) -> tuple[str, type[Reader]] | None:
@@ -116,23 +92,28 @@ def _endpoint(client: Any) -> _Endpoint:
     if known is not None and known.url is url and known.client_type is type(client):
         return known
     host, port = url.host, url.port or {"https": 443, "http": 80}.get(url.scheme)
-    found = _Endpoint(url, type(client), provider_of(client, host), host, url.path.rstrip("/"), port)
+    found = _Endpoint(url, type(client), provider_of(client, host, url.path), host, url.path.rstrip("/"), port)
     if len(_endpoints) >= _MAX_ENDPOINTS:
         _endpoints.clear()
     _endpoints[id(url)] = found
     return found
 
 
-def request_facts(client: Any, options: Any, operation: str, finish_optional_hosts: frozenset[str]) -> RequestFacts:
-    """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's."""
+def request_facts(
+    client: Any, options: Any, operation: str, finish_optional_hosts: frozenset[str], providers: Mapping[str, str]
+) -> RequestFacts:
+    """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's. ``providers`` is the
+    user's word, which outranks ours: provider names by host, or by host and port."""
     endpoint = _endpoint(client)
-    host = endpoint.host
+    host, provider = endpoint.host, endpoint.provider
+    if providers:
+        provider = providers.get(f"{host}:{endpoint.port}") or providers.get(host) or provider
     # An agent's session names the model in its agent.
     model = _asked(options, "model") or get(_asked(options, "agent"), "model")
     return RequestFacts(
         labels=StreamLabels(
             operation=operation,
-            provider=endpoint.provider,
+            provider=provider,
             model=model if isinstance(model, str) and model else UNKNOWN_MODEL,
             server=host,
         ),
@@ -141,18 +122,6 @@ def request_facts(client: Any, options: Any, operation: str, finish_optional_hos
         server_port=endpoint.port,
         finish_optional=host in finish_optional_hosts,
     )
-
-
-def provider_of(client: Any, host: str) -> str:
-    """The provider's name from a closed vocabulary; ``other`` where neither class nor host is known."""
-    for base in type(client).__mro__:
-        for word, provider in _BY_CLASS.items():
-            if base.__name__.removeprefix("Async").removeprefix("_").startswith(word):
-                return provider
-    for suffix, provider in _BY_HOST.items():
-        if host == suffix or host.endswith("." + suffix):
-            return provider
-    return OTHER
 
 
 def response_facts(response: Any) -> ResponseFacts:

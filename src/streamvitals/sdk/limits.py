@@ -1,16 +1,23 @@
 """What response headers say of rate limits, in the spellings of the providers.
 
-    x-ratelimit-{limit,remaining,reset}-{requests,tokens}     OpenAI, Azure OpenAI, Groq and most others
+    x-ratelimit-{limit,remaining,reset}-{requests,tokens}     OpenAI, Azure OpenAI, Groq, xAI and most others
+    …-{requests,tokens}-{minute,hour,day}, …-1h, -per-day,
+    …-{req,tokens}-{minute,month}, …-project-tokens           Cerebras, DigitalOcean, Mistral, OpenAI: several at once
     x-ratelimit-{limit,remaining,reset}                       OpenRouter, Together (requests)
     x-tokenlimit-{limit,remaining}                            Together (tokens)
-    x-ratelimit-{limit,remaining}-{req,tokens}-minute,
-    x-ratelimitbysize-{limit,remaining}-minute                Mistral
+    x-ratelimitbysize-{limit,remaining}-minute                Mistral (tokens)
     anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}
-    ratelimit-{limit,remaining,reset}                         the IETF draft, and gateways
+    ratelimit: "default";r=50;t=30                            the IETF draft since version 8, its policy in
+    ratelimit-policy: "default";q=100;w=60;qu="requests"      a field of its own
+    ratelimit: limit=100, remaining=50, reset=5               version 7
+    ratelimit-{limit,remaining,reset}                         before, and gateways
     retry-after, retry-after-ms                               RFC 9110, and the SDK's own finer one
 
-https://platform.openai.com/docs/guides/rate-limits, https://console.groq.com/docs/rate-limits,
-https://docs.claude.com/en/api/rate-limits, draft-ietf-httpapi-ratelimit-headers
+Of several limits of one kind the one with the least left is told: it is the one that will refuse first.
+
+https://developers.openai.com/api/docs/guides/rate-limits, https://console.groq.com/docs/rate-limits,
+https://inference-docs.cerebras.ai/support/rate-limits, https://docs.claude.com/en/api/rate-limits,
+https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
 """
 
 from __future__ import annotations
@@ -23,13 +30,19 @@ from email.utils import parsedate_to_datetime
 
 from ..stream.record import RateLimit
 
-PREFIXES = (b"x-ratelimit", b"ratelimit-", b"anthropic-ratelimit-", b"x-tokenlimit-", b"retry-after")
-# Limits of a part of the tokens: the whole is what a request is refused for.
-_PARTS = (b"input-tokens", b"output-tokens")
+PREFIXES = (b"x-ratelimit", b"ratelimit", b"anthropic-ratelimit-", b"x-tokenlimit-", b"retry-after")
+# Limits of a part of the tokens, or of other things: the whole is what a request is refused for.
+_PARTS = re.compile(rb"(?:in|out)put-|-cached|-prompt|-generated|-images|-audio|-concurrent|-over-")
+_FIELD = re.compile(rb"-(limit|remaining|reset)\b")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
+# One member of a structured field, and a parameter of it: RFC 9651.
+_MEMBER = re.compile(r'"([^"]*)"([^,]*)')
+_PARAMETER = re.compile(r'\b([a-z]+)\s*=\s*"?([^";,\s]+)')
+_DRAFT = {"r": "remaining", "q": "limit", "t": "reset", "qu": "unit"}
 _EPOCH = 1e9  # seconds; a larger number is a point in time, and one past 1e12 has milliseconds
 _MAX_WAIT = 366 * 86400.0
+_MAX_LIMITS = 16  # of one kind; more than any provider sends
 
 
 class LimitHeaders:
@@ -40,7 +53,10 @@ class LimitHeaders:
 
     def __init__(self, unix_time: Callable[[], float] = time.time) -> None:
         self._unix_time = unix_time
-        self._found: dict[str, dict[str, float]] = {"requests": {}, "tokens": {}}
+        # By kind, then by what tells one limit from another: "-minute", the name of a policy, "" for the usual.
+        self._found: dict[str, dict[str, dict[str, float]]] = {"requests": {}, "tokens": {}}
+        # The draft's policies: which kind one is of is said in one field, what is left of it in the other.
+        self._policies: dict[str, dict[str, str]] = {}
         self.retry_after: float | None = None
 
     def note(self, name: bytes, value: bytes) -> None:
@@ -48,22 +64,39 @@ class LimitHeaders:
         text = value.decode("latin-1").strip()
         if name.startswith(b"retry-after"):
             self._note_retry_after(name, text)
-            return
-        if any(part in name for part in _PARTS):
-            return
-        kind = "tokens" if b"token" in name or b"bysize" in name else "requests"
-        what = next((word for word in ("remaining", "reset", "limit") if b"-" + word.encode() in name), "")
-        number = self._seconds(text) if what == "reset" else _number(text)
-        if what and number is not None:
-            self._found[kind].setdefault(what, number)
+        elif name in (b"ratelimit", b"ratelimit-policy"):
+            self._note_draft(text)
+        elif not _PARTS.search(name):
+            field = _FIELD.search(name)
+            if field is not None:
+                kind = "tokens" if b"token" in name or b"bysize" in name else "requests"
+                which = name[: field.start()] + name[field.end() :]
+                self._add(kind, which.decode("latin-1"), field.group(1).decode(), text)
 
     def limits(self) -> tuple[RateLimit, ...]:
         """What was said, by kind."""
-        return tuple(
-            RateLimit(kind, found.get("remaining"), found.get("limit"), found.get("reset"))
-            for kind, found in self._found.items()
-            if found
-        )
+        for policy, told in self._policies.items():
+            unit = told.get("unit", "requests").removesuffix("s")
+            if unit in ("request", "token"):
+                for what in ("remaining", "limit", "reset"):
+                    self._add(f"{unit}s", policy, what, told.get(what, ""))
+        return tuple(_tightest(kind, list(found.values())) for kind, found in self._found.items() if found)
+
+    def _add(self, kind: str, which: str, what: str, text: str) -> None:
+        number = self._seconds(text) if what == "reset" else _number(text)
+        found = self._found[kind]
+        if number is not None and (which in found or len(found) < _MAX_LIMITS):
+            found.setdefault(which, {}).setdefault(what, number)
+
+    def _note_draft(self, text: str) -> None:
+        for policy, parameters in _MEMBER.findall(text):
+            if policy in self._policies or len(self._policies) < _MAX_LIMITS:
+                told = self._policies.setdefault(policy, {})
+                told.update({_DRAFT[key]: value for key, value in _PARAMETER.findall(parameters) if key in _DRAFT})
+        if '"' not in text:
+            for what, number in _PARAMETER.findall(text):
+                if what in ("limit", "remaining", "reset"):
+                    self._add("requests", "", what, number)
 
     def _note_retry_after(self, name: bytes, text: str) -> None:
         seconds = self._seconds(text)
@@ -84,6 +117,11 @@ class LimitHeaders:
         if number is not None and number > _EPOCH:
             number = number / (1000.0 if number > _EPOCH * 1000 else 1.0) - self._unix_time()
         return None if number is None else min(max(0.0, number), _MAX_WAIT)
+
+
+def _tightest(kind: str, found: list[dict[str, float]]) -> RateLimit:
+    least = min(found, key=lambda limit: limit.get("remaining", float("inf")))
+    return RateLimit(kind, least.get("remaining"), least.get("limit"), least.get("reset"))
 
 
 def _number(text: str) -> float | None:

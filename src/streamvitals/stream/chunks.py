@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from .outcome import ERROR_TYPES, Outcome, Verdict
+from .outcome import ERROR_TYPES, Outcome, Verdict, classify_error_event
 from .record import Usage
 
 # More choices than any provider offers; what a hostile body sends past it is not remembered.
@@ -20,7 +20,9 @@ _MAX_TEXT = 128
 _LENGTH = frozenset({"length", "max_tokens", "model_length"})
 _COMPLETED = frozenset({"stop", "tool_calls", "function_call"})
 _FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
-_TOKEN_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
+_TOKEN_FIELDS = (
+    "content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "tool_calls", "function_call", "audio",
+)
 # Worst first: of several choices, the worst counts.
 _SEVERITY = (Outcome.API_ERROR, Outcome.CONTENT_FILTER, Outcome.LENGTH, Outcome.COMPLETED)
 
@@ -96,7 +98,7 @@ class ChatChunks:
     """Chat completions: finished when every choice that was seen has a finish_reason."""
 
     ends_with_body = named_events = reads_errors = False
-    __slots__ = ("_open", "_reported", "_seen", "done", "finish_reasons", "response_id", "response_model")
+    __slots__ = ("_failed", "_open", "_reported", "_seen", "done", "finish_reasons", "response_id", "response_model")
 
     def __init__(self) -> None:
         self.done = False
@@ -106,6 +108,7 @@ class ChatChunks:
         self._seen: dict[int, str | None] = {}
         self._open = 0
         self._reported: Any = None
+        self._failed: Verdict | None = None
 
     def read(self, item: Any) -> None:
         """The common chunk, one unfinished choice that is known, is recognised in a few attribute reads."""
@@ -124,10 +127,16 @@ class ChatChunks:
             self.response_id = text(get(item, "id"))
             self.response_model = text(get(item, "model"))
         usage = get(item, "usage")
+        groq = get(item, "x_groq")
+        if usage is None and groq is not None:
+            usage = get(groq, "usage")
         if usage is not None:
             self._reported = usage
         choices = get(item, "choices")
         if not isinstance(choices, (list, tuple)):
+            # Older vLLM: the error is not in a field `error`, so the SDK takes it for one more chunk.
+            if get(item, "object") == "error":
+                self._failed = classify_error_event(get(item, "code"), get(item, "type"))
             return
         for choice in choices:
             index = count(get(choice, "index")) or 0
@@ -137,8 +146,8 @@ class ChatChunks:
                 self._seen[index] = None
                 self._open += 1
             reason = text(get(choice, "finish_reason"))
-            if get(choice, "error") is not None:
-                reason = reason if reason in _FAILED else "error"
+            if get(choice, "error") is not None or (groq is not None and get(groq, "error") is not None):
+                reason = reason if reason is not None and reason.lower() in _FAILED else "error"
             if reason is not None and self._seen[index] is None:
                 self._seen[index] = known = known_finish(reason)
                 self._open -= 1
@@ -157,6 +166,8 @@ class ChatChunks:
         return False
 
     def marker(self) -> Verdict | None:
+        if self._failed is not None:
+            return self._failed
         if not self._seen or self._open:
             failed = [r for r in self.finish_reasons if r in _FAILED]
             return _verdict(failed[0]) if failed else None
@@ -222,5 +233,7 @@ def _first_of(told: Any, *keys: str) -> Any:
 
 
 def known_finish(reason: str) -> str:
-    """A finish reason as it may be told: one of the closed list, or ``other``, for it is the provider's text."""
+    """A finish reason as it may be told: one of the closed list, or ``other``, for it is the provider's text.
+    Gateways to Gemini hand on its capitals: https://github.com/QwenLM/qwen-code/issues/9882"""
+    reason = reason.lower()
     return reason if reason in _COMPLETED | _LENGTH | _FAILED | {"content_filter"} else "other"
