@@ -20,7 +20,7 @@ def environment(folder: Path, requirements: Sequence[str], python: str = sys.exe
     if done.exists() and done.read_text() == wanted:
         return interpreter
     shutil.rmtree(folder, ignore_errors=True)
-    uv = shutil.which("uv")
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv:
         _run(uv, "venv", "-q", "--python", python, str(folder))
         _run(uv, "pip", "install", "-q", "--python", str(interpreter), *requirements)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import copy
+import functools
 import inspect
 import logging
 import pickle
@@ -86,6 +87,47 @@ def test_what_somebody_else_patched_over_us_stays_and_ours_does_nothing(server: 
         assert len(records) == 1
     finally:
         openai.Stream.__init__ = before  # type: ignore[method-assign]
+
+
+def _by_hand(called: list[Any]) -> None:
+    inner = openai.OpenAI.request
+
+    @functools.wraps(inner)
+    def theirs(client: Any, *args: Any, **kwargs: Any) -> Any:
+        called.append(client)
+        return inner(client, *args, **kwargs)
+
+    openai.OpenAI.request = theirs  # type: ignore[method-assign]
+
+
+def _by_wrapt(called: list[Any]) -> None:
+    def theirs(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
+        called.append(client)
+        return wrapped(*args, **kwargs)
+
+    pytest.importorskip("wrapt").wrap_function_wrapper("openai", "OpenAI.request", theirs)
+
+
+@pytest.mark.parametrize("patch", [_by_hand, _by_wrapt])
+def test_what_somebody_else_patched_before_us_is_called_once_and_so_are_we(
+    patch: Callable[[list[Any]], None], server: ThreadedFaultServer
+) -> None:
+    called: list[Any] = []
+    patch(called)
+    theirs = vars(openai.OpenAI)["request"]
+    try:
+        for round_ in (1, 2):
+            with recorded() as records:
+                run(lambda app: app.read(app.create("sv-ok")), server)
+                assert verdicts(records) == [("completed", "")]
+            assert len(called) == 2 * round_ - 1
+            run(lambda app: app.read(app.create("sv-ok")), server)
+            assert len(called) == 2 * round_
+            assert len(records) == 1
+            assert all(client is not None for client in called)
+        assert vars(openai.OpenAI)["request"] is theirs
+    finally:
+        del openai.OpenAI.request
 
 
 @pytest.mark.parametrize("how", ["unknown major", "too old", "unreadable", "a point is missing"])

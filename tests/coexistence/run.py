@@ -12,44 +12,17 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, run  # noqa: E402
 from bench.environments import environment  # noqa: E402
 from expected import SHORT, expected  # noqa: E402
+from peers import PEERS, Peer  # noqa: E402
 
 from streamvitals.demo.fault_server import ThreadedFaultServer  # noqa: E402
 
 WORK = ROOT / ".build" / "coexistence"
-# Betas are named by explicit specifiers: without, what is found is years old.
-OTEL = ("opentelemetry-sdk>=1.45", "opentelemetry-distro>=0.66b0", "opentelemetry-instrumentation>=0.66b0")
-NEWEST, TWO = "openai>=3", "openai==2.54.0"
-
-
-class Peer(NamedTuple):
-    """``otel``: it has an entry point for opentelemetry-instrument, and its spans are OpenTelemetry's."""
-
-    name: str
-    requirements: tuple[str, ...]
-    otel: bool = True
-    members: tuple[str, ...] = ()
-
-
-GENAI = "opentelemetry-instrumentation-genai-openai>=1.3b0"
-TRACELOOP = "opentelemetry-instrumentation-openai>=0.62"
-OPENINFERENCE = "openinference-instrumentation-openai>=0.1.66"
-PEERS = (
-    Peer("genai-openai", (NEWEST, *OTEL, GENAI)),
-    Peer("traceloop", (NEWEST, *OTEL, TRACELOOP)),
-    Peer("openinference", (NEWEST, *OTEL, OPENINFERENCE)),
-    Peer("sentry", (NEWEST, "sentry-sdk>=2.75"), otel=False),
-    Peer("openai-v2", (TWO, *OTEL, "opentelemetry-instrumentation-openai-v2>=2.4b0")),
-    Peer(
-        "all", (NEWEST, *OTEL, GENAI, TRACELOOP, OPENINFERENCE), members=("genai-openai", "traceloop", "openinference")
-    ),
-)
 
 
 def try_peer(peer: Peer, base_url: str, acts: tuple[str, ...]) -> list[tuple[tuple[str, ...], list[str]]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol
 
@@ -23,6 +23,7 @@ from .attach import attach, watch
 from .versions import PATCH_POINTS, problems, resolve
 
 EXTENSION = "streamvitals"
+_MAX_WRAPPERS = 8  # around one function, at most
 
 
 class Watcher(Protocol):
@@ -48,6 +49,24 @@ def _observation_of(client: Any) -> Observation | None:
     return call[1] if call is not None and call[0] == id(client) else None
 
 
+def _wrapped_before(owner: type, original: Any) -> Iterator[tuple[type, Any, Any]]:
+    """The clients whose own ``request`` is somebody else's wrapper around the function that is replaced now, and
+    the innermost of such wrappers: they would go on calling it past us."""
+    clients: list[type] = owner.__subclasses__()
+    for client in clients:
+        theirs = link = vars(client).get("request")
+        for _ in range(_MAX_WRAPPERS):
+            inner = getattr(link, "__wrapped__", None)
+            if inner is original:
+                yield client, theirs, link
+            link = inner
+        yield from _wrapped_before(client, original)
+
+
+def _found(owner: Any, name: str) -> Any:
+    return vars(owner).get(name) if isinstance(owner, type) else getattr(owner, name, None)
+
+
 class Patches:
     """Applied once, removable. ``problem`` says why not, where the SDK is not one that is known."""
 
@@ -70,15 +89,27 @@ class Patches:
                 name = path.rpartition(".")[2]
                 original = vars(owner)[name]
                 ours = self._WRAPPERS[path](self, original)
-                setattr(owner, name, ours)
-                self._applied.append((owner, name, original, ours))
+                self._replace(owner, name, ours)
+                if name == "request":
+                    self._join(owner, original, ours, path)
         return []
+
+    def _join(self, owner: type, original: Any, ours: Callable[..., Any], path: str) -> None:
+        for client, theirs, innermost in _wrapped_before(owner, original):
+            if hasattr(innermost, "_self_wrapper"):  # wrapt's: it calls what its __wrapped__ is at the time
+                self._replace(innermost, "__wrapped__", ours)
+            else:
+                self._replace(client, "request", self._WRAPPERS[path](self, theirs))
+
+    def _replace(self, owner: Any, name: str, ours: Callable[..., Any]) -> None:
+        self._applied.append((owner, name, _found(owner, name), ours))
+        setattr(owner, name, ours)
 
     def remove(self) -> None:
         """Put back what was there. Where somebody patched over us, ours stays underneath and does nothing."""
         self._active = False
         for owner, name, original, ours in self._applied:
-            if vars(owner).get(name) is ours:
+            if _found(owner, name) is ours:
                 setattr(owner, name, original)
         self._applied.clear()
 
