@@ -58,16 +58,19 @@ lint: setup ## ruff and mypy
 # What is not a Python package and has tests of its own. They are skipped where it is missing, but not in CI.
 .PHONY: binaries
 binaries:
-	@if ! command -v promtool >/dev/null; then \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			echo "Installing promtool (Debian package prometheus)"; \
-			apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
-				apt-get install -y -qq --no-install-recommends prometheus >/dev/null || true; \
-		fi; \
-	fi
-	@if ! command -v promtool >/dev/null; then \
-		if [ "$${CI:-}" = true ]; then echo "promtool is missing" >&2; exit 1; fi; \
-		echo "promtool is not here (Debian package prometheus): its tests are skipped"; \
+	@missing() { \
+		command -v promtool >/dev/null && command -v prometheus >/dev/null || echo prometheus; \
+		command -v amtool >/dev/null || echo prometheus-alertmanager; \
+	}; \
+	if [ -n "$$(missing)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing Debian packages:" $$(missing); \
+		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends $$(missing) >/dev/null || true; \
+	fi; \
+	if [ -n "$$(missing)" ]; then \
+		echo "not here, Debian packages:" $$(missing) >&2; \
+		if [ "$${CI:-}" = true ]; then exit 1; fi; \
+		echo "their tests are skipped"; \
 	fi
 
 .PHONY: test-versions
@@ -81,6 +84,10 @@ sdk-suite: setup ## The SDK's own tests, bare and observed
 .PHONY: bench
 bench: setup ## Measure; writes bench/results.md (ARGS="--peers")
 	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: backtest
+backtest: setup binaries ## Replay simulated weeks with known incidents through the alerts (ARGS="--sizes small")
+	$(BIN)/python -m alerts.backtest $(ARGS)
 
 .PHONY: docs
 docs: setup ## The generated parts of README.md, and its picture

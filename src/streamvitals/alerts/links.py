@@ -1,0 +1,25 @@
+"""Where a page leads: runbooks by the alert's name, dashboards by their uid."""
+
+from __future__ import annotations
+
+from .objectives import Objectives
+
+# What each is for. The uids are the contract with whoever makes the dashboards.
+STREAMS = "streamvitals-streams"
+INCIDENT = "streamvitals-incident"
+LATENCY = "streamvitals-latency"
+LIMITS = "streamvitals-limits"
+DASHBOARDS = (STREAMS, INCIDENT, LATENCY, LIMITS)
+
+
+def runbook(alert: str, objectives: Objectives) -> str:
+    """The address of an alert's page."""
+    return f"{objectives.runbook_url.rstrip('/')}/{alert}.md"
+
+
+def dashboard(uid: str, objectives: Objectives) -> str:
+    """The address of a dashboard, with the service's labels as its variables; a Go template."""
+    if uid not in DASHBOARDS:
+        raise KeyError(f"{uid!r} is no dashboard; there are {', '.join(DASHBOARDS)}")
+    variables = "&".join(f"var-{label}={{{{ $labels.{label} | urlquery }}}}" for label in objectives.service)
+    return f"{objectives.dashboard_url.rstrip('/')}/d/{uid}?{variables}&from=now-1h&to=now"

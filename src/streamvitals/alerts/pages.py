@@ -1,0 +1,99 @@
+"""What users feel: the only alerts that page, one per service and incident.
+
+That streams fail outranks that they are slow, and both outrank that none are asked for: `unless` sees to it here,
+whatever Alertmanager is told.
+"""
+
+from __future__ import annotations
+
+from . import links
+from .rule import Alert
+from .words import MODEL, PERCENT, SERVER, ask, worst_now
+
+_HANGING = ask(
+    "topk(1, streamvitals:model_stalled{SERVICE} > 0)",
+    "{{ value . | humanize }} open "
+    + MODEL
+    + " streams hang, nothing comes"
+    + ask("topk(1, sum by ($server) ($stalled{SERVICE}))", f" from {SERVER}"),
+    "streams fail",
+)
+_FIRST_TOKEN = ask(
+    "streamvitals:first_token:p95_$fast{SERVICE}",
+    "first token after {{ value . | humanizeDuration }} (p95, $fast), promised ${ttft}s",
+    ask(
+        "streamvitals:first_token:p50_$mid{SERVICE}",
+        "first token after {{ value . | humanizeDuration }} (median, $mid), promised ${ttft}s",
+    ),
+)
+_GAP = ask(
+    "streamvitals:chunk_gap:p95_$fast{SERVICE}",
+    "chunks {{ value . | humanizeDuration }} apart (p95, $fast), promised ${gap}s",
+    ask("streamvitals:chunk_gap:p50_$mid{SERVICE}", "chunks {{ value . | humanizeDuration }} apart (median, $mid)"),
+)
+_OUTRANKED = "unless on ($service) max_over_time(streamvitals:failing[$mid])"
+
+PAGES = (
+    Alert(
+        "StreamvitalsFailing", "symptom", "page", "streamvitals:failing",
+        summary=ask(
+            "streamvitals:failing:service{SERVICE} or streamvitals:failing:model{SERVICE}",
+            worst_now("operations fail"),
+            _HANGING,
+        ),
+        description=(
+            "Users get errors, cut answers or silence"
+            + ask(
+                "streamvitals:failed:increase$fast{SERVICE}",
+                ": {{ value . | humanize }} operations failed in $fast",
+            )
+            + ask("streamvitals:failure_ratio:increase$fast{SERVICE}", f", {PERCENT} of all")
+            + ask("streamvitals:stalled{SERVICE} > 0", "; {{ value . | humanize }} streams are silent now")
+            + ". Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page,"
+            " and the log lines of the logger streamvitals, which say where each stream broke."
+        ),
+        dashboard=links.INCIDENT, hold=60, keep=600,
+    ),
+    Alert(
+        "StreamvitalsRefused", "symptom", "page", f"streamvitals:refusing:service {_OUTRANKED}",
+        summary=ask(
+            'topk(1, sum by ($model, $server, $type) (increase($errors{SERVICE,$outcome="rejected"}[$mid])))',
+            '{{ value . | printf "%.0f" }} requests for ' + MODEL + " refused by " + SERVER
+            + ' with {{ label "$type" . }}, $mid',
+        ),
+        description=(
+            "The provider refuses what the service asks: 401 and 403 are a key that was revoked or has no right to"
+            " this, 404 a model that is no more, other statuses a request that a deployment has broken. Look next:"
+            " 1. which status on the dashboard, and since when; 2. the last change of keys, model names and code."
+        ),
+        dashboard=links.INCIDENT, hold=60, keep=600,
+    ),
+    Alert(
+        "StreamvitalsSlow", "symptom", "page",
+        f"group by ($service) (streamvitals:first_token:slow or streamvitals:chunk_gap:slow) {_OUTRANKED}",
+        summary=ask("streamvitals:first_token:slow{SERVICE}", _FIRST_TOKEN, _GAP),
+        description=(
+            "Users wait, much longer than was promised and than is usual here. Look next: 1. on the dashboard,"
+            " whether it is one model or server, and whether the event loop of the service itself lags; 2. whether"
+            " prompts have grown or rate limits slow the requests down."
+        ),
+        dashboard=links.LATENCY, hold=60, keep=600,
+    ),
+    Alert(
+        "StreamvitalsTrafficGone", "symptom", "page",
+        "group by ($service) (streamvitals:traffic:gone)"
+        f" {_OUTRANKED} unless on ($service) max_over_time(streamvitals:refusing:service[$mid])",
+        summary="no stream has ended for "
+        + ask(
+            "streamvitals:expected:increase$mid{SERVICE}",
+            "$mid, {{ value . | printf \"%.0f\" }} are usual",
+            "minutes",
+        ),
+        description=(
+            "The service runs and is scraped, and streams nothing, where there were many an hour ago and at this time"
+            " of other days. Look next: 1. whether requests of users reach the service at all; 2. whether a deployment"
+            " has switched streaming off or gone around the SDK."
+        ),
+        dashboard=links.STREAMS, hold=180, keep=600,
+    ),
+)

@@ -1,0 +1,39 @@
+"""A rule is data: what it asks, how long, how loud, in which words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["page", "ticket", "none"]
+# symptom: what users feel. cause: why; silenced by a symptom of the same service. state: something to mend that
+# is no cause of anything yet. telemetry: what we cannot see.
+Kind = Literal["symptom", "cause", "state", "telemetry", "watchdog"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A recording rule. ``expr`` is a template for promql.Language.fill."""
+
+    record: str
+    expr: str
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An alerting rule; durations in seconds. ``cause`` is the outcome that the alert stands for, if it does.
+
+    ``expr``, ``summary`` and ``description`` are templates for promql.Language.fill; the two texts are Go
+    templates after that. ``dashboard`` is one of links.DASHBOARDS.
+    """
+
+    name: str
+    kind: Kind
+    severity: Severity
+    expr: str
+    summary: str
+    description: str
+    dashboard: str = ""
+    hold: float = 0.0
+    keep: float = 0.0
+    cause: str = ""

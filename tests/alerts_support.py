@@ -1,0 +1,24 @@
+"""What tests of alerts share: the programs that they need, which may be missing, but not in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+# Debian calls it after its package; upstream just alertmanager.
+ALERTMANAGERS = ("prometheus-alertmanager", "alertmanager")
+
+
+def alertmanager() -> str | None:
+    return next((path for name in ALERTMANAGERS if (path := shutil.which(name))), None)
+
+
+def needs(*programs: str) -> pytest.MarkDecorator:
+    """Skip without these programs; in CI they are there, or the test fails."""
+    missing = [p for p in programs if not (alertmanager() if p == "alertmanager" else shutil.which(p))]
+    skip = bool(missing) and os.environ.get("CI") != "true"
+    return pytest.mark.skipif(skip, reason=f"not installed: {', '.join(missing)}")
+
+
