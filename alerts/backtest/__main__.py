@@ -1,0 +1,91 @@
+"""Weeks of simulated services, replayed through the rules in a real Prometheus: python -m alerts.backtest"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamvitals.alerts.objectives import Objectives
+from streamvitals.alerts.render import rule_groups
+
+from .baselines import BASELINES
+from .events import HOUR
+from .replay import prometheus, replay
+from .score import COLUMNS, Score, score
+from .world import SIZES, World
+
+OURS = "streamvitals"
+# Seconds: what a world of each size is scraped at, and rules are evaluated at.
+STEPS = {"small": 30.0, "medium": 30.0, "large": 60.0}
+
+
+def run(size: str, seed: int, weeks: float, directory: Path, baselines: bool) -> dict[str, Score]:
+    """The scores of one world, by the name of the rules."""
+    step = STEPS[size]
+    world = World(SIZES[size], seed, weeks, step)
+    samples = directory / "world.om"
+    with open(samples, "w") as file:
+        written = world.write(file)
+    tell(f"{size} {seed}: {written / 1e6:.1f} million samples, {len(world.events)} events")
+    sets = {OURS: rule_groups(Objectives())["groups"][0]["rules"]}
+    if baselines:
+        sets |= {name: make() for name, make in BASELINES.items()}
+    scores = {}
+    with prometheus(directory / "prometheus", step, samples) as server:
+        samples.unlink()
+        for name, rules in sets.items():
+            begin = time.monotonic()
+            firings = replay(server, rules, world.begin, world.end)
+            scores[name] = score(world.events, firings, world.end - world.begin)
+            tell(f"  {name}: {time.monotonic() - begin:.0f} s; {', '.join(scores[name].row())}")
+    return scores
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m alerts.backtest", description=__doc__)
+    parser.add_argument("--seeds", default="101,102,103", help="of the worlds, separated by commas (101,102,103)")
+    parser.add_argument("--sizes", default=",".join(SIZES), help=f"some of {', '.join(SIZES)}")
+    parser.add_argument("--weeks", type=float, default=1.0, help="of each world (1)")
+    parser.add_argument("--no-baselines", action="store_true", help="only these rules")
+    parser.add_argument("--verbose", action="store_true", help="say what was missed, and what was paged for nothing")
+    given = parser.parse_args(arguments)
+    seeds = given.seeds.split(",")
+    sizes = given.sizes.split(",")
+    if unknown := set(sizes) - set(SIZES):
+        parser.error(f"no such size: {', '.join(sorted(unknown))}; there are {', '.join(SIZES)}")
+    if not all(seed.isdigit() for seed in seeds):
+        parser.error(f"seeds are whole numbers, separated by commas: {given.seeds!r}")
+    if not 4 * 24 * HOUR <= given.weeks * 7 * 24 * HOUR <= 60 * 24 * HOUR:
+        parser.error("weeks: from 0.6 to 8")
+    print("| size | seed | rules | " + " | ".join(COLUMNS) + " |")
+    print("|---" * (len(COLUMNS) + 3) + "|")
+    for size in sizes:
+        totals: dict[str, Score] = {}
+        for seed in seeds:
+            with tempfile.TemporaryDirectory(prefix="streamvitals-backtest-") as directory:
+                scores = run(size, int(seed), given.weeks, Path(directory), not given.no_baselines)
+            for name, one in scores.items():
+                _print(size, seed, name, one, given.verbose)
+                totals.setdefault(name, Score()).__iadd__(one)
+        for name, total in totals.items() if len(seeds) > 1 else ():
+            _print(size, "all", name, total, False)
+    return 0
+
+
+def _print(size: str, seed: str, name: str, one: Score, verbose: bool) -> None:
+    print(f"| {size} | {seed} | {name} | " + " | ".join(one.row()) + " |", flush=True)
+    for what in ("found", "missed", "false", "unnamed", "unticketed") if verbose and name == OURS else ():
+        for line in getattr(one, what):
+            tell(f"    {what}: {line}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""Replays rules over samples that lie in a real Prometheus.
+
+Recording rules are evaluated level by level: what they give is imported as blocks, as rules give it, before whatever
+reads it is evaluated. Of alerting rules the expression is Prometheus'; `for` and `keep_firing_for` are applied here as
+rules/alerting.go applies them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streamvitals.alerts.promql import recorded_in
+
+# Prometheus gives at most so many points per series and query.
+MOST_POINTS = 10_000
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+
+Rule = Mapping[str, Any]
+Labels = tuple[tuple[str, str], ...]
+Points = dict[Labels, list[tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Firing:
+    """One alert, from its first firing to the last; times in Unix seconds."""
+
+    alert: str
+    severity: str
+    labels: Labels
+    start: float
+    end: float
+
+
+def seconds(text: str) -> float:
+    """A duration as Prometheus writes it."""
+    total, number = 0.0, ""
+    for character in text:
+        if character.isdigit():
+            number += character
+        else:
+            total += int(number) * _UNITS[character]
+            number = ""
+    return total
+
+
+class Prometheus:
+    """A Prometheus of which one run after the other serves the same data directory. ``step`` in seconds."""
+
+    def __init__(self, directory: Path, step: float) -> None:
+        self.directory, self.step = directory, step
+        self.data = directory / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._url = ""
+
+    def add(self, samples: Path) -> None:
+        """Import OpenMetrics. Not while it serves. Raises CalledProcessError with what promtool says."""
+        self.stop()
+        command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=504h", "-q"]
+        subprocess.run([*command, samples, self.data], check=True, stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        config = self.directory / "prometheus.yaml"
+        config.write_text("{}\n")
+        self._url = f"http://127.0.0.1:{port}"
+        with open(self.directory / "prometheus.log", "ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    "prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.data}",
+                    f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=100y",
+                    "--query.max-samples=2000000000", "--query.timeout=15m",
+                    # What is not given at a step is gone, as when a rule or a scrape leaves a stale marker.
+                    f"--query.lookback-delta={self.step:.0f}s",
+                ],
+                stdout=log, stderr=log,
+            )
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self._url}/-/ready", timeout=5):
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Prometheus did not start, see {self.directory}/prometheus.log")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def query(self, expr: str, begin: float, end: float) -> Points:
+        """What an expression gives at every step. Raises RuntimeError with Prometheus' error."""
+        if self._process is None:
+            self.start()
+        found: Points = {}
+        while begin < end:
+            until = min(end, begin + MOST_POINTS * self.step)
+            asked = {"query": expr, "start": begin, "end": until - self.step, "step": self.step, "timeout": "15m"}
+            body = urllib.parse.urlencode(asked).encode()
+            try:
+                with urllib.request.urlopen(f"{self._url}/api/v1/query_range", body, timeout=900) as answer:
+                    data = json.load(answer)["data"]["result"]
+            except urllib.error.HTTPError as error:
+                raise RuntimeError(f"{expr}: {error.read().decode()}") from error
+            for series in data:
+                labels = tuple(sorted((k, v) for k, v in series["metric"].items() if k != "__name__"))
+                found.setdefault(labels, []).extend((float(t), float(v)) for t, v in series["values"])
+            begin = until
+        return found
+
+
+@contextlib.contextmanager
+def prometheus(directory: Path, step: float, samples: Path) -> Iterator[Prometheus]:
+    """One with these samples, that is stopped and removed afterwards."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    server = Prometheus(directory, step)
+    try:
+        server.add(samples)
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def levels(records: Sequence[Rule]) -> Iterator[list[Rule]]:
+    """The recording rules, those that read nothing recorded first."""
+    done: set[str] = set()
+    left = list(records)
+    while left:
+        names = {rule["record"] for rule in left}
+        ready = [rule for rule in left if not (recorded_in(rule["expr"]) & names - {rule["record"]})]
+        if not ready:
+            raise ValueError(f"rules that read each other: {sorted(names)}")
+        yield ready
+        done |= {rule["record"] for rule in ready}
+        left = [rule for rule in left if rule not in ready]
+
+
+def replay(server: Prometheus, rules: Sequence[Rule], begin: float, end: float) -> list[Firing]:
+    """Evaluate all rules at every step, and say what fired when."""
+    for level in levels([rule for rule in rules if "record" in rule]):
+        # In the order of time, as the importer wants them.
+        lines: dict[float, list[str]] = defaultdict(list)
+        for rule in level:
+            for labels, points in server.query(rule["expr"], begin, end).items():
+                head = rule["record"] + "{" + ",".join(f"{k}={json.dumps(v)}" for k, v in labels) + "} "
+                for at, value in points:
+                    lines[at].append(f"{head}{value!r} {at:.0f}\n")
+        if not lines:
+            continue
+        path = server.directory / "recorded.om"
+        with open(path, "w") as file:
+            for at in sorted(lines):
+                file.writelines(lines[at])
+            file.write("# EOF\n")
+        server.add(path)
+        path.unlink()
+    found = []
+    for rule in rules:
+        if "alert" in rule:
+            for labels, points in server.query(rule["expr"], begin, end).items():
+                times = [at for at, _ in points]
+                hold, keep = (seconds(rule.get(name, "0s")) for name in ("for", "keep_firing_for"))
+                for first, last in firings(times, server.step, hold, keep):
+                    found.append(Firing(rule["alert"], rule["labels"]["severity"], labels, first, last))
+    return sorted(found, key=lambda firing: firing.start)
+
+
+def firings(times: Sequence[float], step: float, hold: float, keep: float) -> Iterator[tuple[float, float]]:
+    """From when to when an alert fires whose expression is true at these times, given in order."""
+    active = fires_since = last = None
+    for now in times:
+        if last is not None and now > last + step:
+            # Not true in between: a pending alert is forgotten, a firing one lasts a while.
+            if fires_since is not None and now - (last + step) >= keep:
+                yield fires_since, last + step + keep
+                fires_since = None
+            if fires_since is None:
+                active = None
+        active = now if active is None else active
+        if fires_since is None and now - active >= hold:
+            fires_since = now
+        last = now
+    if fires_since is not None and last is not None:
+        yield fires_since, last + step + keep

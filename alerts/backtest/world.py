@@ -1,0 +1,364 @@
+"""A service as Prometheus would see it: weeks of samples in our metric schema, with events whose truth is known.
+
+It knows nothing of the rules. Operations arrive by the hour of the day and the day of the week; each is one stream or,
+where the app tries again, several; streams fail in the background as they do in life.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+from typing import TextIO
+
+from streamvitals import names
+
+from .chance import binomial, poisson, spread
+from .events import DAY, HOUR, MINUTE, Event, draw
+
+# A Monday, midnight UTC, and a multiple of every block size in use.
+EPOCH = 1_699_833_600
+MODELS = ("gpt-4o", "gpt-4o-mini", "o-large")
+SERVER = "api.example"
+# How streams fail when nothing is wrong: shares of them, by outcome and error type.
+BACKGROUND = {
+    ("reset", "connection_reset"): 0.0010, ("truncated", "incomplete_read"): 0.0005,
+    ("timeout", "read_timeout"): 0.0008, ("api_error", "server_error"): 0.0007, ("http_error", "500"): 0.0008,
+    ("rate_limited", "429"): 0.0006, ("malformed", "json_decode"): 0.0001,
+    ("connect_error", "connection_refused"): 0.0001,
+}
+ORDINARY = {("cancelled", "cancelled"): 0.03, ("abandoned", "closed"): 0.02, ("rejected", "400"): 0.004}
+LIMITS = {"length": 0.03, "content_filter": 0.003}
+SDK_RETRIES, STALLS = 0.015, 0.004
+FIRST_MEDIAN, FIRST_SIGMA = 0.5, 0.5
+GAP_MEDIAN, GAP_SIGMA, CHUNKS = 0.02, 0.6, 40
+STREAM_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """``peak`` and ``night`` are operations per second of the whole service."""
+
+    name: str
+    peak: float
+    night: float
+    models: int
+    replicas: int
+
+
+SIZES = {
+    "small": Size("small", 2 / 60, 1 / 3600, 1, 1),
+    "medium": Size("medium", 2.0, 0.1, 2, 3),
+    "large": Size("large", 100.0, 20.0, 2, 5),
+}
+
+
+class World:
+    """``weeks`` of one service. The first two days are quiet, so that rules have a past to compare with."""
+
+    def __init__(self, size: Size, seed: int, weeks: float, scrape: float = 30.0) -> None:
+        self.size, self.scrape = size, scrape
+        self.begin, self.end = float(EPOCH), EPOCH + weeks * 7 * DAY
+        self.rng = Random(f"{size.name} {seed}")
+        self.app_retries = self.rng.choice((0, 1, 2))
+        self.events = list(
+            draw(self.rng, self.begin + 2 * DAY, self.end - 3 * HOUR, size.models, size.replicas, self.expected)
+        )
+
+    def rate(self, now: float) -> float:
+        """Operations per second."""
+        hour, day = now % DAY / HOUR, int((now - EPOCH) // DAY) % 7
+        shape = max(0.0, math.sin((hour - 6) / 16 * math.pi)) if 6 <= hour < 22 else 0.0
+        return self.size.night + (self.size.peak - self.size.night) * shape**0.7 * (0.4 if day >= 5 else 1.0)
+
+    def expected(self, begin: float, end: float) -> float:
+        steps = max(1, int((end - begin) / MINUTE))
+        return sum(self.rate(begin + (end - begin) * i / steps) for i in range(steps)) * (end - begin) / steps
+
+    def write(self, file: TextIO) -> int:
+        """All samples in OpenMetrics, in the order of time; how many."""
+        cells = [
+            _Cell(self, model, replica)
+            for replica in range(self.size.replicas)
+            for model in range(self.size.models)
+        ]
+        replicas = [_Replica(self, replica, [c for c in cells if c.replica == replica])
+                    for replica in range(self.size.replicas)]
+        written, now = 0, self.begin
+        while now < self.end:
+            near = [event for event in self.events if event.start - HOUR <= now < event.end + 12 * HOUR]
+            rate = self.rate(now)
+            for replica in replicas:
+                lines = replica.step(now, rate, near)
+                file.writelines(lines)
+                written += len(lines)
+            now += self.scrape
+        file.write("# EOF\n")
+        return written
+
+
+def _braces(labels: dict[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "} "
+
+
+class _Counts:
+    """Series and their values, as the lines that one scrape adds."""
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        self._labels = labels
+        self._index: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._heads: list[str] = []
+        self.values: list[float] = []
+
+    def add(self, metric: names.Metric, values: tuple[str, ...] = (), suffix: str = "") -> None:
+        self._index[metric.otel + suffix, values] = len(self.values)
+        own = dict(zip(("le",) if suffix == "_bucket" else metric.labels, values, strict=True))
+        ending = suffix or ("_total" if metric.kind == "counter" else "")
+        self._heads.append(metric.prometheus + ending + _braces({**self._labels, **own}))
+        self.values.append(0)
+
+    def at(self, metric: names.Metric, *values: str, suffix: str = "") -> int:
+        return self._index[metric.otel + suffix, values]
+
+    def lines(self, now: float) -> list[str]:
+        time = f" {now:.0f}\n"
+        return [f"{head}{value:.12g}{time}" for head, value in zip(self._heads, self.values, strict=True)]
+
+
+@lru_cache
+def _les(metric: names.Metric) -> tuple[str, ...]:
+    return (*(f"{edge:g}" for edge in metric.edges), "+Inf")
+
+
+def _reason(outcome: str, error_type: str) -> str:
+    return error_type if error_type.isdigit() else outcome
+
+
+class _Cell:
+    """One model on one replica."""
+
+    def __init__(self, world: World, model: int, replica: int) -> None:
+        self.world, self.model, self.replica = world, model, replica
+        labels = {
+            "job": "chat", "instance": f"chat-{replica}:9464", "gen_ai_operation_name": "chat",
+            "gen_ai_provider_name": "openai", "gen_ai_request_model": MODELS[model], "server_address": SERVER,
+        }
+        counts = self.counts = _Counts(labels)
+        for metric in (names.STREAMS, names.RECOVERIES, names.OPERATIONS_FAILED, names.FALLBACKS):
+            for values in metric.values:
+                counts.add(metric, values)
+        for key in (*BACKGROUND, *ORDINARY, ("rejected", "401"), ("http_error", "503"), ("truncated",
+                    "missing_terminal"), ("api_error", "overloaded_error"), ("malformed", "unexpected_content_type")):
+            counts.add(names.STREAM_ERRORS, key)
+        for reason in sorted({_reason(*key) for key in (*BACKGROUND, ("http_error", "503"))}):
+            counts.add(names.RETRIES, ("app", reason))
+        for reason in ("429", "503"):
+            counts.add(names.RETRIES, ("sdk", reason))
+        for metric in (names.TIME_TO_FIRST_TOKEN, names.CHUNK_GAP):
+            for le in _les(metric):
+                counts.add(metric, (le,), "_bucket")
+            counts.add(metric, (), "_count")
+        counts.add(names.DURATION, ("completed",), "_sum")
+        for metric in (names.ACTIVE, names.STALLED):
+            counts.add(metric)
+        for metric in (names.RATELIMIT_REMAINING, names.RATELIMIT_LIMIT):
+            counts.add(metric, ("requests",))
+        self.failed_later: list[tuple[float, int]] = []
+        self.hanging: list[tuple[float, float, int]] = []
+        self.leaked = 0.0
+        self.seen = False
+
+    def step(self, now: float, rate: float, near: list[Event]) -> None:
+        """What happens until ``now`` since the scrape before."""
+        rng, here = self.world.rng, [e for e in near if e.hits(now, self.model, self.replica)]
+        by_kind = {event.kind: event for event in here}
+        for kind in ("rush", "quiet hours", "traffic gone"):
+            if kind in by_kind:
+                rate *= by_kind[kind].size
+        share = 1 / (self.world.size.models * self.world.size.replicas)
+        asked = poisson(rng, rate * share * self.world.scrape)
+        self.seen = self.seen or asked > 0
+        # What hangs ends, when the client's patience does.
+        hung = sum(count for begun, until, count in self.hanging if until <= now)
+        self.hanging = [item for item in self.hanging if item[1] > now]
+        self._end("timeout", "read_timeout", hung)
+        self.failed_later.append((now + 60, hung)) if hung else None
+        if "streams hang" in by_kind:
+            stuck = binomial(rng, asked, by_kind["streams hang"].size)
+            if stuck:
+                self.hanging.append((now, now + by_kind["streams hang"].extra["timeout"], stuck))
+            asked -= stuck
+        self._operations(asked, now, here)
+        self._latencies(asked, by_kind)
+        self._gauges(now, rate * share, by_kind)
+        due = sum(count for at, count in self.failed_later if at <= now)
+        self.failed_later = [item for item in self.failed_later if item[0] > now]
+        self._bump(names.OPERATIONS_FAILED, due)
+
+    def _operations(self, asked: int, now: float, here: list[Event]) -> None:
+        rng = self.world.rng
+        ordinary = dict(ORDINARY)
+        failing = dict(BACKGROUND)
+        for event in here:
+            key = (event.outcome, event.error_type)
+            if event.outcome == "rejected":
+                ordinary[key] = ordinary.get(key, 0.0) + event.size
+            elif event.outcome == "cancelled":
+                ordinary["cancelled", "cancelled"] += event.size
+            elif event.outcome and event.outcome != "length":
+                # At a blip's length against the scrape's.
+                failing[key] = failing.get(key, 0.0) + event.size
+        for (outcome, error_type), share in ordinary.items():
+            ended = binomial(rng, asked, min(1.0, share))
+            self._end(outcome, error_type, ended)
+            asked -= ended
+            if outcome == "rejected" and ended:
+                self.failed_later.append((now + 60, ended))
+        total, attempt = min(1.0, sum(failing.values())), asked
+        fell_back = next((event for event in here if event.kind == "fallback wave"), None)
+        retries = 0 if fell_back else self.world.app_retries
+        for again in range(retries + 1):
+            failed = binomial(rng, attempt, total)
+            self._completed(attempt - failed, here)
+            if again:
+                self._bump(names.RECOVERIES, attempt - failed, "app")
+            for reason, count in self._by_cause(failed, failing):
+                if again < retries:
+                    self._bump(names.RETRIES, count, "app", reason)
+                elif fell_back:
+                    self._bump(names.RETRIES, count, "app", reason)
+                    self._bump(names.FALLBACKS, count)
+                    self._bump(names.RECOVERIES, count, "app")
+                else:
+                    self.failed_later.append((now + 60, count))
+            attempt = failed
+        storm = next((event.size for event in here if event.kind == "retry storm"), 0.0)
+        retried = binomial(rng, asked, SDK_RETRIES + storm)
+        self._bump(names.RETRIES, retried, "sdk", "503" if storm else "429")
+        self._bump(names.RECOVERIES, retried, "sdk")
+
+    def _by_cause(self, failed: int, failing: dict[tuple[str, str], float]) -> Iterator[tuple[str, int]]:
+        """End ``failed`` streams; the reason that a retry of each would have."""
+        if failed:
+            drawn = self.world.rng.choices(list(failing), list(failing.values()), k=min(failed, 200))
+            for outcome, error_type in set(drawn):
+                count = round(drawn.count((outcome, error_type)) * failed / len(drawn))
+                self._end(outcome, error_type, count)
+                if count:
+                    yield _reason(outcome, error_type), count
+
+    def _completed(self, count: int, here: list[Event]) -> None:
+        rng = self.world.rng
+        shares = dict(LIMITS)
+        for event in here:
+            if event.outcome == "length":
+                shares["length"] += event.size
+        for outcome, share in shares.items():
+            some = binomial(rng, count, share)
+            self._bump(names.STREAMS, some, outcome)
+            count -= some
+        self._bump(names.STREAMS, count, "completed")
+        self.counts.values[self.counts.at(names.DURATION, "completed", suffix="_sum")] += count * STREAM_SECONDS
+
+    def _end(self, outcome: str, error_type: str, count: int) -> None:
+        if count:
+            self._bump(names.STREAMS, count, outcome)
+            self._bump(names.STREAM_ERRORS, count, outcome, error_type)
+
+    def _latencies(self, asked: int, by_kind: dict[str, Event]) -> None:
+        rng, factors = self.world.rng, {"first": 1.0, "chunks": 1.0}
+        for kind, which in (
+            ("first token slow", "first"), ("first token slower", "first"), ("somewhat slower", "first"),
+            ("chunks slow", "chunks"), ("chunks slower", "chunks"),
+        ):
+            if kind in by_kind:
+                factors[which] *= by_kind[kind].size
+        for metric, count, median, sigma in (
+            (names.TIME_TO_FIRST_TOKEN, asked, FIRST_MEDIAN * factors["first"], FIRST_SIGMA),
+            (names.CHUNK_GAP, asked * CHUNKS, GAP_MEDIAN * factors["chunks"], GAP_SIGMA),
+        ):
+            if count:
+                at, total = self.counts.at(metric, _les(metric)[0], suffix="_bucket"), 0
+                for offset, number in enumerate(spread(rng, count, median, sigma, metric.edges)):
+                    total += number
+                    self.counts.values[at + offset] += total
+                self.counts.values[self.counts.at(metric, suffix="_count")] += total
+
+    def _gauges(self, now: float, rate: float, by_kind: dict[str, Event]) -> None:
+        rng, values, at = self.world.rng, self.counts.values, self.counts.at
+        leaking = by_kind.get("streams leak")
+        self.leaked = self.leaked + rate * self.world.scrape * leaking.size if leaking else 0.0
+        open_now = poisson(rng, rate * STREAM_SECONDS)
+        silent = sum(count for begun, _, count in self.hanging if now - begun >= 5)
+        values[at(names.STALLED)] = binomial(rng, open_now, STALLS) + silent
+        values[at(names.ACTIVE)] = open_now + sum(count for _, _, count in self.hanging) + int(self.leaked)
+        values[at(names.RATELIMIT_LIMIT, "requests")] = 10_000
+        left = by_kind["quota low"].size if "quota low" in by_kind else rng.uniform(0.5, 0.9)
+        values[at(names.RATELIMIT_REMAINING, "requests")] = round(10_000 * left)
+
+    def _bump(self, metric: names.Metric, count: float, *values: str) -> None:
+        if count:
+            self.counts.values[self.counts.at(metric, *values)] += count
+
+
+class _Replica:
+    """One process and its agent: what all its models share, its restarts, what is not scraped."""
+
+    def __init__(self, world: World, number: int, cells: list[_Cell]) -> None:
+        self.world, self.number, self.cells = world, number, cells
+        self.labels = {"job": "chat", "instance": f"chat-{number}:9464"}
+        self._begin()
+
+    def _begin(self) -> None:
+        self.cells = [_Cell(self.world, cell.model, cell.replica) for cell in self.cells]
+        self.counts = _Counts(self.labels)
+        self.counts.add(names.INTERNAL_ERRORS, ("agent",))
+        self.counts.add(names.INTERNAL_ERRORS, ("sink",))
+        for le in _les(names.LOOP_LAG):
+            self.counts.add(names.LOOP_LAG, (le,), "_bucket")
+        self.counts.add(names.LOOP_LAG, (), "_count")
+        self.restarting = False
+
+    def step(self, now: float, rate: float, near: list[Event]) -> list[str]:
+        here = {e.kind: e for e in near if e.hits(now, e.model or 0, self.number)}
+        up = "up" + _braces(self.labels)
+        if "deployment" in here:
+            offset = now - here["deployment"].start - 90 * self.number
+            if 0 <= offset < 60:
+                self.restarting = True
+                return [f"{up}0 {now:.0f}\n"]
+        if self.restarting:
+            self._begin()
+        missing, silent = "target missing" in here, "agent silent" in here
+        if silent:
+            self._begin()
+            return [f"{up}1 {now:.0f}\n", *self.counts.lines(now)]
+        for cell in self.cells:
+            cell.step(now, rate, near)
+        self._process(here, rate)
+        if "scrape gap" in here:
+            return []
+        if missing:
+            return [f"{up}0 {now:.0f}\n"]
+        lines = [f"{up}1 {now:.0f}\n", *self.counts.lines(now)]
+        patched = "false" if "not patched" in here else "true"
+        build = {"version": "1.0", "openai_version": "3.51.0", "patched": patched}
+        lines.append(f"{names.BUILD_INFO.prometheus}{_braces({**self.labels, **build})}1 {now:.0f}\n")
+        for cell in self.cells:
+            if cell.seen:
+                lines += cell.counts.lines(now)
+        return lines
+
+    def _process(self, here: dict[str, Event], rate: float) -> None:
+        rng, values, at = self.world.rng, self.counts.values, self.counts.at
+        if "own errors" in here:
+            values[at(names.INTERNAL_ERRORS, "sink")] += poisson(rng, 0.5)
+        lag = here["event loop lags"].size if "event loop lags" in here else 0.002
+        first, total = at(names.LOOP_LAG, _les(names.LOOP_LAG)[0], suffix="_bucket"), 0
+        ticks = min(60, poisson(rng, min(30.0, rate * STREAM_SECONDS * 4)))
+        for offset, number in enumerate(spread(rng, ticks, lag, 0.5, names.LOOP_LAG.edges)):
+            total += number
+            values[first + offset] += total
+        values[at(names.LOOP_LAG, suffix="_count")] += total
