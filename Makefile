@@ -77,6 +77,10 @@ binaries:
 test-versions: setup ## The tests of the SDK side on every supported major of openai, in environments of their own
 	$(BIN)/python tests/versions.py $(ARGS)
 
+.PHONY: surfaces
+surfaces: setup ## Every surface by every fault, injected and reported, per version; writes docs/surfaces.md
+	$(BIN)/python tests/surfaces_table.py $(ARGS)
+
 .PHONY: sdk-suite
 sdk-suite: setup ## The SDK's own tests, bare and observed
 	$(BIN)/python tests/sdk_suite/run.py $(ARGS)

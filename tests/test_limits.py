@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamvitals.demo import payloads, plays
 from streamvitals.demo.fault_server import ThreadedFaultServer
 from streamvitals.sdk.limits import PREFIXES, LimitHeaders
 from streamvitals.stream.record import RateLimit
@@ -227,3 +228,25 @@ def test_a_refused_stream_says_how_long_to_wait_and_whether_the_app_did(
     assert honored[:2] == [None, True]
     assert {limit.kind for limit in records[0].rate_limits} == {"requests", "tokens"}
     assert records[0].request_id
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("retry-after", "60"),),
+        (("Retry-After-Ms", "60000"), ("retry-after", "1")),
+        (("retry-after", "1"), ("retry-after-ms", "60000")),
+    ],
+    ids=["seconds", "milliseconds first", "milliseconds last"],
+)
+def test_an_app_that_comes_back_too_soon(
+    headers: tuple[tuple[str, str], ...], server: ThreadedFaultServer, records: RecordList,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body = payloads.dumps(payloads.status_error(429))
+    monkeypatch.setitem(plays.PLAYS, "429", lambda ask: plays.page(429, "application/json", body, headers))  # type: ignore[arg-type]
+    with openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=0) as client:
+        for _ in range(2):
+            with contextlib.suppress(openai.RateLimitError):
+                client.chat.completions.create(model="sv-429", messages=[], stream=True)
+    assert [(record.retry_after, record.retry_after_honored) for record in records] == [(60.0, None), (60.0, False)]

@@ -9,17 +9,30 @@ from typing import Any
 
 import pytest
 
-from app_support import HANGS, run, verdicts
+from app_support import App, run, verdicts
 from streamvitals.config import Config
 from streamvitals.demo.fault_server import ThreadedFaultServer
 from streamvitals.demo.payloads import PROMPT_TOKENS
 from streamvitals.demo.routes import SURFACES, plays_of
-from streamvitals.demo.scenarios import SCENARIOS
 from streamvitals.demo.surface_scenarios import WHOLE, scenarios_of, truth
 from streamvitals.demo.surfaces import speech_plays
 from streamvitals.stream.record import Usage
 from streamvitals.testing import RecordList
-from surface_acts import ABANDONS, CALLS, HELPERS, LATE, Call, aabandoning, abandoning, areading, reading
+from surface_acts import (
+    ABANDONS,
+    LATE,
+    LEFT,
+    SPEC,
+    Answer,
+    Call,
+    aabandoning,
+    abandoning,
+    aleaving,
+    areading,
+    leaving,
+    reading,
+)
+from surface_cases import CALLED, HELPED, act_of, forms_of, playable, truth_of
 
 # As errors they would stop the call itself, bare and observed alike.
 pytestmark = [
@@ -33,11 +46,8 @@ ESSENTIAL = (
     "fin-in-chunk", "stall", "broken-json", "error-event", "empty-stream", "429",
 )
 AT_LEAST = ("ok", "failed", "silent-cut", "reset-after-n", "stall", "error-event")
-QUICK = {"stall-then-fine": "stall-then-fine?stall=0.1"}
 PRIMARY = {"responses", "fetched response", "completions", "run", "image", "transcription", "speech",
            "speech events", "agent's events"}
-CALLED = [call for call in CALLS if call.exists()]
-HELPED = [call for call in HELPERS if call.exists()]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,49 +61,20 @@ def _warm(server: ThreadedFaultServer) -> None:
     gc.freeze()
 
 
-def essential(call: Call, names: tuple[str, ...]) -> list[str]:
-    chat = tuple(name for name, scenario in SCENARIOS.items() if scenario.kind == "server")
-    known = scenarios_of(call.surface) if call.surface != "chat" else chat
-    return [name for name in names if name in known]
-
-
-def options_of(scenario: str) -> dict[str, Any]:
-    """What the client must be for a scenario to come about."""
-    known = SCENARIOS.get(scenario)
-    if known is None:
-        return {"timeout": HANGS}
-    return {"max_retries": known.retries, "timeout": 0.3 if known.client_timeout else HANGS}
-
-
-def act_of(call: Call, form: str, mode: str, scenario: str) -> Callable[..., Any]:
-    spec = QUICK.get(scenario, scenario)
-    if call.structured:
-        spec += ("&" if "?" in spec else "?") + "json=1"
-    make = reading if mode == "sync" else areading
-    return make(call, form, spec, **options_of(scenario))
-
-
-def truth_of(call: Call, scenario: str) -> tuple[str, str]:
-    if call.surface == "chat":
-        known = SCENARIOS[scenario]
-        return known.outcome, known.error_type
-    return truth(call.surface, scenario)
-
-
 def _cases() -> Iterator[Any]:
     for call in CALLED:
-        forms = ("lines", "bytes") if call.bytes_only else ("stream", "raw", "lines", "bytes")
+        forms = forms_of(call)
         for form in forms if call.name in PRIMARY else forms[:1]:
             for mode in ("sync", "async"):
                 if call.name in PRIMARY and form == forms[0] and mode == "sync":
                     scenarios = scenarios_of(call.surface)
                 else:
-                    scenarios = essential(call, ESSENTIAL if form == forms[0] else AT_LEAST)
+                    scenarios = playable(call, ESSENTIAL if form == forms[0] else AT_LEAST)
                 for scenario in scenarios:
                     yield pytest.param(call, form, mode, scenario, id=f"{call.name}-{form}-{mode}-{scenario}")
     for call in HELPED:
         for mode in ("sync", "async"):
-            for scenario in essential(call, ESSENTIAL):
+            for scenario in playable(call, ESSENTIAL):
                 yield pytest.param(call, "helper", mode, scenario, id=f"{call.name}-{mode}-{scenario}")
 
 
@@ -178,6 +159,43 @@ def test_the_apps_own_ends(
 ) -> None:
     act = abandoning(call, how) if mode == "sync" else aabandoning(call, how)
     assert verdicts(observe(act)) == [told]
+
+
+def _left() -> Iterator[Any]:
+    for call in (*CALLED, *HELPED):
+        for form in forms_of(call):
+            # Audio has no lines: the first one is the whole body.
+            if form not in ("stream", "raw") and (call.surface, form) != ("speech", "lines"):
+                for mode in ("sync", "async"):
+                    yield pytest.param(call, form, mode, id=f"{call.name}-{form}-{mode}")
+
+
+@pytest.mark.parametrize(("call", "form", "mode"), list(_left()))
+def test_leaving_the_with_block(call: Call, form: str, mode: str, observe: Callable[..., RecordList]) -> None:
+    act = leaving(call, form) if mode == "sync" else aleaving(call, form)
+    assert verdicts(observe(act)) == [LEFT]
+
+
+# Asked without streaming: the same call as without us, and no stream to count.
+PARSED = (
+    Call("responses.parse", "responses", "responses.parse", "chat",
+         {"model": SPEC, "input": "x", "text_format": Answer}, asked=False),
+    Call("chat.parse", "chat", "chat.completions.parse", "chat",
+         {"model": SPEC, "messages": [], "response_format": Answer}, asked=False),
+    Call("beta chat.parse", "chat", "beta.chat.completions.parse", "chat",
+         {"model": SPEC, "messages": [], "response_format": Answer}, asked=False),
+)
+
+
+@pytest.mark.parametrize("call", [call for call in PARSED if call.exists()], ids=lambda call: call.name)
+@pytest.mark.parametrize("scenario", ["ok", "500"])
+def test_parsing_without_streaming(call: Call, scenario: str, observe: Callable[..., RecordList]) -> None:
+    def act(app: App) -> None:
+        with app.catching():
+            answer = call.bound(app.client())(**call.keywords(scenario))
+            app.saw.append(answer.to_dict(warnings=False))
+
+    assert observe(act) == []
 
 
 def test_every_play_is_listed() -> None:

@@ -1,6 +1,6 @@
 """The tests of the SDK side, once per version of openai, each in an environment of its own: ``make test-versions``.
 
-    python tests/versions.py                 all of them, or those named
+    python tests/versions.py                 all of them, and docs/versions.md is written; or those named
     python tests/versions.py --short         a few tests of each, for CI
     python tests/versions.py 2.54.0 -- -x    what follows `--` goes to pytest
 """
@@ -24,8 +24,14 @@ from bench.environments import environment  # noqa: E402
 TESTS = (
     "test_outcomes.py", "test_app_side.py", "test_app_readers.py", "test_raw.py", "test_raw_and_bytes.py",
     "test_clients.py", "test_trio.py", "test_app_end.py", "test_invariants.py", "test_surfaces.py",
-    "test_run_scripts.py",
+    "test_run_scripts.py", "test_retry_loops.py", "test_limits.py", "test_providers.py",
 )
+WRITTEN = ROOT / "docs" / "versions.md"
+INTRODUCTION = """# Versions
+
+The tests of the SDK side with each of these, written by `make test-versions`. Skipped is what that SDK or that
+environment does not have. `latest-httpx` is a client of httpx where 3.x brings httpx2 of its own.
+"""
 SHORT = (
     "test_outcomes.py and (ok- or after-n or silent-cut or fin-in-chunk or broken or error-event- or 429- or refused"
     " or gzip- or html or break- or cancelled or keyboard) or test_app_side.py or test_clients.py"
@@ -81,19 +87,27 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def run(name: str, short: bool, arguments: list[str]) -> Result:
-    """Run the tests in one environment, which is made if need be."""
+def prepared(name: str) -> tuple[str, dict[str, str]]:
+    """The interpreter of an environment, made if need be, and the variables to set; ("", {}) where there is none."""
     wanted = ENVIRONMENTS.get(name, Environment((f"openai=={name}",)))
     base = interpreter(wanted.python) if wanted.python else sys.executable
     if not base:
-        return Result("", "", {}, "", 0)
+        return "", {}
     folder = ROOT / ".build" / f"openai-{name}"
-    python = str(environment(folder, ["-e", f"{ROOT}[otlp]", *DEV, *wanted.requirements], base))
+    python = environment(folder, ["-e", f"{ROOT}[otlp]", *DEV, *wanted.requirements], base)
+    return str(python), dict(wanted.variables)
+
+
+def run(name: str, short: bool, arguments: list[str]) -> Result:
+    """Run the tests in one environment."""
+    python, variables = prepared(name)
+    if not python:
+        return Result("", "", {}, "", 0)
     version = _output([python, "-c", "import openai; print(openai.__version__)"])
     selected = ["-k", SHORT] if short else []
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *_tests(short), *selected, *arguments], cwd=ROOT,
-        env={**os.environ, **dict(wanted.variables)}, stdout=subprocess.PIPE, text=True, check=False,
+        env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, check=False,
     )
     if done.returncode:
         print(done.stdout)
@@ -109,28 +123,46 @@ def _tests(short: bool) -> list[str]:
     return [str(ROOT / "tests" / name) for name in names]
 
 
+COLUMNS = ("environment", "openai", "python", "passed", "failed", "skipped", "seconds", "")
+
+
+def row(name: str, result: Result) -> tuple[str, ...]:
+    """What to show of a result, by ``COLUMNS``."""
+    counts = result.counts
+    wrong = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
+    verdict = ("FAILED" if result.code else "ok") if result.python else "no such Python here"
+    return (
+        name, result.openai, result.python, str(counts.get("passed", 0)), str(wrong), str(counts.get("skipped", 0)),
+        result.seconds, verdict,
+    )
+
+
+def markdown(rows: list[tuple[str, ...]]) -> str:
+    """The matrix of all environments; how long it took is of this machine and this hour."""
+    shown = [(*cells[:-2], cells[-1]) for cells in (COLUMNS, *rows)]
+    lines = ["| " + " | ".join(cells) + " |" for cells in shown]
+    lines.insert(1, "|---" * len(shown[0]) + "|")
+    return "\n".join((INTRODUCTION, *lines, ""))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="a few tests of each")
     parser.add_argument("names", nargs="*", metavar="environment", help=", ".join(ENVIRONMENTS))
     own = sys.argv[1:]
     at = own.index("--") if "--" in own else len(own)
-    given = parser.parse_args(own[:at])
-    row = "{:<14} {:<9} {:<8} {:>7} {:>7} {:>8} {:>8}  {}"
-    lines = [row.format("environment", "openai", "python", "passed", "failed", "skipped", "seconds", "")]
+    given, arguments = parser.parse_args(own[:at]), own[at + 1 :]
+    line = "{:<14} {:<9} {:<8} {:>7} {:>7} {:>8} {:>8}  {}"
+    rows: list[tuple[str, ...]] = []
     failed = False
     for name in given.names or list(ENVIRONMENTS):
-        result = run(name, given.short, own[at + 1 :])
+        result = run(name, given.short, arguments)
         failed = failed or result.code != 0
-        counts = result.counts
-        verdict = ("FAILED" if result.code else "ok") if result.python else "no such Python here"
-        wrong = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
-        lines.append(row.format(
-            name, result.openai, result.python, counts.get("passed", 0), wrong, counts.get("skipped", 0),
-            result.seconds, verdict,
-        ))
-        print(lines[-1], flush=True)
-    print("\n" + "\n".join(lines))
+        rows.append(row(name, result))
+        print(line.format(*rows[-1]), flush=True)
+    print("\n" + "\n".join(line.format(*cells) for cells in (COLUMNS, *rows)))
+    if not (given.names or given.short or arguments):
+        WRITTEN.write_text(markdown(rows))
     return int(failed)
 
 

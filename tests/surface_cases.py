@@ -1,0 +1,56 @@
+"""What is done with every streaming surface of the installed SDK, and what must be reported of it: for the tests,
+and for the table of surfaces_table.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from app_support import HANGS
+from streamvitals.demo.scenarios import SCENARIOS
+from streamvitals.demo.surface_scenarios import scenarios_of, truth
+from surface_acts import CALLS, HELPERS, Call, areading, reading
+
+CALLED = [call for call in CALLS if call.exists()]
+HELPED = [call for call in HELPERS if call.exists()]
+# Pauses that need not be as long as they are elsewhere.
+_QUICK = {"stall-then-fine": "stall-then-fine?stall=0.1"}
+_CHAT = tuple(name for name, scenario in SCENARIOS.items() if scenario.kind == "server")
+
+
+def forms_of(call: Call) -> tuple[str, ...]:
+    """In which forms the answer can be read, the usual one first."""
+    if call.helper:
+        return ("helper",)
+    return ("lines", "bytes") if call.bytes_only else ("stream", "raw", "lines", "bytes")
+
+
+def playable(call: Call, names: tuple[str, ...]) -> list[str]:
+    """Those of these scenarios that can happen to a call."""
+    known = _CHAT if call.surface == "chat" else scenarios_of(call.surface)
+    return [name for name in names if name in known]
+
+
+def act_of(call: Call, form: str, mode: str, scenario: str) -> Callable[..., Any]:
+    """Read to the end, ``mode`` "sync" or "async"."""
+    spec = _QUICK.get(scenario, scenario)
+    if call.structured:
+        spec += ("&" if "?" in spec else "?") + "json=1"
+    make = reading if mode == "sync" else areading
+    return make(call, form, spec, **_options(scenario))
+
+
+def _options(scenario: str) -> dict[str, Any]:
+    """What the client must be for a scenario to come about."""
+    known = SCENARIOS.get(scenario)
+    if known is None:
+        return {"timeout": HANGS}
+    return {"max_retries": known.retries, "timeout": 0.3 if known.client_timeout else HANGS}
+
+
+def truth_of(call: Call, scenario: str) -> tuple[str, str]:
+    """Outcome and error type that must be reported."""
+    if call.surface == "chat":
+        known = SCENARIOS[scenario]
+        return known.outcome, known.error_type
+    return truth(call.surface, scenario)
