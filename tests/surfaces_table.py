@@ -38,9 +38,10 @@ WRITTEN = Path(__file__).resolve().parents[1] / "docs" / "surfaces.md"
 INTRODUCTION = """# Surfaces and faults
 
 Reported as what it was / injected, per surface of the SDK and fault: sync and async, as a stream of events, parsed
-from a raw response, as lines and as bytes, or through the helper of that name. "failed" is a failed status or finish,
-"incomplete" one for length or by a filter; empty where a surface has no such end. Speech that is cut silently is
-complete to anybody: a body of its own content has no marker that could be missing. Written by `make surfaces`.
+from a raw response, as lines and as bytes, or through the helper of that name; over a WebSocket as events, one by
+one, as bytes, by handlers and in lanes, and cut silently is there a frame that closes. "failed" is a failed status or
+finish, "incomplete" one for length or by a filter; empty where a surface has no such end. Speech that is cut silently
+is complete to anybody: a body of its own content has no marker that could be missing. Written by `make surfaces`.
 """
 
 
@@ -61,12 +62,12 @@ def here() -> dict[str, Any]:
 
     from streamvitals.demo.fault_server import ThreadedFaultServer
     from surface_acts import SPEC, Call
-    from surface_cases import CALLED, HELPED
+    from surface_cases import CALLED, CONNECTED, HELPED
 
     chat = Call("chat", "chat", "chat.completions.create", "chat", {"model": SPEC, "messages": []})
     table: dict[str, dict[str, Tally]] = {}
     with ThreadedFaultServer(log_size=100_000) as server:
-        for call in (chat, *CALLED, *HELPED):
+        for call in (chat, *CALLED, *HELPED, *CONNECTED):
             _warm(call, server)
             table[call.name] = {fault: _cell(call, fault, server) for fault in FAULTS}
     return {"openai": openai.__version__, "table": table}
@@ -102,14 +103,19 @@ def _cell(call: Any, fault: str, server: Any) -> Tally:
 
 
 def _acts(call: Any, fault: str) -> Iterator[tuple[Any, tuple[str, str]]]:
+    import websocket_acts
     from surface_acts import ABANDONS, LEFT, aabandoning, abandoning, aleaving, leaving
-    from surface_cases import act_of, forms_of, playable, truth_of
+    from surface_cases import act_of, forms_of, happens, playable, truth_of
 
     for form in forms_of(call):
         for mode in ("sync", "async"):
             for scenario in playable(call, FAULTS[fault]):
-                yield act_of(call, form, mode, scenario), truth_of(call, scenario)
-            if fault == "abandoned" and form == "stream":
+                if happens(call, mode, scenario):
+                    yield act_of(call, form, mode, scenario), truth_of(call, scenario)
+            if isinstance(call, websocket_acts.Socket):
+                if fault == "abandoned" and form == "events":
+                    yield from websocket_acts.ends(call, mode)
+            elif fault == "abandoned" and form == "stream":
                 for how, truth in ABANDONS.items():
                     if mode == "async" or how != "cancel":
                         yield (abandoning if mode == "sync" else aabandoning)(call, how), truth

@@ -240,3 +240,33 @@ def test_every_outcome_that_can_be_retried_is_a_reason() -> None:
     """The SDK retries statuses and connection errors, an app whatever failed."""
     provider = set(ERROR_TYPES) - {Outcome.CANCELLED, Outcome.ABANDONED, Outcome.HTTP_ERROR, Outcome.REJECTED}
     assert {outcome.value for outcome in provider} <= set(names.RETRY_REASONS)
+
+
+def socket_closed(theirs: int | None, ours: int | None, they_first: bool | None = None) -> Exception:
+    """As the websockets library tells it: the codes of the frames that closed, and whose came first."""
+    frames = {
+        name: None if code is None else named("Close", code=code) for name, code in (("rcvd", theirs), ("sent", ours))
+    }
+    fine = {theirs, ours} <= {1000, 1001}
+    return named("ConnectionClosedOK" if fine else "ConnectionClosedError", rcvd_then_sent=they_first, **frames)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (socket_closed(1000, 1000, True), "truncated missing_terminal"),
+        (socket_closed(1011, 1011, True), "truncated missing_terminal"),
+        (socket_closed(1008, None), "truncated missing_terminal"),
+        (socket_closed(None, None), "truncated incomplete_read"),
+        (linked(socket_closed(None, None), RESET), "reset connection_reset"),
+        (linked(socket_closed(None, None), BrokenPipeError()), "reset broken_pipe"),
+        (socket_closed(None, 1011), "timeout read_timeout"),
+        (socket_closed(None, 1002), "malformed protocol_error"),
+        (socket_closed(1007, 1007, False), "malformed unicode_decode"),
+        (socket_closed(None, 1009), "malformed other"),
+        (socket_closed(1000, 1000, False), "abandoned closed"),
+        (socket_closed(None, 4000), "abandoned closed"),
+    ],
+)
+def test_a_websocket_was_closed_by_whoever_said_so_first(error: BaseException, expected: str) -> None:
+    assert said(classify_exception(error, headers_received=True)) == expected

@@ -16,6 +16,8 @@ from streamvitals.demo.payloads import PROMPT_TOKENS
 from streamvitals.demo.routes import SURFACES, plays_of
 from streamvitals.demo.surface_scenarios import WHOLE, scenarios_of, truth
 from streamvitals.demo.surfaces import speech_plays
+from streamvitals.demo.websocket_plays import WEBSOCKETS
+from streamvitals.demo.websocket_plays import plays_of as socket_plays_of
 from streamvitals.stream.record import Usage
 from streamvitals.testing import RecordList
 from surface_acts import (
@@ -32,7 +34,8 @@ from surface_acts import (
     leaving,
     reading,
 )
-from surface_cases import CALLED, HELPED, act_of, forms_of, playable, truth_of
+from surface_cases import CALLED, CONNECTED, HELPED, act_of, forms_of, happens, playable, truth_of
+from websocket_acts import Socket
 
 # As errors they would stop the call itself, bare and observed alike.
 pytestmark = [
@@ -57,6 +60,9 @@ def _warm(server: ThreadedFaultServer) -> None:
         form = "lines" if call.bytes_only else "stream"
         run(reading(call, form, "ok?json=1"), server)
         run(areading(call, form, "ok?json=1"), server)
+    for socket in CONNECTED:
+        run(act_of(socket, "events", "sync", "ok"), server)
+        run(act_of(socket, "events", "async", "ok"), server)
     gc.collect()
     gc.freeze()
 
@@ -76,11 +82,19 @@ def _cases() -> Iterator[Any]:
         for mode in ("sync", "async"):
             for scenario in playable(call, ESSENTIAL):
                 yield pytest.param(call, "helper", mode, scenario, id=f"{call.name}-{mode}-{scenario}")
+    for socket in CONNECTED:
+        for form in forms_of(socket):
+            for mode in ("sync", "async"):
+                scenarios = scenarios_of(socket.surface) if form in ("events", "bytes") else playable(socket, AT_LEAST)
+                for scenario in scenarios:
+                    if happens(socket, mode, scenario):
+                        name = f"{socket.name}-{form}-{mode}-{scenario}"
+                        yield pytest.param(socket, form, mode, scenario, id=name)
 
 
 @pytest.mark.parametrize(("call", "form", "mode", "scenario"), list(_cases()))
 def test_reported_is_injected(
-    call: Call, form: str, mode: str, scenario: str, observe: Callable[..., RecordList]
+    call: Call | Socket, form: str, mode: str, scenario: str, observe: Callable[..., RecordList]
 ) -> None:
     records = observe(act_of(call, form, mode, scenario), Config(stall_after=5.0))
     assert verdicts(records) == [truth_of(call, scenario)]
@@ -205,4 +219,6 @@ def test_every_play_is_listed() -> None:
         for scenario in plays_of(surface):
             truth(surface.name, scenario)
     assert set(scenarios_of("speech")) <= set(speech_plays())
+    for surface in WEBSOCKETS:
+        assert set(scenarios_of(surface.name)) == set(socket_plays_of(surface))
     assert all(truth("responses", scenario) == ("completed", "") for scenario in WHOLE)

@@ -24,7 +24,7 @@ from bench.environments import environment  # noqa: E402
 TESTS = (
     "test_outcomes.py", "test_app_side.py", "test_app_readers.py", "test_raw.py", "test_raw_and_bytes.py",
     "test_clients.py", "test_trio.py", "test_app_end.py", "test_invariants.py", "test_surfaces.py",
-    "test_run_scripts.py", "test_retry_loops.py", "test_limits.py", "test_providers.py",
+    "test_run_scripts.py", "test_retry_loops.py", "test_limits.py", "test_providers.py", "test_websockets.py",
 )
 WRITTEN = ROOT / "docs" / "versions.md"
 INTRODUCTION = """# Versions
@@ -50,12 +50,13 @@ class Environment(NamedTuple):
 ENVIRONMENTS: dict[str, Environment] = {
     # The oldest minor that is supported. Before 1.55 the SDK hands httpx an argument that 0.28 has not any more.
     "1.8.0": Environment(("openai==1.8.0", "httpx<0.28")),
-    "1.109.1": Environment(("openai==1.109.1",)),
-    "2.54.0": Environment(("openai==2.54.0",)),
-    "latest": Environment(("openai[aiohttp]",)),
+    # Of websockets the oldest that this SDK works with, though it asks for 13; the others have all that they ask for.
+    "1.109.1": Environment(("openai==1.109.1", "websockets==14.*")),
+    "2.54.0": Environment(("openai[realtime]==2.54.0",)),
+    "latest": Environment(("openai[aiohttp,realtime]",)),
     # 3.x brings httpx2 and still takes a client of httpx: every test with one.
     "latest-httpx": Environment(("openai>=3.1", "httpx"), variables=(("STREAMVITALS_TEST_CLIENT", "httpx"),)),
-    "latest-py3.10": Environment(("openai",), python="3.10"),
+    "latest-py3.10": Environment(("openai", "websockets==13.*"), python="3.10"),
 }
 
 

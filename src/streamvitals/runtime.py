@@ -29,7 +29,7 @@ from .sinks.trace_parent import capture_parent
 from .stream.app_retries import Origin
 from .stream.chunks import Reader
 from .stream.dispatch import Dispatch, Fault, Item, LoopLag
-from .stream.observation import Ending, Observation
+from .stream.observation import Ending, Observation, RequestFacts
 from .stream.outcome import Outcome, Verdict
 from .stream.partial import Redact, TailReader
 from .stream.record import Sink, StreamLabels, StreamRecord
@@ -73,21 +73,30 @@ class Runtime:
         operation, reader = surface
         config = self.config
         told = facts.request_facts(client, options, operation, config.finish_optional_hosts, config.providers)
-        now = self.clock()
-        slot = self.store.open_slot(told.labels, now)
         if self.trace_http_client is not None:
             self.trace_http_client(client._client)
+        return self._begin(told, reader(), options.json_data)
+
+    def begin_response(self, told: RequestFacts, reader: Reader, asks: Any) -> Observation | None:
+        """Start observing one response of a WebSocket; ``asks`` is None where nothing tells what was asked."""
+        self._dispatch.drain()
+        self.retrying.sweep()
+        told = facts.named_by_user(told, self.config.providers)
+        return self._begin(told, reader, asks, repeatable=asks is not None)
+
+    def _begin(self, told: RequestFacts, read: Reader, asks: Any, repeatable: bool = True) -> Observation:
+        now = self.clock()
+        slot = self.store.open_slot(told.labels, now)
         parent = self.capture_parent() if self.capture_parent is not None else None
         if parent is not None or slot.labels != told.labels:
             told = told._replace(labels=slot.labels, trace_parent=parent)
         if self.introduce is not None:
             self.introduce(slot.labels)
-        retry_of = self.retrying.retried(options.json_data, now) if self.retrying.pending else None
-        read: Reader = reader()
+        retry_of = self.retrying.retried(asks, now) if repeatable and self.retrying.pending else None
         if self.config.capture_partial:
             read = TailReader(read, self.config.capture_partial, self._redact)
         observation = Observation(self, told, read, slot, now, time.time())
-        observation.asks, observation.retry_of = options.json_data, retry_of
+        observation.asks, observation.retry_of = asks, retry_of
         self._open[id(observation)] = observation
         self._lag.watch(observation)
         return observation

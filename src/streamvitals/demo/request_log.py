@@ -35,7 +35,8 @@ class RequestLog:
     bytes_sent: int = 0  # everything, heads and framing included
     ratelimit: dict[str, int] = field(default_factory=dict)
     t_end: float | None = None
-    ended: Literal["", "complete", "fin", "reset", "client_gone", "stopped", "failed"] = ""  # "": under way
+    # "" while it is under way; "close" is a WebSocket's, by the server.
+    ended: Literal["", "complete", "fin", "reset", "close", "client_gone", "stopped", "failed"] = ""
 
     @staticmethod
     def of_interest(headers: Mapping[str, str]) -> dict[str, str]:

@@ -8,22 +8,26 @@ requests that run at the same time and must not share a count need different bod
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import itertools
 import json
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, TextIO
 from urllib.parse import unquote
 
-from . import payloads, routes
+from . import payloads, routes, websocket
 from .ask import Ask, BadAsk, parse_spec
 from .plays import COUNTED, page, play
 from .request_log import RequestLog
 from .scenarios import SCENARIOS
 from .steps import End, Head, Pause, Send, Steps
+from .websocket_talk import Talk
 from .wire import BadRequest, ClientGone, Connection, Protocol, Request
 
 BAD_KEY = "bad-key"
@@ -102,6 +106,9 @@ class FaultServer:
                 request = await connection.read_request()
                 if request is None:
                     break
+                if websocket.wanted(request) and "sv-scenario" not in request.headers:
+                    await Talk(connection, request, functools.partial(self._entered, number, request)).go_on()
+                    return
                 await self._logged(number, connection, request)
             await connection.close()
         except BadRequest as problem:
@@ -121,7 +128,9 @@ class FaultServer:
         except ClientGone:
             pass
 
-    async def _logged(self, number: int, connection: Connection, request: Request) -> None:
+    @contextmanager
+    def _entered(self, number: int, request: Request) -> Iterator[RequestLog]:
+        """An entry of the log for as long as a request is under way, or a response of a WebSocket."""
         headers = request.headers
         entry = RequestLog(
             number=next(self._requests),
@@ -135,22 +144,28 @@ class FaultServer:
         entry.attempt = int(retries) if retries.isdecimal() else 0
         self.log.append(entry)
         self._enter()
-        before = connection.bytes_sent
         try:
-            await self._perform(connection, request, entry, self._answer(request, entry))
+            yield entry
         except ClientGone:
-            entry.ended = "client_gone"
+            entry.ended = entry.ended or "client_gone"
             raise
         except asyncio.CancelledError:
-            entry.ended = "stopped"
+            entry.ended = entry.ended or "stopped"
             raise
         except BaseException:
-            entry.ended = "failed"
+            entry.ended = entry.ended or "failed"
             raise
         finally:
             entry.t_end = time.monotonic()
-            entry.bytes_sent = connection.bytes_sent - before
             self._leave(entry)
+
+    async def _logged(self, number: int, connection: Connection, request: Request) -> None:
+        with self._entered(number, request) as entry:
+            before = connection.bytes_sent
+            try:
+                await self._perform(connection, request, entry, self._answer(request, entry))
+            finally:
+                entry.bytes_sent = connection.bytes_sent - before
 
     def _enter(self) -> None:
         self._busy += 1

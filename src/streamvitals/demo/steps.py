@@ -9,7 +9,7 @@ from typing import Literal
 from .ask import Ask
 
 Framing = Literal["chunked", "length", "close"]
-Ending = Literal["complete", "fin", "reset"]
+Ending = Literal["complete", "fin", "reset", "close"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,11 @@ class Pause:
 
 @dataclass(frozen=True)
 class End:
-    """`complete` as the framing demands, or a bare FIN or RST wherever the body is."""
+    """`complete` as the framing demands, or a bare FIN or RST wherever the body is; of a WebSocket also a frame
+    that closes it, with the code that was asked for."""
 
     how: Ending = "complete"
+    code: int = 1000
 
 
 Step = Head | Send | Pause | End

@@ -17,6 +17,7 @@ ONLY_SURFACES: dict[str, tuple[str, str]] = {
     "session-failed": ("api_error", "response_failed"),
     "recovered": ("completed", ""),  # an error event, and then the turn completes all the same
     "subagent-failed": ("completed", ""),  # a subagent's turn failed, the root's completed
+    "closed-1011": ("truncated", "missing_terminal"),  # a WebSocket's frame that closes it for an internal error
 }
 WHOLE = (
     "ok", "role-first", "close-delimited", "crlf", "bom", "no-space", "keep-alive-comments", "sse-ids",
@@ -47,17 +48,27 @@ MORE: dict[str, tuple[str, ...]] = {
         "subagent-failed",
     ),
 }
+# One response of a WebSocket. What a status or a content type says is said before there is one.
+WEBSOCKET = (
+    "ok", "stall-then-fine", *_RESPONSES, "silent-cut", "closed-1011", "empty-stream", "fin-in-chunk",
+    "fin-at-boundary", "reset-after-n", "reset-before-first-chunk", "stall", "stall-before-first", *EVENTS,
+)
+WEBSOCKETS = ("responses-ws", "realtime")
 SPEECH = ("ok", "close-delimited", "content-length-short", *BREAKS, "silent-cut", *REFUSALS)
 
 _OWN: dict[tuple[str, str], tuple[str, str]] = {
     ("completions", "done-only"): ("truncated", "missing_finish_reason"),
     # A body that is its own content has no marker that could be missing.
     ("speech", "silent-cut"): ("completed", ""),
+    # No client has a timeout for a WebSocket's silence: a ping that stays unanswered ends it, if one is sent.
+    **{(surface, "stall-before-first"): ("completed", "") for surface in WEBSOCKETS},
 }
 
 
 def scenarios_of(surface: str) -> tuple[str, ...]:
     """Names of the scenarios that a surface can play."""
+    if surface in WEBSOCKETS:
+        return WEBSOCKET
     return SPEECH if surface == "speech" else (*_COMMON, *MORE[surface])
 
 

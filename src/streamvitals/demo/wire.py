@@ -162,6 +162,17 @@ class Connection:
         else:
             await self._write(step.data)
 
+    async def read(self, count: int) -> bytes:
+        """Exactly so many bytes of what is no longer HTTP."""
+        try:
+            return await self._reader.readexactly(count)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise ClientGone from None
+
+    async def write(self, data: bytes) -> None:
+        """These bytes, whatever was agreed on."""
+        await self._write(data)
+
     async def end(self, step: End) -> None:
         if step.how == "complete":
             if self._head.framing == "chunked":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 from ..names import UNKNOWN_MODEL
 from ..stream.chunks import ChatChunks, CompletionChunks, Reader, get
@@ -20,7 +21,7 @@ from ..stream.events import (
 from ..stream.observation import EVENT_STREAM, RequestFacts, ResponseFacts
 from ..stream.record import StreamLabels
 from .limits import PREFIXES, LimitHeaders
-from .providers import provider_of
+from .providers import AZURE, provider_of
 
 # Surfaces by method and path of the SDK's resource: operation name and reader. Operations are those of the
 # conventions where one applies (they ask for that); "fetch" is a response that was generated before.
@@ -105,15 +106,13 @@ def request_facts(
     """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's. ``providers`` is the
     user's word, which outranks ours: provider names by host, or by host and port."""
     endpoint = _endpoint(client)
-    host, provider = endpoint.host, endpoint.provider
-    if providers:
-        provider = providers.get(f"{host}:{endpoint.port}") or providers.get(host) or provider
+    host = endpoint.host
     # An agent's session names the model in its agent.
     model = _asked(options, "model") or get(_asked(options, "agent"), "model")
-    return RequestFacts(
+    told = RequestFacts(
         labels=StreamLabels(
             operation=operation,
-            provider=provider,
+            provider=endpoint.provider,
             model=model if isinstance(model, str) and model else UNKNOWN_MODEL,
             server=host,
         ),
@@ -122,6 +121,35 @@ def request_facts(
         server_port=endpoint.port,
         finish_optional=host in finish_optional_hosts,
     )
+    return named_by_user(told, providers) if providers else told
+
+
+def named_by_user(told: RequestFacts, providers: Mapping[str, str]) -> RequestFacts:
+    """The same with the user's name of the provider, if there is one: by host and port, or by host."""
+    host = told.labels.server
+    provider = providers.get(f"{host}:{told.server_port}") or providers.get(host)
+    return told._replace(labels=told.labels._replace(provider=provider)) if provider else told
+
+
+def socket_facts(socket: Any, operation: str) -> tuple[RequestFacts, str | None]:
+    """What a connection of the websockets library is to: facts without a model, and the model that its URL names."""
+    protocol = socket.protocol
+    uri = getattr(protocol, "uri", None) or protocol.wsuri  # so until 14 of it
+    query = parse_qs(uri.query)
+    # The Azure client's own form of the URL; hosts of gateways in front of it do not tell.
+    azure = "deployment" in query and "api-version" in query
+    model = (query.get("model") or query.get("deployment") or [None])[0]
+    provider = AZURE if azure else provider_of(socket, uri.host, uri.path)
+    labels = StreamLabels(operation, provider, UNKNOWN_MODEL, uri.host)
+    return RequestFacts(labels, method="GET", url_path=uri.path, server_port=uri.port), model
+
+
+def socket_request_id(socket: Any) -> str | None:
+    """The id of the request that opened a connection."""
+    response = getattr(socket, "response", None)
+    headers = response.headers if response is not None else {}
+    found = headers.get("x-request-id") or headers.get("apim-request-id")
+    return found[:128] if isinstance(found, str) else None
 
 
 def response_facts(response: Any) -> ResponseFacts:

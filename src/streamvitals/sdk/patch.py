@@ -5,6 +5,8 @@
     _should_retry(), _calculate_retry_timeout()   why and for how long the SDK waits before the next attempt
     Stream.__init__()  finds it at ``stream.response.request`` and stands before the stream's iterator
 
+WebSockets have patches of their own (websockets.py).
+
 All of it fails open: a fault of ours is counted, and the call goes on unobserved. Names of inner functions
 begin with ``streamvitals`` because they show in the app's tracebacks.
 """
@@ -20,13 +22,16 @@ from typing import Any, ClassVar, Protocol
 from ..stream.observation import Observation
 from . import facts
 from .attach import attach, watch
+from .replacing import Replacements
 from .versions import PATCH_POINTS, problems, resolve
+from .websockets import SocketPatches
+from .websockets import Watcher as SocketWatcher
 
 EXTENSION = "streamvitals"
 _MAX_WRAPPERS = 8  # around one function, at most
 
 
-class Watcher(Protocol):
+class Watcher(SocketWatcher, Protocol):
     """What the patches ask of the process; runtime.py fulfils it."""
 
     def begin(self, client: Any, options: Any) -> Observation | None:
@@ -35,9 +40,6 @@ class Watcher(Protocol):
     def fell_back(self, options: Any) -> Callable[[bool], None] | None:
         """A call that does not stream begins. If it tries a failed stream again, what is to be told whether it
         worked."""
-
-    def fault(self, where: str) -> None:
-        """Count a fault of ours."""
 
 
 # The call that this context is making: for which client, and its observation.
@@ -63,17 +65,14 @@ def _wrapped_before(owner: type, original: Any) -> Iterator[tuple[type, Any, Any
         yield from _wrapped_before(client, original)
 
 
-def _found(owner: Any, name: str) -> Any:
-    return vars(owner).get(name) if isinstance(owner, type) else getattr(owner, name, None)
-
-
 class Patches:
     """Applied once, removable. ``problem`` says why not, where the SDK is not one that is known."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
         self._active = False
-        self._applied: list[tuple[Any, str, Any, Any]] = []
+        self._replaced = Replacements()
+        self._sockets = SocketPatches(watcher)
 
     def apply(self, openai: Any) -> list[str]:
         """Patch all points or none. Returns what stood in the way, in words."""
@@ -89,29 +88,24 @@ class Patches:
                 name = path.rpartition(".")[2]
                 original = vars(owner)[name]
                 ours = self._WRAPPERS[path](self, original)
-                self._replace(owner, name, ours)
+                self._replaced.make(owner, name, ours)
                 if name == "request":
                     self._join(owner, original, ours, path)
+        self._sockets.apply()
         return []
 
     def _join(self, owner: type, original: Any, ours: Callable[..., Any], path: str) -> None:
         for client, theirs, innermost in _wrapped_before(owner, original):
             if hasattr(innermost, "_self_wrapper"):  # wrapt's: it calls what its __wrapped__ is at the time
-                self._replace(innermost, "__wrapped__", ours)
+                self._replaced.make(innermost, "__wrapped__", ours)
             else:
-                self._replace(client, "request", self._WRAPPERS[path](self, theirs))
-
-    def _replace(self, owner: Any, name: str, ours: Callable[..., Any]) -> None:
-        self._applied.append((owner, name, _found(owner, name), ours))
-        setattr(owner, name, ours)
+                self._replaced.make(client, "request", self._WRAPPERS[path](self, theirs))
 
     def remove(self) -> None:
         """Put back what was there. Where somebody patched over us, ours stays underneath and does nothing."""
         self._active = False
-        for owner, name, original, ours in self._applied:
-            if _found(owner, name) is ours:
-                setattr(owner, name, original)
-        self._applied.clear()
+        self._replaced.undo()
+        self._sockets.remove()
 
     def _begin(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observation | None:
         if not self._active:

@@ -13,9 +13,10 @@ from typing import Any
 
 from ..names import OTHER
 
+AZURE = "azure.ai.openai"
 # Classes of the SDK, and the names of the configurations that its clients take as `provider=` (openai 3.x).
 _BY_CLASS = {
-    "BaseAzureClient": "azure.ai.openai",
+    "BaseAzureClient": AZURE,
     "BedrockOpenAI": "aws.bedrock",
     "AsyncBedrockOpenAI": "aws.bedrock",
 }

@@ -119,7 +119,7 @@ class Observation:
         "_gap_counts", "_gap_sum", "_max_gap", "_stall_after", "_stall_times", "_stalls", "_told", "_wait",
         "asked", "asks", "at", "at_end", "attempts", "bytes_received", "chunks", "clock", "closed_by_app",
         "closing", "ended", "facts", "host", "in_band", "last_event_id", "origin", "reader", "response",
-        "retry_of", "slot", "started", "started_unix", "view",
+        "retry_of", "slot", "started", "started_unix", "unasked", "view",
     )
 
     def __init__(self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float) -> None:
@@ -141,6 +141,7 @@ class Observation:
         self.asked = now
         self.asks: Any = None  # the request's body, for as long as the stream is open
         self.last_event_id: str | None = None
+        self.unasked = False  # it began with its first chunk, for which nobody waited
         self.origin: Origin | None = None
         self.retry_of: Failure | None = None
         self.closing: object | None = None  # the SDK side's own state (sdk/closing.py)
@@ -356,7 +357,7 @@ class Observation:
             wait=self._wait - told.wait,
             hold=max(0.0, hold - told.hold),
             stalls=self._stalls - told.stalls,
-            first_chunk=None if told.first_chunk else self._first_chunk,
+            first_chunk=None if told.first_chunk or self.unasked else self._first_chunk,
             first_token=None if told.first_token else self._first_token,
         )
         self._told = _Told(
@@ -395,7 +396,7 @@ class Observation:
             wait=self._wait,
             hold=self._hold(end),
             stalls=self._stalls,
-            first_chunk=self._first_chunk,
+            first_chunk=None if self.unasked else self._first_chunk,
             first_token=self._first_token,
             last_chunk=None if self._arrived_at is None else self._arrived_at - self.started,
             bytes_received=self.bytes_received(),

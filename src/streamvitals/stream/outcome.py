@@ -201,6 +201,18 @@ _MALFORMED = {
     "APIResponseValidationError": "validation",
     "ValidationError": "validation",
 }
+# What the websockets library raises once a connection is closed; openai 1.x to 3.x use 13 to 15 of it.
+SOCKET_CLOSED = frozenset({"ConnectionClosed", "ConnectionClosedOK", "ConnectionClosedError"})
+# What it says itself when it closes one, by code (https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1): the
+# application's own, what it could not read, and 1011 for a ping that stayed unanswered.
+_CLOSED_BY_US = {
+    1000: ("abandoned", "closed"),
+    1001: ("abandoned", "closed"),
+    1002: ("malformed", "protocol_error"),
+    1007: ("malformed", "unicode_decode"),
+    1009: ("malformed", "other"),
+    1011: ("timeout", "read_timeout"),
+}
 # Libraries below the app: an unknown error that was raised in them is a reply they could not read, one
 # that was raised anywhere else (a signal handler, an app's own hook) is the app's.
 _LIBRARIES = frozenset({
@@ -256,6 +268,8 @@ def _classify_link(link: BaseException, name: str, names: list[str], headers_rec
         return Verdict(Outcome.ABANDONED, "closed")
     if name in ("ReadError", "WriteError", "CloseError"):
         return _broken_cause(link)
+    if name in SOCKET_CLOSED:
+        return _closed_socket(link)
     if name == "RemoteProtocolError":
         arguments = (type(arg).__name__ for cause in chain(link) for arg in cause.args)
         if not {"StreamReset", "ConnectionTerminated"}.isdisjoint(arguments):  # HTTP/2
@@ -309,6 +323,19 @@ def _broken_cause(error: BaseException) -> Verdict:
         if name in ("TransferEncodingError", "ContentLengthError"):
             return Verdict(Outcome.TRUNCATED, "incomplete_read")
     return Verdict(Outcome.RESET, "connection_reset" if "BrokenResourceError" in names_of(error) else "other")
+
+
+def _closed_socket(error: BaseException) -> Verdict:
+    """Who closed a WebSocket: the first frame that says so, or the system."""
+    theirs, ours = getattr(error, "rcvd", None), getattr(error, "sent", None)
+    if theirs is not None and (ours is None or getattr(error, "rcvd_then_sent", True)):
+        return Verdict(Outcome.TRUNCATED, "missing_terminal")
+    if ours is not None:
+        outcome, error_type = _CLOSED_BY_US.get(ours.code, ("abandoned", "closed"))
+        return Verdict(Outcome(outcome), error_type)
+    if any(isinstance(link, OSError) for link in chain(error)):
+        return _broken_cause(error)
+    return Verdict(Outcome.TRUNCATED, "incomplete_read")
 
 
 def _raised_in(error: BaseException) -> str:

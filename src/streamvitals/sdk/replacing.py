@@ -1,0 +1,28 @@
+"""Attributes of the SDK's classes that are replaced by ours, and put back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Replacements:
+    """What was there, by owner and name."""
+
+    def __init__(self) -> None:
+        self._made: list[tuple[Any, str, Any, Any]] = []
+
+    def make(self, owner: Any, name: str, ours: Any) -> None:
+        """Put ``ours`` in the place of an attribute."""
+        self._made.append((owner, name, _found(owner, name), ours))
+        setattr(owner, name, ours)
+
+    def undo(self) -> None:
+        """Put back what was there. Where somebody patched over us, ours stays underneath and must do nothing."""
+        for owner, name, original, ours in self._made:
+            if _found(owner, name) is ours:
+                setattr(owner, name, original)
+        self._made.clear()
+
+
+def _found(owner: Any, name: str) -> Any:
+    return vars(owner).get(name) if isinstance(owner, type) else getattr(owner, name, None)

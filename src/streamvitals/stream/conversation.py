@@ -1,0 +1,369 @@
+"""The responses under way on one WebSocket: which message is of which, when each begins and how it ends.
+
+    sending    the app asks for a response (``response.create``), which is then pending
+    received   ``response.created``: the oldest pending one has begun; if there is none the server speaks unasked
+               (a turn that it detected itself, a steered successor), and the response begins here
+    received   what belongs to it, by its id (Realtime) or its lane (Responses), up to its terminal event
+    closed, broken, dropped, unreadable   the socket's or the app's end: whatever is under way ends with it
+
+Between responses nothing is open: an idle socket is no stream. The messages are looked at as bytes, below every
+way in which an app can read them; only the first and the last of a response are parsed, see messages.py. What
+each response waits for is the time that the app was blocked in reads since that response said something, whoever
+else spoke meanwhile; ``asked`` is moved on by the time that nobody read.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from .chunks import get, text
+from .events import ResponsesEvents
+from .messages import ENDS, Unreadable, item_of, kind_of, limits_in, name_in, parse
+from .observation import Observation
+from .outcome import SOCKET_CLOSED, Verdict, classify_exception
+from .partial import TailReader
+
+# Far more than a server lets run on one connection at once; the oldest makes room.
+MAX_UNDER_WAY = 128
+# Of Realtime: what such an error is about is what the app sent besides.
+_NOT_OF_RESPONSES = ("input_audio_buffer", "item_", "session_", "conversation_item", "output_audio_buffer")
+
+Begin = Callable[[str | None, Any], Observation | None]
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _guarded(method: Method) -> Method:
+    """A fault of ours is counted and stays here; what was under way is read on blindly."""
+
+    @functools.wraps(method)
+    def guarded(self: Conversation, *args: Any) -> Any:
+        try:
+            return method(self, *args)
+        except Exception:  # noqa: BLE001 - that it is ours is all that matters
+            self._blind()
+
+    return cast(Method, guarded)
+
+
+class _Response:
+    """One response. ``lane`` and ``event_id`` are of the request, ``id`` of the answer once it has begun."""
+
+    __slots__ = ("begun", "event_id", "id", "lane", "observation", "quiet", "received")
+
+    def __init__(self, observation: Observation, lane: str | None, event_id: str | None) -> None:
+        self.observation = observation
+        self.begun = False
+        self.id: str | None = None
+        self.lane = lane
+        self.event_id = event_id
+        self.quiet = True
+        self.received = 0
+        observation.bytes_received = self._bytes
+
+    def _bytes(self) -> int:
+        return self.received
+
+
+class Conversation:
+    """``begin`` makes the observation of a response, from the model and what was asked (None where that says
+    nothing); ``fault`` counts a fault of ours. No method raises. ``model`` is the connection's, if it has one."""
+
+    def __init__(
+        self, clock: Callable[[], float], begin: Begin, fault: Callable[[str], None], realtime: bool,
+        model: str | None = None,
+    ) -> None:
+        self._clock = clock
+        self._begin = begin
+        self._fault = fault
+        self._realtime = realtime
+        self._model = model
+        self._under_way: dict[int, _Response] = {}
+        self._numbers = itertools.count()
+        self._reading: float | None = None
+        self._rests_since = clock()
+        self._interrupted: Verdict | None = None
+        self._closed = False
+        self.owner: object | None = None  # whoever made it keeps there what tells when the app drops the socket
+
+    # -- what the app sends
+
+    @_guarded
+    def sending(self, message: Any) -> object:
+        """A message is about to be sent. Gives back what ``not_sent`` wants."""
+        if not isinstance(message, (str, bytes)) or kind_of(message) not in ("response.create", None):
+            return None
+        try:
+            body = parse(message)
+        except Unreadable:
+            return None
+        if body.get("type") != "response.create":
+            return None
+        model = self._model if self._realtime else text(body.get("model"))
+        lane = None if self._realtime else text(body.get("stream_id"))
+        # What is asked on Realtime was said before: such a request is like any other.
+        return self._add(model, None if self._realtime else body, lane, text(body.get("event_id")))
+
+    @_guarded
+    def not_sent(self, response: object, error: BaseException) -> None:
+        """The message could not be sent."""
+        if type(error).__name__ in SOCKET_CLOSED:
+            self.broken(error)
+        elif isinstance(response, _Response) and isinstance(error, Exception):
+            # It was no message at all: nothing has started.
+            self._forget(response)
+            response.observation.ended = True
+            response.observation.host.discard(response.observation)
+
+    def _add(self, model: str | None, asks: Any, lane: str | None, event_id: str | None = None) -> _Response | None:
+        for other in self._responses():
+            if other.begun and other.observation.in_band is not None:
+                self._end(other)  # an error was said, and then it said no more
+        observation = self._begin(model, asks)
+        if observation is None:
+            return None
+        if self._reading is None:
+            observation.asked = self._rests_since
+            observation.view[observation.at] = -observation.started
+        # What tells of a dropped socket must be alive then, and whatever is open is.
+        observation.closing = self
+        response = _Response(observation, lane, event_id)
+        self._under_way[next(self._numbers)] = response
+        while len(self._under_way) > MAX_UNDER_WAY:
+            oldest = self._responses()[0]
+            self._forget(oldest)
+            oldest.observation.left_open(oldest.observation.drop_verdict())
+        return response
+
+    # -- what the app reads
+
+    @_guarded
+    def asking(self) -> None:
+        """The app asks for the next message."""
+        if self._reading is not None:
+            return  # somebody else is at it; the library will say so
+        now = self._reading = self._clock()
+        slept = now - self._rests_since
+        for response in self._responses():
+            observation = response.observation
+            observation.asked += slept
+            observation.view[observation.at] = observation.asked
+            if observation.in_band is not None and observation.in_band is self._interrupted:
+                observation.in_band = None
+        self._interrupted = None
+
+    @_guarded
+    def received(self, message: Any) -> None:
+        """The next message has come."""
+        self._rest(self._clock())
+        try:
+            self._read(message if isinstance(message, bytes) else message.encode())
+        except Unreadable as error:
+            # Of those who parse for themselves nobody hears what they make of it.
+            self._note(classify_exception(error, headers_received=True))
+
+    def _read(self, raw: bytes) -> None:
+        kind = kind_of(raw)
+        if kind in ENDS or kind in _TOLD or kind is None:
+            self._event(parse(raw), len(raw))
+        elif self._under_way and kind.startswith("response.") and not kind.startswith("response.steer."):
+            response = self._owner(raw)
+            if response is not None:
+                self._arrived(response, item_of(kind, raw, response.quiet or _whole(response)), len(raw))
+
+    @_guarded
+    def read_failed(self, error: BaseException) -> None:
+        """Nothing came: the socket is closed, or the read was given up, which loses nothing."""
+        name = type(error).__name__
+        if name in SOCKET_CLOSED:
+            self.broken(error)
+        elif name != "ConcurrencyError":
+            self._rest(self._clock())
+            if not isinstance(error, (Exception, GeneratorExit)):
+                self._interrupt(classify_exception(error, headers_received=True))
+
+    def _rest(self, now: float) -> None:
+        self._reading = None
+        self._rests_since = now
+        for response in self._responses():
+            observation = response.observation
+            observation.view[observation.at] = -now
+
+    def _interrupt(self, verdict: Verdict) -> None:
+        """It stands if nobody reads on."""
+        self._interrupted = verdict
+        for response in self._responses():
+            if response.observation.in_band is None:
+                response.observation.in_band = verdict
+
+    # -- the events
+
+    def _event(self, event: dict[str, Any], size: int) -> None:
+        kind = event.get("type")
+        if kind == "error":
+            self._error(event, size)
+        elif kind in _SESSION:
+            self._model = self._model or text(get(event.get("session"), "model"))
+        elif kind == "rate_limits.updated":
+            for response in self._responses():
+                response.observation.attempts.rate_limits = limits_in(event)
+        elif kind == "response.created":
+            self._created(event, size)
+        elif isinstance(kind, str) and kind.startswith("response.") and not kind.startswith("response.steer."):
+            ends = kind in ENDS
+            owner = self._owner_of(event) or (self._pending(event) if ends else None)
+            if owner is not None:
+                self._arrived(owner, event, size)
+                if ends:
+                    self._end(owner)
+
+    def _created(self, event: dict[str, Any], size: int) -> None:
+        body = event.get("response")
+        known = self._owner_of(event, strict=True)
+        if known is not None:
+            # Of a lane: its last response was never said to have ended.
+            self._end(known)
+        asked = self._pending(event)
+        begun = asked or self._add(self._model or text(get(body, "model")), None, text(event.get("stream_id")))
+        if begun is not None:
+            begun.begun = True
+            begun.id = text(get(body, "id"))
+            self._arrived(begun, event, size)
+            begun.observation.unasked = asked is None
+
+    def _error(self, event: dict[str, Any], size: int) -> None:
+        told = event.get("error")
+        cause = text(get(told, "event_id")) if self._realtime else None
+        response = self._pending(event)
+        if cause is not None:
+            response = next((r for r in self._responses() if r.event_id == cause), None)
+            if response is None or response.begun:
+                return  # of something else that the app has sent
+        elif self._realtime and (text(get(told, "code")) or "").startswith(_NOT_OF_RESPONSES):
+            return
+        if response is None and not self._realtime:
+            response = self._owner_of(event)
+        if response is not None:
+            self._arrived(response, event, size)
+            self._end(response)
+        elif self._realtime and get(told, "type") != "invalid_request_error":
+            # Most errors are survived: this one is the end of those that say no more.
+            reader = ResponsesEvents()
+            reader.read(event)
+            self._note(reader.marker())
+
+    def _note(self, verdict: Verdict | None) -> None:
+        """It stands for those that say no more."""
+        for response in self._responses():
+            response.observation.in_band = verdict
+
+    def _owner(self, raw: bytes) -> _Response | None:
+        """Whose event this is. Parsed no further than need be."""
+        begun = [response for response in self._responses() if response.begun]
+        if len(begun) <= 1:
+            return begun[0] if begun else None
+        if self._realtime:
+            name = name_in(raw, "response_id")
+            return next((r for r in begun if r.id == name), None)
+        name = name_in(raw, "stream_id")
+        return next((r for r in begun if r.lane == name), None)
+
+    def _owner_of(self, event: dict[str, Any], strict: bool = False) -> _Response | None:
+        """The same of a parsed event. Only one under way needs no name, unless ``strict``."""
+        begun = [response for response in self._responses() if response.begun]
+        if self._realtime:
+            name = text(event.get("response_id")) or text(get(event.get("response"), "id"))
+            found = next((r for r in begun if r.id == name), None)
+        else:
+            name = text(event.get("stream_id"))
+            found = next((r for r in begun if r.lane == name), None)
+        return begun[0] if found is None and name is None and len(begun) == 1 and not strict else found
+
+    def _pending(self, event: dict[str, Any]) -> _Response | None:
+        """The oldest request that this can be the answer to."""
+        pending = [response for response in self._responses() if not response.begun]
+        lane = None if self._realtime else text(event.get("stream_id"))
+        found = next((r for r in pending if r.lane == lane), None)
+        return pending[0] if found is None and lane is None and len(pending) == 1 else found
+
+    def _arrived(self, response: _Response, item: Any, size: int) -> None:
+        observation = response.observation
+        response.received += size
+        observation.in_band = None
+        if response.quiet:
+            response.quiet = not observation.reader.has_token(item)
+        observation.arrived(item)
+        observation.asked = self._rests_since
+
+    # -- the ends
+
+    @_guarded
+    def broken(self, error: BaseException) -> None:
+        """The socket is closed, and a read or a send was told so by this."""
+        for observation in self._all_end():
+            if type(error).__name__ == "ConnectionClosedOK" and not self._closed:
+                observation.exhausted()
+            else:
+                observation.closed_by_app = self._closed
+                observation.failed(error)
+
+    @_guarded
+    def unreadable(self, error: BaseException) -> None:
+        """The SDK could not make an event of a message, and has told the app."""
+        for observation in self._all_end():
+            observation.failed(error)
+
+    @_guarded
+    def closed(self, because: BaseException | None) -> None:
+        """The app closes the socket; ``because`` is the exception that it is handling."""
+        self._closed = True
+        for observation in self._all_end():
+            observation.closed(because)
+
+    def dropped(self, reference: object = None) -> None:
+        """Nobody can read any more. Called by finalizers: only defers."""
+        for response in self._responses():
+            response.observation.dropped()
+
+    def _all_end(self) -> list[Observation]:
+        now = self._clock()
+        ending = [response.observation for response in self._responses()]
+        self._under_way.clear()
+        if self._reading is None:
+            for observation in ending:
+                observation.asked += now - self._rests_since
+        self._reading = None
+        self._rests_since = now
+        return [observation for observation in ending if not observation.ended]
+
+    def _end(self, response: _Response) -> None:
+        self._forget(response)
+        response.observation.asked = self._clock()
+        response.observation.exhausted()
+
+    def _responses(self) -> list[_Response]:
+        return list(self._under_way.values())
+
+    def _forget(self, gone: _Response) -> None:
+        for number, response in list(self._under_way.items()):
+            if response is gone or response.observation.ended:
+                self._under_way.pop(number, None)
+
+    def _blind(self) -> None:
+        under_way = self._responses()
+        for response in under_way:
+            response.observation.broken()
+        if not under_way:
+            self._fault("observe")
+
+
+def _whole(response: _Response) -> bool:
+    return isinstance(response.observation.reader, TailReader)
+
+
+_SESSION = frozenset({"session.created", "session.updated"})
+_TOLD = frozenset({"response.created", "error", "rate_limits.updated", *_SESSION})
