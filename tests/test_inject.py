@@ -220,6 +220,73 @@ if spec:
     assert str(chain.folder) in seen["path"]
 
 
+BY_HAND = """
+import sys
+from importlib.machinery import PathFinder
+here = __file__.rpartition("/")[0]
+sys.path.remove(here)
+spec = PathFinder.find_spec("sitecustomize", path=sys.path)
+if spec:
+    {load}
+sys.bootstrapped = True
+"""
+LOADS = [
+    'spec.loader.load_module("sitecustomize")',
+    "import importlib.util; spec.loader.exec_module(importlib.util.module_from_spec(spec))",
+]
+
+
+@pytest.mark.parametrize("load", LOADS, ids=["load_module", "exec_module"])
+@pytest.mark.parametrize("third", [False, True], ids=["alone", "with a third"])
+def test_one_in_front_that_loads_the_next_by_hand_gets_to_its_end(directory, tmp_path, load, third):
+    """As New Relic's does: what it found must not turn out to be nothing."""
+    chain, more = Chain(tmp_path, BY_HAND.format(load=load)), tmp_path / "third"
+    more.mkdir()
+    if third:
+        (more / "sitecustomize.py").write_text("MARK = 'third'\n")
+    env = inside(directory, more)
+    env["PYTHONPATH"] = os.pathsep.join([str(chain.folder), env["PYTHONPATH"]])
+    code = VIEW + "assert sys.bootstrapped\nassert 'sitecustomize' in sys.modules\n"
+    seen = view(python("-W", "ignore", "-c", code), env)
+    assert seen["hook"] == ("third" if third else None)
+    assert len(registrations(directory)) == 1
+
+
+def test_one_in_front_that_wraps_loaders(directory, tmp_path):
+    """As Datadog's does; it asks for the next one by an import, and is told that there is none."""
+    chain = Chain(tmp_path, """
+import sys
+class Wrapping:
+    def __init__(self, loader, spec): self.loader, self.spec = loader, spec
+    def __getattr__(self, name): return getattr(self.loader, name)
+    def exec_module(self, module): self.loader.exec_module(module)
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        for finder in [each for each in sys.meta_path if each is not Finder]:
+            spec = finder.find_spec(name, path, target)
+            if spec and hasattr(spec.loader, "exec_module"):
+                spec.loader = Wrapping(spec.loader, spec)
+            if spec:
+                return spec
+here = __file__.rpartition("/")[0]
+sys.path.remove(here)
+me = sys.modules.pop("sitecustomize")
+sys.meta_path.insert(0, Finder)
+try:
+    import sitecustomize
+except ImportError:
+    sys.modules["sitecustomize"] = me
+finally:
+    sys.meta_path.remove(Finder)
+MARK = "first"
+""")
+    env = inside(directory)
+    env["PYTHONPATH"] = os.pathsep.join([str(chain.folder), env["PYTHONPATH"]])
+    assert view(python("-c", VIEW), env)["hook"] == "first"
+    assert len(registrations(directory)) == 1
+
+
 def test_usercustomize_runs(directory, tmp_path):
     home = tmp_path / "home"
     env = inside(directory, HOME=str(home))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -197,6 +199,26 @@ def test_a_loop_for_each_attempt(app: App, records: RecordList) -> None:
             asyncio.run(app.aask(scenario))
     assert attempts(records) == [("reset", 1), ("rate_limited", 2), ("completed", 3)]
     assert chains(records) == []
+
+
+class Greenlet:
+    """What is known of gevent's."""
+
+    dead = False
+
+
+def test_greenlets_do_not_retry_for_each_other(
+    app: App, records: RecordList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, another = Greenlet(), Greenlet()
+    for current, scenario in ((one, "reset"), (another, "ok"), (one, "ok")):
+        monkeypatch.setitem(sys.modules, "gevent", SimpleNamespace(getcurrent=lambda current=current: current))
+        loop(app, scenario)
+        assert chains(records) == []
+    assert attempts(records) == [("reset", 1), ("completed", 1), ("completed", 2)]
+    loop(app, "reset")
+    one.dead = True
+    assert chains(records) == [("failed", 1)]
 
 
 def test_tasks_that_wait_their_turn_retry_nothing(app: App, records: RecordList) -> None:

@@ -18,7 +18,7 @@ _RUNS_A_LOOP = frozenset({("asyncio.base_events", "_run_until_complete_cb"), ("u
 
 
 def current_origin() -> Origin:
-    """The running task where there is one, else the thread; who waits for it; and the trace that is current.
+    """The running task or greenlet where there is one, else the thread; who waits for it; and the current trace.
     Called when a stream has failed, and at requests while a failure is pending."""
     running = _running_task()
     trace = sys.modules.get("opentelemetry.trace")
@@ -33,12 +33,21 @@ def _running_task() -> Any:
         task = asyncio.current_task() if asyncio is not None else None
     except RuntimeError:
         task = None
-    if task is not None or trio is None:
+    if task is not None:
         return task
     try:
-        return trio.lowlevel.current_task()
-    except (RuntimeError, AttributeError):  # not in a loop of trio's, or trio is still being imported
-        return None
+        return trio.lowlevel.current_task() if trio is not None else _greenlet()
+    except (RuntimeError, AttributeError):  # not in a loop of trio's, or it is still being imported
+        return _greenlet()
+
+
+def _greenlet() -> Any:
+    """Of programs that have made threads of theirs out of them, one for each request of a server."""
+    for name in ("gevent", "eventlet"):
+        current = getattr(sys.modules.get(name), "getcurrent", None)
+        if current is not None:
+            return current()
+    return None
 
 
 def _this_thread() -> threading.Thread | None:
@@ -105,4 +114,6 @@ def _going_on(who: Any) -> bool:
         return who.is_alive()
     if hasattr(who, "done"):
         return not who.done()
+    if hasattr(who, "dead"):
+        return not who.dead  # a greenlet
     return getattr(getattr(who, "coro", None), "cr_frame", None) is not None  # trio's task

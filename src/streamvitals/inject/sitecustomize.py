@@ -41,10 +41,12 @@ def _streamvitals_load(name):
     """A module of the child half, under a private name: an app's own `streamvitals` stays unloaded."""
     private = "_streamvitals_" + name
     path = _PACKAGE + "/" + name + ".py"
-    loader_type = type(__spec__.loader)
+    # Not by the type of this file's own loader: a tool that hooks imports may have put its own in between.
+    from _frozen_importlib_external import SourceFileLoader
+
     module = type(sys)(private)
     module.__file__ = path
-    loader_type(private, path).exec_module(module)
+    SourceFileLoader(private, path).exec_module(module)
     sys.modules[private] = module
     return module
 
@@ -64,7 +66,8 @@ def _streamvitals_start():
 
 
 def _streamvitals_next():
-    """Import the `sitecustomize` that would have been found without this one; errors as without this one."""
+    """Import the `sitecustomize` that would have been found without this one; errors as without this one. Whoever
+    loads this file by hand has found it, and does not expect to be told that there is none."""
     import os
 
     def ours(entry):
@@ -80,9 +83,24 @@ def _streamvitals_next():
     keep = sys.modules.pop("sitecustomize", None)  # Python 2 empties the globals of a module that is let go
     try:
         import sitecustomize  # noqa: F401
+    except ImportError as error:
+        found = type(error).__name__ != "ModuleNotFoundError" or getattr(error, "name", "") != "sitecustomize"
+        if found or keep is None or _streamvitals_imported():
+            raise
+        sys.modules["sitecustomize"] = keep
     finally:
         sys.path[:0] = before
         del keep
+
+
+def _streamvitals_imported():
+    """Whether it is an `import` that runs this file, and not a call of its loader in another `sitecustomize`."""
+    frame = sys._getframe(3)  # above this function, its caller and this file
+    while frame is not None and frame.f_code.co_name != "<module>":
+        if frame.f_code.co_name == "_find_and_load":
+            return True
+        frame = frame.f_back
+    return False
 
 
 try:
