@@ -2,6 +2,7 @@
 
     python tests/versions.py                 all of them, and docs/versions.md is written; or those named
     python tests/versions.py --short         a few tests of each, for CI
+    python tests/versions.py -j 2            two at a time: most of a test's time is waiting
     python tests/versions.py 2.54.0 -- -x    what follows `--` goes to pytest
 """
 
@@ -13,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,6 +151,7 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="a few tests of each")
+    parser.add_argument("-j", type=int, default=1, choices=range(1, 9), metavar="N", help="environments at a time")
     parser.add_argument("names", nargs="*", metavar="environment", help=", ".join(ENVIRONMENTS))
     own = sys.argv[1:]
     at = own.index("--") if "--" in own else len(own)
@@ -156,11 +159,12 @@ def main() -> int:
     line = "{:<14} {:<9} {:<8} {:>7} {:>7} {:>8} {:>8}  {}"
     rows: list[tuple[str, ...]] = []
     failed = False
-    for name in given.names or list(ENVIRONMENTS):
-        result = run(name, given.short, arguments)
-        failed = failed or result.code != 0
-        rows.append(row(name, result))
-        print(line.format(*rows[-1]), flush=True)
+    names = given.names or list(ENVIRONMENTS)
+    with ThreadPoolExecutor(given.j) as pool:
+        for name, result in zip(names, pool.map(lambda name: run(name, given.short, arguments), names), strict=True):
+            failed = failed or result.code != 0
+            rows.append(row(name, result))
+            print(line.format(*rows[-1]), flush=True)
     print("\n" + "\n".join(line.format(*cells) for cells in (COLUMNS, *rows)))
     if not (given.names or given.short or arguments):
         WRITTEN.write_text(markdown(rows))

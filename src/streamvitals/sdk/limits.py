@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from ..stream.record import RateLimit
 
@@ -66,12 +67,10 @@ class LimitHeaders:
             self._note_retry_after(name, text)
         elif name in (b"ratelimit", b"ratelimit-policy"):
             self._note_draft(text)
-        elif not _PARTS.search(name):
-            field = _FIELD.search(name)
-            if field is not None:
-                kind = "tokens" if b"token" in name or b"bysize" in name else "requests"
-                which = name[: field.start()] + name[field.end() :]
-                self._add(kind, which.decode("latin-1"), field.group(1).decode(), text)
+        else:
+            meant = _meaning(name)
+            if meant is not None:
+                self._add(*meant, text)
 
     def limits(self) -> tuple[RateLimit, ...]:
         """What was said, by kind."""
@@ -119,16 +118,25 @@ class LimitHeaders:
         return None if number is None else min(max(0.0, number), _MAX_WAIT)
 
 
+@lru_cache(maxsize=128)  # a provider sends the same names with every response
+def _meaning(name: bytes) -> tuple[str, str, str] | None:
+    """Kind, which of the limits of that kind, and what is said of it: limit, remaining or reset."""
+    field = None if _PARTS.search(name) else _FIELD.search(name)
+    if field is None:
+        return None
+    kind = "tokens" if b"token" in name or b"bysize" in name else "requests"
+    return kind, (name[: field.start()] + name[field.end() :]).decode("latin-1"), field.group(1).decode()
+
+
 def _tightest(kind: str, found: list[dict[str, float]]) -> RateLimit:
-    least = min(found, key=lambda limit: limit.get("remaining", float("inf")))
+    least = found[0] if len(found) == 1 else min(found, key=lambda limit: limit.get("remaining", float("inf")))
     return RateLimit(kind, least.get("remaining"), least.get("limit"), least.get("reset"))
 
 
 def _number(text: str) -> float | None:
     """A finite number that is not negative; of a list ("100, 100;w=60") the first."""
-    first = text.partition(",")[0].partition(";")[0].strip()
     try:
-        number = float(first)
+        number = float(text.partition(",")[0].partition(";")[0]) if "," in text or ";" in text else float(text)
     except ValueError:
         return None
     return number if 0.0 <= number < float("inf") else None
