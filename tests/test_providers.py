@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import openai
 import pytest
 
-from app_support import verdicts
+from app_support import VERSION, verdicts
 from streamvitals import names
 from streamvitals.config import Config
 from streamvitals.demo import plays
@@ -33,6 +33,11 @@ from surface_acts import CALLS, SPEC, Call, areading, reading
 FOLDER = Path(__file__).parent / "fixtures" / "providers"
 CHAT = Call("chat", "chat", "chat.completions.create", "chat", {"model": SPEC, "messages": []})
 FORMS = {"sync": "stream", "lines": "lines"}
+# Before 1.9 the SDK passes over every event that has a name.
+OLD: dict[str, dict[str, Any]] = {
+    "anthropic-error": {"outcome": ("truncated", "missing_terminal")},
+    "sse-names-and-ids": {"token": "first"},
+}
 DRESSES: dict[str, Callable[[bytes], bytes]] = {
     "": lambda body: body,
     "crlf": lambda body: body.replace(b"\n", b"\r\n"),
@@ -93,10 +98,10 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Callable[[Quirk], str]:
 @pytest.mark.parametrize("name", QUIRKS)
 def test_quirks(name: str, form: str, served: Callable[[Quirk], str], observe: Callable[..., RecordList]) -> None:
     quirk = QUIRKS[name]
+    if VERSION < (1, 9) and form != "lines":
+        quirk = quirk._replace(**OLD.get(name, {}))
     spec = served(quirk)
-    records = observe(
-        areading(CHAT, "stream", spec) if form == "async" else reading(CHAT, FORMS[form], spec)
-    )
+    records = observe(areading(CHAT, "stream", spec) if form == "async" else reading(CHAT, FORMS[form], spec))
     assert verdicts(records) == [quirk.outcome]
     record = records[0]
     assert record.usage == quirk.usage
