@@ -1,6 +1,6 @@
 """The tests of the SDK side, once per version of openai, each in an environment of its own: ``make test-versions``.
 
-    python tests/versions.py                 all of them, and docs/versions.md is written; or those named
+    python tests/versions.py                 all of them, or those named; writes their rows of docs/versions.md
     python tests/versions.py --short         a few tests of each, for CI
     python tests/versions.py -j 2            two at a time: most of a test's time is waiting
     python tests/versions.py 2.54.0 -- -x    what follows `--` goes to pytest
@@ -126,7 +126,7 @@ def _tests(short: bool) -> list[str]:
     return [str(ROOT / "tests" / name) for name in names]
 
 
-COLUMNS = ("environment", "openai", "python", "passed", "failed", "skipped", "seconds", "")
+COLUMNS = ("environment", "openai", "python", "passed", "failed", "skipped", "seconds", "result")
 
 
 def row(name: str, result: Result) -> tuple[str, ...]:
@@ -140,12 +140,17 @@ def row(name: str, result: Result) -> tuple[str, ...]:
     )
 
 
-def markdown(rows: list[tuple[str, ...]]) -> str:
-    """The matrix of all environments; how long it took is of this machine and this hour."""
-    shown = [(*cells[:-2], cells[-1]) for cells in (COLUMNS, *rows)]
+def write(rows: list[tuple[str, ...]]) -> None:
+    """Put these rows in place of those of the same environments in docs/versions.md. How long it took is of this
+    machine and this hour, and left out."""
+    before = WRITTEN.read_text().splitlines() if WRITTEN.exists() else []
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in before if line.startswith("|")]
+    known = {cells[0]: cells for cells in table}
+    known |= {cells[0]: [*cells[:-2], cells[-1]] for cells in rows}
+    shown = [[*COLUMNS[:-2], COLUMNS[-1]], *(known[name] for name in ENVIRONMENTS if name in known)]
     lines = ["| " + " | ".join(cells) + " |" for cells in shown]
     lines.insert(1, "|---" * len(shown[0]) + "|")
-    return "\n".join((INTRODUCTION, *lines, ""))
+    WRITTEN.write_text("\n".join((INTRODUCTION, *lines, "")))
 
 
 def main() -> int:
@@ -165,9 +170,9 @@ def main() -> int:
             failed = failed or result.code != 0
             rows.append(row(name, result))
             print(line.format(*rows[-1]), flush=True)
+            if not (given.short or arguments):
+                write(rows)
     print("\n" + "\n".join(line.format(*cells) for cells in (COLUMNS, *rows)))
-    if not (given.names or given.short or arguments):
-        WRITTEN.write_text(markdown(rows))
     return int(failed)
 
 
