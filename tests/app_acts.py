@@ -210,12 +210,13 @@ async def cancel(app: App, task: asyncio.Task[Any]) -> None:
         await task
 
 
-def awaits(task: asyncio.Task[Any]) -> str:
-    """The innermost coroutine that a task is suspended in."""
+def awaits(task: asyncio.Task[Any]) -> list[str]:
+    """The coroutines that a task is suspended in, the innermost one last."""
     waiting: Any = task.get_coro()
-    while (deeper := getattr(waiting, "cr_await", None)) is not None and hasattr(deeper, "cr_await"):
-        waiting = deeper
-    return str(waiting.__name__)
+    names = [str(waiting.__name__)]
+    while (waiting := getattr(waiting, "cr_await", None)) is not None and hasattr(waiting, "cr_await"):
+        names.append(str(waiting.__name__))
+    return names
 
 
 async def deadline(app: App) -> None:
