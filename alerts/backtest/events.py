@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
 
 Label = Literal["page", "ticket", "benign"]
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 HURT = 8
+# So large a share of the operations that fails in the end is a page's business.
+FELT = 0.08
 # Time to recover between events, so that it is clear what a page is for.
 APART = 2.5 * HOUR
 
@@ -165,8 +167,19 @@ _DRAWS = (
 )
 
 
+def felt(event: Event, retries: int) -> Event:
+    """The event as it is to be judged in a service that asks ``retries`` times more: what the attempts after it
+    mend, users do not feel."""
+    if event.kind == "slow burn" and retries:
+        return replace(event, label="benign")
+    if event.outcome not in FAILURES or event.label != "page":
+        return event
+    part = event.size ** (retries + 1)
+    return event if part >= FELT else replace(event, label="ticket")
+
+
 def draw(
-    rng: Random, begin: float, end: float, models: int, replicas: int,
+    rng: Random, begin: float, end: float, models: int, replicas: int, retries: int,
     expected: Callable[[float, float], float],
 ) -> Iterator[Event]:
     """Events between ``begin`` and ``end``, apart from each other; ``expected`` is how many operations to expect
@@ -175,18 +188,20 @@ def draw(
     at = begin
     while True:
         at += APART + rng.expovariate(1 / HOUR)
-        event: Event = rng.choices(draws, weights)[0](rng, at, models, replicas)
+        event: Event = felt(rng.choices(draws, weights)[0](rng, at, models, replicas), retries)
         if event.end > end:
             return
         share = event.size if event.kind not in ("first token slow", "chunks slow", "traffic gone") else 1.0
+        if event.outcome in FAILURES and event.label == "page":
+            share **= retries + 1
         share /= models if event.model is not None else 1
         share /= replicas if event.replica is not None else 1
         asked = expected(event.start, event.end)
         # Tickets that are about streams need some, too.
-        enough = HURT if event.label == "page" else 30
+        enough = {"page": HURT, "ticket": 30}.get(event.label, 0)
         if event.kind == "traffic gone":
             enough = 60
-        if event.label != "benign" and asked * min(share, 1.0) < enough:
+        if asked * min(share, 1.0) < enough:
             continue
         yield event
         at = event.end

@@ -121,7 +121,8 @@ class Prometheus:
                 labels = tuple(sorted((k, v) for k, v in series["metric"].items() if k != "__name__"))
                 found.setdefault(labels, []).extend((float(t), float(v)) for t, v in series["values"])
             begin = until
-        return found
+        # Of `a or b` either may be there at a time: two series here, one to whoever drops the name, as rules do.
+        return {labels: sorted(points) for labels, points in found.items()}
 
 
 @contextlib.contextmanager

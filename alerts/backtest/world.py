@@ -63,8 +63,9 @@ class World:
         self.begin, self.end = float(EPOCH), EPOCH + weeks * 7 * DAY
         self.rng = Random(f"{size.name} {seed}")
         self.app_retries = self.rng.choice((0, 1, 2))
+        quiet, last = self.begin + 2 * DAY, self.end - 3 * HOUR
         self.events = list(
-            draw(self.rng, self.begin + 2 * DAY, self.end - 3 * HOUR, size.models, size.replicas, self.expected)
+            draw(self.rng, quiet, last, size.models, size.replicas, self.app_retries, self.expected)
         )
 
     def rate(self, now: float) -> float:

@@ -7,6 +7,8 @@ from .recording import FEW, SIGMAS
 from .rule import Alert
 from .words import MODEL, PERCENT, SERVER, ask, worst_now
 
+# Less than a page is kept: it must not outlive the page that silences it, and come as a ticket when all is over.
+KEEP = 300
 _BY = "sum by ($service)"
 _COUNTED = f'{_BY} (streamvitals:streams:increase$mid{{$outcome=~"$counted_outcomes"}})'
 
@@ -24,7 +26,7 @@ def _ended(outcome: str, name: str, what: str, first: str, second: str) -> Alert
         share(f'{_BY} (streamvitals:streams:increase$mid{{$outcome="{outcome}"}})', _COUNTED),
         summary=worst_now(what, outcome),
         description=f"{what}. Look next: 1. {first}; 2. {second}.",
-        dashboard=links.INCIDENT, hold=60, keep=900, cause=outcome,
+        dashboard=links.INCIDENT, hold=60, keep=KEEP, cause=outcome,
     )
 
 
@@ -79,14 +81,14 @@ OTHERS = (
         "streamvitals:hanging:service or on ($service) max by ($service) (streamvitals:hanging:model)",
         summary=ask(
             "topk(1, sum by ($model, $server) ($stalled{SERVICE}))",
-            "{{ value . | humanize }} open " + MODEL + " streams hang, nothing comes from " + SERVER,
+            "{{ value . | printf `%.0f` }} open " + MODEL + " streams hang, nothing comes from " + SERVER,
         ),
         description=(
             "Streams are open and silent for longer than the stall threshold, and far more of them than is usual."
             " Nothing has failed yet: clients wait up to their timeout. Look next: 1. whether they wait for headers"
             " or in the middle; 2. the client's read timeout, which is 10 minutes if nobody has set it."
         ),
-        dashboard=links.INCIDENT, hold=60, keep=900, cause="timeout",
+        dashboard=links.INCIDENT, hold=60, keep=KEEP, cause="timeout",
     ),
     Alert(
         "StreamvitalsRateLimited", "cause", "ticket", share(f"({_LIMITED})", _ASKED),
@@ -97,9 +99,9 @@ OTHERS = (
         ),
         description=(
             "Requests run into a rate limit or a quota. Look next: 1. how much of the limit is left on the"
-            " dashboard, and which kind, requests or tokens; 2. the error type: insufficient_quota is an unpaid"
+            " dashboard, and which kind, requests or tokens; 2. the error type: insufficient_quota is a bill."
         ),
-        dashboard=links.LIMITS, hold=60, keep=900, cause="rate_limited",
+        dashboard=links.LIMITS, hold=60, keep=KEEP, cause="rate_limited",
     ),
     Alert(
         "StreamvitalsRejected", "cause", "ticket",
@@ -114,7 +116,7 @@ OTHERS = (
             " next: 1. the status: 400 and 422 are the request, 401 and 403 the key, 404 the model's name, 413 the"
             " size; 2. which part of the application, or which of its users, asks so."
         ),
-        dashboard=links.STREAMS, hold=120, keep=1800, cause="rejected",
+        dashboard=links.STREAMS, hold=120, keep=KEEP, cause="rejected",
     ),
     Alert(
         "StreamvitalsRetryStorm", "cause", "ticket", share(_RETRIED, _ASKED, "0.1"),
@@ -128,7 +130,7 @@ OTHERS = (
             " more. Look next: 1. the reason on the dashboard, and whether failures of whole operations rise as well;"
             " 2. the provider's status page: this is what an outage looks like before it is one."
         ),
-        dashboard=links.INCIDENT, hold=120, keep=900,
+        dashboard=links.INCIDENT, hold=120, keep=KEEP,
     ),
     Alert(
         "StreamvitalsFallbackWave", "cause", "ticket",
@@ -142,23 +144,23 @@ OTHERS = (
             " it is paid twice. Look next: 1. which outcome the failed streams had; 2. whether streaming alone is"
             " broken, as by a proxy that buffers or cuts."
         ),
-        dashboard=links.INCIDENT, hold=120, keep=900,
+        dashboard=links.INCIDENT, hold=120, keep=KEEP,
     ),
     Alert(
         "StreamvitalsOneModelFailing", "cause", "ticket",
         "count by ($service) (streamvitals:failing:model)"
         " < on ($service) count by ($service) (streamvitals:model_operations:increase$mid > 0)",
-        summary=ask("topk(1, streamvitals:failing:model{SERVICE})", f"{PERCENT} of " + MODEL + " fail, others do not"),
+        summary=ask("topk(1, 100 * streamvitals:failing:model{SERVICE})", f"{PERCENT} of {MODEL} fail, others do not"),
         description=(
             "One model fails and the rest of the service does not, or hardly. Look next: 1. whether the provider still"
             " has this model, and its status page; 2. whether the requests can go to another model meanwhile."
         ),
-        dashboard=links.INCIDENT, hold=60, keep=900,
+        dashboard=links.INCIDENT, hold=60, keep=KEEP,
     ),
     Alert(
         "StreamvitalsOneReplicaFailing", "cause", "ticket", "count by ($service) (streamvitals:replica:failing)",
         summary=ask(
-            "topk(1, streamvitals:replica:failing{SERVICE})",
+            "topk(1, 100 * streamvitals:replica:failing{SERVICE})",
             PERCENT + ' of the streams of {{ label "instance" . }} fail, those of other replicas do not',
         ),
         description=(
@@ -166,7 +168,7 @@ OTHERS = (
             " not the provider. Look next: 1. what differs on it ($build has the versions); 2. whether"
             " it is well after a restart: take it out of rotation first."
         ),
-        dashboard=links.INCIDENT, hold=120, keep=900,
+        dashboard=links.INCIDENT, hold=120, keep=KEEP,
     ),
 )
 

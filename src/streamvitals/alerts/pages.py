@@ -1,7 +1,8 @@
 """What users feel: the only alerts that page, one per service and incident.
 
 That streams fail outranks that they are slow, and both outrank that none are asked for: `unless` sees to it here,
-whatever Alertmanager is told.
+whatever Alertmanager is told. None but the last has a `for`: the conditions see for themselves to what lasts, in one
+way for what is asked a hundred times a second and in another for what is asked once an hour.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from .words import MODEL, PERCENT, SERVER, ask, worst_now
 
 _HANGING = ask(
     "topk(1, streamvitals:model_stalled{SERVICE} > 0)",
-    "{{ value . | humanize }} open "
+    "{{ value . | printf `%.0f` }} open "
     + MODEL
     + " streams hang, nothing comes"
     + ask("topk(1, sum by ($server) ($stalled{SERVICE}))", f" from {SERVER}"),
@@ -22,14 +23,14 @@ _FIRST_TOKEN = ask(
     "streamvitals:first_token:p95_$fast{SERVICE}",
     "first token after {{ value . | humanizeDuration }} (p95, $fast), promised ${ttft}s",
     ask(
-        "streamvitals:first_token:p50_$mid{SERVICE}",
-        "first token after {{ value . | humanizeDuration }} (median, $mid), promised ${ttft}s",
+        "streamvitals:first_token:p60_$mid{SERVICE}",
+        "first token after {{ value . | humanizeDuration }} (p60, $mid), promised ${ttft}s",
     ),
 )
 _GAP = ask(
     "streamvitals:chunk_gap:p95_$fast{SERVICE}",
     "chunks {{ value . | humanizeDuration }} apart (p95, $fast), promised ${gap}s",
-    ask("streamvitals:chunk_gap:p50_$mid{SERVICE}", "chunks {{ value . | humanizeDuration }} apart (median, $mid)"),
+    ask("streamvitals:chunk_gap:p60_$mid{SERVICE}", "chunks {{ value . | humanizeDuration }} apart (p60, $mid)"),
 )
 _OUTRANKED = "unless on ($service) max_over_time(streamvitals:failing[$mid])"
 
@@ -45,14 +46,14 @@ PAGES = (
             "Users get errors, cut answers or silence"
             + ask(
                 "streamvitals:failed:increase$fast{SERVICE}",
-                ": {{ value . | humanize }} operations failed in $fast",
+                ": {{ value . | printf `%.0f` }} operations failed in $fast",
             )
-            + ask("streamvitals:failure_ratio:increase$fast{SERVICE}", f", {PERCENT} of all")
-            + ask("streamvitals:stalled{SERVICE} > 0", "; {{ value . | humanize }} streams are silent now")
+            + ask("100 * streamvitals:failure_ratio:increase$fast{SERVICE}", f", {PERCENT} of all")
+            + ask("streamvitals:stalled{SERVICE} > 0", "; {{ value . | printf `%.0f` }} streams are silent now")
             + ". Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page,"
             " and the log lines of the logger streamvitals, which say where each stream broke."
         ),
-        dashboard=links.INCIDENT, hold=60, keep=600,
+        dashboard=links.INCIDENT, keep=1200,
     ),
     Alert(
         "StreamvitalsRefused", "symptom", "page", f"streamvitals:refusing:service {_OUTRANKED}",
@@ -66,7 +67,7 @@ PAGES = (
             " this, 404 a model that is no more, other statuses a request that a deployment has broken. Look next:"
             " 1. which status on the dashboard, and since when; 2. the last change of keys, model names and code."
         ),
-        dashboard=links.INCIDENT, hold=60, keep=600,
+        dashboard=links.INCIDENT, keep=1200,
     ),
     Alert(
         "StreamvitalsSlow", "symptom", "page",
@@ -77,7 +78,7 @@ PAGES = (
             " whether it is one model or server, and whether the event loop of the service itself lags; 2. whether"
             " prompts have grown or rate limits slow the requests down."
         ),
-        dashboard=links.LATENCY, hold=60, keep=600,
+        dashboard=links.LATENCY, keep=1200,
     ),
     Alert(
         "StreamvitalsTrafficGone", "symptom", "page",
@@ -94,6 +95,6 @@ PAGES = (
             " of other days. Look next: 1. whether requests of users reach the service at all; 2. whether a deployment"
             " has switched streaming off or gone around the SDK."
         ),
-        dashboard=links.STREAMS, hold=180, keep=600,
+        dashboard=links.STREAMS, hold=180, keep=1200,
     ),
 )

@@ -98,10 +98,8 @@ class Language:
         given = {
             "short": self.objectives.short, "fast": 300.0, "mid": 900.0, "half_hour": 1800.0, "hour": 3600.0,
             "quarter_day": 6 * 3600.0, "day": 86_400.0, "three_days": 3 * 86_400.0,
-            "yesterday": 84_600.0, "last_week": 7 * 86_400.0 - 1800.0,
+            "lasting": self.objectives.short + 90.0, "yesterday": 84_600.0, "last_week": 7 * 86_400.0 - 1800.0,
         }
-        # A chain of attempts is known to have failed only when nobody tries again: later than its streams.
-        given |= {f"{name}_settled": given[name] + 120.0 for name in RATE_WINDOWS}
         return {name: self.pace(seconds) for name, seconds in given.items()}
 
     def _thresholds(self) -> dict[str, str]:

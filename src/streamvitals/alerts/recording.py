@@ -17,13 +17,29 @@ from .rule import Record
 FEW, SIGMAS = 2, 4
 # So many streams must hang at once, or first tokens be late.
 HANGING, LATE = 3, 8
+# So many operations in the shortest window show whether it goes on.
+MANY = 20
 # Streams to expect in five and in fifteen minutes, before none at all means anything.
-EXPECTED_SOON, EXPECTED = 100, 25
+EXPECTED_SOON, EXPECTED = 100, 15
 
 
 def proven(failed: str, operations: str) -> str:
     """More failures than chance explains, for one request an hour as for a hundred a second."""
     return f"{failed} > {FEW} + {SIGMAS} * sqrt($expected * {operations})"
+
+
+def lasts(scope: str, share: str) -> str:
+    """Failures went on all of the time, not for one bad minute. Where little is asked nobody can tell."""
+    ratio = f"streamvitals:{scope}failure_ratio:increase$short"
+    asked = f"streamvitals:{scope}operations:increase$short"
+    return f"unless (min_over_time({ratio}[$lasting]) <= {share} and {asked} >= {MANY})"
+
+
+def over(scope: str, window: str, share: str) -> str:
+    """But when enough was asked since, and little of it failed, it is over."""
+    failed = f"streamvitals:{scope}failed:increase${{{window}}}"
+    asked = f"streamvitals:{scope}operations:increase${{{window}}}"
+    return f"unless ({failed} <= {share} * {asked} and {asked} >= {MANY})"
 
 
 def _counts(window: str) -> Iterator[Record]:
@@ -32,50 +48,46 @@ def _counts(window: str) -> Iterator[Record]:
     yield Record(
         streams, f"sum by ($service, $model, $server, $outcome) (increase($streams[{w}]))"
     )
-    # What the app tried again is no failure yet, or none any more. The zeros stand in for what is absent.
-    retried = f"streamvitals:model_retried:increase{w}"
+    # What is absent counts as zero. A fallback is a retry as well, but not a stream.
+    none = f"0 * {by} ({streams})"
+    fallbacks, retried = f"streamvitals:model_fallbacks:increase{w}", f"streamvitals:model_retried:increase{w}"
+    yield Record(fallbacks, f"{by} (increase($fallbacks[{w}])) or {none}")
     yield Record(
         retried,
         f"""
-        {by} (increase($retries{{$source="app", $reason!="other"}}[{w}]))
-          or 0 * {by} ({streams})""",
+        {by} (increase($retries{{$source="app", $reason!="other"}}[{w}])) > {fallbacks}
+          or {fallbacks}""",
     )
     yield Record(
         f"streamvitals:model_operations:increase{w}",
         f"""
         clamp_min(
-          ({by} ({streams}{{$outcome=~"$counted_outcomes"}}) or 0 * {retried})
-            - {retried}
-            + ({by} (increase($fallbacks[{w}])) or 0 * {retried}),
+          ({by} ({streams}{{$outcome=~"$counted_outcomes"}}) or {none}) - {retried} + {fallbacks},
           0
         )""",
     )
-    unrecovered = f"streamvitals:model_unrecovered:increase{w}"
-    yield Record(
-        unrecovered,
-        f"""
-        clamp_min(({by} ({streams}{{$outcome=~"$failed_outcomes"}}) or 0 * {retried}) - {retried}, 0)""",
-    )
-    # The app's own count sees fallbacks that failed as well, but late; the caller's own mistakes are in it.
+    # What the app tried again is no failure yet, or none any more. Of fallbacks that failed too only
+    # operations_failed knows, but late: it must not bring up again what was counted when it happened.
+    late = f"{by} (increase($operations_failed[{w}]))"
     yield Record(
         f"streamvitals:model_failed:increase{w}",
         f"""
-        {by} (increase($operations_failed[{w}]))
-          - ({by} (increase($streams{{$outcome="rejected"}}[${{{window}_settled}}])) or 0 * {retried})
-          > {unrecovered}
-          or {unrecovered}""",
+        clamp_min(
+          ({by} ({streams}{{$outcome=~"$failed_outcomes"}}) or {none}) - {retried}
+            + ({fallbacks} < {late} or {late} or {none}),
+          0
+        )""",
     )
     for what in ("operations", "failed"):
         yield Record(
             f"streamvitals:{what}:increase{w}",
             f"sum by ($service) (streamvitals:model_{what}:increase{w})",
         )
-    if window in ("short", "fast"):
-        for scope in ("", "model_"):
-            yield Record(
-                f"streamvitals:{scope}failure_ratio:increase{w}",
-                f"streamvitals:{scope}failed:increase{w} / (streamvitals:{scope}operations:increase{w} > 0)",
-            )
+    for scope in ("", "model_") if window != "mid" else ():
+        yield Record(
+            f"streamvitals:{scope}failure_ratio:increase{w}",
+            f"streamvitals:{scope}failed:increase{w} / (streamvitals:{scope}operations:increase{w} > 0)",
+        )
 
 
 def _long_counts() -> Iterator[Record]:
@@ -89,13 +101,13 @@ def _long_counts() -> Iterator[Record]:
 
 def _enough(times: int) -> dict[str, int]:
     """How many values a quantile needs, to be no accident of the largest few."""
-    least = {"p95 fast": 40, "p90 short": 15, "p50 fast": LATE, "p50 mid": LATE}
+    least = {"p95 fast": 40, "p90 short": 15, "p60 fast": LATE, "p60 mid": LATE, "p75 mid": LATE}
     return {name: times * count for name, count in least.items()}
 
 
 def _latency(what: str, objective: str, enough: dict[str, int]) -> Iterator[Record]:
     """Quantiles where there are enough values to have any; ``enough`` is how many, by window."""
-    for quantile, window in ((95, "fast"), (90, "short"), (50, "fast"), (50, "mid")):
+    for quantile, window in ((95, "fast"), (90, "short"), (60, "fast"), (60, "mid"), (75, "mid")):
         w, least = f"${{{window}}}", enough[f"p{quantile} {window}"]
         yield Record(
             f"streamvitals:{what}:p{quantile}_{w}",
@@ -107,17 +119,17 @@ def _latency(what: str, objective: str, enough: dict[str, int]) -> Iterator[Reco
     unusual = f"unless on ($service) streamvitals:{what}:QUANTILE <= 2 * {day_before}"
     few = " or ".join(
         f"""(
-          streamvitals:{what}:{quantile} > {objective}
+          streamvitals:{what}:{quantile} > {times}{objective}
             {unusual.replace("QUANTILE", quantile)}
         )"""
-        for quantile in ("p50_$fast", "p50_$mid")
+        for quantile, times in (("p60_$fast", ""), ("p60_$mid", ""), ("p75_$mid", "2 * "))
     )
     yield Record(
         f"streamvitals:{what}:slow",
         f"""
         (
           streamvitals:{what}:p95_$fast > {objective}
-            and on ($service) min_over_time(streamvitals:{what}:p90_$short[$short]) > {objective}
+            and on ($service) min_over_time(streamvitals:{what}:p90_$short[$lasting]) > {objective}
             {unusual.replace("QUANTILE", "p95_$fast")}
         ) or {few}""",
     )
@@ -153,20 +165,24 @@ def _failing() -> Iterator[Record]:
         f"""
         (
           streamvitals:failure_ratio:increase$fast > $low
-            and min_over_time(streamvitals:failure_ratio:increase$short[$short]) > $spike
+            and min_over_time(streamvitals:failure_ratio:increase$short[$lasting]) > $spike
             and {proven(failed + "$fast", operations + "$fast")}
         ) or (
           {failed}$mid / {operations}$mid > $spike
-            and streamvitals:failure_ratio:increase$fast > $spike
             and {proven(failed + "$mid", operations + "$mid")}
+            {lasts("", "$low")}
+            {over("", "fast", "$low")}
         ) or (
           {failed}$hour / {operations}$hour > $hour_burn
-            and streamvitals:failure_ratio:increase$fast > $hour_burn
             and {proven(failed + "$hour", operations + "$hour")}
+            {over("", "mid", "$hour_burn")}
+            {over("", "fast", "$low")}
         ) or (
           {failed}$quarter_day / {operations}$quarter_day > $collapse
-            and {failed}$hour / {operations}$hour > $collapse
             and {proven(failed + "$quarter_day", operations + "$quarter_day")}
+            and {failed}$hour / {operations}$hour > $collapse
+            {over("", "mid", "$spike")}
+            {over("", "fast", "$low")}
         )""",
     )
     failed, operations = "streamvitals:model_failed:increase", "streamvitals:model_operations:increase"
@@ -175,12 +191,13 @@ def _failing() -> Iterator[Record]:
         f"""
         (
           streamvitals:model_failure_ratio:increase$fast > $model_spike
-            and min_over_time(streamvitals:model_failure_ratio:increase$short[$short]) > $model_spike
+            and min_over_time(streamvitals:model_failure_ratio:increase$short[$lasting]) > $model_spike
             and {proven(failed + "$fast", operations + "$fast")}
         ) or (
           {failed}$mid / {operations}$mid > $model_spike
-            and streamvitals:model_failure_ratio:increase$fast > $model_spike
             and {proven(failed + "$mid", operations + "$mid")}
+            {lasts("model_", "$spike")}
+            {over("model_", "fast", "$spike")}
         )""",
     )
 

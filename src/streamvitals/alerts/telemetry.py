@@ -52,7 +52,7 @@ TELEMETRY = (
         ),
         description=(
             "The installed openai lacks something that is patched, so streams of these processes are not seen. Look"
-            " next: 1. streamvitals doctor, which says what; 2. a newer streamvitals, or the last openai that is"
+            " next: 1. streamvitals doctor, which says what; 2. a newer streamvitals, or an older openai."
         ),
         hold=300, keep=600,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import links
+from .causes import KEEP
 from .recording import proven
 from .rule import Alert
 from .words import MODEL, PERCENT, SERVER, ask
@@ -24,19 +25,19 @@ def _regression(name: str, what: str, words: str, quantity: str, objective: str,
         f"""(
           {quantity} > {objective} or {quantity} > {times} * avg_over_time({quantity}[$day] offset $hour) > {least}
         )"""
-        for quantity, times in ((f"streamvitals:{quantity}:p95_$fast", 1.75), (f"streamvitals:{quantity}:p50_$mid", 2))
+        for quantity, times in ((f"streamvitals:{quantity}:p95_$fast", 1.75), (f"streamvitals:{quantity}:p60_$mid", 2))
     )
     return Alert(
         name, "cause", "ticket", arms,
         summary=what + ask(
             f"streamvitals:{quantity}:p95_$fast{{SERVICE}}", " {{ value . | humanizeDuration }} (p95, $fast)",
-            ask(f"streamvitals:{quantity}:p50_$mid{{SERVICE}}", " {{ value . | humanizeDuration }} (median, $mid)"),
+            ask(f"streamvitals:{quantity}:p60_$mid{{SERVICE}}", " {{ value . | humanizeDuration }} (p60, $mid)"),
         ) + ask(
             f"avg_over_time(streamvitals:{quantity}:p95_$fast{{SERVICE}}[$day] offset $hour)",
             ", {{ value . | humanizeDuration }} the day before",
         ),
         description=words + " Look next: " + further,
-        dashboard=links.LATENCY, hold=300, keep=1800,
+        dashboard=links.LATENCY, hold=300, keep=KEEP,
     )
 
 
@@ -45,12 +46,13 @@ TICKETS = (
         "StreamvitalsBudgetBurn", "state", "ticket",
         _burn("quarter_day", "$slow_burn") + " or " + _burn("three_days", "$lasting_burn"),
         summary=ask(
-            "streamvitals:failed:increase$quarter_day{SERVICE} / streamvitals:operations:increase$quarter_day{SERVICE}",
-            PERCENT + " of operations failed in $quarter_day, the budget is $budget",
+            "100 * streamvitals:failed:increase$quarter_day{SERVICE}"
+            " / streamvitals:operations:increase$quarter_day{SERVICE}",
+            '{{ value . | printf "%.2g" }}% of operations failed in $quarter_day, the budget is $budget',
         ),
         description=(
             "Failures are too few to wake somebody and too many for the objective. Look next: 1. which outcome,"
-            " model and server lead on the dashboard; 2. whether it began with a deployment, or comes back at a time"
+            " model and server lead on the dashboard; 2. whether it began with a deployment, or comes back every day."
         ),
         dashboard=links.STREAMS, hold=900, keep=3600,
     ),
@@ -75,30 +77,30 @@ TICKETS = (
             " process. Look next: 1. its CPU, and what blocks the loop (asyncio's debug mode names it); 2. whether more"
             " replicas share the load."
         ),
-        dashboard=links.LATENCY, hold=300, keep=1800,
+        dashboard=links.LATENCY, hold=300, keep=KEEP,
     ),
     Alert(
         "StreamvitalsStreamsLeaked", "state", "ticket",
         """
-        min_over_time(streamvitals:held[$hour]) > 10
-          and min_over_time(streamvitals:held[$hour])
-            > 3 * (sum by ($service) (rate(${duration}_sum[$hour])) or 0 * streamvitals:held)
-          and min_over_time(streamvitals:held[$hour])
-            > 2 * max_over_time(streamvitals:held[$hour] offset $quarter_day)""",
-        summary="{{ $$value | humanize }} streams are open that nobody reads, more than ever end",
+        min_over_time(streamvitals:held[$half_hour]) > 10
+          and min_over_time(streamvitals:held[$half_hour])
+            > 3 * (sum by ($service) (rate(${duration}_sum[$half_hour])) or 0 * streamvitals:held)
+          unless min_over_time(streamvitals:held[$half_hour])
+            <= 2 * max_over_time(streamvitals:held[$hour] offset $quarter_day)""",
+        summary="{{ $$value | printf `%.0f` }} streams are open that nobody reads, more than ever end",
         description=(
             "Streams are opened and neither read to their end nor closed; each holds a connection, until the pool is"
             " exhausted. Look next: 1. since which deployment the number of open streams climbs; 2. code that leaves a"
             " loop over a stream without close() or `with`."
         ),
-        dashboard=links.STREAMS, hold=300, keep=3600,
+        dashboard=links.STREAMS, hold=1800, keep=3600,
     ),
     Alert(
         "StreamvitalsQuotaLow", "state", "ticket",
         """
         min by ($service) (avg_over_time(streamvitals:limit_left[$mid]) < 0.15)""",
         summary=ask(
-            "bottomk(1, avg_over_time(streamvitals:limit_left{SERVICE}[$mid]))",
+            "bottomk(1, 100 * avg_over_time(streamvitals:limit_left{SERVICE}[$mid]))",
             PERCENT + ' of the limit of {{ label "$kind" . }} for ' + MODEL + " is left at " + SERVER,
         ),
         description=(

@@ -22,12 +22,13 @@ FATES = {
 }
 SERVER = '{{ or (label "$server" .) "the provider" }}'
 MODEL = '{{ label "$model" . }}'
-PERCENT = "{{ value . | humanizePercentage }}"
+# Of a value that was multiplied by a hundred.
+PERCENT = '{{ value . | printf "%.0f" }}%'
 
 
 def ask(expression: str, then: str, otherwise: str = "") -> str:
     """``then`` with the first sample that the expression gives as its dot; SERVICE stands for its matchers."""
-    question = f"printf `{expression.replace('SERVICE', '%s')}` $$service | query"
+    question = f"printf `{expression.replace('SERVICE', '%[1]s')}` $$service | query"
     return f"{{{{ with {question} }}}}{{{{ with first . }}}}{then}{{{{ end }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}"
 
 
@@ -51,8 +52,8 @@ def worst(window: str, otherwise: str, outcomes: str = "$failed_outcomes") -> st
     streams = f"streamvitals:streams:increase${{{window}}}"
     share = f"streamvitals:failure_share:increase${{{window}}}"
     top = f'topk(1, {streams}{{SERVICE,$outcome=~"{outcomes}"}} > 0)'
-    # Share times one: the labels of the most frequent failure with the value of its share.
-    expression = f"{share} and on ($service, $model, $server, $outcome) {top}"
+    # The labels of the most frequent failure, with the value of its share.
+    expression = f"100 * {share} and on ($service, $model, $server, $outcome) {top}"
     return ask(expression, f"{PERCENT} of {MODEL} streams {_fate()}, ${{{window}}}", otherwise)
 
 

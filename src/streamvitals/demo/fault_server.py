@@ -59,6 +59,11 @@ class ThreadedFaultServer:
         return self._server.base_url
 
     @property
+    def moods(self) -> dict[str, str]:
+        """See FaultServer.moods. A dictionary's items are changed in one step."""
+        return self._server.moods
+
+    @property
     def log(self) -> list[RequestLog]:
         """What was done so far; entries of requests under way still change, see `wait_idle`."""
         return list(self._server.log.copy())  # deque.copy is one step under the GIL, iterating here is not

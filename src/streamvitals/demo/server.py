@@ -14,7 +14,7 @@ import itertools
 import json
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -39,6 +39,8 @@ MAX_COUNTED = 4096
 class FaultServer:
     def __init__(self, log_size: int = 2048, log_file: TextIO | None = None) -> None:
         self.log: deque[RequestLog] = deque(maxlen=log_size)
+        # What to play for a model whose name says nothing; may be changed while clients that know nothing of it ask.
+        self.moods: dict[str, str] = {}
         self.port = 0
         self.host = ""
         self._log_file = log_file
@@ -221,7 +223,7 @@ class FaultServer:
             return page(200, "application/json", payloads.dumps(payloads.models(names)))
         if request.method == "POST" and path.endswith("/chat/completions"):
             try:
-                ask = _ask(request.body, path)
+                ask = _ask(request.body, path, self.moods)
             except BadAsk as problem:
                 return _problem(400, f"streamvitals fault server: {problem}")
             entry.scenario, entry.stream = ask.scenario, ask.stream
@@ -256,7 +258,7 @@ def _problem(status: int, message: str) -> Steps:
     return page(status, "application/json", payloads.dumps(payloads.status_error(status, message)))
 
 
-def _ask(body: bytes, path: str) -> Ask:
+def _ask(body: bytes, path: str, moods: Mapping[str, str]) -> Ask:
     try:
         asked: Any = json.loads(body)
     except ValueError:
@@ -266,7 +268,7 @@ def _ask(body: bytes, path: str) -> Ask:
     parts = path.split("/")
     deployment = unquote(parts[parts.index("deployments") + 1]) if "deployments" in parts else ""
     model = str(asked.get("model") or deployment)
-    scenario, params = parse_spec(str(asked.get("sv_scenario") or model))
+    scenario, params = parse_spec(str(asked.get("sv_scenario") or moods.get(model, model)))
     options = asked.get("stream_options")
     include_usage = isinstance(options, dict) and options.get("include_usage") is True
     return Ask(scenario, params, model[:200], asked.get("stream") is True, include_usage)

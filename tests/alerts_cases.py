@@ -1,0 +1,166 @@
+"""For every alert: what makes it fire, what is just too little, and the sentence that it then says.
+
+Of 360 operations a minute (three replicas, two models, each 60) ``x`` more that fail on one model are a share of
+``3 x / (360 + 3 x)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from alerts_world import COMPLETED, MODELS, REPLICAS, Course, Rate, Thing, errors, latency, retries, streams
+from streamvitals import names
+
+Rates = dict[Thing, Rate]
+ONE = REPLICAS[:1]
+
+
+@dataclass(frozen=True)
+class Case:
+    """``over`` fires the alert ``soon`` minutes after it began, ``under`` never; ``over`` is over and the alert gone
+    at the end of its course."""
+
+    alert: str
+    over: Course
+    under: Course
+    soon: float
+    summary: str
+    description: str = ""
+
+
+def case(
+    alert: str, over: Rates, under: Rates, summary: str, soon: float = 14, *, lighter: Course | None = None,
+    where: tuple[str, ...] = REPLICAS, well: float = 20, ill: float = 30, after: float = 60, description: str = "",
+) -> Case:
+    course = Course(over, well=well, ill=ill, after=after, where=where)
+    return Case(alert, course, lighter or replace(course, sick=under), soon, summary, description)
+
+
+def _ended(alert: str, outcome: str, fate: str) -> Case:
+    return case(
+        alert, {streams(outcome): 5.0}, {streams(outcome): 1.9}, f"8% of gpt-4o streams {fate}, 5m"
+    )
+
+
+FIRST, GAP, LAG = names.TIME_TO_FIRST_TOKEN, names.CHUNK_GAP, names.LOOP_LAG
+STALLED, ACTIVE = Thing(names.STALLED), Thing(names.ACTIVE)
+LEFT = Thing(names.RATELIMIT_REMAINING, (("kind", "requests"),))
+INTERNAL = Thing(names.INTERNAL_ERRORS, (("where", "sink"),))
+BUILD = Thing(names.BUILD_INFO, (("version", "1.0"), ("openai_version", "3.51.0"), ("patched", "true")))
+UNPATCHED = Thing(names.BUILD_INFO, (("version", "1.0"), ("openai_version", "4.0.0"), ("patched", "false")))
+UP = Thing("up")
+NOTHING: Rates = {
+    streams(outcome, model=model): 0.0 for outcome in ("completed", "cancelled") for model in MODELS
+} | {ACTIVE: 0.0}
+DOWN: Rates = {UP: 0.0, INTERNAL: None, ACTIVE: None, STALLED: None, BUILD: None}
+
+
+def fallbacks(rate: float) -> Rates:
+    """Streams that are cut, and asked again without streaming."""
+    return {
+        streams("truncated"): rate, retries("app", "truncated"): rate, Thing(names.FALLBACKS): rate,
+    }
+
+
+def _gone(left: float) -> Rates:
+    return NOTHING | {streams("completed"): left}
+
+
+CASES = (
+    case(
+        "StreamvitalsFailing", {streams("reset"): 17.0}, {streams("reset"): 11.8},
+        "22% of gpt-4o streams reset by api.example mid-stream, 5m", soon=6,
+        description="Users get errors, cut answers or silence: 255 operations failed in 5m, 12% of all. Look next: 1."
+        " on the dashboard, which outcome, model and server lead; 2. the provider's status page, and the log lines of"
+        " the logger streamvitals, which say where each stream broke.",
+    ),
+    case(
+        "StreamvitalsRefused", {streams("rejected"): 65.0, errors("rejected", "401"): 65.0},
+        {streams("rejected"): 36.0, errors("rejected", "401"): 36.0},
+        "1462 requests for gpt-4o refused by api.example with 401, 15m", soon=7,
+    ),
+    case(
+        "StreamvitalsSlow", latency(FIRST, 4.0, 1.0, 2 * COMPLETED), latency(FIRST, 2.5, 1.0, 2 * COMPLETED),
+        "first token after 3.925s (p95, 5m), promised 2.5s", soon=8,
+    ),
+    case(
+        "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4), "no stream has ended for 15m, 4486 are usual", soon=12,
+        well=40,
+    ),
+    _ended("StreamvitalsResetStorm", "reset", "reset by api.example mid-stream"),
+    _ended("StreamvitalsTruncationWave", "truncated", "cut short by api.example without an error"),
+    _ended("StreamvitalsTimeouts", "timeout", "timed out waiting for api.example"),
+    _ended("StreamvitalsApiErrors", "api_error", "failed inside the stream by api.example"),
+    _ended("StreamvitalsMalformedReplies", "malformed", "unreadable as api.example sent them"),
+    _ended("StreamvitalsServerErrors", "http_error", "answered with an error status by api.example"),
+    _ended("StreamvitalsUnreachable", "connect_error", "not sent, as api.example could not be reached"),
+    case(
+        "StreamvitalsStalled", {STALLED: 6.0}, {STALLED: 4.0},
+        "18 open gpt-4o streams hang, nothing comes from api.example", soon=5,
+    ),
+    case(
+        "StreamvitalsRateLimited", {retries("sdk", "429"): 10.0}, {retries("sdk", "429"): 2.0},
+        "435 requests for gpt-4o limited by api.example, 15m",
+    ),
+    case(
+        "StreamvitalsRejected", {streams("rejected"): 12.0, errors("rejected", "401"): 12.0},
+        {streams("rejected"): 5.5, errors("rejected", "401"): 5.5},
+        "522 requests for gpt-4o rejected by api.example with 401, 15m",
+    ),
+    case(
+        "StreamvitalsRetryStorm", {retries("sdk", "503"): 22.0}, {retries("sdk", "503"): 11.0},
+        "957 retries of gpt-4o at api.example for 503 by the sdk, 15m",
+    ),
+    case(
+        "StreamvitalsFallbackWave", fallbacks(12.0), fallbacks(5.0),
+        "522 streams of gpt-4o asked again without streaming, 15m",
+    ),
+    case(
+        "StreamvitalsOneModelFailing", {streams("api_error"): 21.0}, {streams("api_error"): 14.0},
+        "26% of gpt-4o fail, others do not", soon=6,
+    ),
+    case(
+        "StreamvitalsOneReplicaFailing", {streams("reset"): 26.0}, {streams("reset"): 12.0},
+        "17% of the streams of a:9464 fail, those of other replicas do not", where=ONE,
+    ),
+    case(
+        "StreamvitalsBudgetBurn", {streams("reset"): 1.3}, {streams("reset"): 0.5},
+        "0.78% of operations failed in 6h, the budget is 0.5%", soon=50, ill=60, after=180,
+    ),
+    case(
+        "StreamvitalsFirstTokenRegression", latency(FIRST, 4.0, 1.0, 2 * COMPLETED),
+        latency(FIRST, 2.5, 1.0, 2 * COMPLETED), "First tokens come late: 3.925s (p95, 5m)",
+    ),
+    case(
+        "StreamvitalsChunkGapRegression", latency(GAP, 0.5, 1.0, 80 * COMPLETED),
+        latency(GAP, 0.2, 1.0, 80 * COMPLETED), "Chunks come slowly, so far apart: 485ms (p95, 5m)",
+    ),
+    case(
+        "StreamvitalsEventLoopLag", latency(LAG, 0.5, 1.0, 60), latency(LAG, 0.25, 1.0, 60),
+        "the event loop runs 475ms late (p90, 15m): the service itself is slow", soon=22,
+    ),
+    case(
+        "StreamvitalsStreamsLeaked", {ACTIVE: lambda minute: 16 + 3 * minute}, {ACTIVE: 40.0},
+        "606 streams are open that nobody reads, more than ever end", soon=92, ill=100, after=80,
+    ),
+    case(
+        "StreamvitalsQuotaLow", {LEFT: 1000.0}, {LEFT: 2000.0},
+        "10% of the limit of requests for gpt-4o is left at api.example", soon=24,
+    ),
+    case(
+        "StreamvitalsTargetMissing", dict(DOWN), {}, "telemetry of 1 replicas or of the whole service is missing",
+        where=ONE, lighter=Course(dict(DOWN), ill=8, where=ONE),
+    ),
+    case(
+        "StreamvitalsAgentSilent", {BUILD: None}, {}, "1 replicas answer scrapes and observe nothing", soon=34, ill=40,
+        where=ONE, lighter=Course({BUILD: None}, ill=25, where=ONE),
+    ),
+    case(
+        "StreamvitalsNotPatched", {UNPATCHED: 1.0}, {}, "openai 4.0.0 is not observed: this version is not known",
+        soon=7, where=ONE, lighter=Course({UNPATCHED: 1.0}, ill=4, where=ONE),
+    ),
+    case(
+        "StreamvitalsInternalErrors", {INTERNAL: 0.5}, {},
+        'streamvitals itself failed at "sink"; the application is not affected', after=90,
+    ),
+)

@@ -1,0 +1,220 @@
+"""Every alert in promtool: it fires, does not fire just under, and outlives what happens to counters."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alerts_cases import CASES, ONE, Case, fallbacks
+from alerts_support import needs
+from alerts_world import HEALTHY, SHAPES, Course, Thing, retries, streams
+from streamvitals import names
+from streamvitals.alerts.objectives import Objectives
+from streamvitals.alerts.promql import recorded_in
+from streamvitals.alerts.render import ALERTS, rule_groups
+
+pytestmark = needs("promtool")
+RULES: list[dict[str, Any]] = rule_groups(Objectives())["groups"][0]["rules"]
+ANY = 'ALERTS{alertname!="StreamvitalsWatchdog",alertstate="firing"}'
+CAUSES = 'ALERTS{severity="ticket",kind="cause",alertstate="firing"}'
+PAGES = 'ALERTS{severity="page",alertstate="firing"}'
+
+
+def needed(*alerts: str) -> list[dict[str, Any]]:
+    """The rules of these alerts, and what they read."""
+    wanted, chosen = set(alerts), []
+    for rule in reversed(RULES):
+        name = rule.get("alert") or rule["record"]
+        if name in wanted:
+            chosen.append(rule)
+            wanted |= recorded_in(rule["expr"]).union(*map(recorded_in, rule.get("annotations", {}).values()))
+    return chosen[::-1]
+
+
+class Promtool:
+    """Collects groups of tests for one run. Its files are JSON, which YAML is, and which is written faster."""
+
+    def __init__(self, folder: Path, rules: list[dict[str, Any]]) -> None:
+        self.folder = folder
+        self.groups: list[dict[str, Any]] = []
+        # Where hours are to be evaluated, half as often.
+        self.long = False
+        (folder / "rules.yaml").write_text(json.dumps({"groups": [{"name": "all", "rules": rules}]}))
+
+    def expect(self, name: str, course: Course, *checks: tuple[float, str, float | None], **more: Any) -> None:
+        """At so many minutes an expression gives this value, or nothing."""
+        self.long = self.long or course.well + course.ill + course.after > 200
+        self.groups.append({
+            "name": name, "interval": "30s", "input_series": list(course.series()),
+            "promql_expr_test": [
+                {
+                    "expr": expr, "eval_time": f"{minute * 60:.0f}s",
+                    "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
+                }
+                for minute, expr, value in checks
+            ],
+            **more,
+        })
+
+    def check(self) -> None:
+        """All is as expected, or promtool says what is not."""
+        said = self.run()
+        if said:
+            pytest.fail(said, pytrace=False)
+
+    def run(self) -> str:
+        """What promtool says; empty where all is as expected."""
+        interval = "1m" if self.long else "30s"
+        tests = {"rule_files": ["rules.yaml"], "evaluation_interval": interval, "tests": self.groups}
+        (self.folder / "tests.yaml").write_text(json.dumps(tests))
+        done = subprocess.run(
+            ["promtool", "test", "rules", "tests.yaml"], cwd=self.folder, capture_output=True, text=True, check=False
+        )
+        return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def firing(alert: str) -> str:
+    return f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})'
+
+
+def ever(alert: str, minutes: float) -> str:
+    return f'count(count_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[{minutes:.0f}m]))'
+
+
+def said(case: Case) -> dict[str, Any]:
+    """The alert as it must be rendered."""
+    rule = next(rule for rule in RULES if rule.get("alert") == case.alert)
+    annotations = {k: v.replace("{{ $labels.job | urlquery }}", "chat") for k, v in rule["annotations"].items()}
+    annotations["summary"] = case.summary
+    if case.description:
+        annotations["description"] = case.description
+    expected = {"exp_labels": {"job": "chat", **rule["labels"]}, "exp_annotations": annotations}
+    return {
+        "eval_time": f"{(case.over.well + case.soon) * 60:.0f}s", "alertname": case.alert, "exp_alerts": [expected]
+    }
+
+
+def test_every_alert_has_a_case() -> None:
+    assert {case.alert for case in CASES} == {alert.name for alert in ALERTS} - {"StreamvitalsWatchdog"}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
+def test_it_fires_and_says_why_and_recovers(case: Case, tmp_path: Path) -> None:
+    promtool = Promtool(tmp_path, needed(case.alert))
+    course = case.over
+    before = (course.well - 1, firing(case.alert), None)
+    fires = (course.well + case.soon, firing(case.alert), 1.0)
+    recovers = (course.well + course.ill + course.after, firing(case.alert), None)
+    promtool.expect("fires and recovers", course, before, fires, recovers, alert_rule_test=[said(case)])
+    for shape in SHAPES[1:]:
+        # No further than needed: promtool evaluates to the last sample.
+        promtool.expect(shape, replace(course, shape=shape, ill=case.soon + 0.5, after=0.0), before, fires)
+    length = case.under.well + case.under.ill + 10
+    promtool.expect(
+        "just under", replace(case.under, after=10.0), (length, ever(case.alert, length), None)
+    )
+    promtool.check()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_service_that_is_well_raises_nothing(shape: Any, tmp_path: Path) -> None:
+    promtool = Promtool(tmp_path, RULES)
+    course = Course({}, well=40, ill=0, after=30, shape=shape)
+    promtool.expect(shape, course, (70, f"count(count_over_time({ANY}[70m]))", None))
+    promtool.check()
+
+
+INCIDENTS = ("StreamvitalsFailing", "StreamvitalsRefused", "StreamvitalsSlow", "StreamvitalsStalled")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.alert in INCIDENTS], ids=lambda case: case.alert)
+def test_one_incident_is_one_page(case: Case, tmp_path: Path) -> None:
+    """And with it the tickets that name the cause."""
+    promtool = Promtool(tmp_path, RULES)
+    end = case.over.well + case.over.ill + 20
+    promtool.expect(
+        "one page", replace(case.over, after=20.0),
+        (end, f"count(count_over_time({PAGES}[{end:.0f}m]))", 1.0),
+        (end, f"count(count_over_time({CAUSES}[{end:.0f}m])) > bool 0", 1.0),
+    )
+    promtool.check()
+
+
+def test_the_watchdog_always_fires(tmp_path: Path) -> None:
+    promtool = Promtool(tmp_path, needed("StreamvitalsWatchdog"))
+    promtool.expect("fires", Course({}, well=5, ill=0, after=0), (5, firing("StreamvitalsWatchdog"), 1.0))
+    promtool.check()
+
+
+def test_the_runbooks_ask_what_prometheus_understands(tmp_path: Path) -> None:
+    """Their queries parse, and name nothing that is not recorded or in names.py."""
+    from streamvitals.alerts.promql import Language
+
+    recorded = {rule["record"] for rule in RULES if "record" in rule}
+    rules = []
+    for page in sorted((Path(__file__).parents[1] / "alerts" / "runbooks").glob("*.md")):
+        block = re.search(r"```promql\n(.+?)\n```", page.read_text(), re.DOTALL)
+        assert block, page.name
+        for number, query in enumerate(block[1].splitlines()):
+            Language(Objectives()).fill(query.replace("$", "$$"))
+            assert recorded_in(query) <= recorded, f"{page.name}: {query}"
+            rules.append({"record": f"page:{page.stem}:{number}", "expr": query})
+    (tmp_path / "queries.yaml").write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+    checked = subprocess.run(
+        ["promtool", "check", "rules", tmp_path / "queries.yaml"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def paged(course: Course, tmp_path: Path, value: float | None) -> None:
+    promtool = Promtool(tmp_path, needed("StreamvitalsFailing"))
+    end = course.well + course.ill
+    promtool.expect("paged", course, (end, ever("StreamvitalsFailing", end), value))
+    promtool.check()
+
+
+FALLBACKS = fallbacks(60.0)
+
+
+@pytest.mark.parametrize(("what", "sick", "value"), [
+    ("users leave, by cancelling or closing", {streams("cancelled"): 200.0, streams("abandoned"): 200.0}, None),
+    ("answers reach their limit", {streams("length"): 60.0, streams("content_filter"): 60.0}, None),
+    ("the app tried again with success", {streams("reset"): 60.0, retries("app", "reset"): 60.0}, None),
+    ("the app tried again in vain", {streams("reset"): 60.0, retries("app", "reset"): 30.0}, 1.0),
+    ("fallbacks work", FALLBACKS, None),
+    ("fallbacks fail", FALLBACKS | {Thing(names.OPERATIONS_FAILED): 60.0}, 1.0),
+    ("rejected requests are the caller's", {streams("rejected"): 60.0}, None),
+])
+def test_what_is_a_failure_to_users(what: str, sick: Any, value: float | None, tmp_path: Path) -> None:
+    paged(Course(sick, ill=12, after=0), tmp_path, value)
+
+
+def test_one_bad_minute_wakes_nobody(tmp_path: Path) -> None:
+    """Nor when the program only later says that nobody tried again."""
+    late = {Thing(names.OPERATIONS_FAILED): lambda minute: 60.0 if 1 <= minute < 2 else 0.0}
+    sick = {streams("completed"): lambda minute: 0.0 if minute < 1 else 60.0} | late
+    paged(Course(sick | {streams("reset"): lambda m: 60.0 if m < 1 else 0.0}, ill=15, after=0), tmp_path, None)
+
+
+@pytest.mark.parametrize(("every", "soon"), [(60.0, 241.0), (2.0, 11.0), (0.0, 6.0)])
+def test_an_outage_pages_whatever_the_traffic(every: float, soon: float, tmp_path: Path) -> None:
+    """From a request every so many minutes to a hundred in each; ``soon`` in minutes is enough, and less is not for
+    the seldom ones."""
+    healthy: dict[Thing, Any] = {thing: 0.0 for thing in HEALTHY if not thing.gauge}
+
+    def asked(minute: float) -> float:
+        return 100.0 if not every else 2.0 if minute % every < 0.5 else 0.0
+
+    course = Course(
+        {streams("completed"): 0.0, streams("reset"): asked}, healthy=healthy | {streams("completed"): asked},
+        replicas=ONE, well=360.0 if every > 30 else 60.0, ill=soon, after=0,
+    )
+    paged(course, tmp_path, 1.0)
+    if every > 30:
+        paged(replace(course, ill=119.0), tmp_path, None)

@@ -1,0 +1,65 @@
+"""The whole way to a pager: programs, agents, Prometheus, Alertmanager, a webhook; nothing stands in for anything."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from alerts_support import needs
+from paging_support import Receiver, Watch
+from run_support import APPS, environment, eventually, started
+from streamvitals.demo.fault_server import ThreadedFaultServer
+
+pytestmark = needs("prometheus", "alertmanager")
+GOOD, BAD = "ok?chunks=3", "reset-after-n?after=2&grace=0.01"
+FLEET = 3
+# A slow machine gets there too, if later.
+PATIENCE = 120.0
+
+
+def test_a_page_comes_once_says_why_and_goes(tmp_path: Path) -> None:
+    command = [sys.executable, str(APPS / "steady_script.py"), "gpt-4o", "gpt-4o-mini"]
+    with ExitStack() as stack:
+        server = stack.enter_context(ThreadedFaultServer())
+        server.moods.update({"gpt-4o": GOOD, "gpt-4o-mini": GOOD})
+        receiver = stack.enter_context(Receiver())
+        devnull = stack.enter_context(open("/dev/null", "wb"))
+        env = environment(server.base_url)
+        fleet = [stack.enter_context(started(command, env, stdout=devnull)) for _ in range(FLEET)]
+        for app in fleet:
+            app.wait_for_agent()
+        watch = stack.enter_context(Watch(tmp_path, [app.port for app in fleet], receiver).running())
+        eventually(lambda: receiver.at("/watchdog"), "the watchdog", PATIENCE)
+        eventually(lambda: watch.value("streamvitals:operations:increase$fast") > 60, "traffic", PATIENCE)
+        assert not receiver.at("/page")
+
+        server.moods["gpt-4o"] = BAD
+        turned = time.monotonic()
+        eventually(lambda: receiver.at("/page", "firing"), "a page", PATIENCE)
+        print(f"paged after {time.monotonic() - turned:.1f} s")
+        eventually(lambda: watch.silenced_by("StreamvitalsResetStorm"), "a silenced cause", PATIENCE)
+
+        server.moods["gpt-4o"] = GOOD
+        eventually(lambda: receiver.at("/page", "resolved"), "the end of it", PATIENCE)
+        eventually(lambda: len(receiver.at("/slack")) >= 2, "both texts", PATIENCE)
+
+    (page,) = receiver.at("/page", "firing")
+    assert [alert["labels"]["alertname"] for alert in page["alerts"]] == ["StreamvitalsFailing"]
+    assert page["commonLabels"] == {
+        "alertname": "StreamvitalsFailing", "job": "chat", "kind": "symptom", "severity": "page"
+    }
+    told = page["commonAnnotations"]
+    assert " of gpt-4o streams reset by 127.0.0.1 mid-stream" in told["summary"]
+    assert "operations failed" in told["description"]
+    assert told["runbook_url"].endswith("/StreamvitalsFailing.md")
+    assert "/d/streamvitals-incident?var-job=chat" in told["dashboard_url"]
+    assert len(receiver.at("/page")) == 2
+    causes = [body for body in receiver.at("/ticket") if body["commonLabels"].get("kind") == "cause"]
+    assert not causes
+    texts = [body["attachments"][0] for body in receiver.at("/slack")]
+    assert texts[0]["title"] == f"chat: {told['summary']}"
+    assert told["description"] in texts[0]["text"]
+    assert texts[-1]["title"].startswith("OK chat: ")
+    print(texts[0]["title"], texts[0]["text"], sep="\n")
