@@ -36,4 +36,24 @@ def workbook() -> Rules:
     ]
 
 
-BASELINES = {"errors > 5% for 5m": naive, "workbook burn rates": workbook}
+def llm_d() -> Rules:
+    """The thresholds of llm-d's rules that have a counterpart here, critical as page and warning as ticket
+    (docs/monitoring/prometheus-alerting-rules.yaml of llm-d/llm-d at bdd5e5b)."""
+    by_model = f"sum by ($model) (rate({_FAILED}[5m])) / sum by ($model) (rate($streams[5m]))"
+
+    def first_token(quantile: float, by: str, window: str) -> str:
+        return f"histogram_quantile({quantile}, sum by ({by}) (rate(${{first_token}}_bucket[{window}])))"
+
+    return [
+        _rule("HighErrorRate", f"{_ratio('5m')} > 0.05", "page", "2m"),
+        _rule("ModelHighErrorRate", f"{by_model} > 0.1", "page", "5m"),
+        _rule("NoHealthyBackends", "sum(up) == 0", "page", "1m"),
+        _rule("ExtremeFirstToken", f"{first_token(0.99, 'le, $model', '5m')} > 30", "page", "5m"),
+        _rule("AvailabilityBurn", f"{_ratio('1h')} > 0.001 and {_ratio('5m')} > 0.001", "page", "5m"),
+        _rule("ElevatedErrorRate", f"{_ratio('5m')} > 0.01", "ticket", "10m"),
+        _rule("HighFirstToken", f"{first_token(0.99, 'le, $model', '5m')} > 10", "ticket", "10m"),
+        _rule("FirstTokenObjective", f"{first_token(0.95, 'le', '1h')} > 3", "ticket", "15m"),
+    ]
+
+
+BASELINES = {"errors > 5% for 5m": naive, "workbook burn rates": workbook, "llm-d thresholds": llm_d}
