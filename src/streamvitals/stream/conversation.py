@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 
 from .chunks import get, text
 from .events import ResponsesEvents
-from .messages import ENDS, Unreadable, item_of, kind_of, limits_in, name_in, parse
+from .messages import CREATED, ENDS, STEERING, Unreadable, is_part, kind_of, limits_in, name_in, parse, part_of
 from .observation import Observation
 from .outcome import SOCKET_CLOSED, Verdict, classify_exception
 from .partial import TailReader
@@ -51,9 +51,10 @@ def _guarded(method: Method) -> Method:
 
 
 class _Response:
-    """One response. ``lane`` and ``event_id`` are of the request, ``id`` of the answer once it has begun."""
+    """One response. ``lane`` and ``event_id`` are of the request, ``id`` of the answer once it has begun. Its
+    events are ``looked_at`` until there is a token in one, or all of them where their text is to be ``kept``."""
 
-    __slots__ = ("begun", "event_id", "id", "lane", "observation", "quiet", "received")
+    __slots__ = ("begun", "event_id", "id", "kept", "lane", "looked_at", "observation", "received")
 
     def __init__(self, observation: Observation, lane: str | None, event_id: str | None) -> None:
         self.observation = observation
@@ -61,7 +62,8 @@ class _Response:
         self.id: str | None = None
         self.lane = lane
         self.event_id = event_id
-        self.quiet = True
+        self.looked_at = True
+        self.kept = isinstance(observation.reader, TailReader)
         self.received = 0
         observation.bytes_received = self._bytes
 
@@ -83,6 +85,7 @@ class Conversation:
         self._realtime = realtime
         self._model = model
         self._under_way: dict[int, _Response] = {}
+        self._only: _Response | None = None  # which, if there is no other and it has begun
         self._numbers = itertools.count()
         self._reading: float | None = None
         self._rests_since = clock()
@@ -133,6 +136,7 @@ class Conversation:
         observation.closing = self
         response = _Response(observation, lane, event_id)
         self._under_way[next(self._numbers)] = response
+        self._only = None
         while len(self._under_way) > MAX_UNDER_WAY:
             oldest = self._responses()[0]
             self._forget(oldest)
@@ -141,39 +145,51 @@ class Conversation:
 
     # -- what the app reads
 
-    @_guarded
     def asking(self) -> None:
         """The app asks for the next message."""
-        if self._reading is not None:
-            return  # somebody else is at it; the library will say so
-        now = self._reading = self._clock()
-        slept = now - self._rests_since
-        for response in self._responses():
-            observation = response.observation
-            observation.asked += slept
-            observation.view[observation.at] = observation.asked
-            if observation.in_band is not None and observation.in_band is self._interrupted:
-                observation.in_band = None
-        self._interrupted = None
+        try:
+            if self._reading is not None:
+                return  # somebody else is at it; the library will say so
+            now = self._reading = self._clock()
+            slept = now - self._rests_since
+            only = self._only
+            for response in self._responses() if only is None else (only,):
+                observation = response.observation
+                observation.view[observation.at] = observation.asked = observation.asked + slept
+                if observation.in_band is not None and observation.in_band is self._interrupted:
+                    observation.in_band = None
+        except Exception:  # noqa: BLE001 - ours; the app must get its message
+            self._blind()
 
-    @_guarded
     def received(self, message: Any) -> None:
         """The next message has come."""
-        self._rest(self._clock())
         try:
+            only = self._only
+            if only is not None and type(message) is bytes and not only.looked_at:
+                part = part_of(message)
+                if part is not None:
+                    # The common case: nothing but one more event of the only response there is.
+                    self._reading = None
+                    self._rests_since = self._clock()
+                    self._arrived(only, part, len(message))
+                    return
+            self._rest(self._clock())
             self._read(message if isinstance(message, bytes) else message.encode())
         except Unreadable as error:
             # Of those who parse for themselves nobody hears what they make of it.
             self._note(classify_exception(error, headers_received=True))
+        except Exception:  # noqa: BLE001 - ours
+            self._blind()
 
     def _read(self, raw: bytes) -> None:
         kind = kind_of(raw)
-        if kind in ENDS or kind in _TOLD or kind is None:
+        if kind is None or kind in ENDS or kind in _TOLD:
             self._event(parse(raw), len(raw))
-        elif self._under_way and kind.startswith("response.") and not kind.startswith("response.steer."):
+        elif self._under_way and is_part(kind):
             response = self._owner(raw)
             if response is not None:
-                self._arrived(response, item_of(kind, raw, response.quiet or _whole(response)), len(raw))
+                event = parse(raw) if response.looked_at else {"type": kind}
+                self._arrived(response, event, len(raw))
 
     @_guarded
     def read_failed(self, error: BaseException) -> None:
@@ -211,9 +227,9 @@ class Conversation:
         elif kind == "rate_limits.updated":
             for response in self._responses():
                 response.observation.attempts.rate_limits = limits_in(event)
-        elif kind == "response.created":
+        elif kind == CREATED:
             self._created(event, size)
-        elif isinstance(kind, str) and kind.startswith("response.") and not kind.startswith("response.steer."):
+        elif isinstance(kind, str) and kind.startswith("response.") and not kind.startswith(STEERING):
             ends = kind in ENDS
             owner = self._owner_of(event) or (self._pending(event) if ends else None)
             if owner is not None:
@@ -232,6 +248,7 @@ class Conversation:
         if begun is not None:
             begun.begun = True
             begun.id = text(get(body, "id"))
+            self._forget()
             self._arrived(begun, event, size)
             begun.observation.unasked = asked is None
 
@@ -294,8 +311,8 @@ class Conversation:
         observation = response.observation
         response.received += size
         observation.in_band = None
-        if response.quiet:
-            response.quiet = not observation.reader.has_token(item)
+        if response.looked_at and not response.kept:
+            response.looked_at = not observation.reader.has_token(item)
         observation.arrived(item)
         observation.asked = self._rests_since
 
@@ -333,6 +350,7 @@ class Conversation:
         now = self._clock()
         ending = [response.observation for response in self._responses()]
         self._under_way.clear()
+        self._only = None
         if self._reading is None:
             for observation in ending:
                 observation.asked += now - self._rests_since
@@ -348,10 +366,13 @@ class Conversation:
     def _responses(self) -> list[_Response]:
         return list(self._under_way.values())
 
-    def _forget(self, gone: _Response) -> None:
+    def _forget(self, gone: _Response | None = None) -> None:
+        """Of this one there is no more to come, nor of those that somebody else has ended."""
         for number, response in list(self._under_way.items()):
             if response is gone or response.observation.ended:
                 self._under_way.pop(number, None)
+        left = self._responses()
+        self._only = left[0] if len(left) == 1 and left[0].begun else None
 
     def _blind(self) -> None:
         under_way = self._responses()
@@ -361,9 +382,5 @@ class Conversation:
             self._fault("observe")
 
 
-def _whole(response: _Response) -> bool:
-    return isinstance(response.observation.reader, TailReader)
-
-
 _SESSION = frozenset({"session.created", "session.updated"})
-_TOLD = frozenset({"response.created", "error", "rate_limits.updated", *_SESSION})
+_TOLD = frozenset({CREATED, "error", "rate_limits.updated", *_SESSION})

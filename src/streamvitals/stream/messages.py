@@ -6,7 +6,6 @@ quotes, which inside a text would be escaped.
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from typing import Any
@@ -18,6 +17,8 @@ from .record import RateLimit
 ENDS = frozenset({
     "response.done", "response.completed", "response.incomplete", "response.failed", "response.cancelled",
 })
+CREATED, STEERING = "response.created", "response.steer."
+_MAX_KINDS = 256  # far more than there are
 _FRONT = r'\s*\{\s*(?:"event_id"\s*:\s*"[^"\\]*"\s*,\s*)?"type"\s*:\s*"([\w.]+)"'
 _BYTES_FRONT, _TEXT_FRONT = re.compile(_FRONT.encode()), re.compile(_FRONT)
 _NAMES = {name: re.compile(rb'"%b"\s*:\s*"([^"\\]+)"' % name.encode()) for name in ("response_id", "stream_id")}
@@ -31,14 +32,34 @@ def kind_of(message: str | bytes) -> str | None:
     """The type of an event that has it at its front; None for one that must be parsed for it."""
     if isinstance(message, bytes):
         matched = _BYTES_FRONT.match(message)
-        return _decoded(matched.group(1)) if matched is not None else None
+        return matched.group(1).decode("ascii", "replace") if matched is not None else None
     found = _TEXT_FRONT.match(message)
     return found.group(1) if found is not None else None
 
 
-@functools.lru_cache(maxsize=256)
-def _decoded(kind: bytes) -> str:
-    return kind.decode("ascii", "replace")
+def is_part(kind: str) -> bool:
+    """Whether an event of this type is one of those that a response has between its first and its last."""
+    return kind.startswith("response.") and kind != CREATED and kind not in ENDS and not kind.startswith(STEERING)
+
+
+_parts: dict[bytes, dict[str, Any] | None] = {}
+
+
+def part_of(message: bytes) -> dict[str, Any] | None:
+    """What a reader is given of the common message: its type alone, which is all that there is to know of it.
+    None for one that must be looked at more closely."""
+    matched = _BYTES_FRONT.match(message)
+    if matched is None:
+        return None
+    kind = matched.group(1)
+    try:
+        return _parts[kind]
+    except KeyError:
+        name = kind.decode("ascii", "replace")
+        part = {"type": name} if is_part(name) else None
+        if len(_parts) < _MAX_KINDS:
+            _parts[kind] = part
+        return part
 
 
 def parse(message: str | bytes) -> dict[str, Any]:
@@ -48,16 +69,6 @@ def parse(message: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise Unreadable from error
     return event if isinstance(event, dict) else {}
-
-
-def item_of(kind: str, raw: bytes, whole: bool) -> dict[str, Any]:
-    """What a reader is given: the whole event where that matters, for most its type alone."""
-    return parse(raw) if whole else _typed(kind)
-
-
-@functools.lru_cache(maxsize=256)
-def _typed(kind: str) -> dict[str, Any]:
-    return {"type": kind}
 
 
 def name_in(raw: bytes, name: str) -> str | None:
