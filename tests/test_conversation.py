@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from observation_support import LABELS, Host, Slot
 from streamvitals.stream.conversation import MAX_UNDER_WAY, Conversation
@@ -381,6 +383,36 @@ def test_a_successor_on_the_lane_ends_what_was_not_ended(host: Host) -> None:
     assert [(r.response_id, r.outcome.value, r.chunks) for r in host.records] == [
         ("r1", "completed", 2), ("r2", "truncated", 1), ("r3", "api_error", 2),
     ]
+
+
+# -- whatever a server says
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from(["", "r1", "token", "failed", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["id", "status", "code"]), inner),
+    max_leaves=3,
+)
+_FIELDS = ("response", "response_id", "stream_id", "error", "delta", "session", "rate_limits", "event_id")
+_TYPES = st.sampled_from([
+    "response.created", "response.done", "response.completed", "response.failed", "response.output_text.delta",
+    "response.steer.accepted", "error", "session.created", "rate_limits.updated", "response.",
+])
+_EVENTS = st.fixed_dictionaries({"type": _TYPES | _JSON}, optional=dict.fromkeys(_FIELDS, _JSON))
+
+
+@hypothesis.given(events=st.lists(_EVENTS | _JSON | st.binary(max_size=4), max_size=12), realtime=st.booleans())
+def test_nothing_that_is_said_is_a_fault_and_everything_ends_once(events: list[Any], realtime: bool) -> None:
+    host = Host()
+    talk = Talk(host, realtime)
+    talk.asks(model="m")
+    for number, event in enumerate(events):
+        talk.asking()
+        talk.received(event if isinstance(event, bytes) else json.dumps(event).encode())
+        if number == 5:
+            talk.asks(model="m", stream_id="r1")
+    talk.closed(None)
+    assert host.faults == []
+    assert len(host.records) == len(talk.slots)
 
 
 # -- a fault of ours

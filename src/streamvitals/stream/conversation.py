@@ -220,6 +220,8 @@ class Conversation:
 
     def _event(self, event: dict[str, Any], size: int) -> None:
         kind = event.get("type")
+        if not isinstance(kind, str):
+            return
         if kind == "error":
             self._error(event, size)
         elif kind in _SESSION:
@@ -229,7 +231,7 @@ class Conversation:
                 response.observation.attempts.rate_limits = limits_in(event)
         elif kind == CREATED:
             self._created(event, size)
-        elif isinstance(kind, str) and kind.startswith("response.") and not kind.startswith(STEERING):
+        elif kind.startswith("response.") and not kind.startswith(STEERING):
             ends = kind in ENDS
             owner = self._owner_of(event) or (self._pending(event) if ends else None)
             if owner is not None:
