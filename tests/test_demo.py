@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
@@ -21,6 +23,7 @@ from streamvitals.demo.scenarios import SCENARIOS
 from streamvitals.demo.scrape import Buckets, Scrape
 from streamvitals.demo.truth import Said, gather
 
+VERSION = importlib.metadata.version("openai")
 URLS = Urls("http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1", "http://127.0.0.1:3/v1", "http://no.invalid/v1",
             "https://127.0.0.1:1/v1")
 LABELS = (
@@ -40,7 +43,8 @@ def test_a_plan_is_the_same_for_the_same_seed() -> None:
 def test_a_plan_has_as_many_streams_as_asked_for_and_every_scenario(seed: int) -> None:
     jobs = make_plan(seed, 300, 15.0, URLS)
     assert len(jobs) == 300
-    assert {job.scenario for job in jobs} == set(SCENARIOS)
+    assert {job.scenario for job in jobs if not job.surface} == set(SCENARIOS)
+    assert [job.server_spec.partition("?")[0] for job in jobs if job.surface] == list(plan.SOCKETS)
     assert [job.id for job in jobs] == list(range(300))
     assert Counter(job.outcome for job in jobs).keys() == set(names.OUTCOMES)
     assert 15 < max(job.at for job in jobs) < 25
@@ -53,7 +57,26 @@ def test_a_small_plan_has_exactly_as_many(streams: int) -> None:
 
 def test_a_scenario_can_be_left_out() -> None:
     jobs = make_plan(1, 300, 15.0, URLS, {"dns-failure"})
-    assert {job.scenario for job in jobs} == SCENARIOS.keys() - {"dns-failure"}
+    assert {job.scenario for job in jobs if not job.surface} == SCENARIOS.keys() - {"dns-failure"}
+
+
+@pytest.mark.parametrize("without", [{"realtime"}, {"responses-ws"}, {"realtime", "responses-ws"}])
+def test_so_can_the_surfaces_that_need_websockets(without: set[str]) -> None:
+    jobs = make_plan(1, 300, 15.0, URLS, without)
+    assert len(jobs) == 300
+    assert {job.surface for job in jobs} == {"", "realtime", "responses-ws"} - without
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("websockets", "the package websockets is not installed"), ("file", f"openai {VERSION} does not have it")],
+)
+def test_that_they_are_left_out_is_said(missing: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if missing == "websockets":
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    else:
+        monkeypatch.setattr(run, "SOCKET_FILES", dict.fromkeys(run.SOCKET_FILES, "openai/no_such_file.py"))
+    assert list(run._sockets_left_out()) == [("responses-ws", said), ("realtime", said)]
 
 
 def test_the_program_is_not_told_what_will_go_wrong() -> None:

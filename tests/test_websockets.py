@@ -469,18 +469,25 @@ def test_nothing_of_a_connection_is_kept(call: Socket, mode: str, server: Thread
 
 
 def test_a_stand_in_for_a_connection_is_left_alone(records: RecordList) -> None:
-    import importlib
-
     class Fake:
         def recv(self) -> None:
             raise NotImplementedError
 
-    call = CONNECTED[0]
-    module = importlib.import_module(f"openai.resources.{call.resource}.{call.resource.split('.')[-1]}")
     fake = Fake()
-    getattr(module, "RealtimeConnection" if call.realtime else "ResponsesConnection")(fake)
+    CONNECTED[0].connection()(fake)
     assert vars(fake) == {}
     assert records.faults == []
+
+
+@every_socket
+def test_a_message_that_is_parsed_without_a_connection(call: Socket, observe: Callable[..., RecordList]) -> None:
+    def act(app: App) -> None:
+        connection = call.connection()
+        app.saw.append(connection.parse_event(None, b'{"type": "error"}').type)
+        with app.catching():
+            connection.parse_event(None, b"{")
+
+    assert observe(act) == []
 
 
 def test_the_modules_are_imported_by_the_app_alone() -> None:

@@ -53,11 +53,12 @@ class Socket:
 
     def forms(self) -> tuple[str, ...]:
         """In which ways its events can be read."""
-        connection = self._connection()
+        connection = self.connection()
         more = ("handlers",) if hasattr(connection, "dispatch_events") else ()
         return ("events", "recv", "bytes", *more, *(("lane",) if self.name == "responses-ws" and has_lanes() else ()))
 
-    def _connection(self) -> Any:
+    def connection(self) -> Any:
+        """The SDK's synchronous class."""
         module = importlib.import_module(f"openai.resources.{self.resource}.{self.resource.split('.')[-1]}")
         return getattr(module, "RealtimeConnection" if self.realtime else "ResponsesConnection")
 

@@ -8,6 +8,8 @@ openai SDK and the standard library, and knows nothing of who runs it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -28,6 +30,10 @@ THREADS = 16
 # Jobs after which a stream is left to the collector, which then closes it. It may strike while a connection pool is
 # locked, and older versions of httpcore deadlock if it is the same pool: these get one of their own.
 DROPPING = ("break", "raise", "leave", "until-finished")
+# What ends a response over a WebSocket.
+LAST = (
+    "response.done", "response.completed", "response.incomplete", "response.failed", "response.cancelled", "error",
+)
 
 
 class Unwanted(Exception):
@@ -47,20 +53,26 @@ class Timed:
         self.first: float | None = None
         self.waits: list[float] = []
         self.held = 0.0
+        self.before = 0.0
         self.started = self.asked = self.arrived = time.monotonic()
 
-    def got(self, chunk: Any) -> None:
+    def got(self, token: bool) -> None:
         now = time.monotonic()
         self.waits.append(now - self.asked)
         if self.chunks:
             self.held += self.asked - self.arrived
         self.arrived = now
+        self.before = 0.0
         self.chunks += 1
-        if self.first is None and any(said(choice) for choice in chunk.choices):
+        if self.first is None and token:
             self.first = now - self.started
 
     def ask_again(self) -> None:
-        self.asked = time.monotonic()
+        self.asked = time.monotonic() - self.before
+
+    def waited(self) -> None:
+        """Something else came: what is waited for has still not."""
+        self.before = time.monotonic() - self.asked
 
     def done(self, error: BaseException | None) -> None:
         saw = "" if error is None else type(error).__name__
@@ -70,8 +82,10 @@ class Timed:
         })
 
 
-def said(choice: Any) -> bool:
-    return any(value for key, value in choice.delta.model_dump().items() if key != "role")
+def has_token(chunk: Any) -> bool:
+    return any(
+        value for choice in chunk.choices for key, value in choice.delta.model_dump().items() if key != "role"
+    )
 
 
 def finished(chunk: Any) -> bool:
@@ -88,7 +102,7 @@ def ask(client: openai.OpenAI, job: Job, when_open: Callable[[], object] | None 
         if when_open:
             when_open()
         for chunk in stream if how != "leave" else ():
-            timed.got(chunk)
+            timed.got(has_token(chunk))
             if job["pause"]:
                 time.sleep(job["pause"])
             if timed.chunks == job["stop"]:
@@ -113,7 +127,7 @@ async def ask_async(client: openai.AsyncOpenAI, job: Job) -> None:
 
     async def read(stream: Any) -> None:
         async for chunk in stream:
-            timed.got(chunk)
+            timed.got(has_token(chunk))
             if job["pause"]:
                 await asyncio.sleep(job["pause"])
             if timed.chunks == job["stop"]:
@@ -142,6 +156,67 @@ async def ask_async(client: openai.AsyncOpenAI, job: Job) -> None:
     timed.done(error)
 
 
+class Turn:
+    """One response over a WebSocket: how it is asked for, which events are of it, and which of them is the last."""
+
+    def __init__(self, job: Job) -> None:
+        self.timed = Timed(job)
+        self._job = job
+        self._realtime = job["surface"] == "realtime"
+        self._begun = False
+
+    def connect(self, client: Any) -> Any:
+        url = self._job["options"]["base_url"]
+        client = client.with_options(base_url=url, websocket_base_url=url.replace("http", "ws", 1))
+        if self._realtime:
+            return client.realtime.connect(model=self._job["request"]["model"])
+        return client.responses.connect()
+
+    def asks(self) -> Any:
+        self.timed = Timed(self._job)  # what was before is the connection's
+        return self._job["request"]
+
+    def ends_with(self, event: Any) -> bool:
+        # An error in the middle of a Realtime response is of the session, whose next event may go on with it.
+        mine = event.type.startswith("response.") or (event.type == "error" and not (self._realtime and self._begun))
+        self._begun = self._begun or event.type == "response.created"
+        if mine:
+            self.timed.got(event.type.endswith(".delta"))
+        else:
+            self.timed.waited()
+        return event.type in LAST
+
+
+def talk(client: openai.OpenAI, job: Job) -> None:
+    """Ask for a response over a WebSocket, from a thread."""
+    turn, error = Turn(job), None
+    try:
+        with turn.connect(client) as connection:
+            connection.send(turn.asks())
+            for event in connection:
+                if turn.ends_with(event):
+                    break
+                turn.timed.ask_again()
+    except Exception as caught:  # noqa: BLE001
+        error = caught
+    turn.timed.done(error)
+
+
+async def talk_async(client: openai.AsyncOpenAI, job: Job) -> None:
+    """The same from a task."""
+    turn, error = Turn(job), None
+    try:
+        async with turn.connect(client) as connection:
+            await connection.send(turn.asks())
+            async for event in connection:
+                if turn.ends_with(event):
+                    break
+                turn.timed.ask_again()
+    except Exception as caught:  # noqa: BLE001
+        error = caught
+    turn.timed.done(error)
+
+
 def interrupted(client: openai.OpenAI, job: Job) -> None:
     """Somebody types Ctrl-C while the main thread reads."""
     typing = threading.Timer(job["seconds"], os.kill, (os.getpid(), signal.SIGINT))
@@ -163,12 +238,24 @@ async def close(client: openai.AsyncOpenAI) -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
+def warm_up(client: openai.OpenAI) -> None:
+    """The SDK imports and builds the types of its WebSockets at first use: done later it would hold up what streams."""
+    for resource in (getattr(client, "realtime", None), client.responses if hasattr(client, "responses") else None):
+        if hasattr(resource, "connect"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module("websockets")
+            module = vars(sys.modules[type(resource).__module__])
+            connection = module.get("RealtimeConnection") or module["ResponsesConnection"]
+            connection.parse_event(None, json.dumps({"type": "response.created", "response": {}}))
+
+
 def work(jobs: Any) -> None:
     """A worker process: jobs for threads, for tasks and for the main thread, until there are no more."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     client = openai.OpenAI(api_key=os.environ["DEMO_API_KEY"])
     loop = asyncio.new_event_loop()
     async_client = openai.AsyncOpenAI(api_key=os.environ["DEMO_API_KEY"])
+    warm_up(client)
     say({"ready": os.getpid(), "asks": type(client.chat.completions).__name__})
     tasks: list[Future[None]] = []
     together: threading.Barrier | None = None
@@ -182,6 +269,11 @@ def work(jobs: Any) -> None:
             elif job["how"] == "crash":
                 together = together or threading.Barrier(job["together"])
                 threads.submit(killed, client, job, together)
+            elif job["how"] == "talk":
+                if job["mode"] == "thread":
+                    threads.submit(talk, client, job)
+                else:
+                    tasks.append(asyncio.run_coroutine_threadsafe(talk_async(async_client, job), loop))
             elif job["mode"] == "thread":
                 if job["how"] in DROPPING:
                     clients.append(openai.OpenAI(api_key=os.environ["DEMO_API_KEY"]))

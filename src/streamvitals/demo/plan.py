@@ -12,6 +12,7 @@ from ..names import OTHER
 from ..stream.record import StreamLabels
 from .payloads import PROMPT_TOKENS
 from .scenarios import SCENARIOS, Scenario
+from .surface_scenarios import WEBSOCKET, WEBSOCKETS, truth
 
 # Each scenario is given to one of these; what is timed has names of its own.
 MODELS = ("demo-large", "demo-small", "demo-mini")
@@ -30,6 +31,10 @@ SECONDS = 0.4
 PAUSE = 0.1
 # A run with fewer streams has only what is in the catalogue.
 WITH_EXTRAS = 60
+# What ends a response over a WebSocket, each by turns on the two surfaces that have them. A silence without an end
+# is left out: what becomes of it depends on the websockets library.
+SOCKETS = tuple(name for name in WEBSOCKET if name not in ("stall", "stall-before-first"))
+WITH_USAGE = ("ok", "stall-then-fine", "length", "content-filter")
 # How often a scenario is drawn once every one of them has been: 1 where nothing is said.
 WEIGHTS = {
     "ok": 60, "ok-usage": 24, "tool-calls": 12, "reasoning": 8, "length": 4, "reset-after-n": 4, "429-then-ok": 3,
@@ -57,12 +62,12 @@ class Urls:
     dns_failure: str
     tls_failure: str
 
-    def of(self, scenario: Scenario, job: int) -> str:
+    def of(self, scenario: str, job: int) -> str:
         """The base URL for one job. Its number is in the path: the server's log then tells jobs apart."""
         special = {
             "refused": self.refused, "connect-timeout": self.connect_timeout,
             "dns-failure": self.dns_failure, "tls-failure": self.tls_failure,
-        }.get(scenario.name)
+        }.get(scenario)
         parts = urlsplit(special or self.server)
         return f"{parts.scheme}://{parts.netloc}/{job_path(job)}/v1"
 
@@ -74,7 +79,8 @@ def job_path(job: int) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One stream of the plan. ``at`` is in seconds from the start, ``pause`` after each chunk."""
+    """One stream of the plan. ``at`` is in seconds from the start, ``pause`` after each chunk. ``surface`` is that of
+    a WebSocket, "" for chat."""
 
     id: int
     scenario: str
@@ -94,11 +100,12 @@ class Job:
     n: int = 1
     include_usage: bool = False
     tokens: tuple[int, int] = (0, 0)
+    surface: str = ""
 
     @property
     def unreachable(self) -> bool:
         """Whether no request of it reaches the server."""
-        return SCENARIOS[self.scenario].kind == "client"
+        return self.surface == "" and SCENARIOS[self.scenario].kind == "client"
 
     @property
     def leaves_early(self) -> bool:
@@ -134,10 +141,14 @@ class Job:
         }
         if self.n > 1:
             request["n"] = self.n
+        if self.surface:
+            request = {"type": "response.create", "model": self.model, "sv_scenario": self.server_spec}
+            request["input"] = f"{PROMPT} {self.id}"
         options = {"base_url": self.base_url, "timeout": self.timeout, "max_retries": self.retries}
         return {
             "id": self.id, "worker": self.worker, "mode": self.mode, "how": self.how, "stop": self.stop,
             "pause": self.pause, "seconds": SECONDS, "together": DYING, "options": options, "request": request,
+            "surface": self.surface,
         }
 
 
@@ -149,7 +160,7 @@ def make_plan(
     catalogue = [scenario for scenario in SCENARIOS.values() if scenario.name not in without]
     # Drawn for all of the catalogue, so that a scenario has its model whatever else is in the run.
     models = {scenario.name: rng.choice(MODELS) for scenario in catalogue}
-    extras = _extras(rng) if streams >= WITH_EXTRAS else []
+    extras = [*_extras(rng), *_sockets(rng, without)] if streams >= WITH_EXTRAS else []
     mixture = _mixture(rng, catalogue, streams - len(extras))
     jobs = [_job(rng, scenario, models[scenario.name]) for scenario in mixture]
     spread = [replace(job, at=index / rate) for index, job in enumerate(jobs)]
@@ -157,7 +168,7 @@ def make_plan(
     placed = [replace(extra, at=extra.at * length) for extra in extras]
     ordered = sorted([*spread, *placed], key=lambda job: job.at)
     numbered = enumerate(ordered, first_id)
-    return [replace(job, id=i, base_url=urls.of(SCENARIOS[job.scenario], i)) for i, job in numbered]
+    return [replace(job, id=i, base_url=urls.of(job.scenario, i)) for i, job in numbered]
 
 
 def _mixture(rng: random.Random, catalogue: list[Scenario], count: int) -> list[Scenario]:
@@ -242,3 +253,16 @@ def _extras(rng: random.Random) -> list[Job]:
             DOOMED, "crash",
         ),
     ]
+
+
+def _sockets(rng: random.Random, without: Container[str]) -> Iterable[Job]:
+    surfaces = [surface for surface in WEBSOCKETS if surface not in without]
+    for number, name in enumerate(SOCKETS if surfaces else ()):
+        surface, chunks = surfaces[number % len(surfaces)], rng.randint(6, 20)
+        outcome, error_type = truth(surface, name)
+        yield Job(
+            0, f"{surface} {name}", outcome, error_type, rng.choice(MODELS),
+            spec(name, _pace(rng, SCENARIOS[name if name == "stall-then-fine" else "ok"], chunks)), "",
+            (number + 1) / (len(SOCKETS) + 1), rng.choice(WORKERS), rng.choice(("thread", "task")), "talk",
+            tokens=(PROMPT_TOKENS, chunks) if name in WITH_USAGE else (0, 0), surface=surface,
+        )

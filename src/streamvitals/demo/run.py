@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -27,6 +29,11 @@ LOOK_EVERY = 0.4
 DONE_WITHIN = 60.0
 # Before 1.9 the SDK passes over frames without data and takes broken text for text: what it says is then true too.
 LENIENT_BEFORE, LENIENT = (1, 9), ("meta-frames", "id-then-comment", "broken-utf8")
+# What an SDK has that has these surfaces as WebSockets.
+SOCKET_FILES = {
+    "responses-ws": "openai/types/responses/responses_client_event.py",
+    "realtime": "openai/types/realtime/realtime_client_event.py",
+}
 Tell = Callable[[int, int, int], None]  # jobs done, streams open, streams stalled
 
 
@@ -177,10 +184,21 @@ def _left_out() -> Iterator[tuple[str, str]]:
     """Scenarios that cannot be had here, and why."""
     if not denies_names():
         yield "dns-failure", "this machine's resolver does not deny names in time"
+    yield from _sockets_left_out()
     version = importlib.metadata.version("openai")
     if tuple(map(int, version.split(".")[:2])) < LENIENT_BEFORE:
         for name in LENIENT:
             yield name, f"openai {version} does not mind"
+
+
+def _sockets_left_out() -> Iterator[tuple[str, str]]:
+    """The surfaces that need WebSockets, where they cannot be had: looked up, since importing openai takes a second."""
+    openai = importlib.metadata.distribution("openai")
+    for surface, file in SOCKET_FILES.items():
+        if importlib.util.find_spec("websockets") is None:
+            yield surface, "the package websockets is not installed"
+        elif not Path(str(openai.locate_file(file))).exists():
+            yield surface, f"openai {openai.version} does not have it"
 
 
 def _keep(

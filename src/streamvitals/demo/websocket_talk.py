@@ -74,6 +74,7 @@ class Talk:
                 await self._socket.send(dumps(error))
                 return
             entry.scenario = ask.scenario
+            entry.sent_head(101)
             self._socket.deaf = ask.scenario == "stall"
             try:
                 for step in answer(surface, ask):

@@ -119,12 +119,18 @@ class SocketPatches:
             try:
                 return original(connection, *args, **kwargs)
             except Exception as error:
-                talk = self._talks.get(connection)
-                if talk is not None:
-                    talk.unreadable(error)
+                self._unreadable(connection, error)
                 raise
 
         return streamvitals_parse_event
+
+    def _unreadable(self, connection: Any, error: Exception) -> None:
+        try:
+            talk = self._talks.get(connection)
+        except TypeError:
+            return  # called with something else than a connection
+        if talk is not None:
+            talk.unreadable(error)
 
     # -- one connection
 
