@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ COMPLETED = StreamRecord(
 
 def record(**changes: Any) -> StreamRecord:
     """A completed stream, with changes."""
-    return replace(COMPLETED, **changes)
+    return COMPLETED._replace(**changes)
 
 
 def failed(outcome: Outcome = Outcome.RESET, error_type: str = "connection_reset", **changes: Any) -> StreamRecord:

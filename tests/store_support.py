@@ -6,7 +6,6 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from streamvitals import names
@@ -29,7 +28,7 @@ NO_GAPS = (0,) * (len(names.GAP_EDGES) + 1)
 def progress(labels: StreamLabels = LABELS, **facts: Any) -> Progress:
     """A progress that says nothing but what is named."""
     nothing = Progress(labels=labels, gap_counts=NO_GAPS, gap_sum=0.0, wait=0.0, hold=0.0, stalls=0)
-    return replace(nothing, **facts)
+    return nothing._replace(**facts)
 
 
 def record(slot: object = None, **facts: Any) -> StreamRecord:
@@ -40,7 +39,7 @@ def record(slot: object = None, **facts: Any) -> StreamRecord:
         max_gap=0.0, wait=0.0, hold=0.0, stalls=0, first_chunk=0.5, first_token=0.5, last_chunk=1.5,
         bytes_received=None, attempts=(), backoff=0.0, progress=facts.pop("progress", progress(labels)), slot=slot,
     )
-    return replace(plain, **facts)
+    return plain._replace(**facts)
 
 
 def value(snapshot: Snapshot, metric: Metric, *values: str, labels: StreamLabels = LABELS) -> float:

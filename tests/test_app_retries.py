@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvitals.stream.app_retries import Failure, Origin, PendingFailures, fingerprint
+from streamvitals.stream.app_retries import Failure, Origin, PendingFailures, asked, fingerprint
 from streamvitals.stream.record import StreamLabels
 
 LABELS = StreamLabels("chat", "other", "m", "h")
@@ -48,7 +48,7 @@ def test_the_same_request_of_the_same_thread_is_a_retry_once(pending: Pending) -
     pending.found.add(failure())
     assert pending.match() is not None
     assert pending.match() is None
-    assert not pending.found
+    assert not pending.found.failures
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_same_request_of_the_same_thread_is_a_retry_once(pending: Pending) -
 def test_what_is_no_retry(pending: Pending, origin: Origin, now: float, asked: bytes) -> None:
     pending.found.add(failure())
     assert pending.match(origin, now, asked) is None
-    assert pending.found
+    assert pending.found.failures
 
 
 def test_tasks_are_told_apart_and_traces_join_them(pending: Pending) -> None:
@@ -98,7 +98,7 @@ def test_given_up_when_the_window_has_passed_or_nobody_is_left(pending: Pending)
     pending.gone.add(1)
     pending.found.sweep(61.0)
     assert pending.gave_up == [early, late]
-    assert not pending.found
+    assert not pending.found.failures
 
 
 def test_bounded_and_what_makes_room_counts_as_given_up(pending: Pending) -> None:
@@ -115,23 +115,23 @@ def ask(text: Any, model: str = "m", before: int = 0, **more: Any) -> dict[str, 
 
 
 def test_a_fingerprint_says_model_count_role_and_the_ends_of_the_last_message() -> None:
-    base = fingerprint(ask("hello"))
-    assert base == fingerprint(ask("hello", stream=True, temperature=1))
-    assert base != fingerprint(ask("hello "))
-    assert base != fingerprint(ask("hello", model="n"))
-    assert base != fingerprint(ask("hello", before=1))
-    assert base != fingerprint({"model": "m", "messages": [{"role": "system", "content": "hello"}]})
-    assert fingerprint({"model": "m", "input": "hello"}) != fingerprint({"model": "m", "input": "hallo"})
+    base = fingerprint(asked(ask("hello")))
+    assert base == fingerprint(asked(ask("hello", stream=True, temperature=1)))
+    assert base != fingerprint(asked(ask("hello ")))
+    assert base != fingerprint(asked(ask("hello", model="n")))
+    assert base != fingerprint(asked(ask("hello", before=1)))
+    assert base != fingerprint(asked({"model": "m", "messages": [{"role": "system", "content": "hello"}]}))
+    assert fingerprint(asked({"model": "m", "input": "hello"})) != fingerprint(asked({"model": "m", "input": "hallo"}))
     parts = [{"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": "data:a"}}]
     others = [{"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": "data:b"}}]
-    assert fingerprint(ask(parts)) != fingerprint(ask(others))
+    assert fingerprint(asked(ask(parts))) != fingerprint(asked(ask(others)))
 
 
 def test_a_fingerprint_is_bounded_and_tells_nothing() -> None:
     middle = "a" * 4096 + "b" * 100_000 + "c" * 4096
     other = "a" * 4096 + "x" * 100_000 + "c" * 4096
-    assert fingerprint(ask(middle)) == fingerprint(ask(other))
-    assert len(fingerprint(ask(middle))) == 16
+    assert fingerprint(asked(ask(middle))) == fingerprint(asked(ask(other)))
+    assert len(fingerprint(asked(ask(middle)))) == 16
 
 
 JSON = st.recursive(
@@ -143,4 +143,4 @@ JSON = st.recursive(
 
 @given(JSON | st.fixed_dictionaries({"messages": JSON}) | st.fixed_dictionaries({"input": JSON}))
 def test_a_fingerprint_never_raises_and_is_stable(body: Any) -> None:
-    assert fingerprint(body) == fingerprint(body)
+    assert fingerprint(asked(body)) == fingerprint(asked(body))

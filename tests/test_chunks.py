@@ -15,7 +15,8 @@ from streamvitals.stream.chunks import ChatChunks, CompletionChunks, known_finis
 from streamvitals.stream.outcome import ERROR_TYPES, Outcome, Verdict
 from streamvitals.stream.record import Usage
 
-READERS = sorted({reader for *_, reader in facts._SURFACES}, key=lambda reader: reader.__name__)
+SURFACES = (*facts._BY_PATH.values(), *(surface for *_, surface in facts._BY_PATTERN))
+READERS = sorted({reader for _, reader in SURFACES}, key=lambda reader: reader.__name__)
 WORDS = [
     "id", "model", "choices", "index", "finish_reason", "delta", "content", "usage", "error", "type", "response",
     "status", "prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens", "event", "data",
@@ -51,7 +52,7 @@ def test_no_reader_raises_on_garbage(make: Any, items: list[Any], objects: bool)
         assert marker.error_type in ERROR_TYPES.get(marker.outcome, ("",))
     assert reader.unfinished() in ERROR_TYPES[Outcome.TRUNCATED]
     usage = reader.usage()
-    assert usage is None or all(n is None or (isinstance(n, int) and n >= 0) for n in vars(usage).values())
+    assert usage is None or all(n is None or (isinstance(n, int) and n >= 0) for n in usage)
     for text in (*reader.finish_reasons, reader.response_id or "", reader.response_model or ""):
         assert len(text) <= 128
     assert all(known_finish(reason) == reason or reason in END_WORDS for reason in reader.finish_reasons)
@@ -141,7 +142,7 @@ def test_the_first_finish_reason_of_a_choice_counts() -> None:
     reader = ChatChunks()
     for reason in ("stop", "length", "error"):
         reader.read(chunk({}, reason))
-    assert reader.finish_reasons == ["stop"]
+    assert reader.finish_reasons == ("stop",)
 
 
 def test_a_choice_that_begins_after_another_has_finished_opens_the_stream_again() -> None:
@@ -157,7 +158,7 @@ def test_a_choice_that_begins_after_another_has_finished_opens_the_stream_again(
 def test_the_providers_own_words_are_not_repeated() -> None:
     reader = ChatChunks()
     reader.read(chunk({}, "the weather in Paris"))
-    assert reader.finish_reasons == ["other"]
+    assert reader.finish_reasons == ("other",)
     assert reader.marker() == Verdict(Outcome.COMPLETED)
 
 

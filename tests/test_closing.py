@@ -55,8 +55,7 @@ def close(response: Any, is_async: bool) -> None:
 
 def watched(host: Host, is_async: bool) -> tuple[Observation, Response, Closing]:
     observation, response = host.streaming(), Response()
-    closing = Closing(observation)
-    closing.watch_response(response, is_async)
+    closing = observation.hooks = Closing(observation, response, is_async)
     return observation, response, closing
 
 

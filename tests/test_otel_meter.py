@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -192,7 +191,7 @@ def test_exemplars_show_the_streams_trace(app: App) -> None:
     with tracer.start_as_current_span("the stream's") as span:
         parent = capture_parent()
     with tracer.start_as_current_span("somebody else's"):
-        app.end(replace(record(), trace_parent=parent))
+        app.end(record()._replace(trace_parent=parent))
     one = point(app.read()["streamvitals.stream_duration"])
     if not getattr(one, "exemplars", None):
         pytest.skip("this version of the SDK has no exemplars")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -149,7 +148,7 @@ def test_progress_and_end_add_up(store: Store, sink: StoreSink) -> None:
     gaps = list(NO_GAPS)
     gaps[0], gaps[-1] = 4, 1
     gathered = progress(gap_counts=tuple(gaps), gap_sum=70.25, wait=71.0, hold=0.5, stalls=1)
-    sink.on_progress(replace(gathered, first_chunk=0.2, first_token=0.3))
+    sink.on_progress(gathered._replace(first_chunk=0.2, first_token=0.3))
     sink.on_end(record(store.open_slot(LABELS, NOW), progress=progress(gap_counts=tuple(gaps), gap_sum=0.75, wait=1.0)))
     row = look(store).streams[LABELS]
     at = STREAM_LAYOUT.at(names.CHUNK_GAP)

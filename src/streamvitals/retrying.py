@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .names import OTHER, RETRY_REASONS
 from .origin import alive, current_origin
-from .stream.app_retries import Failure, Origin, PendingFailures, fingerprint
+from .stream.app_retries import Asked, Failure, Origin, PendingFailures, fingerprint
 from .stream.record import ChainRecord, RetryRecord, StreamRecord
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SWEEP_EVERY = 1.0  # seconds, on an event loop that has failures pending
 
 
 class AppRetries:
-    """``pending`` is false as long as nothing has failed, and then none of this costs anything."""
+    """``pending.failures`` is empty as long as nothing has failed, and then none of this costs anything."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -31,7 +31,7 @@ class AppRetries:
         self.pending = PendingFailures(self._runtime.config.retry_window, alive, self._gave_up)
         self._sweeping.clear()
 
-    def failed(self, record: StreamRecord, asks: Any, origin: Origin, span: object | None, now: float) -> None:
+    def failed(self, record: StreamRecord, asks: Asked, origin: Origin, span: object | None, now: float) -> None:
         """A stream failed: wait for somebody to ask again."""
         reason = record.error_type if record.error_type.isdigit() else record.outcome.value
         self.pending.add(
@@ -42,14 +42,14 @@ class AppRetries:
         )
         self._sweep_on_loop()
 
-    def retried(self, asks: Any, now: float) -> Failure | None:
+    def retried(self, asks: Asked, now: float) -> Failure | None:
         """The failure that the request which begins now tries again, if it does; counts the retry."""
         failure = self.pending.match(lambda: fingerprint(asks), current_origin(), now)
         if failure is not None:
             self._runtime.submit(RetryRecord(failure.labels, "app", failure.reason, max(0.0, now - failure.at)))
         return failure
 
-    def fell_back(self, asks: Any, now: float) -> Failure | None:
+    def fell_back(self, asks: Asked, now: float) -> Failure | None:
         """The same for a request that does not stream."""
         failure = self.retried(asks, now)
         if failure is not None:
@@ -69,7 +69,7 @@ class AppRetries:
 
     def sweep(self) -> None:
         """Give up on what nobody can retry any more."""
-        if self.pending:
+        if self.pending.failures:
             self.pending.sweep(self._runtime.clock())
 
     def close(self) -> None:
@@ -93,5 +93,5 @@ class AppRetries:
     def _beat(self, loop: Any) -> None:
         self.sweep()
         self._sweeping.discard(loop)
-        if self.pending:
+        if self.pending.failures:
             self._sweep_on_loop()

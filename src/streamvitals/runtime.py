@@ -26,7 +26,7 @@ from .sinks.memory import HeapMemory, MappedMemory
 from .sinks.snapshot import Snapshot
 from .sinks.store import Slot, Store, StoreSink
 from .sinks.trace_parent import capture_parent
-from .stream.app_retries import Origin
+from .stream.app_retries import Origin, asked
 from .stream.chunks import Reader
 from .stream.dispatch import Dispatch, Fault, Item, LoopLag
 from .stream.observation import Ending, Observation, RequestFacts
@@ -66,7 +66,9 @@ class Runtime:
     def begin(self, client: Any, options: Any) -> Observation | None:
         """Start observing a streaming call of the SDK; None for a surface that is not observed."""
         self._dispatch.drain()
-        self.retrying.sweep()
+        failures = self.retrying.pending.failures
+        if failures:
+            self.retrying.sweep()
         surface = facts.surface_of(options)
         if surface is None:
             return None
@@ -80,32 +82,35 @@ class Runtime:
     def begin_response(self, told: RequestFacts, reader: Reader, asks: Any) -> Observation | None:
         """Start observing one response of a WebSocket; ``asks`` is None where nothing tells what was asked."""
         self._dispatch.drain()
-        self.retrying.sweep()
-        told = facts.named_by_user(told, self.config.providers)
-        return self._begin(told, reader, asks, repeatable=asks is not None)
+        if self.retrying.pending.failures:
+            self.retrying.sweep()
+        return self._begin(facts.named_by_user(told, self.config.providers), reader, asks)
 
-    def _begin(self, told: RequestFacts, read: Reader, asks: Any, repeatable: bool = True) -> Observation:
+    def _begin(self, told: RequestFacts, read: Reader, body: Any) -> Observation:
         now = self.clock()
         slot = self.store.open_slot(told.labels, now)
-        parent = self.capture_parent() if self.capture_parent is not None else None
-        if parent is not None or slot.labels != told.labels:
-            told = told._replace(labels=slot.labels, trace_parent=parent)
+        if slot.labels != told.labels:
+            told = told._replace(labels=slot.labels)
         if self.introduce is not None:
             self.introduce(slot.labels)
-        retry_of = self.retrying.retried(asks, now) if repeatable and self.retrying.pending else None
+        asks = asked(body)
+        repeatable = body is not None and self.retrying.pending.failures
+        retry_of = self.retrying.retried(asks, now) if repeatable else None
         if self.config.capture_partial:
             read = TailReader(read, self.config.capture_partial, self._redact)
         observation = Observation(self, told, read, slot, now, time.time())
         observation.asks, observation.retry_of = asks, retry_of
+        if self.capture_parent is not None:
+            observation.trace_parent = self.capture_parent()
         self._open[id(observation)] = observation
         self._lag.watch(observation)
         return observation
 
     def fell_back(self, options: Any) -> Callable[[bool], None] | None:
         """A call that does not stream begins; see ``AppRetries.fell_back``. Free unless a failure is pending."""
-        if not self.retrying.pending or facts.surface_of(options) is None:
+        if not self.retrying.pending.failures or facts.surface_of(options) is None:
             return None
-        failure = self.retrying.fell_back(options.json_data, self.clock())
+        failure = self.retrying.fell_back(asked(options.json_data), self.clock())
         if failure is None:
             return None
         return lambda worked: self.retrying.fallback_ended(failure, worked=worked, now=self.clock())
@@ -142,7 +147,7 @@ class Runtime:
     def _recorded(self, observation: Observation, record: StreamRecord) -> None:
         self._forget(observation)
         asks, observation.asks = observation.asks, None
-        if record.failed and observation.origin is not None:
+        if asks is not None and record.failed and observation.origin is not None:
             span = self.span_ids() if self.span_ids is not None else None
             self.retrying.failed(record, asks, observation.origin, span, self.clock())
 

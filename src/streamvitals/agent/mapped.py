@@ -113,9 +113,9 @@ class Image:
         self._add(total, rows)
         for slot, labels in died:
             row = total.streams.setdefault(labels, [0.0] * STREAM_LAYOUT.size)
-            changes = Changes(row)
+            changes = Changes()
             tally.add_died(changes, max(0.0, now - slot.started), slot.chunks)
-            for index, value in changes.items():
+            for index, value in changes.onto(row).items():
                 row[index] = value
         return total
 

@@ -16,19 +16,17 @@ from ..stream.observation import Observation
 
 
 class Closing:
-    """Per observation: the generators that read it, and the hooks on its response."""
+    """Per observation: the generators that read it, and the hooks on its response's close and on its garbage
+    collection. Holds neither."""
 
     __slots__ = ("_observation", "_readers", "_response", "_tapped")
 
-    def __init__(self, observation: Observation) -> None:
+    def __init__(self, observation: Observation, response: Any, is_async: bool) -> None:
         self._observation = observation
         self._readers: tuple[weakref.ref[Any], ...] = ()
-        self._response: weakref.ref[Any] | None = None
         self._tapped: tuple[Any, ...] = ()
-
-    def watch_response(self, response: Any, is_async: bool) -> None:
-        """Hook the response's close and its garbage collection. Holds neither."""
-        self._response = weakref.ref(response, self._observation.dropped)
+        self._response = _Reference(response, _dropped)
+        self._response.observation = observation
         stream = response.stream
         if is_async:
             stream.aclose = _AsyncClose(self, stream)
@@ -37,8 +35,7 @@ class Closing:
 
     def bytes_received(self) -> int | None:
         """How many bytes the transport has handed over so far, where that is known."""
-        response = self._response() if self._response is not None else None
-        return getattr(response, "num_bytes_downloaded", None)
+        return getattr(self._response(), "num_bytes_downloaded", None)
 
     def add_reader(self, generator: Any) -> None:
         """This generator reads the response: while it runs, the app is still waiting for a chunk."""
@@ -48,22 +45,22 @@ class Closing:
         """Whether somebody is in one of the generators now."""
         return any(_running(reference()) for reference in self._readers)
 
-    def tapped(self, decoder: Any) -> None:
+    def tap(self, decoder: Any, decode: Any) -> None:
         """This decoder's ``decode`` is ours until the end."""
-        if not self._tapped:
-            self._observation.at_end.append(self._untap)
+        decoder.decode = decode
         self._tapped = (*self._tapped, decoder)
 
-    def _untap(self) -> None:
+    def remove(self) -> None:
+        # A tap and its decoder hold each other: a stream would leave garbage for the collector.
         decoders, self._tapped = self._tapped, ()
         for decoder in decoders:
-            vars(decoder).pop("decode", None)
+            _unhook(decoder, "decode")
 
     def noted(self, stream: Any, name: str) -> None:
         observation = self._observation
         try:
             if stream is not None:
-                vars(stream).pop(name, None)
+                _unhook(stream, name)
             if observation.ended or _closed_by_reading(sys._getframe(2)):
                 return
             observation.closed_by_app = True
@@ -72,6 +69,17 @@ class Closing:
                 observation.closed(sys.exc_info()[1])
         except Exception:  # noqa: BLE001 - ours; the close itself must go on
             observation.host.fault("observe")
+
+
+class _Reference(weakref.ref):  # type: ignore[type-arg]
+    """To a response. A slot is smaller than a bound method as the callback."""
+
+    __slots__ = ("observation",)
+    observation: Observation
+
+
+def _dropped(reference: Any) -> None:
+    reference.observation.dropped()
 
 
 class _Close:
@@ -112,6 +120,14 @@ def _inner(stream: Any) -> Any:
     being finalized, closes: weak references are dead by then, and the connection must be freed all the same.
     httpx's bound streams hold the transport's own; anything else is held itself, at the price of a cycle."""
     return getattr(stream, "_stream", stream)
+
+
+def _unhook(thing: Any, name: str) -> None:
+    """Its class's own method shows again. Deleting is far cheaper than asking for the instance's dict."""
+    try:  # noqa: SIM105 - suppress() costs more than the deletion
+        delattr(thing, name)
+    except AttributeError:
+        pass  # somebody else took it away
 
 
 def _running(generator: Any) -> bool:

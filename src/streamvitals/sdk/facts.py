@@ -25,33 +25,38 @@ from .providers import AZURE, provider_of
 
 # Surfaces by method and path of the SDK's resource: operation name and reader. Operations are those of the
 # conventions where one applies (they ask for that); "fetch" is a response that was generated before.
-_SURFACES: tuple[tuple[str, re.Pattern[str], str, type[Reader]], ...] = tuple(
-    (method, re.compile(path), operation, reader)
-    for method, path, operation, reader in (
-        ("post", "/chat/completions", "chat", ChatChunks),
-        ("post", "/responses", "chat", ResponsesEvents),
-        ("get", "/responses/[^/]+", "fetch", ResponsesEvents),
-        ("post", "/completions", "text_completion", CompletionChunks),
-        ("post", "/threads/(?:[^/]+/)?runs(?:/[^/]+/submit_tool_outputs)?", "invoke_agent", AssistantEvents),
-        ("get", "/agents/sessions/[^/]+/events", "invoke_agent", AgentEvents),
-        ("post", "/agents/sessions", "invoke_agent", AgentEvents),
-        ("post", "/images/(?:generations|edits)", "generate_content", ImageEvents),
-        ("post", "/audio/transcriptions", "transcription", TranscriptEvents),
-        ("post", "/audio/speech", "speech", BodyBytes),
+_Surface = tuple[str, type[Reader]]
+_BY_PATH: dict[tuple[str, str], _Surface] = {
+    ("post", "/chat/completions"): ("chat", ChatChunks),
+    ("post", "/responses"): ("chat", ResponsesEvents),
+    ("post", "/completions"): ("text_completion", CompletionChunks),
+    ("post", "/agents/sessions"): ("invoke_agent", AgentEvents),
+    ("post", "/images/generations"): ("generate_content", ImageEvents),
+    ("post", "/images/edits"): ("generate_content", ImageEvents),
+    ("post", "/audio/transcriptions"): ("transcription", TranscriptEvents),
+    ("post", "/audio/speech"): ("speech", BodyBytes),
+}
+# Those with an id in their path.
+_BY_PATTERN: tuple[tuple[str, re.Pattern[str], _Surface], ...] = tuple(
+    (method, re.compile(pattern), surface)
+    for method, pattern, surface in (
+        ("get", "/responses/[^/]+", ("fetch", ResponsesEvents)),
+        ("post", "/threads/(?:[^/]+/)?runs(?:/[^/]+/submit_tool_outputs)?", ("invoke_agent", AssistantEvents)),
+        ("get", "/agents/sessions/[^/]+/events", ("invoke_agent", AgentEvents)),
     )
 )
 _RAW_RESPONSE = "x-stainless-raw-response"
 
 
-def surface_of(options: Any) -> tuple[str, type[Reader]] | None:
+def surface_of(options: Any) -> _Surface | None:
     """Operation name and reader class of a streaming request, or None for a surface not observed."""
     path, method = options.url.partition("?")[0], options.method.lower()
-    for known, pattern, operation, reader in _SURFACES:
-        if method == known and pattern.fullmatch(path):
-            if reader is BodyBytes and _asked(options, "stream_format") == "sse":
-                reader = SpeechEvents
-            return operation, reader
-    return None
+    found = _BY_PATH.get((method, path))
+    if found is None:
+        return next((s for known, pattern, s in _BY_PATTERN if method == known and pattern.fullmatch(path)), None)
+    if found[1] is BodyBytes and _asked(options, "stream_format") == "sse":
+        return found[0], SpeechEvents
+    return found
 
 
 def _asked(options: Any, name: str) -> Any:
@@ -80,9 +85,11 @@ class _Endpoint(NamedTuple):
     host: str
     path: str
     port: int | None
+    requests: dict[tuple[object, ...], RequestFacts]  # what was told of requests like this one
 
 
 _MAX_ENDPOINTS = 64
+_MAX_REQUESTS = 64
 _endpoints: dict[int, _Endpoint] = {}
 
 
@@ -93,7 +100,8 @@ def _endpoint(client: Any) -> _Endpoint:
     if known is not None and known.url is url and known.client_type is type(client):
         return known
     host, port = url.host, url.port or {"https": 443, "http": 80}.get(url.scheme)
-    found = _Endpoint(url, type(client), provider_of(client, host, url.path), host, url.path.rstrip("/"), port)
+    provider = provider_of(client, host, url.path)
+    found = _Endpoint(url, type(client), provider, host, url.path.rstrip("/"), port, {})
     if len(_endpoints) >= _MAX_ENDPOINTS:
         _endpoints.clear()
     _endpoints[id(url)] = found
@@ -106,22 +114,25 @@ def request_facts(
     """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's. ``providers`` is the
     user's word, which outranks ours: provider names by host, or by host and port."""
     endpoint = _endpoint(client)
-    host = endpoint.host
     # An agent's session names the model in its agent.
     model = _asked(options, "model") or get(_asked(options, "agent"), "model")
-    told = RequestFacts(
-        labels=StreamLabels(
-            operation=operation,
-            provider=endpoint.provider,
-            model=model if isinstance(model, str) and model else UNKNOWN_MODEL,
-            server=host,
-        ),
-        method=options.method.upper(),
-        url_path=endpoint.path + options.url.partition("?")[0],
-        server_port=endpoint.port,
-        finish_optional=host in finish_optional_hosts,
-    )
-    return named_by_user(told, providers) if providers else told
+    if not isinstance(model, str) or not model:
+        model = UNKNOWN_MODEL
+    key = operation, options.method, options.url, model, finish_optional_hosts
+    # The same for all requests of a kind, and shared by them.
+    found = endpoint.requests.get(key)
+    if found is None:
+        found = RequestFacts(
+            labels=StreamLabels(operation, endpoint.provider, model, endpoint.host),
+            method=options.method.upper(),
+            url_path=endpoint.path + options.url.partition("?")[0],
+            server_port=endpoint.port,
+            finish_optional=endpoint.host in finish_optional_hosts,
+        )
+        if len(endpoint.requests) >= _MAX_REQUESTS:
+            endpoint.requests.clear()
+        endpoint.requests[key] = found
+    return named_by_user(found, providers) if providers else found
 
 
 def named_by_user(told: RequestFacts, providers: Mapping[str, str]) -> RequestFacts:
@@ -156,7 +167,7 @@ def response_facts(response: Any) -> ResponseFacts:
     """Status and the few headers that are of use; one pass, since header look-ups are slow in httpx."""
     content_type = ""
     request_id = None
-    limits = LimitHeaders()
+    limits: LimitHeaders | None = None
     for raw_name, value in _headers(response):
         name = raw_name.lower()
         if name == b"content-type":
@@ -166,7 +177,10 @@ def response_facts(response: Any) -> ResponseFacts:
         elif name in (b"x-request-id", b"apim-request-id"):
             request_id = value.decode("latin-1")[:128]
         elif name.startswith(PREFIXES):
+            limits = limits or LimitHeaders()
             limits.note(name, value)
+    if limits is None:
+        return ResponseFacts(response.status_code, content_type, request_id)
     return ResponseFacts(response.status_code, content_type, request_id, limits.limits(), limits.retry_after)
 
 

@@ -126,29 +126,25 @@ class Store:
         block = self._admitted[folded] = Block(place, folded)
         return block
 
-    def commit(self, block: Block, changes: Changes) -> None:
+    def commit(self, block: Block, values: dict[int, float]) -> None:
         """Write new values into a block so that a kill in between is finished by whoever reads the file."""
         mapped = self._segments.mapped
         if mapped:
             first, at = self._segments.first(), segment.REDO_AT
-            row = array("d", itertools.chain.from_iterable(changes.items()))[: 2 * segment.REDO_ENTRIES]
+            row = array("d", list(itertools.chain.from_iterable(values.items()))[: 2 * segment.REDO_ENTRIES])
             first[at + 2 : at + 2 + len(row)] = memoryview(row)
             first[at + 1] = block.ordinal
             first[at] = len(row) // 2
         view, start = block.view, block.at
-        for index, value in changes.items():
+        for index, value in values.items():
             view[start + index] = value
         if mapped:
             first[at] = 0.0
 
-    def process_changes(self) -> Changes:
-        """To be changed and given to ``commit_process``."""
-        return Changes(self._segments.first(), segment.PROCESS_AT)
-
     def commit_process(self, changes: Changes) -> None:
-        """Write new values into the process's own row."""
+        """Add to the process's own row."""
         first = self._segments.first()
-        for index, value in changes.items():
+        for index, value in changes.onto(first, segment.PROCESS_AT).items():
             first[segment.PROCESS_AT + index] = value
 
     def process_numbers(self) -> list[float]:
@@ -211,21 +207,25 @@ class _Update:
     ``write`` may be called again after it was interrupted: it sets values and adds nothing.
     """
 
-    def __init__(self, store: Store, labels: StreamLabels) -> None:
-        self.block = store.block(labels)
-        self.changes = Changes(self.block.view, self.block.at)
-        self.slot: Slot | None = None
-        self.committed_index = 0
+    __slots__ = ("_committed_at", "_slot", "_store", "_values", "block")
+
+    def __init__(
+        self, store: Store, labels: StreamLabels, changes: Changes, slot: Slot | None, committed_at: int
+    ) -> None:
+        self.block = block = store.block(labels)
         self._store = store
+        self._values = changes.onto(block.view, block.at)
+        self._slot = slot
+        self._committed_at = committed_at
 
     def write(self) -> None:
-        slot = self.slot
+        slot = self._slot
         if slot is not None and not slot.ended:
             view, at = slot.view, slot.at
             view[at + segment.ORDINAL] = self.block.ordinal
-            view[at + segment.COMMIT_VALUE] = self.changes[self.committed_index]
-            view[at + segment.COMMIT_INDEX] = self.committed_index + 1
-        self._store.commit(self.block, self.changes)
+            view[at + segment.COMMIT_VALUE] = self._values[self._committed_at]
+            view[at + segment.COMMIT_INDEX] = self._committed_at + 1
+        self._store.commit(self.block, self._values)
         if slot is not None:
             self._store.close_slot(slot)
 
@@ -248,27 +248,15 @@ class StoreSink:
 
     def on_progress(self, progress: Progress) -> None:
         """Add what a long stream has gathered."""
-
-        def fill(update: _Update) -> None:
-            tally.add_progress(update.changes, progress)
-
-        self._write(progress.labels, fill)
+        self._write(progress.labels, lambda changes: tally.add_progress(changes, progress))
 
     def on_retry(self, retry: RetryRecord) -> None:
         """Count an attempt that is made again."""
-
-        def fill(update: _Update) -> None:
-            tally.add_retry(update.changes, retry)
-
-        self._write(retry.labels, fill)
+        self._write(retry.labels, lambda changes: tally.add_retry(changes, retry))
 
     def on_chain(self, chain: ChainRecord) -> None:
         """Count what became of a chain of the application's own attempts."""
-
-        def fill(update: _Update) -> None:
-            tally.add_chain(update.changes, chain)
-
-        self._write(chain.labels, fill)
+        self._write(chain.labels, lambda changes: tally.add_chain(changes, chain))
 
     def on_end(self, record: StreamRecord) -> None:
         """Count a stream that ended, and free its slot. Nothing is done for one that has been counted, or
@@ -276,37 +264,35 @@ class StoreSink:
         slot = record.slot if isinstance(record.slot, Slot) else None
         if slot is not None and not _ours(slot):
             return
-        unlisted = False
-
-        def fill(update: _Update) -> None:
-            nonlocal unlisted
-            unlisted = not tally.add_end(update.changes, record, self._unix_time())
-            update.slot = slot
-            update.committed_index = tally.STREAMS_AT[record.outcome]
-
-        block = self._write(record.labels, fill)
-        if unlisted:
+        block = self._write(
+            record.labels,
+            lambda changes: tally.add_end(changes, record, self._unix_time),
+            slot, tally.STREAMS_AT[record.outcome],
+        )
+        if not tally.listed(record):
             self.on_internal_error("classify")
         if self._exemplars:
             self._keep_exemplars(record, block)
 
     def on_loop_lag(self, seconds: float) -> None:
         """Add one observation of the event loop's lag."""
-        changes = self._store.process_changes()
+        changes = Changes()
         changes.observe(_LAG_AT, names.LAG_EDGES, seconds)
         self._store.commit_process(changes)
 
     def on_internal_error(self, where: str) -> None:
         """Count a fault of our own; an unknown place is ``other``."""
-        changes = self._store.process_changes()
+        changes = Changes()
         changes[_ERRORS_AT.get(where, _ERRORS_AT[names.OTHER])] += 1.0
         self._store.commit_process(changes)
 
-    def _write(self, labels: StreamLabels, fill: Callable[[_Update], None]) -> Block:
+    def _write(
+        self, labels: StreamLabels, add: Callable[[Changes], None], slot: Slot | None = None, committed_at: int = 0
+    ) -> Block:
         ready: _Update | None = None
         try:
-            update = _Update(self._store, labels)
-            fill(update)
+            add(changes := Changes())
+            update = _Update(self._store, labels, changes, slot, committed_at)
             ready = update
             ready.write()
         except Exception:
@@ -315,8 +301,8 @@ class StoreSink:
             # A KeyboardInterrupt comes between any two of our instructions. It is the app's and goes on to
             # it, but the app may live on, and what was interrupted must be counted once and as a whole.
             if ready is None:
-                ready = _Update(self._store, labels)
-                fill(ready)
+                add(changes := Changes())
+                ready = _Update(self._store, labels, changes, slot, committed_at)
             ready.write()
             raise
         return ready.block

@@ -8,7 +8,9 @@ from then on, could lower a counter by its last bit, which Prometheus takes for 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import compress
 
 from .. import names
 from ..names import Metric
@@ -16,6 +18,8 @@ from ..stream.outcome import ERROR_TYPES, Outcome
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord, Usage
 from .layout import STREAM_LAYOUT
 from .snapshot import ExemplarKey
+
+Row = memoryview | Sequence[float]  # of doubles
 
 _at = STREAM_LAYOUT.at
 STREAMS_AT = {o: _at(names.STREAMS, o.value) for o in Outcome}
@@ -27,6 +31,7 @@ _UNLISTED_AT = {o: _ERROR_AT[o, names.OTHER if names.OTHER in e else e[0]] for o
 _FIRST_CHUNK_AT = _at(names.TIME_TO_FIRST_CHUNK)
 _FIRST_TOKEN_AT = _at(names.TIME_TO_FIRST_TOKEN)
 _GAP_AT = _at(names.CHUNK_GAP)
+_BUCKETS = range(len(names.GAP_EDGES) + 1)
 _SECONDS_AT = (_GAP_AT + len(names.GAP_EDGES) + 1, _at(names.WAIT), _at(names.HOLD))
 _RATE_AT = _at(names.TOKEN_RATE)
 _STALLS_AT = _at(names.STALLS)
@@ -51,24 +56,25 @@ _GOOD_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTE
 _RATED_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
 
 
-class Changes(dict[int, float]):
-    """New values by index into a row. The row itself (from ``at`` on in ``numbers``) is not touched."""
+class Changes(defaultdict[int, float]):
+    """What is to be added to a row, by index; and the values that its gauges are ``set`` to."""
 
-    __slots__ = ("at", "numbers")
+    __slots__ = ("set",)
 
-    def __init__(self, numbers: memoryview[float] | Sequence[float], at: int = 0) -> None:
-        super().__init__()
-        self.numbers = numbers
-        self.at = at
-
-    def __missing__(self, index: int) -> float:
-        found: float = self.numbers[self.at + index]
-        return found
+    def __init__(self) -> None:
+        super().__init__(float)
+        self.set: dict[int, float] = {}
 
     def observe(self, start: int, edges: tuple[float, ...], value: float) -> None:
         """Add one value to the histogram that starts at ``start``."""
         self[start + bisect_left(edges, value)] += 1.0
         self[start + len(edges) + 1] += exact(value)
+
+    def onto(self, row: Row, at: int = 0) -> dict[int, float]:
+        """The new values by index, of the row that starts at ``at``; it is not touched."""
+        values = {index: row[at + index] + more for index, more in self.items()}
+        values.update(self.set)
+        return values
 
 
 def exact(value: float) -> float:
@@ -81,9 +87,9 @@ def exact(value: float) -> float:
 
 def add_progress(changes: Changes, progress: Progress) -> None:
     """Gaps, waits, stalls and the times to first chunk and token."""
-    for index, count in enumerate(progress.gap_counts, _GAP_AT):
-        if count:
-            changes[index] += count
+    counts = progress.gap_counts
+    for bucket in compress(_BUCKETS, counts):
+        changes[_GAP_AT + bucket] += counts[bucket]
     # Differences of running sums: the last bit of one may make it negative.
     for index, seconds in zip(_SECONDS_AT, (progress.gap_sum, progress.wait, progress.hold), strict=True):
         if seconds > 0:
@@ -108,10 +114,16 @@ def add_chain(changes: Changes, chain: ChainRecord) -> None:
     changes[_CHAIN_AT[chain.event]] += 1.0
 
 
-def add_end(changes: Changes, record: StreamRecord, unix_time: float) -> bool:
-    """Everything that is counted when a stream ends. False if its error type is not a listed one."""
+def listed(record: StreamRecord) -> bool:
+    """Whether its error type is one that can be counted; what cannot is counted all the same, as another."""
+    types = ERROR_TYPES.get(record.outcome)
+    return types is None or record.error_type in types or names.OTHER in types
+
+
+def add_end(changes: Changes, record: StreamRecord, unix_time: Callable[[], float]) -> None:
+    """Everything that is counted when a stream ends. ``unix_time`` is asked if there are limits to note."""
     outcome = record.outcome
-    listed = _count(changes, outcome, record.error_type, record.duration, record.chunks)
+    _count(changes, outcome, record.error_type, record.duration, record.chunks)
     add_progress(changes, record.progress)
     if len(record.attempts) >= 2 and outcome in _GOOD_ENDS:
         changes[_SDK_RECOVERIES_AT] += 1.0
@@ -122,9 +134,8 @@ def add_end(changes: Changes, record: StreamRecord, unix_time: float) -> bool:
     for limit in record.rate_limits:
         for start, value in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
             if value is not None:
-                changes[start] = exact(value)
-                changes[start + 1] = unix_time
-    return listed
+                changes.set[start] = exact(value)
+                changes.set[start + 1] = unix_time()
 
 
 def add_died(changes: Changes, duration: float, chunks: float) -> None:
@@ -146,15 +157,13 @@ def exemplars_of(record: StreamRecord, labels: StreamLabels) -> list[tuple[Exemp
     ]
 
 
-def _count(changes: Changes, outcome: Outcome, error_type: str, duration: float, chunks: float) -> bool:
+def _count(changes: Changes, outcome: Outcome, error_type: str, duration: float, chunks: float) -> None:
     changes[STREAMS_AT[outcome]] += 1.0
     changes[_CHUNKS_AT[outcome]] += chunks
     changes.observe(_DURATION_AT[outcome], names.DURATION_EDGES, duration)
-    if outcome not in ERROR_TYPES:
-        return True
-    index = _ERROR_AT.get((outcome, error_type))
-    changes[_UNLISTED_AT[outcome] if index is None else index] += 1.0
-    return index is not None or names.OTHER in ERROR_TYPES[outcome]
+    if outcome in ERROR_TYPES:
+        index = _ERROR_AT.get((outcome, error_type))
+        changes[_UNLISTED_AT[outcome] if index is None else index] += 1.0
 
 
 def _add_usage(changes: Changes, record: StreamRecord, usage: Usage) -> None:

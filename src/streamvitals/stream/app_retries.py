@@ -90,62 +90,79 @@ class PendingFailures:
         self._window = window
         self._alive = alive
         self._gave_up = gave_up
-        self._pending: OrderedDict[int, Failure] = OrderedDict()
+        self.failures: OrderedDict[int, Failure] = OrderedDict()  # those that may be tried again, the oldest first
         self._next = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._pending)
 
     def add(self, failure: Failure) -> None:
         """A stream failed. The oldest pending one makes room."""
         self._next += 1
-        self._pending[self._next] = failure
-        while len(self._pending) > _MAX_PENDING:
+        self.failures[self._next] = failure
+        while len(self.failures) > _MAX_PENDING:
             self._take_oldest()
 
     def match(self, print_of: Callable[[], bytes], origin: Origin, now: float) -> Failure | None:
         """The newest failure that this request tries again, which is then no longer pending. The fingerprint
         is only asked for if somebody of this origin has failed."""
         asked: bytes | None = None
-        for number, failure in reversed(list(self._pending.items())):
+        for number, failure in reversed(list(self.failures.items())):
             if now - failure.at > self._window or not failure.origin.same(origin):
                 continue
             asked = asked or print_of()
-            if failure.fingerprint == asked and self._pending.pop(number, None) is not None:
+            if failure.fingerprint == asked and self.failures.pop(number, None) is not None:
                 return failure
         return None
 
     def sweep(self, now: float) -> None:
         """Give up on what can no longer be retried: too long ago, or its task or thread is gone."""
-        for number, failure in list(self._pending.items()):
+        for number, failure in list(self.failures.items()):
             late = now - failure.at > self._window
-            if (late or not self._alive(failure.origin)) and self._pending.pop(number, None) is not None:
+            if (late or not self._alive(failure.origin)) and self.failures.pop(number, None) is not None:
                 self._gave_up(failure)
 
     def close(self) -> None:
         """Nothing will be retried any more."""
-        while self._pending:
+        while self.failures:
             self._take_oldest()
 
     def _take_oldest(self) -> None:
         try:
-            _, failure = self._pending.popitem(last=False)
+            _, failure = self.failures.popitem(last=False)
         except KeyError:
             return  # another thread was faster
         self._gave_up(failure)
 
 
-def fingerprint(body: Any) -> bytes:
-    """What a request body asks, bounded: model, number of messages, role and the ends of the last message."""
+class Asked(NamedTuple):
+    """What of a request's body is looked at should it fail: ``size`` is the number of messages, -1 where what
+    is asked is no list of them, and ``last`` the last one. The others need not be held while the stream is open."""
+
+    model: object
+    size: int
+    last: object
+
+
+_NOTHING_ASKED = Asked(None, -1, None)
+
+
+def asked(body: Any) -> Asked:
+    """What a request's body asks; any body."""
+    if not isinstance(body, (dict, Mapping)):
+        return _NOTHING_ASKED
+    for name in ("messages", "input", "prompt"):
+        what = body.get(name)
+        if what is not None:
+            break
+    if isinstance(what, (list, tuple)):
+        return Asked(body.get("model"), len(what), what[-1] if what else None)
+    return Asked(body.get("model"), -1, what)
+
+
+def fingerprint(asked: Asked) -> bytes:
+    """Of what a request asks, bounded: model, number of messages, role and the ends of the last message."""
     digest = blake2b(key=_key, digest_size=16)
-    if not isinstance(body, Mapping):
-        return digest.digest()
-    digest.update(_bytes(str(body.get("model"))[:128]))
-    asked = next((body[name] for name in ("messages", "input", "prompt") if body.get(name) is not None), None)
-    if isinstance(asked, (list, tuple)):
-        digest.update(b"%d" % len(asked))
-        asked = asked[-1] if asked else None
-    _sample(digest, asked, _MAX_DEPTH)
+    digest.update(_bytes(str(asked.model)[:128]))
+    digest.update(b"%d" % asked.size)
+    _sample(digest, asked.last, _MAX_DEPTH)
     return digest.digest()
 
 

@@ -20,6 +20,7 @@ _MAX_TEXT = 128
 _LENGTH = frozenset({"length", "max_tokens", "model_length"})
 _COMPLETED = frozenset({"stop", "tool_calls", "function_call"})
 _FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
+_KNOWN = _COMPLETED | _LENGTH | _FAILED | {"content_filter"}
 _TOKEN_FIELDS = (
     "content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "tool_calls", "function_call", "audio",
 )
@@ -42,7 +43,7 @@ class Reader(Protocol):
         """Whether events of the type ``error`` are for this reader, as others are."""
 
     @property
-    def finish_reasons(self) -> list[str]: ...
+    def finish_reasons(self) -> tuple[str, ...]: ...
 
     @property
     def response_model(self) -> str | None: ...
@@ -84,6 +85,29 @@ def get(thing: Any, name: str) -> Any:
     return getattr(thing, name, None)
 
 
+class _Attributes:
+    """Anything, as if it were a dict: what ``fields`` gives for what is neither dict nor pydantic model."""
+
+    __slots__ = ("_thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+
+    def get(self, name: str) -> Any:
+        return getattr(self._thing, name, None)
+
+
+def fields(thing: Any) -> Any:
+    """What has the fields of ``thing`` under ``.get(name)``: for reading several of them, see ``get``."""
+    if isinstance(thing, dict):
+        return thing
+    own: Any = getattr(thing, "__dict__", None)
+    extra = getattr(thing, "__pydantic_extra__", _NOT_PYDANTIC)
+    if own is None or extra is _NOT_PYDANTIC:
+        return _Attributes(thing)
+    return {**extra, **own} if extra else own
+
+
 def text(value: Any) -> str | None:
     """A non-empty string, bounded; None for anything else."""
     return value[:_MAX_TEXT] if isinstance(value, str) and value else None
@@ -98,15 +122,18 @@ class ChatChunks:
     """Chat completions: finished when every choice that was seen has a finish_reason."""
 
     ends_with_body = named_events = reads_errors = False
-    __slots__ = ("_failed", "_open", "_reported", "_seen", "done", "finish_reasons", "response_id", "response_model")
+    __slots__ = (
+        "_failed", "_reported", "_seen", "_unfinished", "done", "finish_reasons", "response_id", "response_model",
+    )
 
     def __init__(self) -> None:
         self.done = False
-        self.finish_reasons: list[str] = []
+        self.finish_reasons: tuple[str, ...] = ()
         self.response_model: str | None = None
         self.response_id: str | None = None
-        self._seen: dict[int, str | None] = {}
-        self._open = 0
+        # Indexes of choices. Tuples, as there is nearly always one choice, and no smaller container.
+        self._seen: tuple[int, ...] = ()
+        self._unfinished: tuple[int, ...] = ()
         self._reported: Any = None
         self._failed: Verdict | None = None
 
@@ -116,42 +143,43 @@ class ChatChunks:
             choices = item.choices
             if len(choices) == 1:
                 choice = choices[0]
-                if choice.finish_reason is None and choice.index in self._seen and item.usage is None:
+                if choice.finish_reason is None and choice.index in self._unfinished and item.usage is None:
                     return
         except (AttributeError, TypeError, LookupError):
             pass  # a dict, an omitted field or a null: the patient way below reads those
         self._read_patiently(item)
 
     def _read_patiently(self, item: Any) -> None:
+        chunk = fields(item)
         if self.response_id is None:
-            self.response_id = text(get(item, "id"))
-            self.response_model = text(get(item, "model"))
-        usage = get(item, "usage")
-        groq = get(item, "x_groq")
+            self.response_id = text(chunk.get("id"))
+            self.response_model = text(chunk.get("model"))
+        usage = chunk.get("usage")
+        groq = chunk.get("x_groq")
         if usage is None and groq is not None:
             usage = get(groq, "usage")
         if usage is not None:
             self._reported = usage
-        choices = get(item, "choices")
+        choices = chunk.get("choices")
         if not isinstance(choices, (list, tuple)):
             # Older vLLM: the error is not in a field `error`, so the SDK takes it for one more chunk.
-            if get(item, "object") == "error":
-                self._failed = classify_error_event(get(item, "code"), get(item, "type"))
+            if chunk.get("object") == "error":
+                self._failed = classify_error_event(chunk.get("code"), chunk.get("type"))
             return
-        for choice in choices:
-            index = count(get(choice, "index")) or 0
+        for each in choices:
+            choice = fields(each)
+            index = count(choice.get("index")) or 0
             if index not in self._seen:
                 if len(self._seen) >= _MAX_CHOICES:
                     continue
-                self._seen[index] = None
-                self._open += 1
-            reason = text(get(choice, "finish_reason"))
-            if get(choice, "error") is not None or (groq is not None and get(groq, "error") is not None):
+                self._seen += (index,)
+                self._unfinished += (index,)
+            reason = text(choice.get("finish_reason"))
+            if choice.get("error") is not None or (groq is not None and get(groq, "error") is not None):
                 reason = reason if reason is not None and reason.lower() in _FAILED else "error"
-            if reason is not None and self._seen[index] is None:
-                self._seen[index] = known = known_finish(reason)
-                self._open -= 1
-                self.finish_reasons.append(known)
+            if reason is not None and index in self._unfinished:
+                self._unfinished = tuple(other for other in self._unfinished if other != index)
+                self.finish_reasons += (known_finish(reason),)
 
     def has_token(self, item: Any) -> bool:
         choices = get(item, "choices")
@@ -160,15 +188,16 @@ class ChatChunks:
         for choice in choices:
             delta = get(choice, "delta")
             if delta is not None:
-                for field in _TOKEN_FIELDS:
-                    if get(delta, field):
+                told = fields(delta)
+                for name in _TOKEN_FIELDS:
+                    if told.get(name):
                         return True
         return False
 
     def marker(self) -> Verdict | None:
         if self._failed is not None:
             return self._failed
-        if not self._seen or self._open:
+        if not self._seen or self._unfinished:
             failed = [r for r in self.finish_reasons if r in _FAILED]
             return _verdict(failed[0]) if failed else None
         if len(self.finish_reasons) == 1:
@@ -236,4 +265,4 @@ def known_finish(reason: str) -> str:
     """A finish reason as it may be told: one of the closed list, or ``other``, for it is the provider's text.
     Gateways to Gemini hand on its capitals: https://github.com/QwenLM/qwen-code/issues/9882"""
     reason = reason.lower()
-    return reason if reason in _COMPLETED | _LENGTH | _FAILED | {"content_filter"} else "other"
+    return reason if reason in _KNOWN else "other"

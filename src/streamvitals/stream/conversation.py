@@ -52,11 +52,17 @@ def _guarded(method: Method) -> Method:
 
 class _Response:
     """One response. ``lane`` and ``event_id`` are of the request, ``id`` of the answer once it has begun. Its
-    events are ``looked_at`` until there is a token in one, or all of them where their text is to be ``kept``."""
+    events are ``looked_at`` until there is a token in one, or all of them where their text is to be ``kept``.
+    It holds the conversation: what tells of a dropped socket must be alive then, and whatever is open is."""
 
-    __slots__ = ("begun", "event_id", "id", "kept", "lane", "looked_at", "observation", "received")
+    __slots__ = (
+        "_conversation", "begun", "event_id", "id", "kept", "lane", "looked_at", "observation", "received",
+    )
 
-    def __init__(self, observation: Observation, lane: str | None, event_id: str | None) -> None:
+    def __init__(
+        self, conversation: Conversation, observation: Observation, lane: str | None, event_id: str | None
+    ) -> None:
+        self._conversation: Conversation | None = conversation
         self.observation = observation
         self.begun = False
         self.id: str | None = None
@@ -65,10 +71,13 @@ class _Response:
         self.looked_at = True
         self.kept = isinstance(observation.reader, TailReader)
         self.received = 0
-        observation.bytes_received = self._bytes
+        observation.hooks = self
 
-    def _bytes(self) -> int:
+    def bytes_received(self) -> int:
         return self.received
+
+    def remove(self) -> None:
+        self._conversation = None
 
 
 class Conversation:
@@ -132,9 +141,7 @@ class Conversation:
         if self._reading is None:
             observation.asked = self._rests_since
             observation.view[observation.at] = -observation.started
-        # What tells of a dropped socket must be alive then, and whatever is open is.
-        observation.closing = self
-        response = _Response(observation, lane, event_id)
+        response = _Response(self, observation, lane, event_id)
         self._under_way[next(self._numbers)] = response
         self._only = None
         while len(self._under_way) > MAX_UNDER_WAY:

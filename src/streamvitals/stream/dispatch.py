@@ -98,15 +98,15 @@ class Dispatch:
         try:
             if isinstance(item, _Delivery):
                 self._deliver(item)
-            elif isinstance(item, tuple) and not isinstance(item, (LoopLag, Fault)):
+            elif isinstance(item, (Progress, RetryRecord, ChainRecord, LoopLag, Fault, StreamRecord)):
+                queue[0] = delivery = _Delivery(item, list(self._sinks))
+                self._deliver(delivery)
+            else:
                 observation, ending = item
                 record = self._record(observation, ending)
                 if record is not None:
                     queue[0] = delivery = _Delivery(record, list(self._sinks), observation)
                     self._deliver(delivery)
-            else:
-                queue[0] = delivery = _Delivery(item, list(self._sinks))
-                self._deliver(delivery)
         except Exception:  # noqa: BLE001 - a fault of ours, and the app must not see it
             self._tell_fault("classify")
 

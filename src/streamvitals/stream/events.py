@@ -46,7 +46,7 @@ class TypedEvents:
 
     def __init__(self) -> None:
         self.done = False
-        self.finish_reasons: list[str] = []
+        self.finish_reasons: tuple[str, ...] = ()
         self.response_model: str | None = None
         self.response_id: str | None = None
         self._verdict: Verdict | None = None
@@ -77,7 +77,7 @@ class TypedEvents:
         self._told = get(body, "usage") or get(item, "usage") or self._told
         self._verdict = self._judge(how, body, item)
         if len(self.finish_reasons) < _MAX_REASONS:
-            self.finish_reasons.append(how)
+            self.finish_reasons += (how,)
 
     def _judge(self, how: str, body: Any, item: Any) -> Verdict:
         if how == "incomplete":
@@ -242,7 +242,7 @@ class BodyBytes:
 
     def __init__(self) -> None:
         self.done = False
-        self.finish_reasons: list[str] = []
+        self.finish_reasons: tuple[str, ...] = ()
         self.response_model: str | None = None
         self.response_id: str | None = None
 

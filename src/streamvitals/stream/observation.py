@@ -10,12 +10,13 @@ host; the first one counts. ``freeze`` makes the record of it, later, on whichev
 from __future__ import annotations
 
 import functools
+import operator
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from ..names import GAP_EDGES
-from .app_retries import Failure, Origin
+from .app_retries import Asked, Failure, Origin
 from .chunks import Reader
 from .outcome import Outcome, Verdict, classify_exception, names_of
 from .partial import TailReader
@@ -24,6 +25,7 @@ from .retries import Attempts
 
 EVENT_STREAM = "text/event-stream"
 _MAX_STALLS = 16  # remembered one by one; the count goes on
+_NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
 
 
 class Ending(NamedTuple):
@@ -43,7 +45,6 @@ class RequestFacts(NamedTuple):
     url_path: str = ""
     server_port: int | None = None
     finish_optional: bool = False
-    trace_parent: object | None = None
 
 
 class ResponseFacts(NamedTuple):
@@ -70,6 +71,16 @@ class Slot(Protocol):
 
     @property
     def at(self) -> int: ...
+
+
+class Hooks(Protocol):
+    """What the SDK side has hooked into the stream's response (sdk/closing.py)."""
+
+    def bytes_received(self) -> int | None:
+        """How many bytes the transport has handed over so far, where that is known."""
+
+    def remove(self) -> None:
+        """The stream is told of: let go of what would keep it alive."""
 
 
 class Host(Protocol):
@@ -116,10 +127,10 @@ class Observation:
 
     __slots__ = (
         "__weakref__", "_answered_at", "_arrived_at", "_first_chunk", "_first_token", "_flush_at",
-        "_gap_counts", "_gap_sum", "_max_gap", "_stall_after", "_stall_times", "_stalls", "_told", "_wait",
-        "asked", "asks", "at", "at_end", "attempts", "bytes_received", "chunks", "clock", "closed_by_app",
-        "closing", "ended", "facts", "host", "in_band", "last_event_id", "origin", "reader", "response",
-        "retry_of", "slot", "started", "started_unix", "unasked", "view",
+        "_gap_counts", "_max_gap", "_other_wait", "_stall_after", "_stall_times", "_stalls", "_told", "_wait",
+        "asked", "asks", "at", "attempts", "chunks", "clock", "closed_by_app", "ended", "facts", "hooks", "host",
+        "in_band", "last_event_id", "origin", "reader", "response", "retry_of", "slot", "started", "started_unix",
+        "trace_parent", "unasked", "view",
     )
 
     def __init__(self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float) -> None:
@@ -139,31 +150,29 @@ class Observation:
         self.ended = False
         self.chunks = 0
         self.asked = now
-        self.asks: Any = None  # the request's body, for as long as the stream is open
+        self.asks: Asked | None = None
         self.last_event_id: str | None = None
         self.unasked = False  # it began with its first chunk, for which nobody waited
         self.origin: Origin | None = None
         self.retry_of: Failure | None = None
-        self.closing: object | None = None  # the SDK side's own state (sdk/closing.py)
-        self.at_end: list[Callable[[], object]] = []
-        self.bytes_received: Callable[[], int | None] = _unknown
+        self.trace_parent: object | None = None
+        self.hooks: Hooks | None = None
         self._answered_at: float | None = None
         self._arrived_at: float | None = None
         self._first_chunk: float | None = None
         self._first_token: float | None = None
         self._gap_counts = [0] * (len(GAP_EDGES) + 1)
-        self._gap_sum = 0.0
         self._max_gap = 0.0
         self._wait = 0.0
+        self._other_wait = 0.0  # what of it was not for a chunk after the first
         self._stall_after = host.stall_after
         self._stalls = 0
         self._stall_times: tuple[tuple[float, float], ...] = ()
         self._flush_at = now + host.flush_every
-        self._told = _NOTHING
+        self._told: Progress | None = None  # all that the sinks have been told already
 
-    # -- before the first chunk
+    # -- before the first chunk; may raise
 
-    @_guarded
     def attempting(self) -> None:
         """A request is about to be sent: the first one, or one more after the backoff."""
         now = self.clock()
@@ -180,7 +189,6 @@ class Observation:
         self.view[self.at] = -now
         self.attempts.retry(now, error, backoff)
 
-    @_guarded
     def responded(self, facts: ResponseFacts) -> None:
         """The headers of the final response have come; the app holds the stream now."""
         now = self.clock()
@@ -219,11 +227,11 @@ class Observation:
             view[at + 3] = self.chunks = self.chunks + 1
             if self._first_chunk is not None:
                 self._gap_counts[bisect_left(GAP_EDGES, gap)] += 1
-                self._gap_sum += gap
                 if gap > self._max_gap:
                     self._max_gap = gap
             else:
                 self._first_chunk = now - self.started
+                self._other_wait += gap
             if gap >= self._stall_after:
                 self._stalled(gap, now)
             if self._first_token is None and self.reader.has_token(item):
@@ -237,6 +245,7 @@ class Observation:
 
     def _waited(self, seconds: float, now: float) -> None:
         self._wait += seconds
+        self._other_wait += seconds
         if seconds >= self._stall_after:
             self._stalled(seconds, now)
 
@@ -260,8 +269,9 @@ class Observation:
     def exhausted(self) -> None:
         """The body ended and nothing was raised."""
         now = self.clock()
-        verdict = self._verdict_of_body()
-        if self._arrived_at is not None and verdict == self.reader.marker():
+        marker = self.reader.marker()
+        verdict = self._verdict_of_body(marker)
+        if verdict is marker and self._arrived_at is not None:
             # It was complete with the last chunk, where its duration ends; a hang after that is a stall still.
             if now - self.asked >= self._stall_after:
                 self._stalled(now - self.asked, now)
@@ -287,7 +297,7 @@ class Observation:
                 verdict = cancelled
         self._finish(Ending(verdict, self.clock()))
 
-    def dropped(self, reference: object = None) -> None:
+    def dropped(self) -> None:
         """The stream was garbage-collected or its generator closed. Called by finalizers: only defers."""
         if not self.ended:
             self.ended = True
@@ -316,18 +326,17 @@ class Observation:
 
     def _detach(self) -> None:
         # A stream that is read on after its end must not write into a slot that is another's by then.
-        self.view = [0.0] * 8
+        self.view = _NOWHERE
         self.at = 0
+        self.slot = None
         # What belongs to the ended stream is let go without waiting for a collector.
-        self.slot = self.closing = None
-        self.bytes_received = _unknown
-        while self.at_end:
-            self.at_end.pop()()
+        hooks, self.hooks = self.hooks, None
+        if hooks is not None:
+            hooks.remove()
 
-    def _verdict_of_body(self) -> Verdict:
+    def _verdict_of_body(self, marker: Verdict | None) -> Verdict:
         if self.in_band is not None:
             return self.in_band
-        marker = self.reader.marker()
         if marker is not None:
             return marker
         kind = self.response.content_type if self.response is not None else EVENT_STREAM
@@ -346,25 +355,24 @@ class Observation:
 
     def _progress(self, end: float) -> Progress:
         """What has been gathered since the last time."""
-        told, hold = self._told, self._hold(end)
-        counts = fresh = tuple(self._gap_counts)
-        if told is not _NOTHING:
-            fresh = tuple(a - b for a, b in zip(counts, told.counts, strict=True))
-        progress = Progress(
-            labels=self.facts.labels,
-            gap_counts=fresh,
-            gap_sum=self._gap_sum - told.gap_sum,
-            wait=self._wait - told.wait,
-            hold=max(0.0, hold - told.hold),
-            stalls=self._stalls - told.stalls,
-            first_chunk=None if told.first_chunk or self.unasked else self._first_chunk,
-            first_token=None if told.first_token else self._first_token,
+        told = self._told
+        whole = Progress(
+            self.facts.labels, tuple(self._gap_counts), max(0.0, self._wait - self._other_wait), self._wait,
+            self._hold(end), self._stalls, None if self.unasked else self._first_chunk, self._first_token,
         )
-        self._told = _Told(
-            counts, self._gap_sum, self._wait, max(hold, told.hold), self._stalls,
-            self._first_chunk is not None, self._first_token is not None,
+        self._told = whole
+        if told is None:
+            return whole
+        return Progress(
+            labels=whole.labels,
+            gap_counts=tuple(map(operator.sub, whole.gap_counts, told.gap_counts)),
+            gap_sum=whole.gap_sum - told.gap_sum,
+            wait=whole.wait - told.wait,
+            hold=max(0.0, whole.hold - told.hold),
+            stalls=whole.stalls - told.stalls,
+            first_chunk=None if told.first_chunk is not None else whole.first_chunk,
+            first_token=None if told.first_token is not None else whole.first_token,
         )
-        return progress
 
     def _hold(self, end: float) -> float:
         # What is neither wait nor backoff: summing it up would be one more addition per chunk.
@@ -373,8 +381,9 @@ class Observation:
     def freeze(self, ending: Ending) -> StreamRecord:
         """The record of the ended stream. Called once, by the dispatch."""
         verdict, end = ending.verdict, ending.at
+        reader, response, hooks = self.reader, self.response, self.hooks
         self.attempts.cut_short(end)
-        marker = self.reader.marker()
+        marker = reader.marker()
         app_side = verdict.outcome in (Outcome.CANCELLED, Outcome.ABANDONED)
         if app_side:
             # What the provider had said by then; of an app that reads bytes also that it failed.
@@ -383,7 +392,7 @@ class Observation:
             # Not the collector's time, nor that of the SDK's draining after [DONE]; but somebody who was told
             # by an exception had been waiting until then.
             end = self._arrived_at or self._answered_at or end
-        reader, response = self.reader, self.response
+        progress = self._progress(end)
         attempts = self.attempts.close(end, response.status if response else None, verdict.error_type)
         record = StreamRecord(
             labels=self.facts.labels,
@@ -399,11 +408,11 @@ class Observation:
             first_chunk=None if self.unasked else self._first_chunk,
             first_token=self._first_token,
             last_chunk=None if self._arrived_at is None else self._arrived_at - self.started,
-            bytes_received=self.bytes_received(),
+            bytes_received=hooks.bytes_received() if hooks is not None else None,
             attempts=attempts,
             backoff=self.attempts.backoff,
-            progress=self._progress(end),
-            finish_reasons=tuple(reader.finish_reasons),
+            progress=progress,
+            finish_reasons=reader.finish_reasons,
             response_model=reader.response_model,
             response_id=reader.response_id,
             request_id=response.request_id if response else self.attempts.request_id,
@@ -417,42 +426,26 @@ class Observation:
             stall_times=self._stall_times,
             clock_origin=self.started,
             last_event_id=self.last_event_id,
-            partial=self._partial(verdict),
+            partial=self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
             retry_after=self.attempts.retry_after if response is None else None,
             retry_after_honored=self.retry_of.honored(self.started) if self.retry_of else None,
             chain_attempt=self.retry_of.attempt + 1 if self.retry_of else 1,
             chain_wait=self.started - self.retry_of.at if self.retry_of else 0.0,
             retry_of=self.retry_of.span if self.retry_of else None,
-            trace_parent=self.facts.trace_parent,
+            trace_parent=self.trace_parent,
             slot=self.slot,
         )
         self._detach()
         return record
 
-    def _partial(self, verdict: Verdict) -> str | None:
-        reader = self.reader
-        if not isinstance(reader, TailReader) or verdict.outcome in NOT_FAILURES:
+    def _partial(self, reader: TailReader, verdict: Verdict) -> str | None:
+        if verdict.outcome in NOT_FAILURES:
             return None
         try:
             return reader.tail()
         except Exception:  # noqa: BLE001 - a redaction hook that fails must not let the text through
             self.host.fault("observe")
             return None
-
-
-class _Told(NamedTuple):
-    """What the sinks have been told already."""
-
-    counts: tuple[int, ...] = (0,) * (len(GAP_EDGES) + 1)
-    gap_sum: float = 0.0
-    wait: float = 0.0
-    hold: float = 0.0
-    stalls: int = 0
-    first_chunk: bool = False
-    first_token: bool = False
-
-
-_NOTHING = _Told()
 
 
 class Blind:
@@ -484,6 +477,3 @@ class Blind:
     def usage(self) -> Any:
         return self._usage()
 
-
-def _unknown() -> int | None:
-    return None

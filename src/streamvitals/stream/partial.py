@@ -40,7 +40,7 @@ class TailReader:
         self._reader.done = value
 
     @property
-    def finish_reasons(self) -> list[str]:
+    def finish_reasons(self) -> tuple[str, ...]:
         return self._reader.finish_reasons
 
     @property

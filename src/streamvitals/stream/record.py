@@ -1,8 +1,10 @@
-"""What sinks are handed: frozen facts about a stream, and the protocol that a sink fulfils."""
+"""What sinks are handed: frozen facts about a stream, and the protocol that a sink fulfils.
+
+Named tuples, because making one costs a third of what a frozen dataclass does.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from .outcome import Outcome
@@ -17,8 +19,7 @@ class StreamLabels(NamedTuple):
     server: str
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """Token counts as the provider reported them; None where it did not."""
 
     input: int | None = None
@@ -27,8 +28,7 @@ class Usage:
     reasoning: int | None = None
 
 
-@dataclass(frozen=True)
-class RateLimit:
+class RateLimit(NamedTuple):
     """What the provider's headers said of one limit; ``kind`` is "requests" or "tokens". ``reset`` is in how many
     seconds it is whole again."""
 
@@ -38,8 +38,7 @@ class RateLimit:
     reset: float | None = None
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One HTTP request of an operation. Times are seconds on the observation's monotonic clock."""
 
     number: int
@@ -50,8 +49,7 @@ class Attempt:
     backoff: float = 0.0
 
 
-@dataclass(frozen=True)
-class RetryRecord:
+class RetryRecord(NamedTuple):
     """An attempt failed and is made again; ``reason`` is of ``names.RETRY_REASONS``, ``backoff`` in seconds."""
 
     labels: StreamLabels
@@ -60,8 +58,7 @@ class RetryRecord:
     backoff: float
 
 
-@dataclass(frozen=True)
-class ChainRecord:
+class ChainRecord(NamedTuple):
     """What became of a chain of attempts that the application made itself.
 
     ``event`` is "failed" (nobody tried again), "fallback" (asked again without streaming) or "recovered" (the
@@ -73,8 +70,7 @@ class ChainRecord:
     attempts: int
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """What a stream has gathered since it last said so; the counts are per bucket of ``names.GAP_EDGES``,
     the overflow bucket last, not cumulative. ``first_chunk`` and ``first_token`` are seconds since the
     request, each said once."""
@@ -89,8 +85,7 @@ class Progress:
     first_token: float | None = None
 
 
-@dataclass(frozen=True)
-class StreamRecord:
+class StreamRecord(NamedTuple):
     """One stream from request to end: everything that may be told of it, and no content.
 
     Durations are seconds. ``started`` is Unix time. ``chunk_index`` is the number of chunks received when
@@ -128,14 +123,19 @@ class StreamRecord:
     stall_times: tuple[tuple[float, float], ...] = ()
     clock_origin: float = 0.0
     last_event_id: str | None = None
-    partial: str | None = field(default=None, repr=False)
+    partial: str | None = None
     retry_after: float | None = None
     chain_attempt: int = 1
     retry_after_honored: bool | None = None
     chain_wait: float = 0.0
-    retry_of: object | None = field(default=None, compare=False, repr=False)
-    trace_parent: object | None = field(default=None, compare=False, repr=False)
-    slot: object | None = field(default=None, compare=False, repr=False)
+    retry_of: object | None = None
+    trace_parent: object | None = None
+    slot: object | None = None
+
+    def __repr__(self) -> str:
+        """Without the text that was asked to be kept, and without what is not the stream's own."""
+        told = ((name, getattr(self, name)) for name in self._fields if name not in _NOT_SHOWN)
+        return f"StreamRecord({', '.join(f'{name}={value!r}' for name, value in told)})"
 
     @property
     def failed(self) -> bool:
@@ -143,6 +143,7 @@ class StreamRecord:
         return self.outcome not in NOT_FAILURES
 
 
+_NOT_SHOWN = frozenset({"partial", "retry_of", "trace_parent", "slot"})
 NOT_FAILURES = frozenset(
     {Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER, Outcome.CANCELLED, Outcome.ABANDONED}
 )

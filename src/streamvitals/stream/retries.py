@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..names import OTHER, RETRY_REASONS
 from .outcome import classify_exception, classify_status
 from .record import Attempt, RateLimit
@@ -26,7 +24,7 @@ class Attempts:
         self.rate_limits: tuple[RateLimit, ...] = ()
         self.request_id: str | None = None
         self.retry_after: float | None = None
-        self._noted: list[Attempt] = []
+        self._noted: tuple[Attempt, ...] = ()
         self._started = 0.0
         self._retry: tuple[str, float] | None = None
 
@@ -69,10 +67,10 @@ class Attempts:
         if self._retry is None:
             return False
         self._retry = None
-        failed = self._noted.pop()
+        failed = self._noted[-1]
         slept = min(failed.backoff, now - failed.ended)
         self.backoff += slept - failed.backoff
-        self._noted.append(replace(failed, backoff=slept))
+        self._noted = (*self._noted[:-1], failed._replace(backoff=slept))
         return True
 
     def close(self, end: float, status: int | None, error_type: str) -> tuple[Attempt, ...]:
@@ -80,9 +78,9 @@ class Attempts:
         if self.count and not (self._noted and self._noted[-1].number == self.count):
             self.last_status = status if status is not None else self.last_status
             self._note(end, error_type, 0.0)
-        return tuple(self._noted)
+        return self._noted
 
     def _note(self, now: float, error_type: str, backoff: float) -> None:
-        if len(self._noted) >= _MAX_NOTED:
-            self._noted.pop()  # the first ones and the very last one say most
-        self._noted.append(Attempt(self.count, self._started, now, self.last_status, error_type, backoff))
+        # The first ones and the very last one say most.
+        kept = self._noted[: _MAX_NOTED - 1]
+        self._noted = (*kept, Attempt(self.count, self._started, now, self.last_status, error_type, backoff))
