@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..stream.app_retries import fingerprint
+from ..stream.app_retries import asked, fingerprint
 from ..stream.chunks import Reader
 from ..stream.conversation import Conversation
 from ..stream.events import ResponsesEvents
@@ -162,7 +162,7 @@ class SocketPatches:
         if model is not None:
             told = told._replace(labels=told.labels._replace(model=model))
         # Of the message itself nothing may be held while the response is open.
-        identity = {"input": fingerprint(asks).hex()} if asks is not None else None
+        identity = {"input": fingerprint(asked(asks)).hex()} if asks is not None else None
         observation = self._watcher.begin_response(told, ResponsesEvents(), identity)
         if observation is not None:
             observation.attempts.request_id = request_id
