@@ -3,7 +3,7 @@
 The source distribution on PyPI carries the tests. Each version gets an environment with the wheel of that
 version and the test requirements that its own lock file names; streamvitals is not installed there, it comes
 in as under ``streamvitals run``. Exit code 1 on any test that ends otherwise, on a run in which streamvitals
-was not active, and on any internal fault that it counted.
+was not active, and on any internal fault that it counted; 3 where the tests or their requirements could not be had.
 """
 
 from __future__ import annotations
@@ -205,7 +205,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [v for v in VERSIONS if not given.version or v.number in given.version]
     wrong = []
     for version in chosen[:1] if given.short else chosen:
-        found = check(Suite(version, given.build), SHORT if given.short else ("tests",))
+        try:
+            suite = Suite(version, given.build)
+        except subprocess.CalledProcessError as error:
+            print(f"openai {version.number} could not be set up: {error}")
+            return 3
+        found = check(suite, SHORT if given.short else ("tests",))
         wrong += [f"openai {version.number}: {problem}" for problem in found]
     for problem in wrong:
         print(problem)
