@@ -85,4 +85,8 @@ def text_of(item: Any) -> str:
         found = [get(get(c, "delta"), "content") or get(c, "text") for c in choices]
         return "".join(piece for piece in found if isinstance(piece, str))
     delta = get(item, "delta")
-    return delta if isinstance(delta, str) else ""
+    if not isinstance(delta, str):
+        return ""
+    kind = get(item, "type")
+    # Of sound in letters nobody could read anything, nor redact it.
+    return "" if isinstance(kind, str) and kind.endswith("audio.delta") else delta
