@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from typing import Any
 
 import hypothesis
@@ -184,7 +186,7 @@ def test_requests_are_answered_in_their_order(host: Host) -> None:
 @pytest.mark.parametrize(
     "about",
     [
-        error("invalid_request_error", "item_truncate_invalid", "another event"),
+        error("server_error", cause="another event"),
         error("invalid_request_error", "input_audio_buffer_commit_empty"),
         error("invalid_request_error", "invalid_value"),
     ],
@@ -290,6 +292,26 @@ def test_two_readers_at_once_are_the_librarys_to_refuse(host: Host) -> None:
     talk.received(json.dumps(created()).encode())
     talk.hears(done())
     assert host.ended().wait == 2.0
+
+
+def test_a_connection_that_goes_together_with_all_that_belongs_to_it(host: Host) -> None:
+    """As when an event loop was closed: then what is to tell of it must be held by what is still open."""
+
+    class Connection:
+        talk: Talk
+
+        def __init__(self) -> None:
+            self.resources = self  # which hold their connection
+
+    connection = Connection()
+    talk = connection.talk = Talk(host)
+    talk.owner = weakref.ref(connection, talk.dropped)
+    talk.asks()
+    open_one = talk._responses()[0].observation
+    del connection, talk
+    gc.collect()
+    assert host.ended().outcome is Outcome.ABANDONED
+    assert open_one.ended
 
 
 @pytest.mark.parametrize("message", [b"audio", '{"type": "input_audio_buffer.append"}', "[]", "{", 7, None])
