@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def here() -> dict[str, Any]:
     from surface_acts import SPEC, Call
     from surface_cases import CALLED, CONNECTED, HELPED
 
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # it tells of pings that nobody answers
     chat = Call("chat", "chat", "chat.completions.create", "chat", {"model": SPEC, "messages": []})
     table: dict[str, dict[str, Tally]] = {}
     with ThreadedFaultServer(log_size=100_000) as server:

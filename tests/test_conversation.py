@@ -371,6 +371,29 @@ def test_limits(host: Host) -> None:
     assert host.ended().rate_limits == (RateLimit("requests", 999.0, 1000.0, 60.0), RateLimit("tokens"))
 
 
+@pytest.mark.parametrize("realtime", [True, False])
+def test_the_end_of_one_that_has_ended_otherwise_is_not_the_next_ones(host: Host, realtime: bool) -> None:
+    talk = Talk(host, realtime)
+    talk.asks(model="m")
+    talk.hears(created("r1"))
+    talk.unreadable(json.JSONDecodeError("", "", 0))
+    talk.asks(model="m")
+    talk.hears(done("r1"))
+    assert talk.ended == [("malformed", "json_decode")]
+    talk.hears(done("r2", status="failed"))
+    assert talk.ended[1:] == [("api_error", "response_failed")], "though its beginning was not said"
+
+
+def test_a_socket_in_place_of_another_is_open(host: Host) -> None:
+    talk = Talk(host)
+    talk.closed(None)
+    talk.opened_again()
+    talk.asks()
+    talk.asking()
+    talk.read_failed(ConnectionClosedOK())
+    assert talk.ended == [("truncated", "empty_stream")]
+
+
 # -- lanes
 
 

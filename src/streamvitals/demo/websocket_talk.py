@@ -46,6 +46,7 @@ class Talk:
                 await self._heard(surface, parse(data))
         finally:
             self._over = True
+            await asyncio.sleep(0)  # what was asked for last is in the log at least
             for task in self._answers:
                 task.cancel()
             await asyncio.gather(*self._answers, return_exceptions=True)

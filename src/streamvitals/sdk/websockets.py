@@ -67,8 +67,9 @@ class SocketPatches:
         self._active = True
         for name in ("SyncAPIResource", "AsyncAPIResource"):
             owner = resolve(_RESOURCES, name)
-            if owner is not None and "__init__" in vars(owner):
-                self._replaced.make(owner, "__init__", self._resource_init(vars(owner)["__init__"]))
+            original = getattr(owner, "__dict__", {}).get("__init__")
+            if original is not None:
+                self._replaced.make(owner, "__init__", self._resource_init(original))
         for module in MODULES:
             if module in sys.modules:
                 self._patch(module)
@@ -180,6 +181,7 @@ class SocketPatches:
         def hook(socket: Any) -> None:
             try:
                 if self._active and _is_known(socket):
+                    talk.opened_again()
                     self._hook(socket, talk)
             except Exception:  # noqa: BLE001 - ours
                 self._watcher.fault("observe")

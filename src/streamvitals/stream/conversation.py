@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -28,6 +29,7 @@ from .partial import TailReader
 
 # Far more than a server lets run on one connection at once; the oldest makes room.
 MAX_UNDER_WAY = 128
+_MAX_PAST = 16
 # Of Realtime: what such an error is about is what the app sent besides.
 _NOT_OF_RESPONSES = ("input_audio_buffer", "item_", "session_", "conversation_item", "output_audio_buffer")
 
@@ -95,12 +97,17 @@ class Conversation:
         self._model = model
         self._under_way: dict[int, _Response] = {}
         self._only: _Response | None = None  # which, if there is no other and it has begun
+        self._past: deque[str | None] = deque(maxlen=_MAX_PAST)  # whose end may still be said
         self._numbers = itertools.count()
         self._reading: float | None = None
         self._rests_since = clock()
         self._interrupted: Verdict | None = None
         self._closed = False
         self.owner: object | None = None  # whoever made it keeps there what tells when the app drops the socket
+
+    def opened_again(self) -> None:
+        """Another socket takes the place of the one that was lost."""
+        self._closed = False
 
     # -- what the app sends
 
@@ -240,7 +247,9 @@ class Conversation:
             self._created(event, size)
         elif kind.startswith("response.") and not kind.startswith(STEERING):
             ends = kind in ENDS
-            owner = self._owner_of(event) or (self._pending(event) if ends else None)
+            owner = self._owner_of(event)
+            if owner is None and ends and text(get(event.get("response"), "id")) not in self._past:
+                owner = self._pending(event)
             if owner is not None:
                 self._arrived(owner, event, size)
                 if ends:
@@ -358,6 +367,7 @@ class Conversation:
     def _all_end(self) -> list[Observation]:
         now = self._clock()
         ending = [response.observation for response in self._responses()]
+        self._past.extend(response.id for response in self._responses())
         self._under_way.clear()
         self._only = None
         if self._reading is None:
@@ -380,6 +390,7 @@ class Conversation:
         for number, response in list(self._under_way.items()):
             if response is gone or response.observation.ended:
                 self._under_way.pop(number, None)
+                self._past.append(response.id)
         left = self._responses()
         self._only = left[0] if len(left) == 1 and left[0].begun else None
 
