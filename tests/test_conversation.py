@@ -11,77 +11,16 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from observation_support import LABELS, Host, Slot
-from streamvitals.stream.conversation import MAX_UNDER_WAY, Conversation
-from streamvitals.stream.events import ResponsesEvents
-from streamvitals.stream.observation import Observation, RequestFacts
+from conversation_support import CREATE, ConnectionClosedError, ConnectionClosedOK, Talk, created, delta, done, error
+from observation_support import Host
+from streamvitals.stream.conversation import MAX_UNDER_WAY
 from streamvitals.stream.outcome import Outcome
 from streamvitals.stream.record import RateLimit
-
-CREATE: dict[str, Any] = {"type": "response.create"}
-
-
-class ConnectionClosedOK(Exception):
-    """By its name, as the websockets library's."""
-
-
-class ConnectionClosedError(Exception):
-    rcvd = sent = None
-
-
-class Talk(Conversation):
-    """A conversation whose clock only the test moves."""
-
-    def __init__(self, host: Host, realtime: bool = True, model: str | None = "model") -> None:
-        self.host = host
-        self.slots: list[Slot] = []
-        self.models: list[str | None] = []
-        self.asked_for: list[Any] = []
-        super().__init__(host.clock, self.begin, host.fault, realtime, model)
-
-    def begin(self, model: str | None, asks: Any) -> Observation:
-        self.models.append(model)
-        self.asked_for.append(asks)
-        slot = Slot()
-        slot.view[slot.at] = self.host.now  # as the store opens it
-        self.slots.append(slot)
-        return Observation(self.host, RequestFacts(LABELS), ResponsesEvents(), self.slots[-1], self.host.now, 1.7e9)
-
-    def asks(self, **more: Any) -> None:
-        self.sending(json.dumps({**CREATE, **more}))
-
-    def hears(self, event: dict[str, Any], wait: float = 0.0, hold: float = 0.0) -> None:
-        """The app asks, the server speaks ``wait`` seconds later, the app works ``hold`` seconds on it."""
-        self.asking()
-        self.host.now += wait
-        self.received(json.dumps(event).encode())
-        self.host.now += hold
-
-    @property
-    def ended(self) -> list[tuple[str, str]]:
-        assert self.host.faults == []
-        return [(record.outcome.value, record.error_type) for record in self.host.records]
 
 
 @pytest.fixture
 def host() -> Host:
     return Host()
-
-
-def created(name: str = "r1", **more: Any) -> dict[str, Any]:
-    return {"type": "response.created", "response": {"id": name}, **more}
-
-
-def delta(name: str = "r1", text: str = "token", **more: Any) -> dict[str, Any]:
-    return {"type": "response.output_text.delta", "response_id": name, "delta": text, **more}
-
-
-def done(name: str = "r1", status: str = "completed", **more: Any) -> dict[str, Any]:
-    return {"type": "response.done", "response": {"id": name, "status": status, **more}}
-
-
-def error(kind: str = "server_error", code: str | None = None, cause: str | None = None, **more: Any) -> dict[str, Any]:
-    return {"type": "error", "error": {"type": kind, "code": code, "event_id": cause}, **more}
 
 
 def test_one_response_from_its_request_to_its_end(host: Host) -> None:
@@ -101,6 +40,28 @@ def test_one_response_from_its_request_to_its_end(host: Host) -> None:
     assert record.bytes_received == sum(len(json.dumps(e)) for e in (
         created(), delta(), delta(), done(usage={"input_tokens": 3, "output_tokens": 5}),
     ))
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "told"),
+    [
+        ("completed", None, ("completed", "")),
+        ("incomplete", {"reason": "max_output_tokens"}, ("length", "")),
+        ("incomplete", {"reason": "content_filter"}, ("content_filter", "")),
+        ("failed", {"error": {"code": "rate_limit_exceeded"}}, ("rate_limited", "rate_limit_exceeded")),
+        ("failed", None, ("api_error", "response_failed")),
+        ("cancelled", {"reason": "turn_detected"}, ("cancelled", "other")),
+    ],
+)
+def test_the_status_of_a_realtime_response_is_how_it_finished(
+    host: Host, status: str, details: Any, told: tuple[str, str]
+) -> None:
+    talk = Talk(host)
+    talk.asks()
+    talk.hears(created())
+    talk.hears(done(status=status, status_details=details))
+    assert talk.ended == [told]
+    assert host.ended().finish_reasons == (status,)
 
 
 def test_an_idle_socket_is_no_stream(host: Host) -> None:

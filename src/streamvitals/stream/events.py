@@ -128,14 +128,17 @@ class ResponsesEvents(TypedEvents):
     TOKENS = (".delta", ".partial_image")
     __slots__ = ()
 
+    def _end(self, how: str, item: Any) -> None:
+        status = get(get(item, "response"), "status")
+        super()._end(status if how == "completed" and status in ("incomplete", "failed", "cancelled") else how, item)
+
     def _judge(self, how: str, body: Any, item: Any) -> Verdict:
-        status = get(body, "status")
-        if how == "completed" and status in ("incomplete", "failed", "cancelled"):
-            details = get(body, "status_details")
-            if status == "incomplete":
-                reason = get(details, "reason")
-                return _INCOMPLETE.get(reason if isinstance(reason, str) else "", _COMPLETED)
-            return self._failure(details, item) if status == "failed" else _CANCELLED
+        details = get(body, "status_details")  # Realtime's
+        if how == "incomplete" and details is not None:
+            reason = get(details, "reason")
+            return _INCOMPLETE.get(reason if isinstance(reason, str) else "", _COMPLETED)
+        if how == "failed" and details is not None:
+            return self._failure(details, item)
         return super()._judge(how, body, item)
 
 
