@@ -209,7 +209,7 @@ def observe(act: Act, server: ThreadedFaultServer, config: Config | None = None)
     with recorded(config) as records:
         app = run(act, server)
         settle()
-        open_left = list(runtime.current()._open.values())  # type: ignore[union-attr]
+        open_left = list(runtime.current()._open)  # type: ignore[union-attr]
     assert app.saw == bare.saw
     assert records.faults == []
     assert open_left == [], "counted only because the runtime was stopped"

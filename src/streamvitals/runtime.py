@@ -55,7 +55,7 @@ class Runtime:
         self.flushers: list[Callable[[], object]] = []
         self.at_stop: list[Callable[[], object]] = []
         self.trace_http_client: Callable[[Any], object] | None = None
-        self._open: dict[int, Observation] = {}
+        self._open: dict[Observation, None] = {}  # in the order in which they were asked for
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
         self.retrying = AppRetries(self)
         self._redact = _redaction(config)
@@ -102,7 +102,7 @@ class Runtime:
         observation.asks, observation.retry_of = asks, retry_of
         if self.capture_parent is not None:
             observation.trace_parent = self.capture_parent()
-        self._open[id(observation)] = observation
+        self._open[observation] = None
         self._lag.watch(observation)
         return observation
 
@@ -136,7 +136,7 @@ class Runtime:
         return current_origin()
 
     def _record(self, observation: Observation, ending: Ending) -> StreamRecord | None:
-        if id(observation) not in self._open:
+        if observation not in self._open:
             return None
         try:
             return observation.freeze(ending)
@@ -152,7 +152,7 @@ class Runtime:
             self.retrying.failed(record, asks, observation.origin, span, self.clock())
 
     def _forget(self, observation: Observation) -> bool:
-        return self._open.pop(id(observation), None) is not None
+        return self._open.pop(observation, observation) is None
 
     # -- the process's own life
 
@@ -188,21 +188,21 @@ class Runtime:
     def close(self) -> None:
         """The process is exiting: what is still open ends here."""
         interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-        for observation in list(self._open.values()):
+        for observation in list(self._open):
             if interrupted:
                 observation.left_open(Verdict(Outcome.CANCELLED, "keyboard_interrupt"))
             else:
                 observation.left_open(observation.drop_verdict())
         # Exporters have exit functions of their own.
         self._dispatch.drain()
-        for observation in list(self._open.values()):
+        for observation in list(self._open):
             # It had ended, and Ctrl-C kept us from saying so.
             self._dispatch.submit((observation, Ending(observation.drop_verdict(), self.clock())))
         self.retrying.close()
 
     def forked(self) -> None:
         """In the child: what is open belongs to the parent, and so does the memory it is counted in."""
-        for observation in list(self._open.values()):
+        for observation in list(self._open):
             observation.disown()
         self._open.clear()
         self._dispatch.reset()

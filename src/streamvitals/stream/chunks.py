@@ -172,8 +172,9 @@ class ChatChunks:
             if index not in self._seen:
                 if len(self._seen) >= _MAX_CHOICES:
                     continue
-                self._seen += (index,)
-                self._unfinished += (index,)
+                alone = (index,)
+                self._seen += alone
+                self._unfinished += alone
             reason = text(choice.get("finish_reason"))
             if choice.get("error") is not None or (groq is not None and get(groq, "error") is not None):
                 reason = reason if reason is not None and reason.lower() in _FAILED else "error"
