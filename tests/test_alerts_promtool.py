@@ -195,11 +195,15 @@ def test_what_is_a_failure_to_users(what: str, sick: Any, value: float | None, t
     paged(Course(sick, ill=12, after=0), tmp_path, value)
 
 
-def test_one_bad_minute_wakes_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("minutes", "value"), [(1.0, None), (2.0, None), (6.0, 1.0)])
+def test_a_bad_minute_wakes_nobody(minutes: float, value: float | None, tmp_path: Path) -> None:
     """Nor when the program only later says that nobody tried again."""
-    late = {Thing(names.OPERATIONS_FAILED): lambda minute: 60.0 if 1 <= minute < 2 else 0.0}
-    sick = {streams("completed"): lambda minute: 0.0 if minute < 1 else 60.0} | late
-    paged(Course(sick | {streams("reset"): lambda m: 60.0 if m < 1 else 0.0}, ill=15, after=0), tmp_path, None)
+    sick = {
+        streams("completed"): lambda minute: 0.0 if minute < minutes else 60.0,
+        streams("reset"): lambda minute: 60.0 if minute < minutes else 0.0,
+        Thing(names.OPERATIONS_FAILED): lambda minute: 60.0 if 1 <= minute < 1 + minutes else 0.0,
+    }
+    paged(Course(sick, ill=15, after=0), tmp_path, value)
 
 
 @pytest.mark.parametrize(("every", "soon"), [(60.0, 241.0), (2.0, 11.0), (0.0, 6.0)])

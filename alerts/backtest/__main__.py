@@ -45,6 +45,27 @@ def run(size: str, seed: int, weeks: float, directory: Path, baselines: bool) ->
     return scores
 
 
+def costs(size: str, directory: Path) -> None:
+    """Print what one evaluation of each rule costs after two days of a service of this size."""
+    world = World(SIZES[size], 1, 2 / 7, STEPS[size])
+    samples = directory / "world.om"
+    with open(samples, "w") as file:
+        world.write(file)
+    rules = rule_groups(Objectives())["groups"][0]["rules"]
+    noon = world.end - 12 * HOUR
+    with prometheus(directory / "prometheus", world.scrape, samples) as server:
+        replay(server, rules, world.begin, world.end)
+        ours, _ = server.cost('{__name__=~"streamvitals_.+"}', noon)
+        print(f"| rule ({ours} series of a {size} service) | series | samples touched |\n|---|---|---|")
+        total = [0, 0]
+        for rule in rules:
+            series, touched = server.cost(rule["expr"], noon)
+            total[0] += series if "record" in rule else 0
+            total[1] += touched
+            print(f"| {rule.get('record') or rule['alert']} | {series} | {touched} |")
+        print(f"| all {len(rules)}, at every evaluation | {total[0]} recorded | {total[1]} |")
+
+
 def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -56,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weeks", type=float, default=1.0, help="of each world (1)")
     parser.add_argument("--no-baselines", action="store_true", help="only these rules")
     parser.add_argument("--verbose", action="store_true", help="say what was missed, and what was paged for nothing")
+    parser.add_argument("--costs", action="store_true", help="print what an evaluation costs instead")
     given = parser.parse_args(arguments)
     seeds = given.seeds.split(",")
     sizes = given.sizes.split(",")
@@ -65,6 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"seeds are whole numbers, separated by commas: {given.seeds!r}")
     if not 4 * 24 * HOUR <= given.weeks * 7 * 24 * HOUR <= 60 * 24 * HOUR:
         parser.error("weeks: from 0.6 to 8")
+    for size in sizes if given.costs else ():
+        with tempfile.TemporaryDirectory(prefix="streamvitals-backtest-") as directory:
+            costs(size, Path(directory))
+    if given.costs:
+        return 0
     print("| size | seed | rules | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 3) + "|")
     for size in sizes:

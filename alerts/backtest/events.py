@@ -134,7 +134,7 @@ def _ticket(rng: Random, start: float, models: int, replicas: int) -> Event:
         lambda: event("target missing", (1, 3), 1, "TargetMissing", replica=rng.randrange(replicas)),
         lambda: event("agent silent", (2, 4), 1, "AgentSilent", replica=rng.randrange(replicas)),
         lambda: event("first token slower", (2, 4), rng.uniform(2.2, 2.6), "FirstTokenRegression"),
-        lambda: event("chunks slower", (2, 4), rng.uniform(3, 5), "ChunkGapRegression"),
+        lambda: event("chunks slower", (2, 4), rng.uniform(2.5, 3.8), "ChunkGapRegression"),
         lambda: event("event loop lags", (1, 3), rng.uniform(0.5, 2.0), "EventLoopLag"),
     ]
     return rng.choice(choices)()
@@ -146,8 +146,9 @@ def _benign(rng: Random, start: float, models: int, replicas: int) -> Event:
 
     outcome = rng.choice(list(FAILURES))
     choices: list[Callable[[], Event]] = [
-        lambda: event("blip", rng.uniform(15, 80), rng.uniform(0.3, 1.0), outcome=outcome,
+        lambda: event("blip", rng.uniform(15, 140), rng.uniform(0.3, 1.0), outcome=outcome,
                       error_type=FAILURES[outcome][0]),
+        lambda: event("slow minute", rng.uniform(30, 140), rng.uniform(4, 10)),
         lambda: event("deployment", 90.0 * replicas, 1.0),
         lambda: event("scrape gap", rng.uniform(2, 8) * MINUTE),
         lambda: event("users leave", rng.uniform(10, 40) * MINUTE, rng.uniform(0.3, 0.9), outcome="cancelled"),

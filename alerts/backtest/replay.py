@@ -125,6 +125,16 @@ class Prometheus:
         return {labels: sorted(points) for labels, points in found.items()}
 
 
+    def cost(self, expr: str, at: float) -> tuple[int, int]:
+        """How many series one evaluation gives, and how many samples it touches, as Prometheus counts them."""
+        if self._process is None:
+            self.start()
+        asked = urllib.parse.urlencode({"query": expr, "time": at, "stats": "all"})
+        with urllib.request.urlopen(f"{self._url}/api/v1/query?{asked}", timeout=900) as answer:
+            data = json.load(answer)["data"]
+        return len(data["result"]), int(data["stats"]["samples"]["totalQueryableSamples"])
+
+
 @contextlib.contextmanager
 def prometheus(directory: Path, step: float, samples: Path) -> Iterator[Prometheus]:
     """One with these samples, that is stopped and removed afterwards."""

@@ -272,6 +272,7 @@ class _Cell:
         rng, factors = self.world.rng, {"first": 1.0, "chunks": 1.0}
         for kind, which in (
             ("first token slow", "first"), ("first token slower", "first"), ("somewhat slower", "first"),
+            ("slow minute", "first"),
             ("chunks slow", "chunks"), ("chunks slower", "chunks"),
         ):
             if kind in by_kind:

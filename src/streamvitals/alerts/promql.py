@@ -74,7 +74,8 @@ class Language:
     def fill(self, template: str) -> str:
         """The expression. Raises UnknownNameError for a placeholder or a name that there is not."""
         try:
-            text = _Template(template.strip()).substitute(self._words)
+            lines = (line for line in template.strip().split("\n") if line.strip())
+            text = _Template("\n".join(lines)).substitute(self._words)
         except (KeyError, ValueError) as error:
             raise UnknownNameError(f"{error} in {template!r}") from error
         self._check(text)

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from .promql import RATE_WINDOWS
 from .rule import Record
 
-# Where this many have failed nothing is proven yet; beyond it, four standard deviations over what the budget allows
-# (a Poisson count's deviation is the root of what is expected).
+# So many failures prove nothing yet; more than these and four standard deviations of what comes by chance do. (What
+# is expected itself, the square, is small where little is asked; where much is asked the share decides.)
 FEW, SIGMAS = 2, 4
 # So many streams must hang at once, or first tokens be late.
 HANGING, LATE = 3, 8
-# So many operations in the shortest window show whether it goes on.
-MANY = 20
+# So many operations in the shortest window show whether it goes on, and so many in a longer one that it is over.
+MANY, ENOUGH = 20, 10
 # Streams to expect in five and in fifteen minutes, before none at all means anything.
 EXPECTED_SOON, EXPECTED = 100, 15
 
@@ -26,20 +26,6 @@ EXPECTED_SOON, EXPECTED = 100, 15
 def proven(failed: str, operations: str) -> str:
     """More failures than chance explains, for one request an hour as for a hundred a second."""
     return f"{failed} > {FEW} + {SIGMAS} * sqrt($expected * {operations})"
-
-
-def lasts(scope: str, share: str) -> str:
-    """Failures went on all of the time, not for one bad minute. Where little is asked nobody can tell."""
-    ratio = f"streamvitals:{scope}failure_ratio:increase$short"
-    asked = f"streamvitals:{scope}operations:increase$short"
-    return f"unless (min_over_time({ratio}[$lasting]) <= {share} and {asked} >= {MANY})"
-
-
-def over(scope: str, window: str, share: str) -> str:
-    """But when enough was asked since, and little of it failed, it is over."""
-    failed = f"streamvitals:{scope}failed:increase${{{window}}}"
-    asked = f"streamvitals:{scope}operations:increase${{{window}}}"
-    return f"unless ({failed} <= {share} * {asked} and {asked} >= {MANY})"
 
 
 def _counts(window: str) -> Iterator[Record]:
@@ -99,38 +85,47 @@ def _long_counts() -> Iterator[Record]:
             )
 
 
-def _enough(times: int) -> dict[str, int]:
-    """How many values a quantile needs, to be no accident of the largest few."""
-    least = {"p95 fast": 40, "p90 short": 15, "p60 fast": LATE, "p60 mid": LATE, "p75 mid": LATE}
-    return {name: times * count for name, count in least.items()}
+# Quantiles by window, and how many values each needs, to be no accident of the largest few.
+QUANTILES = (("short", 60, 15), ("short", 90, 15), ("fast", 95, 40), ("mid", 60, LATE), ("mid", 75, LATE))
 
 
-def _latency(what: str, objective: str, enough: dict[str, int]) -> Iterator[Record]:
-    """Quantiles where there are enough values to have any; ``enough`` is how many, by window."""
-    for quantile, window in ((95, "fast"), (90, "short"), (60, "fast"), (60, "mid"), (75, "mid")):
-        w, least = f"${{{window}}}", enough[f"p{quantile} {window}"]
+def _latency(what: str, objective: str, values: int) -> Iterator[Record]:
+    """Quantiles where there are enough values to have any (``values`` come with each stream), and whether users wait.
+
+    Where much is asked: most wait for minutes on end, or some for longer. Where little is asked: most of the last few
+    do, or a part of them twice as long as promised.
+    """
+    for window, quantile, least in QUANTILES:
+        w = f"${{{window}}}"
         yield Record(
             f"streamvitals:{what}:p{quantile}_{w}",
             f"""
         histogram_quantile(0.{quantile}, sum by ($service, le) (rate(${{{what}}}_bucket[{w}])))
-          and on ($service) sum by ($service) (increase(${{{what}}}_count[{w}])) >= {least}""",
+          and on ($service) sum by ($service) (increase(${{{what}}}_count[{w}])) >= {least * values}""",
         )
-    day_before = f"avg_over_time(streamvitals:{what}:QUANTILE[$day] offset $half_hour)"
-    unusual = f"unless on ($service) streamvitals:{what}:QUANTILE <= 2 * {day_before}"
+
+    def unusual(quantile: str) -> str:
+        now = f"streamvitals:{what}:{quantile}"
+        return f"unless on ($service) {now} <= 2 * avg_over_time({now}[$day] offset $half_hour)"
+
     few = " or ".join(
         f"""(
           streamvitals:{what}:{quantile} > {times}{objective}
-            {unusual.replace("QUANTILE", quantile)}
+            unless on ($service) streamvitals:{what}:p95_$fast
+            {unusual(quantile)}
         )"""
-        for quantile, times in (("p60_$fast", ""), ("p60_$mid", ""), ("p75_$mid", "2 * "))
+        for quantile, times in (("p60_$mid", ""), ("p75_$mid", "2 * "))
     )
     yield Record(
         f"streamvitals:{what}:slow",
         f"""
         (
           streamvitals:{what}:p95_$fast > {objective}
-            and on ($service) min_over_time(streamvitals:{what}:p90_$short[$lasting]) > {objective}
-            {unusual.replace("QUANTILE", "p95_$fast")}
+            and on ($service) (
+              min_over_time(streamvitals:{what}:p60_$short[$lasting]) > {objective}
+                or min_over_time(streamvitals:{what}:p90_$short[$fast]) > {objective}
+            )
+            {unusual("p95_$fast")}
         ) or {few}""",
     )
 
@@ -158,48 +153,53 @@ def _open_streams() -> Iterator[Record]:
 
 
 def _failing() -> Iterator[Record]:
-    """Whether operations fail now, in the whole service or in one of its models; the value is the share."""
-    failed, operations = "streamvitals:failed:increase", "streamvitals:operations:increase"
-    yield Record(
-        "streamvitals:failing:service",
-        f"""
+    """Whether operations fail now, in the whole service or in one of its models; the value is the share.
+
+    Where much is asked, failures must have gone on for some minutes, and not be going down: one bad minute stays in a
+    window for longer than it lasts. Where little is asked nobody can tell, and longer windows decide alone.
+    """
+    for scope, low, spike, arms in (
         (
-          streamvitals:failure_ratio:increase$fast > $low
-            and min_over_time(streamvitals:failure_ratio:increase$short[$lasting]) > $spike
-            and {proven(failed + "$fast", operations + "$fast")}
-        ) or (
-          {failed}$mid / {operations}$mid > $spike
-            and {proven(failed + "$mid", operations + "$mid")}
-            {lasts("", "$low")}
-            {over("", "fast", "$low")}
-        ) or (
-          {failed}$hour / {operations}$hour > $hour_burn
-            and {proven(failed + "$hour", operations + "$hour")}
-            {over("", "mid", "$hour_burn")}
-            {over("", "fast", "$low")}
-        ) or (
-          {failed}$quarter_day / {operations}$quarter_day > $collapse
-            and {proven(failed + "$quarter_day", operations + "$quarter_day")}
-            and {failed}$hour / {operations}$hour > $collapse
-            {over("", "mid", "$spike")}
-            {over("", "fast", "$low")}
-        )""",
-    )
-    failed, operations = "streamvitals:model_failed:increase", "streamvitals:model_operations:increase"
-    yield Record(
-        "streamvitals:failing:model",
-        f"""
+            "", "$low", "$spike",
+            (("mid", "$spike", ""), ("hour", "$hour_burn", ""), ("quarter_day", "$collapse", "hour")),
+        ),
+        ("model_", "$spike", "$model_spike", (("mid", "$model_spike", ""),)),
+    ):
+        ratio = f"streamvitals:{scope}failure_ratio:increase"
+        failed, asked = f"streamvitals:{scope}failed:increase", f"streamvitals:{scope}operations:increase"
+        lasting, over = f"streamvitals:{scope}failures:lasting", f"streamvitals:{scope}failures:over"
+        yield Record(
+            lasting,
+            f"""
+        min_over_time({ratio}$short[$lasting]) > {low}
+          and {ratio}$short > 0.5 * max_over_time({ratio}$short[$lasting])""",
+        )
+        yield Record(
+            over,
+            f"""
+        ({asked}$short >= {MANY} unless {lasting})
+          or ({asked}$fast >= {ENOUGH} and {failed}$fast <= {low} * {asked}$fast)
+          or ({asked}$mid >= {ENOUGH} and {failed}$mid <= {low} * {asked}$mid)""",
+        )
+        longer = "".join(
+            f""" or (
+          {failed}${window} / {asked}${window} > {share}
+            and {proven(f"{failed}${window}", f"{asked}${window}")}
+            {f"and {failed}${still} / {asked}${still} > {share}" if still else ""}
+            unless {over}
+        )"""
+            for window, share, still in arms
+        )
+        yield Record(
+            f"streamvitals:failing:{'model' if scope else 'service'}",
+            f"""
         (
-          streamvitals:model_failure_ratio:increase$fast > $model_spike
-            and min_over_time(streamvitals:model_failure_ratio:increase$short[$lasting]) > $model_spike
-            and {proven(failed + "$fast", operations + "$fast")}
-        ) or (
-          {failed}$mid / {operations}$mid > $model_spike
-            and {proven(failed + "$mid", operations + "$mid")}
-            {lasts("model_", "$spike")}
-            {over("model_", "fast", "$spike")}
-        )""",
-    )
+          {ratio}$fast > {low}
+            and {ratio}$short > {spike}
+            and {lasting}
+            and {proven(f"{failed}$fast", f"{asked}$fast")}
+        ){longer}""",
+        )
 
 
 def _hanging() -> Iterator[Record]:
@@ -210,7 +210,7 @@ def _hanging() -> Iterator[Record]:
             f"streamvitals:hanging:{name}",
             f"""
         (
-          min_over_time({stalled}[$short]) >= {HANGING}
+          min_over_time({stalled}[$lasting]) >= {HANGING}
             and {stalled} / {active} > 0.3
         ) unless on ({by}) (
           {stalled} / {active}
@@ -237,29 +237,34 @@ def _conditions() -> Iterator[Record]:
 
 def _refused() -> Iterator[Record]:
     by = "sum by ($service)"
-    for window in ("fast", "mid"):
+    refused, asked = "streamvitals:refused:increase", "streamvitals:asked:increase"
+    for window in RATE_WINDOWS:
         w = f"${{{window}}}"
         none = f"0 * {by} (streamvitals:streams:increase{w})"
         yield Record(
-            f"streamvitals:refused:increase{w}",
+            refused + w,
             f'{by} (increase($errors{{$outcome="rejected", $type=~"$refused_types"}}[{w}])) or {none}',
         )
         yield Record(
-            f"streamvitals:asked:increase{w}",
+            asked + w,
             f"""
         streamvitals:operations:increase{w}
           + ({by} (streamvitals:streams:increase{w}{{$outcome="rejected"}}) or {none})""",
         )
+    yield Record("streamvitals:refused_ratio:increase$short", f"{refused}$short / ({asked}$short > 0)")
     rejected = f'{by} (streamvitals:streams:increase$mid{{$outcome="rejected"}})'
     yield Record(
         "streamvitals:refusing:service",
         f"""
         (
-          streamvitals:refused:increase$mid / streamvitals:asked:increase$mid > 0.1
-            and streamvitals:refused:increase$fast / streamvitals:asked:increase$fast > 0.25
-            and {proven("streamvitals:refused:increase$mid", "streamvitals:asked:increase$mid")}
+          {refused}$fast / {asked}$fast > 0.25
+            and {proven(f"{refused}$mid", f"{asked}$mid")}
+            unless (
+              {asked}$short >= {MANY}
+                unless min_over_time(streamvitals:refused_ratio:increase$short[$lasting]) > 0.25
+            )
         ) or (
-          {rejected} / streamvitals:asked:increase$mid > 0.9
+          {rejected} / {asked}$mid > 0.9
             and {rejected} > 10
         )""",
     )
@@ -323,7 +328,7 @@ def records() -> tuple[Record, ...]:
     """In the order in which they depend on each other."""
     rules: list[Record] = [record for window in RATE_WINDOWS for record in _counts(window)]
     rules += [*_long_counts(), *_open_streams(), *_failing(), *_hanging(), *_conditions(), *_refused()]
-    rules += _latency("first_token", "$ttft", _enough(1))
-    rules += _latency("chunk_gap", "$gap", _enough(10))
+    rules += _latency("first_token", "$ttft", 1)
+    rules += _latency("chunk_gap", "$gap", 10)
     rules += [*_traffic(), *_replicas()]
     return tuple(rules)

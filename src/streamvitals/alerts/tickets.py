@@ -23,9 +23,9 @@ def _regression(name: str, what: str, words: str, quantity: str, objective: str,
     """A latency beyond its objective, or well beyond the service's own day before."""
     arms = " or ".join(
         f"""(
-          {quantity} > {objective} or {quantity} > {times} * avg_over_time({quantity}[$day] offset $hour) > {least}
+          {now} > {objective} or {now} > 1.75 * avg_over_time({now}[$day] offset $hour) > {least}
         )"""
-        for quantity, times in ((f"streamvitals:{quantity}:p95_$fast", 1.75), (f"streamvitals:{quantity}:p60_$mid", 2))
+        for now in (f"streamvitals:{quantity}:p95_$fast", f"streamvitals:{quantity}:p60_$mid")
     )
     return Alert(
         name, "cause", "ticket", arms,
