@@ -105,8 +105,9 @@ def _latency(what: str, objective: str, values: int) -> Iterator[Record]:
         )
 
     def unusual(quantile: str) -> str:
+        # The day's median: the last incident is not what is usual.
         now = f"streamvitals:{what}:{quantile}"
-        return f"unless on ($service) {now} <= 2 * avg_over_time({now}[$day] offset $half_hour)"
+        return f"unless on ($service) {now} <= 2 * quantile_over_time(0.5, {now}[$day] offset $half_hour)"
 
     few = " or ".join(
         f"""(

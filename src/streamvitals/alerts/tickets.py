@@ -23,7 +23,7 @@ def _regression(name: str, what: str, words: str, quantity: str, objective: str,
     """A latency beyond its objective, or well beyond the service's own day before."""
     arms = " or ".join(
         f"""(
-          {now} > {objective} or {now} > 1.75 * avg_over_time({now}[$day] offset $hour) > {least}
+          {now} > {objective} or {now} > 1.75 * quantile_over_time(0.5, {now}[$day] offset $hour) > {least}
         )"""
         for now in (f"streamvitals:{quantity}:p95_$fast", f"streamvitals:{quantity}:p60_$mid")
     )
@@ -33,7 +33,7 @@ def _regression(name: str, what: str, words: str, quantity: str, objective: str,
             f"streamvitals:{quantity}:p95_$fast{{SERVICE}}", " {{ value . | humanizeDuration }} (p95, $fast)",
             ask(f"streamvitals:{quantity}:p60_$mid{{SERVICE}}", " {{ value . | humanizeDuration }} (p60, $mid)"),
         ) + ask(
-            f"avg_over_time(streamvitals:{quantity}:p95_$fast{{SERVICE}}[$day] offset $hour)",
+            f"quantile_over_time(0.5, streamvitals:{quantity}:p95_$fast{{SERVICE}}[$day] offset $hour)",
             ", {{ value . | humanizeDuration }} the day before",
         ),
         description=words + " Look next: " + further,
