@@ -85,6 +85,13 @@ surfaces: setup ## Every surface by every fault, injected and reported, per vers
 sdk-suite: setup ## The SDK's own tests, bare and observed
 	$(BIN)/python tests/sdk_suite/run.py $(ARGS)
 
+# The three tables of docs/compatibility.md; each is a script that takes --only.
+.PHONY: apps
+apps: setup ## Other people's applications, frameworks' retries and other instrumentations, in environments of their own: 40 minutes
+	$(BIN)/python tests/apps_real/run.py --markdown docs/compatibility.md
+	$(BIN)/python tests/apps_real/retries.py --markdown docs/compatibility.md
+	$(BIN)/python tests/coexistence/run.py --markdown docs/compatibility.md
+
 .PHONY: bench
 bench: setup ## Measure; writes bench/results.md (ARGS="--peers")
 	$(BIN)/python -m bench $(ARGS)

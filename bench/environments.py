@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,16 @@ def environment(folder: Path, requirements: Sequence[str], python: str = sys.exe
         _run(str(interpreter), "-m", "pip", "install", "-q", *requirements)
     done.write_text(wanted)
     return interpreter
+
+
+def installed(interpreter: Path, requirement: str) -> str:
+    """Name and version of what a requirement has brought into the environment. Raises CalledProcessError."""
+    name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+    code = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+    found = subprocess.run(  # noqa: S603 - a list of our own, no shell
+        (str(interpreter), "-c", code, name), check=True, stdout=subprocess.PIPE, text=True
+    )
+    return f"{name} {found.stdout.strip()}"
 
 
 def _run(*command: str) -> None:

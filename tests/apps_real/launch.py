@@ -32,10 +32,11 @@ _VARYING = tuple(
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.,]\d+)?", "TIME"),
         (r"\b\d\d:\d\d:\d\d([.,]\d+)?\b", "TIME"),
         (r"0x[0-9a-fA-F]+", "0xADDRESS"),
-        (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UUID"),
+        (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b", "UUID"),
         (r"\b(created|created_at|pid|thread)(\W+)\d+", r"\1\2N"),
         (r"\d+ worker pids", "N worker pids"),  # which of them answers is the kernel's choice
         (r"\[\d+\]", "[N]"),
+        (r"\b\d{12,}\b", "N"),  # an id() in words
         (r"\b\d+\.\d+ ?(s|ms|seconds)\b", "DURATION"),
     )
 )
@@ -66,6 +67,15 @@ class Report:
     fallbacks: int = 0
     faults: int = 0
     wrong: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Report) -> Report:
+        return Report(
+            self.journal + other.journal, self.streams + other.streams, self.errors + other.errors,
+            {source: counts + other.retries[source] for source, counts in self.retries.items()},
+            self.recoveries + other.recoveries, self.stalls + other.stalls,
+            self.operations_failed + other.operations_failed, self.fallbacks + other.fallbacks,
+            self.faults + other.faults, [*self.wrong, *other.wrong],
+        )
 
 
 def bare(recipe: Path, mode: str, env: Mapping[str, str], log: Path) -> Sight:
@@ -100,8 +110,9 @@ def _run(recipe: Path, mode: str, prefix: list[str], env: Mapping[str, str], log
     own = ("OTEL_", "STREAMVITALS_", "OPENAI_", "PYTHON", "VIRTUAL_ENV")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     done = subprocess.run(
-        [recipe, mode, *prefix], env={**inherited, **env, "FAKE_LOG": str(log), "STALL": "2"}, timeout=TIMEOUT,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        [recipe, mode, *prefix], cwd=log.parent, env={**inherited, **env, "FAKE_LOG": str(log), "STALL": "2"},
+        timeout=TIMEOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        check=False,
     )
     return Sight(done.returncode, normalized(done.stdout), read(log))
 

@@ -66,12 +66,94 @@ def magentic(model):
 
 
 def griptape(model):
+    import logging
+
     from griptape.drivers.prompt.openai import OpenAiChatPromptDriver
     from griptape.structures import Agent
     from griptape.utils import Stream
 
     agent = Agent(prompt_driver=OpenAiChatPromptDriver(model=model, stream=True))
+    logging.disable()  # its lines hold the time of day only if that has changed
     return "".join(str(part.value) for part in Stream(agent).run("hello"))
+
+
+def guidance(model):
+    from guidance import assistant, gen, user
+    from guidance.models import OpenAI
+
+    said = OpenAI(model, echo=False)
+    with user():
+        said += "hello"
+    with assistant():
+        said += gen("answer", max_tokens=50)
+    return said["answer"]
+
+
+def langfuse(model):
+    """The drop-in client of an observability service, which patches the SDK too."""
+    from langfuse.openai import OpenAI
+
+    asked = [{"role": "user", "content": "hello"}]
+    parts = OpenAI().chat.completions.create(model=model, messages=asked, stream=True)
+    return "".join(part.choices[0].delta.content or "" for part in parts)
+
+
+def outlines(model):
+    import openai
+    import outlines as outlines_
+
+    return "".join(outlines_.from_openai(openai.OpenAI(), model).stream("hello"))
+
+
+def promptflow(model):
+    from pathlib import Path
+
+    from promptflow.core import Prompty
+
+    Path("ask.prompty").write_text(
+        f"---\nname: a\nmodel:\n  api: chat\n  configuration:\n    type: openai\n    model: {model}\n"
+        "  parameters:\n    stream: true\n---\nuser:\nhello\n"
+    )
+    return "".join(part or "" for part in Prompty.load("ask.prompty")())
+
+
+def gradio(model):
+    import gradio as gradio_
+    import openai
+    from gradio_client import Client
+
+    def answer(message, history):
+        said = ""
+        asked = [{"role": "user", "content": message}]
+        for part in openai.OpenAI().chat.completions.create(model=model, messages=asked, stream=True):
+            said += part.choices[0].delta.content or ""
+            yield said
+
+    app = gradio_.ChatInterface(answer)
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    try:
+        return Client(url, verbose=False).predict("hello", api_name="/answer")
+    finally:
+        app.close()
+
+
+def streamlit(model):
+    from streamlit.testing.v1 import AppTest
+
+    def app(model):
+        import openai
+        import streamlit as st
+
+        if prompt := st.chat_input("say"):
+            asked = [{"role": "user", "content": prompt}]
+            parts = openai.OpenAI().chat.completions.create(model=model, messages=asked, stream=True)
+            st.chat_message("assistant").write_stream(parts)
+
+    shown = AppTest.from_function(app, kwargs={"model": model}, default_timeout=30).run()
+    ran = shown.chat_input[0].set_value("hello").run()
+    if ran.exception:
+        raise RuntimeError([e.message for e in ran.exception])
+    return ran.chat_message[0].markdown[0].value
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Which frameworks' own retries are recognised: a table, made by running them.
 
-    python tests/apps_real/retries.py [--only langchain,litellm]
+    python tests/apps_real/retries.py [--only langchain,litellm] [--markdown FILE]
 
 Each case of retry_driver.py asks for a streamed answer with the SDK's retries off and the framework's on, of a
 server that refuses twice (429), and of one that resets every stream. The server's log says how often it was
@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-from launch import bare, watched  # noqa: E402
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from launch import Report, bare, watched  # noqa: E402
 from run import WORK, prepare_environments  # noqa: E402
-from truth import shown, total  # noqa: E402
+from truth import Truth, shown, total  # noqa: E402
+
+import tables  # noqa: E402
 
 DRIVER = Path(__file__).with_name("retry_driver.py")
 MODES = ("429x2", "reset")
@@ -43,6 +46,7 @@ class Case(NamedTuple):
 
 CASES = (
     Case("loop", "loops"), Case("aloop", "loops"), Case("wait_for_loop", "loops"), Case("executor_loop", "loops"),
+    Case("run_loop", "loops"), Case("uvloop_loop", "loops"), Case("trio_loop", "loops"), Case("gevent_loop", "loops"),
     Case("tenacity_sync", "loops"), Case("tenacity_async", "loops"), Case("backoff_sync", "loops"),
     Case("backoff_async", "loops"), Case("stamina_sync", "loops"), Case("stamina_async", "loops"),
     Case("langchain_invoke", "langchain"), Case("langchain_ainvoke", "langchain"),
@@ -58,54 +62,96 @@ CASES = (
 )
 
 
-def try_case(case: Case, mode: str) -> tuple[tuple[str, ...], list[str]]:
-    """The cells of its row, and what is wrong in words."""
+class Row(NamedTuple):
+    """One case in one mode, or in both. ``wrong`` says in words what differs."""
+
+    case: Case
+    mode: str
+    truth: Truth
+    report: Report
+    same: bool
+    wrong: list[str]
+
+    def cells(self) -> tuple[str, ...]:
+        """Its line in the table."""
+        report = self.report
+        return (
+            self.case.name, self.mode, shown(self.truth.outcomes), shown(self.truth.again),
+            shown(report.retries["sdk"]), shown(report.retries["app"]), str(report.recoveries["app"]),
+            str(report.operations_failed), self._recognised(), "yes" if self.same else "DIFFERS",
+        )
+
+    def _recognised(self) -> str:
+        again = total(self.truth.again.values())
+        if not again and not self.case.unseen:
+            return "retries by the SDK" if self.report.retries["sdk"] else "does not try again"
+        return self.case.unseen or ("yes" if total(self.report.retries["app"].values()) == again else "NO")
+
+    def __add__(self, other: Row) -> Row:  # type: ignore[override]
+        return self._replace(
+            mode=f"{self.mode}, {other.mode}", truth=self.truth + other.truth, report=self.report + other.report,
+            same=self.same and other.same, wrong=[*self.wrong, *other.wrong],
+        )
+
+
+def try_case(case: Case, mode: str) -> Row:
+    """Run one case in one mode, bare and watched."""
     recipe, logs = WORK / "run_py.sh", WORK / "logs" / "retries" / case.name
     env = {"VENV_NAME": case.venv, "DRIVER": str(DRIVER), "DRIVER_ARGS": case.name}
     without = bare(recipe, mode, env, logs / f"{mode}.bare.jsonl")
     within, report = watched(recipe, mode, env, logs / f"{mode}.watched.jsonl")
-    truth, retries = within.truth, total(report.retries["app"].values())
-    again = total(truth.again.values())
     same = without.output == within.output and without.status == within.status
+    wrong = [] if same else [f"bare {without.output}, watched {within.output}"]
+    return Row(case, mode, within.truth, report, same, [*wrong, *_reported(case, within.truth, report)])
+
+
+def _reported(case: Case, truth: Truth, report: Report) -> list[str]:
     wrong = list(report.wrong)
-    if not same:
-        wrong.append(f"bare {without.output}, watched {within.output}")
-    if report.streams != truth.outcomes:
-        wrong.append(f"injected {shown(truth.outcomes)}, reported {shown(report.streams)}")
+    again, recognised = total(truth.again.values()), total(report.retries["app"].values())
+    if not truth.outcomes:
+        wrong.append("it never asked for a stream")
+    injected = truth.outcomes
+    if case.unseen == NOT_HERE and injected["completed"]:
+        injected = Counter(completed=injected["completed"])  # for the SDK it was one call
+    if report.streams != injected:
+        wrong.append(f"injected {shown(injected)}, reported {shown(report.streams)}")
     expected = 0 if case.unseen else again
-    if retries != expected:
-        wrong.append(f"{again} asked again, {retries} recognised")
+    if recognised != expected:
+        wrong.append(f"{again} asked again, {recognised} recognised")
     if expected and truth.outcomes["completed"] and not report.recoveries["app"]:
         wrong.append("recovered, and not reported so")
-    recognised = "-" if not again and not case.unseen else case.unseen or ("yes" if retries == again else "NO")
-    cells = (
-        case.name, mode, shown(truth.outcomes), shown(truth.again), shown(report.retries["sdk"]),
-        shown(report.retries["app"]), str(report.recoveries["app"]), str(report.operations_failed), recognised,
-        "yes" if same else "DIFFERS",
-    )
-    return cells, wrong
+    return wrong
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="NAMES", help="cases or environments, separated by commas")
+    tables.add_option(parser)
     given = parser.parse_args()
     names = {name for name in given.only.split(",") if name}
     cases = [case for case in CASES if not names or {case.name, case.venv} & names]
     made = prepare_environments([case.venv for case in cases])
-    rows, wrongs = [COLUMNS], []
+    rows = []
     for case in cases:
         for mode in MODES if case.venv in made else ():
-            cells, wrong = try_case(case, mode)
-            rows.append(cells)
-            wrongs += [f"{case.name}, {mode}: {line}" for line in wrong]
-            print("X" if wrong else ".", end="", flush=True)
-    widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
-    print()
+            rows.append(try_case(case, mode))
+            print("X" if rows[-1].wrong else ".", end="", flush=True)
+        if given.markdown:  # at once: whoever interrupts this has what was measured until then
+            tables.write_part(given.markdown, "retries", in_short(rows), [case.name for case in CASES])
+    print("\n" + tables.text([COLUMNS, *(row.cells() for row in rows)]))
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(*wrongs, sep="\n")
-    return int(bool(wrongs))
+        for line in row.wrong:
+            print(f"{row.case.name}, {row.mode}: {line}")
+    return int(len(made) < len({case.venv for case in cases}) or any(row.wrong for row in rows))
+
+
+def in_short(rows: list[Row]) -> list[tuple[str, ...]]:
+    """A line per case, both modes together."""
+    by_case: dict[str, Row] = {}
+    for row in rows:
+        by_case[row.case.name] = by_case[row.case.name] + row if row.case.name in by_case else row
+    mode = COLUMNS.index("mode")
+    return [cells[:mode] + cells[mode + 1 :] for cells in (COLUMNS, *(row.cells() for row in by_case.values()))]
 
 
 if __name__ == "__main__":

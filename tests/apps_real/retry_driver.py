@@ -225,13 +225,13 @@ def pydantic_ai_transport(model):
     import httpx2
     from openai import AsyncOpenAI
     from pydantic_ai import Agent
-    from pydantic_ai.retries import AsyncTenacityTransport, RetryConfig
+    from pydantic_ai.retries import AsyncHTTPX2TenacityTransport, RetryConfig
     from tenacity import retry_if_exception_type, stop_after_attempt, wait_fixed
 
     def validate(response):
         response.raise_for_status()
 
-    transport = AsyncTenacityTransport(
+    transport = AsyncHTTPX2TenacityTransport(
         config=RetryConfig(
             retry=retry_if_exception_type(httpx2.HTTPStatusError), wait=wait_fixed(PAUSE),
             stop=stop_after_attempt(ATTEMPTS), reraise=True,
@@ -273,6 +273,8 @@ def openai_agents(model):
 
 
 def griptape(model):
+    import logging
+
     from griptape.drivers.prompt.openai import OpenAiChatPromptDriver
     from griptape.structures import Agent
     from griptape.utils import Stream
@@ -282,6 +284,7 @@ def griptape(model):
         ignored_exception_types=(),
     )
     driver.client.max_retries = 0
+    logging.disable()  # its lines hold the time of day only if that has changed
     return "".join(str(part.value) for part in Stream(Agent(prompt_driver=driver)).run("hello"))
 
 
@@ -295,8 +298,9 @@ def _ask(model):
 async def _aask(model):
     from openai import AsyncOpenAI
 
-    parts = await AsyncOpenAI(max_retries=0).chat.completions.create(model=model, messages=QUESTION, stream=True)
-    return "".join([part.choices[0].delta.content or "" async for part in parts])
+    async with AsyncOpenAI(max_retries=0) as client:
+        parts = await client.chat.completions.create(model=model, messages=QUESTION, stream=True)
+        return "".join([part.choices[0].delta.content or "" async for part in parts])
 
 
 def loop(model):
@@ -338,6 +342,52 @@ def wait_for_loop(model):
         return ""
 
     return asyncio.run(ask())
+
+
+def run_loop(model):
+    """A loop of asyncio's for each attempt."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return asyncio.run(_aask(model))
+        except Exception:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(PAUSE)
+    return ""
+
+
+def uvloop_loop(model):
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    return run_loop(model)
+
+
+def trio_loop(model):
+    import trio
+
+    async def ask():
+        for attempt in range(ATTEMPTS):
+            try:
+                return await _aask(model)
+            except Exception:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                await trio.sleep(PAUSE)
+        return ""
+
+    return trio.run(ask)
+
+
+def gevent_loop(model):
+    from gevent import monkey
+
+    monkey.patch_all()
+    import gevent
+
+    asked = gevent.spawn(loop, model)
+    asked.join()
+    return asked.get()
 
 
 def executor_loop(model):

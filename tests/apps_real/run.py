@@ -1,6 +1,6 @@
 """Applications nobody here wrote, bare and behind ``streamvitals run``: same view, and every fault reported.
 
-    python tests/apps_real/run.py [--fast] [--only llm,langchain] [--modes reset,429x2]
+    python tests/apps_real/run.py [--only llm,langchain] [--modes reset,429x2] [--markdown FILE]
 
 Each gets an environment of its own, in .build/apps, in which nothing of ours is installed. A private fake
 server breaks its streams and logs what it did; what the app printed, its exit code and its requests must be
@@ -11,6 +11,7 @@ difference. Needs a POSIX shell with bash, and uv or pip.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -20,27 +21,55 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-from bench.environments import environment  # noqa: E402
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from bench.environments import environment, installed  # noqa: E402
 from launch import Report, Sight, bare, watched  # noqa: E402
 from truth import WENT_AWAY, Truth, shown, total  # noqa: E402
 
+import tables  # noqa: E402
 from apps import APPS, MODES, RECIPES, App, requirements  # noqa: E402
 
 WORK = ROOT / ".build" / "apps"
 COLUMNS = ("app", "openai", "surfaces", "mode", "injected", "reported", "SDK retries", "app retries", "same view")
+SAME = ("yes", "yes, and our warning", "DIFFERS")
+# The record that a failed stream is logged with, where the app shows what is logged.
+OUR_WARNING = re.compile(r"(\[?TIME\]? )?stream \w+ \(\w+\): .*; owner: .*; causes: .*$")
 
 
 class Row(NamedTuple):
-    """One app in one mode. ``wrong`` says in words what differs."""
+    """One app in one mode, or in several. ``wrong`` says in words what differs."""
 
-    cells: tuple[str, ...]
+    app: App
+    mode: str
+    truth: Truth
+    report: Report
+    same: str
     wrong: list[str]
+
+    def cells(self) -> tuple[str, ...]:
+        """Its line in the table."""
+        report = self.report
+        return (
+            self.app.name, ", ".join(sorted(self.truth.versions)), "; ".join(sorted(self.truth.surfaces)), self.mode,
+            _injected(self.truth), shown(report.streams) + (f"; {report.stalls} stalls" if report.stalls else ""),
+            shown(report.retries["sdk"]), _app_retries(self.truth, report), self.same,
+        )
+
+    def __add__(self, other: Row) -> Row:  # type: ignore[override]
+        return self._replace(
+            mode=f"{self.mode}, {other.mode}", truth=self.truth + other.truth, report=self.report + other.report,
+            same=max(self.same, other.same, key=SAME.index), wrong=[*self.wrong, *other.wrong],
+        )
+
+
+def lay_out() -> None:
+    """Copy the recipes to where they run."""
+    shutil.copytree(RECIPES, WORK, dirs_exist_ok=True)
 
 
 def prepare_environments(names: Iterable[str]) -> set[str]:
     """Copy the recipes and make the environments; the names of those that could be made."""
-    shutil.copytree(RECIPES, WORK, dirs_exist_ok=True)
+    lay_out()
     wanted, made = requirements(), set()
     for venv in dict.fromkeys(names):
         started = time.monotonic()
@@ -66,19 +95,15 @@ def _try_once(app: App, mode: str) -> Row:
     without = bare(recipe, mode, env, logs / f"{mode}.bare.jsonl")
     within, report = watched(recipe, mode, env, logs / f"{mode}.watched.jsonl")
     view, wrong = _view(without, within), _reported(within.truth, report)
-    cells = (
-        app.name, ", ".join(sorted(within.truth.versions)), "; ".join(sorted(within.truth.surfaces)), mode,
-        _injected(within.truth), shown(report.streams) + (f"; {report.stalls} stalls" if report.stalls else ""),
-        shown(report.retries["sdk"]), _app_retries(within.truth, report), "DIFFERS" if view else "yes",
-    )
-    return Row(cells, [*view, *wrong])
+    warned = any(OUR_WARNING.search(line) for line in within.output)
+    return Row(app, mode, within.truth, report, SAME[2 if view else warned], [*view, *wrong])
 
 
 def _view(without: Sight, within: Sight) -> list[str]:
     wrong = []
     if without.status != within.status:
         wrong.append(f"exit code {without.status} bare, {within.status} watched")
-    if without.output != within.output:
+    if without.output != within.output and _words(without) != _words(within):
         ours = [line for line in within.output if line not in without.output]
         theirs = [line for line in without.output if line not in within.output]
         wrong.append(f"output differs: bare {theirs[:8]} watched {ours[:8]}")
@@ -88,8 +113,14 @@ def _view(without: Sight, within: Sight) -> list[str]:
     return wrong
 
 
+def _words(sight: Sight) -> list[str]:
+    return [word for line in sight.output for word in OUR_WARNING.sub("", line).split()]
+
+
 def _reported(truth: Truth, report: Report) -> list[str]:
     wrong = list(report.wrong)
+    if not truth.outcomes and not truth.went_away:
+        wrong.append("it never asked for a stream")
     reported = dict(report.streams)
     left = truth.went_away
     for outcome in WENT_AWAY:
@@ -119,34 +150,43 @@ def _app_retries(truth: Truth, report: Report) -> str:
     return f"{total(report.retries['app'].values())} of {again} asked again" if again else "-"
 
 
-def table(rows: list[Row]) -> str:
-    """For reading in a terminal."""
-    lines = [COLUMNS, *(row.cells for row in rows)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+def in_short(rows: list[Row]) -> list[tuple[str, ...]]:
+    """A line per app, all modes together, with the version that it was."""
+    by_app: dict[str, Row] = {}
+    for row in rows:
+        by_app[row.app.name] = by_app[row.app.name] + row if row.app.name in by_app else row
+    wanted, mode = requirements(), COLUMNS.index("mode")
+    lines = [(COLUMNS[0], "version", *COLUMNS[1:mode], *COLUMNS[mode + 1 :])]
+    for row in by_app.values():
+        version = installed(WORK / "venvs" / row.app.venv / "bin" / "python", wanted[row.app.venv][0])
+        cells = row.cells()
+        lines.append((cells[0], version, *cells[1:mode], *cells[mode + 1 :]))
+    return lines
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="NAMES", help="apps by name or environment, separated by commas")
     parser.add_argument("--modes", default=",".join(MODES), metavar="MODES")
-    parser.add_argument("--fast", action="store_true", help="those that CI can afford")
+    tables.add_option(parser)
     given = parser.parse_args()
+    if given.markdown and given.modes != ",".join(MODES):
+        parser.error("--markdown is for all modes")
     names, modes = {n for n in given.only.split(",") if n}, given.modes.split(",")
-    apps = [a for a in APPS if (not names or {a.name, a.venv} & names) and not (given.fast and a.slow)]
+    apps = [app for app in APPS if not names or {app.name, app.venv} & names]
     made = prepare_environments(app.venv for app in apps)
     able = [app for app in apps if app.venv in made]
     rows = []
     for app in able:
-        for mode in modes:
+        for mode in (mode for mode in modes if mode in app.modes):
             rows.append(try_app(app, mode))
             print("." if not rows[-1].wrong else "X", end="", flush=True)
-    print("\n" + table(rows))
+        if given.markdown:  # at once: whoever interrupts this has what was measured until then
+            tables.write_part(given.markdown, "apps", in_short(rows), [app.name for app in APPS])
+    print("\n" + tables.text([COLUMNS, *(row.cells() for row in rows)]))
     for row in rows:
         for line in row.wrong:
-            print(f"{row.cells[0]}, {row.cells[3]}: {line}")
+            print(f"{row.app.name}, {row.mode}: {line}")
     return int(len(able) < len(apps) or any(row.wrong for row in rows))
 
 

@@ -38,6 +38,14 @@ class Truth:
     versions: set[str] = field(default_factory=set)
     requests: tuple[tuple[object, ...], ...] = ()
 
+    def __add__(self, other: Truth) -> Truth:
+        return Truth(
+            self.outcomes + other.outcomes, self.went_away + other.went_away, self.stalls + other.stalls,
+            self.sdk_retries + other.sdk_retries, self.again + other.again, self.fallbacks + other.fallbacks,
+            self.others + other.others, self.surfaces | other.surfaces, self.versions | other.versions,
+            self.requests + other.requests,
+        )
+
 
 def read(path: Path) -> Truth:
     """The truth of one log. Requests that asked for the same are taken in the order in which they ended."""

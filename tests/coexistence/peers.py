@@ -27,7 +27,10 @@ PEERS = (
     Peer("traceloop", (NEWEST, *OTEL, TRACELOOP)),
     Peer("openinference", (NEWEST, *OTEL, OPENINFERENCE)),
     Peer("sentry", (NEWEST, SENTRY), otel=False),
-    Peer("openai-v2", (TWO, *OTEL, "opentelemetry-instrumentation-openai-v2>=2.4b0")),
+    # It was made for this version of a package that its successor has moved on.
+    Peer("openai-v2", (
+        TWO, *OTEL, "opentelemetry-util-genai==0.4b0", "opentelemetry-instrumentation-openai-v2>=2.4b0"
+    )),
     Peer(
         "all", (NEWEST, *OTEL, GENAI, TRACELOOP, OPENINFERENCE), members=("genai-openai", "traceloop", "openinference")
     ),

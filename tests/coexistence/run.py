@@ -1,6 +1,6 @@
 """streamvitals beside other instrumentations of the SDK in one process: a table.
 
-    python tests/coexistence/run.py [--only traceloop,sentry] [--short]
+    python tests/coexistence/run.py [--only traceloop,sentry] [--short] [--markdown FILE]
 
 For each peer and each way to start both: our record of every stream exactly once and with the right outcome,
 the app's view and the peer's spans as without us, our spans beside them. Exit code 1 on any difference. The
@@ -14,12 +14,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-from arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, run  # noqa: E402
-from bench.environments import environment  # noqa: E402
-from expected import SHORT, expected  # noqa: E402
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, owed, run  # noqa: E402
+from bench.environments import environment, installed  # noqa: E402
+from expected import SHORT  # noqa: E402
 from peers import PEERS, Peer  # noqa: E402
 
+import tables  # noqa: E402
 from streamvitals.demo.fault_server import ThreadedFaultServer  # noqa: E402
 
 WORK = ROOT / ".build" / "coexistence"
@@ -35,6 +36,7 @@ def try_peer(peer: Peer, base_url: str, acts: tuple[str, ...]) -> list[tuple[tup
         todo += [(ALONE, with_ours, ALONE.title), (INSIDE, with_ours, INSIDE.title + ", installed")]
         todo += [(INSIDE, without, INSIDE.title + ", not installed")]
     rows, references = [], {}
+    version = ", ".join(installed(without, each) for each in peer.requirements[-max(1, len(peer.members)) :])
     for arrangement, python, title in todo:
         reference = ALONE if arrangement in (ALONE, INSIDE) else Arrangement("", arrangement.order)
         try:
@@ -44,13 +46,13 @@ def try_peer(peer: Peer, base_url: str, acts: tuple[str, ...]) -> list[tuple[tup
             wrong = differences(references[reference], both, acts, peer.otel)
         except RuntimeError as error:
             both, wrong = Seen(), [str(error)]
-        rows.append(((peer.name, title, *_cells(both, acts, wrong)), wrong))
+        wanted = [outcome for _, outcome in owed(references.get(reference, Seen()), acts)]
+        rows.append(((peer.name, version, title, *_cells(both, wanted, wrong)), wrong))
         print("X" if wrong else ".", end="", flush=True)
     return rows
 
 
-def _cells(seen: Seen, acts: tuple[str, ...], wrong: list[str]) -> tuple[str, ...]:
-    wanted = [outcome for _, outcome in expected(acts)]
+def _cells(seen: Seen, wanted: list[str], wrong: list[str]) -> tuple[str, ...]:
     right = sum(a == b for a, b in zip(seen.records, wanted, strict=False))
     return (
         str(len(wanted)), str(len(seen.records)), str(right), str(len(seen.theirs)), str(len(seen.our_spans)),
@@ -58,13 +60,14 @@ def _cells(seen: Seen, acts: tuple[str, ...], wrong: list[str]) -> tuple[str, ..
     )
 
 
-COLUMNS = ("peer", "started by", "streams", "records", "right", "peer's spans", "our spans", "all the same")
+COLUMNS = ("peer", "version", "started by", "streams", "records", "right", "peer's spans", "our spans", "all the same")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="PEERS")
     parser.add_argument("--short", action="store_true", help="one act of each kind")
+    tables.add_option(parser)
     given = parser.parse_args()
     names = {name for name in given.only.split(",") if name}
     rows = []
@@ -72,14 +75,13 @@ def main() -> int:
         for peer in PEERS:
             if not names or peer.name in names:
                 rows += try_peer(peer, server.base_url, SHORT if given.short else ())
-    lines = [COLUMNS, *(cells for cells, _ in rows)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(COLUMNS))]
-    print()
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+                if given.markdown:  # at once: whoever interrupts this has what was measured until then
+                    lines = [COLUMNS, *(cells for cells, _ in rows)]
+                    tables.write_part(given.markdown, "coexistence", lines, [peer.name for peer in PEERS])
+    print("\n" + tables.text([COLUMNS, *(cells for cells, _ in rows)]))
     for cells, wrong in rows:
         for line in wrong:
-            print(f"{cells[0]}, {cells[1]}: {line}")
+            print(f"{cells[0]}, {cells[2]}: {line}")
     return int(any(wrong for _, wrong in rows))
 
 
