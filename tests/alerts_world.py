@@ -147,7 +147,8 @@ class Course:
             rate = self.sick[thing] if ill and thing in self.sick else usual
             if callable(rate):
                 rate = rate(since)
-            if self.shape == "reset" and since in (3.0, -8.0):
+            # Restarts: one while all is well, and then one every other minute.
+            if self.shape == "reset" and (since == -8.0 or (since > 0 and since % 2 == 0)):
                 total = 0.0
             total += 0.0 if rate is None else rate * STEP / 60
             # Two scrapes in a row are lost, once while all is well and once while it is not.

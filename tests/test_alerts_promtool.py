@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from alerts_cases import CASES, ONE, Case, fallbacks
+from alerts_cases import BUILD, CASES, ONE, Case, fallbacks
 from alerts_support import needs
 from alerts_world import HEALTHY, SHAPES, Course, Thing, retries, streams
 from streamvitals import names
@@ -195,7 +195,7 @@ def test_what_is_a_failure_to_users(what: str, sick: Any, value: float | None, t
     paged(Course(sick, ill=12, after=0), tmp_path, value)
 
 
-@pytest.mark.parametrize(("minutes", "value"), [(1.0, None), (2.0, None), (6.0, 1.0)])
+@pytest.mark.parametrize(("minutes", "value"), [(1.0, None), (2.5, None), (6.0, 1.0)])
 def test_a_bad_minute_wakes_nobody(minutes: float, value: float | None, tmp_path: Path) -> None:
     """Nor when the program only later says that nobody tried again."""
     sick = {
@@ -222,3 +222,12 @@ def test_an_outage_pages_whatever_the_traffic(every: float, soon: float, tmp_pat
     paged(course, tmp_path, 1.0)
     if every > 30:
         paged(replace(course, ill=119.0), tmp_path, None)
+
+
+def test_an_agent_that_observes_nothing_is_no_lack_of_traffic(tmp_path: Path) -> None:
+    gone = next(case for case in CASES if case.alert == "StreamvitalsTrafficGone")
+    promtool = Promtool(tmp_path, needed("StreamvitalsTrafficGone"))
+    course = replace(gone.over, sick=gone.over.sick | {BUILD: None})
+    end = course.well + course.ill
+    promtool.expect("silent", course, (end, ever("StreamvitalsTrafficGone", end), None))
+    promtool.check()

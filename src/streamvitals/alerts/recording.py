@@ -131,12 +131,11 @@ def _latency(what: str, objective: str, values: int) -> Iterator[Record]:
     )
 
 
-def _open_streams() -> Iterator[Record]:
+def _gauges() -> Iterator[Record]:
+    """What is open now, and what is left of rate limits."""
     for scope, by in (("", "$service"), ("model_", "$service, $model")):
         for what in ("stalled", "active"):
             yield Record(f"streamvitals:{scope}{what}", f"sum by ({by}) (${what})")
-
-
     # Neither waited for nor ended. More than a moment of it is somebody who has forgotten a stream.
     yield Record(
         "streamvitals:held", "streamvitals:active - (streamvitals:stalled or 0 * streamvitals:active)"
@@ -272,7 +271,8 @@ def _refused() -> Iterator[Record]:
 
 
 def _traffic() -> Iterator[Record]:
-    """Whether agents report, and whether what streamed an hour, a day and a week ago streams no more."""
+    """Whether agents report, and whether what streamed an hour, a day and a week ago streams no more, though there are
+    programs that could."""
     yield Record(
         "streamvitals:agents", "group by ($service, instance) ($internal or $active)"
     )
@@ -301,6 +301,7 @@ def _traffic() -> Iterator[Record]:
         (({arms[0]}
         ) or ({arms[1]}
         )) and on ($service) streamvitals:reporting
+          unless on ($service) (max_over_time(streamvitals:observed[$hour]) unless streamvitals:observed)
           unless on ($service) streamvitals:stalled > 0""",
     )
 
@@ -328,7 +329,7 @@ def _replicas() -> Iterator[Record]:
 def records() -> tuple[Record, ...]:
     """In the order in which they depend on each other."""
     rules: list[Record] = [record for window in RATE_WINDOWS for record in _counts(window)]
-    rules += [*_long_counts(), *_open_streams(), *_failing(), *_hanging(), *_conditions(), *_refused()]
+    rules += [*_long_counts(), *_gauges(), *_failing(), *_hanging(), *_conditions(), *_refused()]
     rules += _latency("first_token", "$ttft", 1)
     rules += _latency("chunk_gap", "$gap", 10)
     rules += [*_traffic(), *_replicas()]
