@@ -120,7 +120,7 @@ def _ticket(rng: Random, start: float, models: int, replicas: int) -> Event:
         return Event(kind, "ticket", start, end, size, tuple(f"Streamvitals{name}" for name in named), **more)  # type: ignore[arg-type]
 
     choices: list[Callable[[], Event]] = [
-        lambda: event("slow burn", (9, 14), rng.uniform(0.035, 0.045), "BudgetBurn", outcome="http_error",
+        lambda: event("slow burn", (9, 14), rng.uniform(0.02, 0.045), "BudgetBurn", outcome="http_error",
                       error_type="500"),
         lambda: event("retry storm", (1, 3), rng.uniform(0.25, 0.8), "RetryStorm"),
         lambda: event("fallback wave", (1, 3), rng.uniform(0.15, 0.5), "FallbackWave", outcome="truncated",

@@ -9,5 +9,6 @@
     tickets.py      what somebody should look at this week: limits, budget, one replica, leaks
     telemetry.py    whether any of the above can be believed
     words.py        the sentences on the pager
+    links.py        runbooks and dashboards
     render.py       YAML, for Prometheus and for its operator
 """

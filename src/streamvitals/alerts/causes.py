@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import links
-from .recording import FEW, SIGMAS
+from .recording import proven
 from .rule import Alert
 from .words import MODEL, PERCENT, SERVER, ask, worst_now
 
@@ -17,7 +17,7 @@ def share(part: str, whole: str, more_than: str = "$ticket_share") -> str:
     """A share that is too large, and larger than chance makes it; both sides per service."""
     return f"""
         {part} / ({whole} > 0) > {more_than}
-          and {part} > {FEW} + {SIGMAS} * sqrt($expected * {whole})"""
+          and {proven(part, whole)}"""
 
 
 def _ended(outcome: str, name: str, what: str, first: str, second: str) -> Alert:

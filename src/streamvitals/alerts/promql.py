@@ -105,7 +105,7 @@ class Language:
 
     def _thresholds(self) -> dict[str, str]:
         """Shares of operations, as multiples of the budget, which is how fast it is burnt."""
-        burn = {"ticket_share": 4, "slow_burn": 6, "low": 10, "hour_burn": 14.4, "spike": 20, "model_spike": 40,
+        burn = {"ticket_share": 4, "slow_burn": 3, "low": 10, "hour_burn": 14.4, "spike": 20, "model_spike": 40,
                 "collapse": 60, "lasting_burn": 1}
         shares = {name: min(times * self.objectives.budget, 0.5) for name, times in burn.items()}
         # What chance alone may bring is reckoned with twice the budget: providers have bad days.

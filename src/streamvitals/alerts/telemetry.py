@@ -32,12 +32,17 @@ TELEMETRY = (
             (up == 1 and on ($service, instance) streamvitals:agents unless on ($service, instance) $build)
               and on ($service) max_over_time(streamvitals:observed[$day])
           ) or (
+            streamvitals:agents
+              unless on ($service, instance) streamvitals:replica_operations:increase$mid > 0
+              and on ($service) avg by ($service) (streamvitals:replica_operations:increase$mid) > 20
+          ) or (
             sum by ($service, instance) ($unreported) > 0
           )
         )""",
         summary="{{ $$value }} replicas answer scrapes and observe nothing",
         description=(
-            "The agent answers, and no process has reported to it: the program was not started under streamvitals run,"
+            "The agent answers, and no process has reported to it, or nothing streams here while it does elsewhere: the"
+            " program was not started under streamvitals run,"
             " ignores its environment (python -I, frozen), or has not imported the SDK. Look next: 1. streamvitals"
             " doctor in front of the same command; 2. /healthz of the agent, which names the processes."
         ),

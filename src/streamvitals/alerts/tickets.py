@@ -84,7 +84,10 @@ TICKETS = (
         """
         min_over_time(streamvitals:held[$half_hour]) > 10
           and min_over_time(streamvitals:held[$half_hour])
-            > 3 * (sum by ($service) (rate(${duration}_sum[$half_hour])) or 0 * streamvitals:held)
+            > 3 * (
+              sum by ($service) (rate(${duration}_sum[$half_hour]))
+                or max_over_time(streamvitals:held[$hour] offset $quarter_day)
+            )
           unless min_over_time(streamvitals:held[$half_hour])
             <= 2 * max_over_time(streamvitals:held[$hour] offset $quarter_day)""",
         summary="{{ $$value | printf `%.0f` }} streams are open that nobody reads, more than ever end",
