@@ -13,7 +13,7 @@ import pytest
 
 from alerts_cases import BUILD, CASES, ONE, Case, fallbacks
 from alerts_support import needs
-from alerts_world import HEALTHY, SHAPES, Course, Thing, retries, streams
+from alerts_world import HEALTHY, REPLICAS, SHAPES, Course, Thing, retries, streams
 from streamvitals import names
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import recorded_in
@@ -230,4 +230,14 @@ def test_an_agent_that_observes_nothing_is_no_lack_of_traffic(tmp_path: Path) ->
     course = replace(gone.over, sick=gone.over.sick | {BUILD: None})
     end = course.well + course.ill
     promtool.expect("silent", course, (end, ever("StreamvitalsTrafficGone", end), None))
+    promtool.check()
+
+
+def test_a_replica_that_counts_nothing_is_silent(tmp_path: Path) -> None:
+    """Its agent and its program are there, and its siblings are busy."""
+    nothing = {thing: 0.0 for thing in HEALTHY if thing.metric is names.STREAMS}
+    promtool = Promtool(tmp_path, needed("StreamvitalsAgentSilent"))
+    one = Course(nothing, ill=55, after=0, where=ONE)
+    promtool.expect("one of three", one, (75, firing("StreamvitalsAgentSilent"), 1.0))
+    promtool.expect("all", replace(one, where=REPLICAS), (75, firing("StreamvitalsAgentSilent"), None))
     promtool.check()

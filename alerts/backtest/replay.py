@@ -85,7 +85,7 @@ class Prometheus:
                     f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=100y",
                     "--query.max-samples=2000000000", "--query.timeout=15m",
                     # What is not given at a step is gone, as when a rule or a scrape leaves a stale marker.
-                    f"--query.lookback-delta={self.step:.0f}s",
+                    f"--query.lookback-delta={self.step - 1:.0f}s",
                 ],
                 stdout=log, stderr=log,
             )
