@@ -100,6 +100,15 @@ def said(case: Case) -> dict[str, Any]:
     }
 
 
+def test_a_page_about_streams_that_hang_says_so(tmp_path: Path) -> None:
+    failing, stalled = (next(c for c in CASES if c.alert == f"Streamvitals{name}") for name in ("Failing", "Stalled"))
+    told = failing.description.replace(": 255 operations failed in 5m, 12% of all", "; 18 streams are silent now")
+    page = replace(stalled, alert=failing.alert, description=told)
+    promtool = Promtool(tmp_path, needed(failing.alert))
+    promtool.expect("hanging", replace(stalled.over, after=0.0), alert_rule_test=[said(page)])
+    promtool.check()
+
+
 def test_every_alert_has_a_case() -> None:
     assert {case.alert for case in CASES} == {alert.name for alert in ALERTS} - {"StreamvitalsWatchdog"}
 

@@ -45,10 +45,10 @@ PAGES = (
         description=(
             "Users get errors, cut answers or silence"
             + ask(
-                "streamvitals:failed:increase$fast{SERVICE}",
+                "streamvitals:failed:increase$fast{SERVICE} > 0",
                 ": {{ value . | printf `%.0f` }} operations failed in $fast",
             )
-            + ask("100 * streamvitals:failure_ratio:increase$fast{SERVICE}", f", {PERCENT} of all")
+            + ask("100 * streamvitals:failure_ratio:increase$fast{SERVICE} > 0", f", {PERCENT} of all")
             + ask("streamvitals:stalled{SERVICE} > 0", "; {{ value . | printf `%.0f` }} streams are silent now")
             + ". Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page,"
             " and the log lines of the logger streamvitals, which say where each stream broke."
