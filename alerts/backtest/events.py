@@ -41,13 +41,13 @@ class Event:
     error_type: str = ""
     extra: dict[str, float] = field(default_factory=dict)
 
-    def hits(self, now: float, model: int, replica: int) -> bool:
-        """Whether it strikes this model on this replica now."""
-        return (
-            self.start <= now < self.end
-            and self.model in (None, model)
-            and self.replica in (None, replica)
-        )
+    def part(self, since: float, now: float) -> float:
+        """What share of this time it lasted."""
+        return max(0.0, min(now, self.end) - max(since, self.start)) / (now - since)
+
+    def hits(self, since: float, now: float, model: int, replica: int) -> bool:
+        """Whether it struck this model on this replica in this time."""
+        return self.part(since, now) > 0 and self.model in (None, model) and self.replica in (None, replica)
 
 
 FAILURES = {

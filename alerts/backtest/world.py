@@ -89,7 +89,7 @@ class World:
                     for replica in range(self.size.replicas)]
         written, now = 0, self.begin
         while now < self.end:
-            near = [event for event in self.events if event.start - HOUR <= now < event.end + 12 * HOUR]
+            near = [event for event in self.events if event.start - HOUR <= now < event.end + HOUR]
             rate = self.rate(now)
             for replica in replicas:
                 lines = replica.step(now, rate, near)
@@ -173,7 +173,7 @@ class _Cell:
 
     def step(self, now: float, rate: float, near: list[Event]) -> None:
         """What happens until ``now`` since the scrape before."""
-        rng, here = self.world.rng, [e for e in near if e.hits(now, self.model, self.replica)]
+        rng, here = self.world.rng, [e for e in near if e.hits(now - self.world.scrape, now, self.model, self.replica)]
         by_kind = {event.kind: event for event in here}
         for kind in ("rush", "quiet hours", "traffic gone"):
             if kind in by_kind:
@@ -203,14 +203,13 @@ class _Cell:
         ordinary = dict(ORDINARY)
         failing = dict(BACKGROUND)
         for event in here:
-            key = (event.outcome, event.error_type)
+            key, share = (event.outcome, event.error_type), event.size * event.part(now - self.world.scrape, now)
             if event.outcome == "rejected":
-                ordinary[key] = ordinary.get(key, 0.0) + event.size
+                ordinary[key] = ordinary.get(key, 0.0) + share
             elif event.outcome == "cancelled":
-                ordinary["cancelled", "cancelled"] += event.size
+                ordinary["cancelled", "cancelled"] += share
             elif event.outcome and event.outcome != "length":
-                # At a blip's length against the scrape's.
-                failing[key] = failing.get(key, 0.0) + event.size
+                failing[key] = failing.get(key, 0.0) + share
         for (outcome, error_type), share in ordinary.items():
             ended = binomial(rng, asked, min(1.0, share))
             self._end(outcome, error_type, ended)
@@ -324,7 +323,7 @@ class _Replica:
         self.restarting = False
 
     def step(self, now: float, rate: float, near: list[Event]) -> list[str]:
-        here = {e.kind: e for e in near if e.hits(now, e.model or 0, self.number)}
+        here = {e.kind: e for e in near if e.hits(now - self.world.scrape, now, e.model or 0, self.number)}
         up = "up" + _braces(self.labels)
         if "deployment" in here:
             offset = now - here["deployment"].start - 90 * self.number

@@ -161,7 +161,7 @@ def _failing() -> Iterator[Record]:
     for scope, low, spike, arms in (
         (
             "", "$low", "$spike",
-            (("mid", "$spike", ""), ("hour", "$hour_burn", ""), ("quarter_day", "$collapse", "hour")),
+            (("mid", "$spike", ""), ("hour", "$hour_burn", "mid"), ("quarter_day", "$collapse", "hour")),
         ),
         ("model_", "$spike", "$model_spike", (("mid", "$model_spike", ""),)),
     ):
