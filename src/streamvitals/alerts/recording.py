@@ -19,13 +19,14 @@ FEW, SIGMAS = 2, 4
 HANGING, LATE = 3, 8
 # So many operations in the shortest window show whether it goes on, and so many in a longer one that it is over.
 MANY, ENOUGH = 20, 10
-# Streams to expect in five and in fifteen minutes, before none at all means anything.
+# Streams to expect in five minutes, and in fifteen or an hour, before none at all means anything.
 EXPECTED_SOON, EXPECTED = 100, 15
 
 
-def proven(failed: str, operations: str) -> str:
-    """More failures than chance explains, for one request an hour as for a hundred a second."""
-    return f"{failed} > {FEW} + {SIGMAS} * sqrt($expected * {operations})"
+def proven(failed: str, operations: str, expected: str = "$expected") -> str:
+    """More failures than chance explains where this share is expected, for one request an hour as for a hundred a
+    second."""
+    return f"{failed} > {FEW} + {SIGMAS} * sqrt({expected} * {operations})"
 
 
 def _counts(window: str) -> Iterator[Record]:
@@ -86,7 +87,9 @@ def _long_counts() -> Iterator[Record]:
 
 
 # Quantiles by window, and how many values each needs, to be no accident of the largest few.
-QUANTILES = (("short", 60, 15), ("short", 90, 15), ("fast", 95, 40), ("mid", 60, LATE), ("mid", 75, LATE))
+QUANTILES = (
+    ("short", 60, 15), ("short", 90, 15), ("fast", 95, 40), ("mid", 60, LATE), ("mid", 75, LATE), ("hour", 60, LATE),
+)
 
 
 def _latency(what: str, objective: str, values: int) -> Iterator[Record]:
@@ -112,10 +115,12 @@ def _latency(what: str, objective: str, values: int) -> Iterator[Record]:
     few = " or ".join(
         f"""(
           streamvitals:{what}:{quantile} > {times}{objective}
-            unless on ($service) streamvitals:{what}:p95_$fast
+            unless on ($service) streamvitals:{what}:{enough}
             {unusual(quantile)}
         )"""
-        for quantile, times in (("p60_$mid", ""), ("p75_$mid", "2 * "))
+        for quantile, times, enough in (
+            ("p60_$mid", "", "p95_$fast"), ("p75_$mid", "2 * ", "p95_$fast"), ("p60_$hour", "", "p60_$mid")
+        )
     )
     yield Record(
         f"streamvitals:{what}:slow",
@@ -161,9 +166,14 @@ def _failing() -> Iterator[Record]:
     for scope, low, spike, arms in (
         (
             "", "$low", "$spike",
-            (("mid", "$spike", ""), ("hour", "$hour_burn", "mid"), ("quarter_day", "$collapse", "hour")),
+            (
+                ("mid", "$model_spike", "", "$expected"),
+                # In an hour a slow burn may well look like more than it is.
+                ("hour", "$hour_burn", "mid", "$low"),
+                ("quarter_day", "$collapse", "hour", "$expected"),
+            ),
         ),
-        ("model_", "$spike", "$model_spike", (("mid", "$model_spike", ""),)),
+        ("model_", "$spike", "$model_spike", (("mid", "$model_spike", "", "$expected"),)),
     ):
         ratio = f"streamvitals:{scope}failure_ratio:increase"
         failed, asked = f"streamvitals:{scope}failed:increase", f"streamvitals:{scope}operations:increase"
@@ -184,11 +194,11 @@ def _failing() -> Iterator[Record]:
         longer = "".join(
             f""" or (
           {failed}${window} / {asked}${window} > {share}
-            and {proven(f"{failed}${window}", f"{asked}${window}")}
+            and {proven(f"{failed}${window}", f"{asked}${window}", expected)}
             {f"and {failed}${still} / {asked}${still} > {share}" if still else ""}
             unless {over}
         )"""
-            for window, share, still in arms
+            for window, share, still, expected in arms
         )
         yield Record(
             f"streamvitals:failing:{'model' if scope else 'service'}",
@@ -278,28 +288,31 @@ def _traffic() -> Iterator[Record]:
     )
     yield Record("streamvitals:reporting", "count by ($service) (streamvitals:agents)")
     yield Record("streamvitals:observed", "count by ($service) ($build)")
-    for window in ("fast", "mid"):
+    ended = "streamvitals:ended:increase"
+    for window in ("fast", "mid", "hour"):
         w = f"${{{window}}}"
-        yield Record(f"streamvitals:ended:increase{w}", f"sum by ($service) (streamvitals:streams:increase{w})")
+        counted = f"sum by ($service) (streamvitals:streams:increase{w})"
+        yield Record(ended + w, f"sum_over_time({ended}$fast[$hour:$fast])" if window == "hour" else counted)
         yield Record(
             f"streamvitals:expected:increase{w}",
             f"avg_over_time(streamvitals:ended:increase{w}[$hour] offset {w})",
         )
     arms = []
-    for window, least in (("fast", EXPECTED_SOON), ("mid", EXPECTED)):
-        ended = f"streamvitals:ended:increase${{{window}}}"
+    for window, least in (("fast", EXPECTED_SOON), ("mid", EXPECTED), ("hour", EXPECTED)):
+        now = f"{ended}${{{window}}}"
         quiet = "".join(
-            f"\n            unless on ($service) min_over_time({ended}[$hour] offset ${when}) < {least / 3:.0f}"
+            f"\n            unless on ($service) min_over_time({now}[$hour] offset ${when}) < {least / 3:.0f}"
             for when in ("yesterday", "last_week")
         )
         arms.append(f"""
           streamvitals:expected:increase${{{window}}} >= {least}
-            unless on ($service) {ended} >= 2{quiet}""")
+            unless on ($service) {now} >= 2{quiet}""")
     yield Record(
         "streamvitals:traffic:gone",
         f"""
         (({arms[0]}
         ) or ({arms[1]}
+        ) or ({arms[2]}
         )) and on ($service) streamvitals:reporting
           unless on ($service) (max_over_time(streamvitals:observed[$hour]) unless streamvitals:observed)
           unless on ($service) streamvitals:stalled > 0""",
