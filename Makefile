@@ -8,6 +8,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Handed on to what runs: make demo ARGS="--seed 7 --keep", make test ARGS="-k fault_server"
 ARGS ?=
+# How many tests run at once: they mostly wait. With ARGS="-s" or a debugger: make test JOBS=0
+JOBS ?= 4
 
 # $(1) is what to install. uv where there is one, else the standard library's venv with a pip that knows --group.
 define install
@@ -48,7 +50,7 @@ demo: .venv/.demo ## Break streams in every way and compare what is reported (AR
 
 .PHONY: test
 test: setup binaries lint ## Lint, types and tests, as CI does
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff and mypy

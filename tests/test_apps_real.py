@@ -16,6 +16,7 @@ from run import ROOT, WORK, lay_out, try_app
 
 from apps import APPS, FAST, TOGETHER
 
+pytestmark = pytest.mark.xdist_group("apps")  # one after another: they share an environment that is made once
 ONE = "together"
 
 

@@ -18,6 +18,7 @@ from arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, 
 from expected import SHORT
 from peers import TOGETHER
 
+pytestmark = pytest.mark.xdist_group("coexistence")  # one environment, and references that are run once
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = Path(sys.executable)
 _references: dict[tuple[str, Arrangement], Seen] = {}
