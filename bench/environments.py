@@ -21,7 +21,8 @@ def environment(folder: Path, requirements: Sequence[str], python: str = sys.exe
     if done.exists() and done.read_text() == wanted:
         return interpreter
     shutil.rmtree(folder, ignore_errors=True)
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    # The one beside this interpreter first: another may be a shim that leads nowhere.
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv:
         _run(uv, "venv", "-q", "--python", python, str(folder))
         _run(uv, "pip", "install", "-q", "--python", str(interpreter), *requirements)

@@ -148,11 +148,13 @@ def test_fault_is_told_and_survived(served):
 
 
 def test_silent_clients_hold_up_nobody(served, monkeypatch):
+    before = threading.active_count()
     with contextlib.ExitStack() as stack:
         for _ in range(agent_http.MAX_CONNECTIONS * 2):
             stack.enter_context(contextlib.closing(socket.create_connection(served.address)))
         assert served.ask("/metrics")[0].status == 200
-        assert threading.active_count() <= agent_http.MAX_CONNECTIONS + 16
+        # A client that is let go leaves its thread a moment later.
+        eventually(lambda: threading.active_count() <= before + agent_http.MAX_CONNECTIONS)
     assert served.faults == []
 
 

@@ -464,8 +464,8 @@ def test_nothing_of_a_connection_is_kept(call: Socket, mode: str, server: Thread
 
     with recorded():
         run(act if mode == "sync" else aact, server)
-        gc.collect()
-        assert [reference() for reference in gone] == [None, None]
+        # The library's own thread may be a moment longer in the connection.
+        until(lambda: gc.collect() >= 0 and not any(reference() for reference in gone))
 
 
 def test_a_stand_in_for_a_connection_is_left_alone(records: RecordList) -> None:
