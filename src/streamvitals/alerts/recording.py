@@ -207,7 +207,7 @@ def _failing() -> Iterator[Record]:
           {ratio}$fast > {low}
             and {ratio}$short > {spike}
             and {lasting}
-            and {proven(f"{failed}$fast", f"{asked}$fast")}
+            and {proven(f"{failed}$fast", f"{asked}$fast", "$low")}
         ){longer}""",
         )
 
@@ -300,13 +300,16 @@ def _traffic() -> Iterator[Record]:
     arms = []
     for window, least in (("fast", EXPECTED_SOON), ("mid", EXPECTED), ("hour", EXPECTED)):
         now = f"{ended}${{{window}}}"
-        quiet = "".join(
-            f"\n            unless on ($service) min_over_time({now}[$hour] offset ${when}) < {least / 3:.0f}"
-            for when in ("yesterday", "last_week")
+        yesterday, last_week = (
+            f"min_over_time({now}[$hour] offset ${when})" for when in ("yesterday", "last_week")
         )
+        # Where a night may come all at once, only who has seen one knows.
+        known = "" if window == "fast" else f"\n            and on ($service) {yesterday} >= {least / 3:.0f}"
         arms.append(f"""
           streamvitals:expected:increase${{{window}}} >= {least}
-            unless on ($service) {now} >= 2{quiet}""")
+            unless on ($service) {now} >= 2{known}
+            unless on ($service) {yesterday} < {least / 3:.0f}
+            unless on ($service) {last_week} < {least / 3:.0f}""")
     yield Record(
         "streamvitals:traffic:gone",
         f"""
