@@ -84,8 +84,8 @@ CASES = (
         "first token after 3.925s (p95, 5m), promised 2.5s", soon=8,
     ),
     case(
-        "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4), "no stream has ended for 15m, 4486 are usual", soon=12,
-        well=40,
+        "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4), "no stream has ended for 15m, 5490 are usual", soon=12,
+        well=90,
     ),
     _ended("StreamvitalsResetStorm", "reset", "reset by api.example mid-stream"),
     _ended("StreamvitalsTruncationWave", "truncated", "cut short by api.example without an error"),

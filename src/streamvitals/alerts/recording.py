@@ -282,7 +282,7 @@ def _refused() -> Iterator[Record]:
 
 def _traffic() -> Iterator[Record]:
     """Whether agents report, and whether what streamed an hour, a day and a week ago streams no more, though there are
-    programs that could."""
+    programs that could, and have been seen for all of the hour."""
     yield Record(
         "streamvitals:agents", "group by ($service, instance) ($internal or $active)"
     )
@@ -318,6 +318,8 @@ def _traffic() -> Iterator[Record]:
         ) or ({arms[2]}
         )) and on ($service) streamvitals:reporting
           unless on ($service) (max_over_time(streamvitals:observed[$hour]) unless streamvitals:observed)
+          unless on ($service) count_over_time(streamvitals:observed[$hour:$fast]) < 11
+          unless on ($service) count_over_time(streamvitals:reporting[$hour:$fast]) < 11
           unless on ($service) streamvitals:stalled > 0""",
     )
 
