@@ -19,7 +19,7 @@ FEW, SIGMAS = 2, 4
 HANGING, LATE = 3, 8
 # So many operations in the shortest window show whether it goes on, and so many in a longer one that it is over.
 MANY, ENOUGH = 20, 10
-# Streams to expect in five minutes, and in fifteen or an hour, before none at all means anything.
+# Streams to expect in five minutes, and in fifteen, before none at all means anything.
 EXPECTED_SOON, EXPECTED = 100, 15
 
 
@@ -289,16 +289,16 @@ def _traffic() -> Iterator[Record]:
     yield Record("streamvitals:reporting", "count by ($service) (streamvitals:agents)")
     yield Record("streamvitals:observed", "count by ($service) ($build)")
     ended = "streamvitals:ended:increase"
-    for window in ("fast", "mid", "hour"):
+    for window in ("fast", "mid"):
         w = f"${{{window}}}"
         counted = f"sum by ($service) (streamvitals:streams:increase{w})"
-        yield Record(ended + w, f"sum_over_time({ended}$fast[$hour:$fast])" if window == "hour" else counted)
+        yield Record(ended + w, counted)
         yield Record(
             f"streamvitals:expected:increase{w}",
             f"avg_over_time(streamvitals:ended:increase{w}[$hour] offset {w})",
         )
     arms = []
-    for window, least in (("fast", EXPECTED_SOON), ("mid", EXPECTED), ("hour", EXPECTED)):
+    for window, least in (("fast", EXPECTED_SOON), ("mid", EXPECTED)):
         now = f"{ended}${{{window}}}"
         yesterday, last_week = (
             f"min_over_time({now}[$hour] offset ${when})" for when in ("yesterday", "last_week")
@@ -315,11 +315,10 @@ def _traffic() -> Iterator[Record]:
         f"""
         (({arms[0]}
         ) or ({arms[1]}
-        ) or ({arms[2]}
         )) and on ($service) streamvitals:reporting
-          unless on ($service) (max_over_time(streamvitals:observed[$hour]) unless streamvitals:observed)
+          unless on ($service) (max_over_time(streamvitals:observed[$day]) unless streamvitals:observed)
           unless on ($service) count_over_time(streamvitals:observed[$hour:$fast]) < 11
-          unless on ($service) count_over_time(streamvitals:reporting[$hour:$fast]) < 11
+          and on ($service) count_over_time(streamvitals:reporting[$hour:$fast]) >= 11
           unless on ($service) streamvitals:stalled > 0""",
     )
 
