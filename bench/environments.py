@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import re
 import shutil
@@ -16,6 +17,14 @@ _DONE = "requirements.sha256"
 def environment(folder: Path, requirements: Sequence[str], python: str = sys.executable) -> Path:
     """The interpreter of an environment at ``folder`` that has these requirements; made anew if they, or the
     interpreter, are not those it was made with. Uses uv where there is one. Raises CalledProcessError."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(folder.name + ".lock"), "w") as lock:
+        # Several test processes may want the same one at once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _made(folder, requirements, python)
+
+
+def _made(folder: Path, requirements: Sequence[str], python: str) -> Path:
     wanted = hashlib.sha256("\n".join((python, *requirements)).encode()).hexdigest()
     interpreter, done = folder / "bin" / "python", folder / _DONE
     if done.exists() and done.read_text() == wanted:

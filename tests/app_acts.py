@@ -20,7 +20,8 @@ from streamvitals.demo.fault_server import (
 )
 from streamvitals.demo.scenarios import Scenario
 
-STALL = "sv-stall?after=3&stall=60"
+_BEFORE_STALL = 3  # chunks
+STALL = f"sv-stall?after={_BEFORE_STALL}&stall=60"
 LATE_HEADERS = "sv-slow-headers?delay=60"
 # The catalogue's own pauses are for the demo's picture; what is reported does not depend on them.
 QUICKER = {"stall-then-fine": "?stall=0.2", "heartbeat-only-then-ok": "?gap=0.01"}
@@ -104,18 +105,19 @@ def never_iterated(app: App) -> None:
 
 def keyboard_interrupt(app: App) -> None:
     stream = app.create(STALL)
-    with interrupted_in("httpcore"), app.catching(KeyboardInterrupt):
+    with interrupted_in("httpcore", app), app.catching(KeyboardInterrupt):
         app.read(stream)
 
 
 @contextmanager
-def interrupted_in(where: str) -> Iterator[None]:
-    """Send SIGINT once the main thread is blocked in a file whose path contains ``where``."""
+def interrupted_in(where: str, app: App) -> Iterator[None]:
+    """Send SIGINT once the app has its chunks, and the main thread is blocked in a file whose path contains
+    ``where``: on a slow machine it is blocked there before the headers, too."""
     main = threading.main_thread().ident
     assert main is not None
 
     def interrupt() -> None:
-        until(lambda: stands_in(where, main))
+        until(lambda: sum(isinstance(seen, dict) for seen in app.saw) >= _BEFORE_STALL and stands_in(where, main))
         signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -242,7 +244,7 @@ def akeyboard_interrupt(app: App) -> None:
         finally:
             await app.clients.pop().close()
 
-    with interrupted_in("selectors"), app.catching(KeyboardInterrupt):
+    with interrupted_in("selectors", app), app.catching(KeyboardInterrupt):
         asyncio.run(main())
 
 
