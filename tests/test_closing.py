@@ -55,8 +55,7 @@ def close(response: Any, is_async: bool) -> None:
 
 def watched(host: Host, is_async: bool) -> tuple[Observation, Response, Closing]:
     observation, response = host.streaming(), Response()
-    closing = observation.hooks = Closing(observation, response, is_async)
-    return observation, response, closing
+    return observation, response, Closing(observation, response, is_async)
 
 
 def test_a_close_is_noted_and_passed_on_and_the_hook_is_gone(is_async: bool) -> None:
@@ -114,6 +113,16 @@ def test_neither_the_response_nor_its_stream_is_kept_alive(is_async: bool) -> No
         assert [reference() for reference in gone] == [None, None]
     finally:
         gc.enable()
+    assert host.ended().error_type == "never_iterated"
+
+
+def test_a_response_that_cannot_be_hooked_is_told_of_when_it_is_dropped(is_async: bool) -> None:
+    host = Host()
+    observation, response = host.streaming(), Response()
+    del response.stream
+    with pytest.raises(AttributeError):
+        Closing(observation, response, is_async)
+    del response
     assert host.ended().error_type == "never_iterated"
 
 

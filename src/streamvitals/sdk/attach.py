@@ -44,8 +44,7 @@ def _respond(response: Any, observation: Observation, is_async: bool) -> Closing
     if isinstance(observation.hooks, Closing):
         return observation.hooks
     observation.responded(facts.response_facts(response))
-    closing = observation.hooks = Closing(observation, response, is_async)
-    return closing
+    return Closing(observation, response, is_async)
 
 
 class _Tap:

@@ -27,6 +27,8 @@ class Closing:
         self._tapped: tuple[Any, ...] = ()
         self._response = _Reference(response, _dropped)
         self._response.observation = observation
+        # Before what may fail: a stream of an unknown kind is still told of when the collector takes its response.
+        observation.hooks = self
         stream = response.stream
         if is_async:
             stream.aclose = _AsyncClose(self, stream)
