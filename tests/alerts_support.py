@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +24,8 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(skip, reason=f"not installed: {', '.join(missing)}")
 
 
+def amtool(*arguments: str | Path) -> str:
+    """What it says, where it objects to nothing."""
+    done = subprocess.run(["amtool", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()

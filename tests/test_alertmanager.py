@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from alerts_support import needs
+from alerts_support import amtool, needs
 from streamvitals.alerts.render import ALERTS
 from streamvitals.alerts.rule import Alert
 
@@ -17,12 +16,6 @@ pytestmark = needs("amtool")
 EXAMPLES = Path(__file__).parents[1] / "alerts"
 EXAMPLE = EXAMPLES / "alertmanager.example.yaml"
 RECEIVERS = {"page": "pager", "ticket": "tickets", "none": "watchdog"}
-
-
-def amtool(*arguments: str | Path) -> str:
-    done = subprocess.run(["amtool", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
 
 
 def labels(alert: Alert) -> list[str]:

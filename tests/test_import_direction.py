@@ -35,7 +35,10 @@ WINGS: dict[str, tuple[str, ...]] = {
     "streamvitals.inject": ("streamvitals.runtime",),
     "streamvitals.looplag": (),
     "streamvitals.config": ("streamvitals.names",),
-    "streamvitals.alerts": ("streamvitals.names", "streamvitals.stream.outcome", "streamvitals.alerts"),
+    "streamvitals.alerts": (
+        "streamvitals.names", "streamvitals.stream.outcome", "streamvitals.alerts", "streamvitals.shipped",
+    ),
+    "streamvitals.shipped": ("streamvitals.shipped",),
 }
 SET_UP = "streamvitals"
 # Runs inside the apps: there only the standard library is sure to be there.

@@ -11,6 +11,7 @@ from dataclasses import replace
 import click
 
 from ._version import __version__
+from .cli_files import alerts, dashboards
 from .config import Config, ConfigError
 
 HOST_HELP = "Where /metrics is served; OTEL_EXPORTER_PROMETHEUS_HOST, else localhost."
@@ -21,6 +22,10 @@ PORT_HELP = "OTEL_EXPORTER_PROMETHEUS_PORT, else 9464; 0 for any. The next free 
 @click.version_option(__version__, package_name="streamvitals")
 def main() -> None:
     """Shows whether LLM token streams are alive."""
+
+
+main.add_command(alerts)
+main.add_command(dashboards)
 
 
 def _config(env: Mapping[str, str], host: str | None, port: int | None) -> Config:
@@ -106,58 +111,3 @@ def doctor(
     for check in () if as_json else checks:
         click.echo(f"{check.status:<4}  {check.what}" + (f"\n      -> {check.mend}" if check.mend else ""))
     sys.exit(any(check.status == FAIL for check in checks))
-
-
-@main.command()
-@click.option("--availability", type=float, default=99.5, show_default=True, metavar="PERCENT",
-              help="Of the operations, how many must not fail.")
-@click.option("--ttft-p95", default="2.5s", show_default=True, metavar="DURATION", help="Time to first token.")
-@click.option("--chunk-gap-p95", default="250ms", show_default=True, metavar="DURATION",
-              help="Time between chunks; beyond a quarter of a second text comes slower than people read.")
-@click.option("--scrape-interval", default="30s", show_default=True, metavar="DURATION",
-              help="How often Prometheus scrapes, or the Collector receives.")
-@click.option("--interval", default="30s", show_default=True, metavar="DURATION", help="How often rules are evaluated.")
-@click.option("--service-label", "service", multiple=True, default=["job"], show_default=True, metavar="LABEL",
-              help="Tells services apart; again for more than one, such as namespace.")
-@click.option("--runbook-url", metavar="URL", help="Where you publish alerts/runbooks.")
-@click.option("--dashboard-url", metavar="URL", help="Your Grafana.")
-@click.option("--format", "form", type=click.Choice(["prometheus", "kubernetes"]), default="prometheus",
-              show_default=True, help="A rule file, or a PrometheusRule for the operator.")
-@click.option("--output", type=click.Path(file_okay=False), metavar="DIR",
-              help="Write streamvitals.rules.yaml there; otherwise it is printed.")
-def alerts(
-    availability: float, ttft_p95: str, chunk_gap_p95: str, scrape_interval: str, interval: str,
-    service: tuple[str, ...], runbook_url: str | None, dashboard_url: str | None, form: str, output: str | None,
-) -> None:
-    """Write Prometheus rules that alert on LLM streams: streamvitals alerts --availability 99.9
-
-    For Prometheus 2.42 and later. The same rules work on what is scraped and on what comes through a Collector.
-    """
-    from .alerts.objectives import ObjectiveError, Objectives, seconds
-    from .alerts.render import FILE, render
-
-    try:
-        objectives = Objectives(
-            availability=availability,
-            ttft_p95=seconds(ttft_p95, "ttft-p95"),
-            chunk_gap_p95=seconds(chunk_gap_p95, "chunk-gap-p95"),
-            scrape_interval=seconds(scrape_interval, "scrape-interval"),
-            interval=seconds(interval, "interval"),
-            service=service,
-            runbook_url=Objectives.runbook_url if runbook_url is None else runbook_url,
-            dashboard_url=Objectives.dashboard_url if dashboard_url is None else dashboard_url,
-        )
-    except ObjectiveError as error:
-        raise click.UsageError(str(error)) from error
-    text = render(objectives, form)
-    if output is None:
-        click.echo(text, nl=False)
-        return
-    path = os.path.join(output, FILE)
-    try:
-        os.makedirs(output, exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}") from error
-    click.echo(path)

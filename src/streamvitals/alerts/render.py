@@ -1,15 +1,12 @@
-"""The rules as YAML: a file for Prometheus, or a PrometheusRule for its operator.
-
-YAML is written here because it is few lines for what rules are made of: mappings, lists and strings. Reading it is
-left to those who can.
-"""
+"""The rules as YAML: a file for Prometheus, that file in a ConfigMap, or a PrometheusRule for the operator."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..shipped.kubernetes import Metadata, config_map
+from ..shipped.yaml_text import to_yaml
 from . import links
 from .causes import CAUSES
 from .objectives import Objectives
@@ -22,7 +19,7 @@ from .tickets import TICKETS
 from .words import service
 
 FILE = "streamvitals.rules.yaml"
-FORMATS = ("prometheus", "kubernetes")
+FORMATS = ("prometheus", "kubernetes", "configmap")
 ALERTS = (*PAGES, *CAUSES, *TICKETS, *TELEMETRY)
 _HEADER = (
     "# Made by `streamvitals alerts`: change the objectives there, not this file.\n"
@@ -42,17 +39,20 @@ def rule_groups(objectives: Objectives) -> dict[str, Any]:
     return {"groups": [{"name": "streamvitals", "interval": language.pace(objectives.interval), "rules": rules}]}
 
 
-def render(objectives: Objectives, form: str = "prometheus") -> str:
-    """The file, as text. ``form`` is one of FORMATS."""
+def render(objectives: Objectives, form: str = "prometheus", metadata: Metadata | None = None) -> str:
+    """The file, as text. ``form`` is one of FORMATS; ``metadata`` is for those of Kubernetes."""
     content = rule_groups(objectives)
-    if form == "kubernetes":
+    metadata = metadata or Metadata()
+    if form == "configmap":
+        content = config_map("streamvitals-rules", {FILE: _HEADER + to_yaml(content)}, metadata)
+    elif form == "kubernetes":
         content = {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
-            "metadata": {"name": "streamvitals", "labels": {"app.kubernetes.io/name": "streamvitals"}},
+            "metadata": metadata.named("streamvitals"),
             "spec": content,
         }
-    return _HEADER + "\n".join(_yaml(content)) + "\n"
+    return _HEADER + to_yaml(content)
 
 
 def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:
@@ -86,26 +86,3 @@ def _check_recorded(rules: Sequence[Mapping[str, Any]]) -> None:
             raise UnknownNameError(f"{sorted(missing)} is read by {rule.get('alert') or rule['record']}, not recorded")
         if "record" in rule:
             recorded.add(rule["record"])
-
-
-def _yaml(value: Any, indent: str = "") -> Iterator[str]:
-    """Block style; strings in double quotes (JSON's are YAML's), or as blocks where they have several lines."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _entry(f"{indent}{key}:", inner, indent + "  ")
-    else:
-        for inner in value:
-            first, *more = _yaml(inner, indent + "  ")
-            yield f"{indent}- {first.lstrip()}"
-            yield from more
-
-
-def _entry(head: str, value: Any, indent: str) -> Iterator[str]:
-    if isinstance(value, str) and "\n" in value:
-        yield f"{head} |-"
-        yield from (f"{indent}{line}".rstrip() for line in value.split("\n"))
-    elif isinstance(value, str):
-        yield f"{head} {json.dumps(value, ensure_ascii=False)}"
-    else:
-        yield head
-        yield from _yaml(value, indent)

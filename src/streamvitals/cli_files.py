@@ -1,0 +1,142 @@
+"""The commands that hand out files: rules for Prometheus, dashboards for Grafana."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+FORCE = click.option("--force", is_flag=True, help="Overwrite files that are there and say something else.")
+NAMESPACE = click.option("--namespace", default="", metavar="NAME", help="The namespace of Kubernetes' objects.")
+
+
+@click.command()
+@click.option("--availability", type=float, default=99.5, show_default=True, metavar="PERCENT",
+              help="Of the operations, how many must not fail.")
+@click.option("--ttft-p95", default="2.5s", show_default=True, metavar="DURATION", help="Time to first token.")
+@click.option("--chunk-gap-p95", default="250ms", show_default=True, metavar="DURATION",
+              help="Time between chunks; beyond a quarter of a second text comes slower than people read.")
+@click.option("--scrape-interval", default="30s", show_default=True, metavar="DURATION",
+              help="How often Prometheus scrapes, or the Collector receives.")
+@click.option("--interval", default="30s", show_default=True, metavar="DURATION", help="How often rules are evaluated.")
+@click.option("--service-label", "service", multiple=True, default=["job"], show_default=True, metavar="LABEL",
+              help="Tells services apart; again for more than one, such as namespace.")
+@click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks.")
+@click.option("--dashboard-url", metavar="URL", help="Your Grafana.")
+@click.option("--format", "form", type=click.Choice(["prometheus", "kubernetes", "configmap"]), default="prometheus",
+              show_default=True, help="A rule file, a PrometheusRule for the operator, or a ConfigMap with the file.")
+@NAMESPACE
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE",
+              help="Of Kubernetes' object, such as what the operator selects rules by; again for more.")
+@click.option("--with-examples", is_flag=True, help="Also the example for Alertmanager, its template, the runbooks.")
+@click.option("--output", type=click.Path(file_okay=False), metavar="DIR",
+              help="Write streamvitals.rules.yaml there; otherwise it is printed.")
+@FORCE
+def alerts(
+    availability: float, ttft_p95: str, chunk_gap_p95: str, scrape_interval: str, interval: str,
+    service: tuple[str, ...], runbook_url: str | None, dashboard_url: str | None, form: str,
+    namespace: str, labels: tuple[str, ...], with_examples: bool, output: str | None, force: bool,
+) -> None:
+    """Write Prometheus rules that alert on LLM streams: streamvitals alerts --availability 99.9
+
+    For Prometheus 2.42 and later. The same rules work on what is scraped and on what comes through a Collector.
+    """
+    from .alerts.examples import examples
+    from .alerts.objectives import ObjectiveError, Objectives, seconds
+    from .alerts.render import FILE, render
+    from .shipped import kubernetes
+    from .shipped.find import MissingFileError
+
+    _only(form != "prometheus", "--format kubernetes or configmap", {"--namespace": namespace, "--label": labels})
+    _only(output is not None, "--output DIR", {"--with-examples": with_examples})
+    try:
+        objectives = Objectives(
+            availability=availability,
+            ttft_p95=seconds(ttft_p95, "ttft-p95"),
+            chunk_gap_p95=seconds(chunk_gap_p95, "chunk-gap-p95"),
+            scrape_interval=seconds(scrape_interval, "scrape-interval"),
+            interval=seconds(interval, "interval"),
+            service=service,
+            runbook_url=Objectives.runbook_url if runbook_url is None else runbook_url,
+            dashboard_url=Objectives.dashboard_url if dashboard_url is None else dashboard_url,
+        )
+        metadata = kubernetes.Metadata(namespace, kubernetes.labels(labels))
+        files = {FILE: render(objectives, form, metadata)} | (examples(objectives) if with_examples else {})
+    except (ObjectiveError, kubernetes.ManifestError) as error:
+        raise click.UsageError(str(error)) from error
+    except MissingFileError as error:
+        raise click.ClickException(str(error)) from error
+    _hand_out(files, output, force)
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["plain", "provisioning", "kubernetes"]), default="plain",
+              show_default=True, help="JSON to import; what belongs below /etc/grafana/provisioning; or ConfigMaps for "
+              "the sidecar of Grafana's Helm charts.")
+@click.option("--folder", metavar="NAME", help="Of Grafana's, to put them into; for kubernetes the annotation "
+              "grafana_folder, which the chart must be told of (sidecar.dashboards.folderAnnotation).")
+@NAMESPACE
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE",
+              help="What the sidecar looks for, instead of grafana_dashboard=1; again for more.")
+@click.option("--prometheus-url", default="", metavar="URL", help="For provisioning: make it a data source, too.")
+@click.option("--tempo-url", default="", metavar="URL", help="For provisioning: the same, with links to its traces.")
+@click.option("--scrape-interval", default="30s", show_default=True, metavar="DURATION",
+              help="For provisioning: how often that Prometheus scrapes.")
+@click.option("--output", type=click.Path(file_okay=False), metavar="DIR",
+              help="Write them there; --format kubernetes is printed otherwise.")
+@FORCE
+def dashboards(
+    form: str, folder: str | None, namespace: str, labels: tuple[str, ...], prometheus_url: str, tempo_url: str,
+    scrape_interval: str, output: str | None, force: bool,
+) -> None:
+    """Write Grafana's dashboards of LLM streams: streamvitals dashboards --output DIR
+
+    They read what Prometheus scraped, or what came through a Collector.
+    """
+    from .alerts.objectives import ObjectiveError, seconds
+    from .shipped import grafana, kubernetes
+    from .shipped.find import MissingFileError, read
+
+    _only(form == "kubernetes", "--format kubernetes", {"--namespace": namespace, "--label": labels})
+    sources_given = {"--prometheus-url": prometheus_url, "--tempo-url": tempo_url}
+    _only(form == "provisioning", "--format provisioning", sources_given)
+    _only(form != "plain", "--format provisioning or kubernetes", {"--folder": folder is not None})
+    if output is None and form != "kubernetes":
+        raise click.UsageError("--output DIR is missing: these are several files; --format kubernetes makes one")
+    try:
+        annotations = {} if folder is None else {grafana.FOLDER_ANNOTATION: folder}
+        asked = kubernetes.labels(labels or (grafana.SIDECAR_LABEL,))
+        metadata = kubernetes.Metadata(namespace, asked, annotations)
+        seconds(scrape_interval, "scrape-interval")
+        sources = grafana.Sources(prometheus_url, tempo_url, scrape_interval)
+        files = read("dashboards/*.json")
+        if form == "provisioning":
+            files = grafana.provisioning(files, sources, folder or grafana.FOLDER)
+        elif form == "kubernetes":
+            files = {grafana.CONFIG_MAPS: grafana.config_maps(files, metadata)}
+    except (ObjectiveError, kubernetes.ManifestError, grafana.SourceError) as error:
+        raise click.UsageError(str(error)) from error
+    except MissingFileError as error:
+        raise click.ClickException(str(error)) from error
+    _hand_out(files, output, force)
+
+
+def _only(allowed: bool, where: str, options: Mapping[str, Any]) -> None:
+    """What does nothing here is an error, not ignored."""
+    for name, given in options.items():
+        if given and not allowed:
+            raise click.UsageError(f"{name} goes with {where} only")
+
+
+def _hand_out(files: Mapping[str, str], output: str | None, force: bool) -> None:
+    from .shipped.write import WriteError, write
+
+    if output is None:
+        click.echo("".join(files.values()), nl=False)
+        return
+    try:
+        for path in write(files, output, force=force):
+            click.echo(path)
+    except WriteError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,1 @@
+"""The files that come with streamvitals and are not code, and how they are handed out."""

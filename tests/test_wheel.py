@@ -1,0 +1,65 @@
+"""What is built is what is needed: the commands hand out their files from an installed wheel, outside of a checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from run_support import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+UV = Path(sys.executable).with_name("uv")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packages with the wheel that was built from the source distribution."""
+    folder = tmp_path_factory.mktemp("wheel")
+    # Builds the wheel from what is in the source distribution.
+    built = subprocess.run(
+        [UV, "build", "-q", "--out-dir", folder / "dist", ROOT], capture_output=True, text=True, check=False
+    )
+    if built.returncode and os.environ.get("CI") != "true":
+        pytest.skip(f"nothing to build with, as without a network: {built.stderr[-300:]}")
+    assert built.returncode == 0, built.stderr
+    (wheel,) = (folder / "dist").glob("*.whl")
+    subprocess.run([UV, "pip", "install", "-q", "--no-deps", "--target", folder / "packages", wheel], check=True)
+    return folder / "packages"
+
+
+def ask(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line of the installed package, from ``folder``."""
+    return subprocess.run(
+        [sys.executable, "-m", "streamvitals", *arguments], env=environment(PYTHONPATH=str(installed)), cwd=folder,
+        capture_output=True, text=True, check=False,
+    )
+
+
+def texts(folder: Path, pattern: str = "**/*") -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.glob(pattern) if path.is_file()}
+
+
+def test_alerts(installed: Path, tmp_path: Path) -> None:
+    done = ask(installed, tmp_path, "alerts", "--with-examples", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    committed = [texts(ROOT / "alerts", pattern) for pattern in ("*.yaml", "*.tmpl", "runbooks/*")]
+    assert texts(tmp_path / "out") == committed[0] | committed[1] | committed[2]
+
+
+def test_it_is_the_installed_one_that_was_asked(installed: Path, tmp_path: Path) -> None:
+    code = "from streamvitals.shipped import find; print(find.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(PYTHONPATH=str(installed)), cwd=tmp_path,
+        capture_output=True, text=True, check=True,
+    )
+    assert Path(done.stdout.strip()).is_relative_to(installed)
+
+
+def test_nothing_of_the_code_is_left_out(installed: Path) -> None:
+    ours = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "streamvitals").rglob("*.py")}
+    built = {str(path.relative_to(installed)) for path in (installed / "streamvitals").rglob("*.py")}
+    assert built == ours
