@@ -23,7 +23,7 @@ from streamvitals.shipped.yaml_text import to_yaml
 
 STREAMS = json.dumps({"uid": "streamvitals-streams", "title": "Streams", "panels": []}, indent=2) + "\n"
 LATENCY = json.dumps({"uid": "streamvitals-latency", "title": "Größe 'a' \"b\"\ttab", "panels": []}, indent=2) + "\n"
-TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Co", "Cn", "Zl", "Zp")) | st.just("\n"))
+TEXT = st.text("ab \n\t:#'\"\\é-{%")
 SCALARS = TEXT | st.integers(-9, 9) | st.booleans()
 KEYS = st.sampled_from(["a", "on", "1", "true", "app.kubernetes.io/name", "streams.json", "x y", ""])
 
@@ -55,6 +55,11 @@ def applied(text: str) -> list[Any]:
     SCALARS | st.dictionaries(KEYS, SCALARS, min_size=1), min_size=1), min_size=1))
 def test_yaml_says_what_was_meant(value: dict[str, Any]) -> None:
     assert yaml.safe_load(to_yaml(value)) == value
+
+
+@given(st.text("ab \n", max_size=8))
+def test_yaml_keeps_blanks_and_lines(text: str) -> None:
+    assert yaml.safe_load(to_yaml({"key": {"inner": text}, "next": [text]})) == {"key": {"inner": text}, "next": [text]}
 
 
 def test_plain_dashboards_are_the_files(built: Path, tmp_path: Path) -> None:
