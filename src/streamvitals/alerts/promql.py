@@ -78,14 +78,15 @@ class Language:
             text = _Template("\n".join(lines)).substitute(self._words)
         except (KeyError, ValueError) as error:
             raise UnknownNameError(f"{error} in {template!r}") from error
-        self._check(text)
+        self.check(text)
         return text
 
     def pace(self, seconds: float) -> str:
         """A `for`, or a window, at the speed asked for."""
         return duration(seconds / self.objectives.speed)
 
-    def _check(self, text: str) -> None:
+    def check(self, text: str) -> None:
+        """Raises UnknownNameError for a metric or a label's value that names.py does not have."""
         for name in _NAME.findall(_RECORDED.sub("", text)):
             if name not in self._known:
                 raise UnknownNameError(f"{name} is not in names.py: {text}")

@@ -1,0 +1,16 @@
+"""Grafana dashboards, made by code: `python -m dashboards` writes them, `--check` says what is out of step.
+
+    promql.py      what is asked of Prometheus, with the metrics' names from streamvitals.names
+    panels.py      how an answer is drawn: one function per kind of panel
+    links.py       where one gets to from here: other dashboards, traces, runbooks
+    board.py       what all dashboards share: variables, annotations, links, the grid
+    streams.py     are users hurt
+    incident.py    what broke, where, since when
+    latency.py     where the time goes
+    limits.py      what is left of quotas, and what failures cost
+    lint.py        what a dashboard must not say
+    scene.py       an incident on purpose, for tests and pictures
+    render.py      draws a dashboard with Grafana's own components
+
+The files beside this one are what people import; they need nothing else of this folder.
+"""

@@ -1,0 +1,49 @@
+"""Writes the dashboards' files, or says which are out of step: python -m dashboards [--check]."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from .board import finish
+from .incident import incident
+from .latency import latency
+from .limits import limits
+from .lint import faults
+from .streams import streams
+
+FOLDER = Path(__file__).parent
+BOARDS = {"streams.json": streams, "incident.json": incident, "latency.json": latency, "limits.json": limits}
+
+
+def files() -> dict[str, str]:
+    """The text of every file. Raises click.ClickException where a dashboard says what it must not."""
+    texts: dict[str, str] = {}
+    for name, make in BOARDS.items():
+        model = finish(json.loads(JSONEncoder(sort_keys=True).encode(make().build())))
+        if wrong := list(faults(model)):
+            raise click.ClickException("\n".join(f"{name}: {fault}" for fault in wrong))
+        texts[name] = json.dumps(model, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return texts
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if a file is not what the code makes.")
+def main(check: bool) -> None:
+    """Write the dashboards' files beside the code."""
+    stale = [
+        name for name, text in files().items()
+        if not (FOLDER / name).exists() or (FOLDER / name).read_text(encoding="utf-8") != text
+    ]
+    if check and stale:
+        raise click.ClickException(f"not what the code makes: {', '.join(stale)}; python -m dashboards writes them")
+    for name in stale:
+        (FOLDER / name).write_text(files()[name], encoding="utf-8")
+        click.echo(FOLDER / name)
+
+
+if __name__ == "__main__":
+    main()

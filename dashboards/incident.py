@@ -1,0 +1,241 @@
+"""What broke, where, since when, and whose doing it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from streamvitals import names
+from streamvitals.alerts import links as known
+from streamvitals.alerts.promql import FAILED
+
+from .board import COMPARE, board
+from .links import drill, traces
+from .panels import (
+    AMBER,
+    OUTCOME_COLORS,
+    RED,
+    Column,
+    Query,
+    colored,
+    dashed,
+    grid,
+    heat,
+    lines,
+    number,
+    states,
+    steps,
+)
+from .promql import (
+    FAILED_OUTCOMES,
+    INSTANCE,
+    MODEL,
+    NOW,
+    PROVIDER,
+    RATE,
+    SERVER,
+    buckets,
+    counted,
+    failed,
+    increase,
+    operation_failures,
+    quantile,
+    rate,
+    ratio,
+    stream_failures,
+)
+from .streams import FAILING, FIRST_TOKEN, GAP, firing
+
+BEFORE = f"${COMPARE}"
+# The ends that are in no ratio: the caller's mistakes, and the application's own doing.
+OWN_OUTCOMES = "rejected|cancelled|abandoned"
+
+
+def beside(title: str, now: str, before: str, description: str, *, unit: str, **how: object) -> object:
+    """A value over its own past, that many hours or days before."""
+    panel = lines(
+        title, [Query(now, "now"), Query(before, "before")],
+        f"{description} The dashed line is the same so long before as "
+        "is chosen above.", unit=unit, legend="bottom", **how,  # type: ignore[arg-type]
+    )
+    return dashed(panel, "before", "#8e8e8e")
+
+
+def share_by(what: str, *by: str) -> object:
+    name = " ".join(f"{{{{{label}}}}}" for label in by)
+    return lines(
+        f"Failing, by {what}", [Query(stream_failures(*by), name)],
+        f"The share of streams that failed, for each {what}: one line far above the others is where it broke.",
+        unit="percentunit", thresholds=FAILING, soft_most=0.1, legend="bottom",
+    )
+
+
+def broken() -> object:
+    errors = increase(names.STREAM_ERRORS, "outcome", "error_type", PROVIDER, MODEL, SERVER,
+                      where=f'outcome=~"{FAILED_OUTCOMES}|rejected"')
+    own = {"model": "${__data.fields.Model}", "provider": "${__data.fields.Provider}"}
+    return grid(
+        "What broke, and where", [Query(f"topk(15, {errors} >= 0.5)")],
+        "Streams that failed in the time shown, by how, at which provider and for which model, most frequent first. A"
+        " click on an outcome leads to the traces.",
+        [
+            Column("outcome", "Outcome", links=[traces('span.streamvitals.outcome = "${__value.raw}"')]),
+            Column("error_type", "Error type"),
+            Column(MODEL, "Model", links=[drill("Only this model", known.INCIDENT, **own)]),
+            Column(PROVIDER, "Provider"),
+            Column(SERVER, "Server"),
+            Column("Value", "Streams", unit="short", decimals=0, cell={"type": "gauge", "mode": "gradient"}),
+        ],
+        sort="Streams", idle="nothing failed",
+    )
+
+
+def figures() -> Sequence[object]:
+    where = f'outcome=~"{FAILED_OUTCOMES}"'
+    ended = increase(names.STREAMS, over=NOW, where=counted)
+    return [
+        number(
+            "Operations failing", operation_failures(over=NOW),
+            "Of the last five minutes' operations, how many failed for good: failed streams less what the application"
+            " tried again. The pages' own measure.",
+            unit="percentunit", decimals=1, thresholds=FAILING,
+        ),
+        number(
+            "Streams broken in 5m", f"{increase(names.STREAMS, over=NOW, where=where)} and {ended} > 0",
+            "By the provider or a quota, whatever became of them afterwards.",
+            unit="short", decimals=0, thresholds=steps((1, AMBER)),
+        ),
+        number(
+            "Failed for users in 1h", increase(names.OPERATIONS_FAILED, over="1h"),
+            "Chains of attempts that ended in failure, nothing having been tried again in time. A failure is counted "
+            "when a retry can no longer come, up to the retry window later.",
+            unit="short", decimals=0, thresholds=steps((1, AMBER)), idle="none",
+        ),
+        number(
+            "Saved by a retry", ratio(
+                increase(names.RECOVERIES, over="1h"),
+                f"({increase(names.RECOVERIES, over='1h')} + {increase(names.OPERATIONS_FAILED, over='1h')})",
+            ),
+            "Of the operations with a failed attempt in the last hour, how many succeeded in the end.",
+            unit="percentunit", decimals=0, idle="nothing failed",
+        ),
+    ]
+
+
+def where_in_the_stream() -> Sequence[object]:
+    chunks = ratio(increase(names.CHUNKS, "outcome", where=failed, over=RATE),
+                   increase(names.STREAMS, "outcome", where=failed, over=RATE))
+    return [
+        colored(
+            lines(
+                "Chunks until it broke", [Query(chunks, "{{outcome}}")],
+                "How many chunks a broken stream had brought, on average, by how it ended. None: it broke before the "
+                "first; always the same: a limit somewhere between.",
+                unit="short", legend="bottom",
+            ),
+            OUTCOME_COLORS,
+        ),
+        heat(
+            "Seconds until it broke", buckets(names.DURATION, failed),
+            "How old broken streams were when they broke. A thin band at 30 or 60 seconds is somebody's timeout: a "
+            "proxy's, a load balancer's, the client's.",
+            exemplars=True, links=[traces("status = error")],
+        ),
+        colored(
+            lines(
+                "Error types", [Query(rate(names.STREAM_ERRORS, "error_type",
+                where=failed) + " > 0", "{{error_type}}")],
+                "Failed streams per second by error type.", unit="reqps", stacked=True,
+                bars=True, calcs=("last",), links=[traces("status = error")],
+            ),
+            {},
+        ),
+    ]
+
+
+def repairs() -> Sequence[object]:
+    return [
+        lines(
+            "Retries", [Query(rate(names.RETRIES, "source", "reason") + " > 0", "{{source}}: {{reason}}")],
+            "Attempts made again per second, by the SDK unseen and by the application, and why.", unit="reqps",
+            stacked=True, bars=True, calcs=("last",),
+        ),
+        colored(
+            lines(
+                "What became of failed operations",
+                [
+                    Query(rate(names.RECOVERIES, "source"), "saved by the {{source}}"),
+                    Query(rate(names.FALLBACKS), "asked again without streaming"),
+                    Query(rate(names.OPERATIONS_FAILED), "failed for the user"),
+                ],
+                "Operations with a failed attempt.", unit="ops", legend="bottom",
+            ),
+            {"failed for the user": "red", "saved by the sdk": "green", "saved by the app": "light-green",
+             "asked again without streaming": "yellow"},
+        ),
+        colored(
+            lines(
+                "Not the provider's doing", [Query(rate(names.STREAMS, "outcome", where=f'outcome=~"{OWN_OUTCOMES}"'),
+                                                   "{{outcome}}")],
+                "Streams that the caller got wrong, that the application or its users stopped, or whose process died;"
+                " they are in no ratio.", unit="reqps", legend="bottom",
+            ),
+            OUTCOME_COLORS,
+        ),
+    ]
+
+
+def incident() -> Dashboard:
+    by_outcome = colored(
+        lines(
+            "How it fails", [
+                Query(ratio(increase(names.STREAMS, "outcome", where=failed, over=RATE),
+                            f"on () group_left () {increase(names.STREAMS, where=counted, over=RATE)}"), "{{outcome}}"),
+            ],
+            "The share of streams that ended in each failure.", unit="percentunit",
+            stacked=True, legend="bottom", links=[traces("status = error")],
+        ),
+        {outcome: OUTCOME_COLORS[outcome] for outcome in FAILED},
+    )
+    since = states(
+        "Since when", [Query(stream_failures(MODEL, PROVIDER), "{{gen_ai_request_model}} ({{gen_ai_provider_name}})")],
+        "The share of streams that failed, per model: a band turns amber over the budget and red where the alerts "
+        "page. No band: nothing was asked.",
+        unit="percentunit", thresholds=steps((FAILING.build().steps[1].value or 0, AMBER),
+                                             (FAILING.build().steps[2].value or 0, RED)),
+    )
+    return board(
+        "Incident", known.INCIDENT, "What broke, where in the stream, at whom, since when, and what was tried.",
+        [
+            (4, [*((4, panel) for panel in figures()), (8, firing())]),
+            (7, [(8, by_outcome), (16, since)]),
+            (7, [(14, broken()), (10, share_by("replica", INSTANCE))]),
+            (7, [(8, share_by("model", MODEL)), (8, share_by("provider and server", PROVIDER, SERVER)), (8, beside(
+                "Failing, now and before", stream_failures(), stream_failures(offset=BEFORE),
+                "The share of streams that failed.", unit="percentunit", soft_most=0.1,
+            ))]),
+            "Where in the stream",
+            (8, list(zip((8, 8, 8), where_in_the_stream(), strict=True))),
+            "What was tried again, and what users felt",
+            (8, list(zip((8, 8, 8), repairs(), strict=True))),
+            "Before and now",
+            (7, [
+                (8, beside(
+                    "First token p95", quantile(0.95, names.TIME_TO_FIRST_TOKEN),
+                    quantile(0.95, names.TIME_TO_FIRST_TOKEN, offset=BEFORE),
+                    "Request to first token.", unit="s",
+                    thresholds=FIRST_TOKEN,
+                )),
+                (8, beside(
+                    "Chunk gap p95", quantile(0.95, names.CHUNK_GAP), quantile(0.95, names.CHUNK_GAP, offset=BEFORE),
+                    "Waiting for the next chunk.", unit="s", thresholds=GAP,
+                )),
+                (8, beside(
+                    "Streams per second", rate(names.STREAMS) + " > 0", rate(names.STREAMS, offset=BEFORE) + " > 0",
+                    "Streams that ended.", unit="reqps",
+                )),
+            ]),
+        ],
+        compare=True,
+    )

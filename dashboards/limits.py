@@ -1,0 +1,162 @@
+"""What is left of quotas, and what failures cost."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from streamvitals import names
+from streamvitals.alerts import links as known
+
+from .board import board
+from .links import drill
+from .panels import (
+    AMBER,
+    GREEN,
+    OUTCOME_COLORS,
+    RED,
+    Column,
+    Query,
+    colored,
+    grid,
+    lines,
+    number,
+    steps,
+)
+from .promql import (
+    MODEL,
+    NOW,
+    PROVIDER,
+    SERVER,
+    failed,
+    increase,
+    rate,
+    ratio,
+    series,
+)
+
+# As the alert on a quota has it.
+LOW = 0.15
+HEADROOM = steps((LOW, AMBER), (2 * LOW, GREEN), base=RED)
+
+
+def headroom(*by: str) -> str:
+    share = f"{series(names.RATELIMIT_REMAINING)} / ({series(names.RATELIMIT_LIMIT)} > 0)"
+    return f"min by ({', '.join(by)}) ({share})" if by else f"min({share})"
+
+
+def limits() -> Dashboard:
+    wasted = ratio(increase(names.CHUNKS, where=failed), increase(names.CHUNKS))
+    seconds = increase(names.DURATION, where=failed, suffix="_sum")
+    figures = [
+        number(
+            "Least headroom", headroom(),
+            "What is left of the nearest rate limit, of requests or tokens, as the provider last said. Red under what"
+            f" the alert allows, {LOW:.0%}.", unit="percentunit", decimals=0, thresholds=HEADROOM, idle="no limit told",
+        ),
+        number(
+            "Rate limited in 5m", increase(names.STREAMS, where='outcome="rate_limited"', over=NOW),
+            "Streams that ended in a quota, after all retries.", unit="short", decimals=0,
+            thresholds=steps((1, AMBER)), idle="none",
+        ),
+        number(
+            "Back-off", increase(names.BACKOFF),
+            "Seconds slept between attempts, in the time shown: waiting that users had and no latency of the provider"
+            " shows.", unit="s", idle="none", sparkline=False,
+        ),
+        number(
+            "Chunks wasted", wasted,
+            "Of all chunks received in the time shown, those of streams that then broke. They are paid for, and "
+            "thrown away where the operation was tried again.", unit="percentunit", decimals=1,
+            sparkline=False,
+        ),
+        number(
+            "Streaming wasted", seconds,
+            "Seconds spent on streams that then broke, in the time shown.",
+            unit="s", idle="none", sparkline=False,
+        ),
+        number(
+            "Asked without streaming", increase(names.FALLBACKS),
+            "Failed streams asked again without streaming, in the time shown: the user waits for the whole answer.",
+            unit="short", decimals=0, idle="none",
+            sparkline=False,
+        ),
+    ]
+    by = (PROVIDER, MODEL, SERVER)
+    own = {"model": "${__data.fields.Model}", "provider": "${__data.fields.Provider}"}
+    quotas = grid(
+        "Quotas",
+        [
+            Query(headroom(*by, "kind")),
+            Query(f"min by ({', '.join((*by, 'kind'))}) ({series(names.RATELIMIT_REMAINING)})"),
+            Query(f"max by ({', '.join((*by, 'kind'))}) ({series(names.RATELIMIT_LIMIT)})"),
+        ],
+        "What the provider last said of each rate limit, the nearest first. A provider that tells none is not here.",
+        [
+            Column(MODEL, "Model", links=[drill("What broke there", known.INCIDENT, **own)]),
+            Column(PROVIDER, "Provider"),
+            Column(SERVER, "Server"),
+            Column("kind", "Limit of"),
+            Column("Value #A", "Left", unit="percentunit", decimals=0, most=1.0, thresholds=HEADROOM,
+                   cell={"type": "gauge", "mode": "basic"}),
+            Column("Value #B", "Remaining", unit="short"),
+            Column("Value #C", "Limit", unit="short"),
+        ],
+        sort="", idle="no limit told",
+    )
+    return board(
+        "Limits and cost of failure", known.LIMITS, "Quota headroom, retries and back-off, what failures cost.",
+        [
+            (4, [(4, panel) for panel in figures]),
+            "Limits",
+            (8, [(12, quotas), (12, lines(
+                "Headroom", [Query(headroom(MODEL, "kind"), f"{{{{{MODEL}}}}}, {{{{kind}}}}")],
+                "What is left of each rate limit, as the provider last said. The line is where the alert stands.",
+                unit="percentunit", most=1.0, thresholds=steps((LOW, "transparent"), base=RED), idle="no limit told",
+                legend="bottom",
+            ))]),
+            (7, [(12, lines(
+                "Held back by the provider",
+                [
+                    Query(rate(names.RETRIES, "source", where='reason=~"429|rate_limited"') + " > 0",
+                          "tried again by the {{source}}"),
+                    Query(rate(names.STREAMS, where='outcome="rate_limited"') + " > 0", "given up"),
+                ],
+                "Requests and streams that met a rate limit, per second.",
+                unit="reqps", stacked=True, bars=True, idle="none",
+                legend="bottom",
+            )), (12, lines(
+                "Tokens", [Query(rate(names.TOKENS, "type") + " > 0", "{{type}}")],
+                "Tokens per second, where the provider reports usage. Cached tokens are among the input, reasoning "
+                "among the output.", unit="short", idle="no usage reported", legend="bottom",
+            ))]),
+            "Cost of failure",
+            (8, [(8, colored(lines(
+                "Chunks, by what became of their stream",
+                [Query(rate(names.CHUNKS, "outcome", where=failed) + " > 0", "{{outcome}}")],
+                "Chunks per second of streams that then broke.", unit="short", stacked=True,
+                legend="bottom", idle="none wasted",
+            ), OUTCOME_COLORS)), (8, lines(
+                "Retries, by why", [Query(rate(names.RETRIES, "source", "reason") + " > 0", "{{source}}: {{reason}}")],
+                "Attempts made again per second.", unit="reqps", stacked=True, bars=True,
+                idle="none", legend="bottom",
+            )), (8, lines(
+                "Seconds slept between attempts", [Query(rate(names.BACKOFF, "source"), "{{source}}")],
+                "Seconds of back-off per second: as many operations are being kept waiting.", unit="s", legend="bottom",
+            ))]),
+            (7, [(8, colored(lines(
+                "Seconds of streams that broke",
+                [Query(rate(names.DURATION, "outcome", where=failed, suffix="_sum") + " > 0", "{{outcome}}")],
+                "Seconds of streaming per second that led to nothing.", unit="s",
+                stacked=True, legend="bottom", idle="none wasted",
+            ), OUTCOME_COLORS)), (8, lines(
+                "Fallbacks", [Query(rate(names.FALLBACKS, MODEL) + " > 0", f"{{{{{MODEL}}}}}")],
+                "Failed streams asked again without streaming, per second.", unit="reqps",
+                idle="none", legend="bottom",
+            )), (8, colored(lines(
+                "Saved and lost",
+                [Query(rate(names.RECOVERIES, "source"), "saved by the {{source}}"),
+                 Query(rate(names.OPERATIONS_FAILED), "failed for the user")],
+                "Operations with a failed attempt, by what became of them.", unit="ops", legend="bottom",
+            ), {"failed for the user": "red", "saved by the sdk": "green", "saved by the app": "light-green"}))]),
+        ],
+    )

@@ -1,0 +1,250 @@
+"""How an answer is drawn: one function per kind of panel, with what all panels have.
+
+Every panel has a title, a description that says what it means and which metrics it reads, a unit, and a word for when
+nothing streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from grafana_foundation_sdk.builders import common as build
+from grafana_foundation_sdk.builders import heatmap, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders.dashboard import (
+    DashboardLink,
+    FieldColor,
+    ThresholdsConfig,
+)
+from grafana_foundation_sdk.builders.prometheus import Dataquery
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import common
+from grafana_foundation_sdk.models.dashboard import (
+    DataSourceRef,
+    DataTransformerConfig,
+    DynamicConfigValue,
+    FieldColorModeId,
+    Panel,
+    Threshold,
+    ThresholdsMode,
+    ValueMapping,
+)
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
+IDLE = "no traffic"
+GREEN, AMBER, RED, BLUE, PURPLE, GREY = "green", "orange", "red", "blue", "purple", "#8e8e8e"
+# Fixed, so that a colour means the same everywhere: green ended well, yellow a limit, red and its neighbours the
+# provider, purple a quota, blue and grey the app.
+OUTCOME_COLORS = {
+    "completed": "green", "length": "super-light-green", "content_filter": "light-yellow",
+    "truncated": "orange", "reset": "red", "timeout": "dark-red", "malformed": "light-orange",
+    "api_error": "semi-dark-red", "http_error": "dark-orange", "connect_error": "super-light-red",
+    "rate_limited": "purple", "rejected": "dark-purple", "cancelled": "blue", "abandoned": "super-light-blue",
+}
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question, and the name of its answer: text with `{{label}}` in it."""
+
+    expr: str
+    name: str = ""
+    exemplars: bool = False
+
+
+class Drawn(Protocol):
+    """What every kind of panel's builder has."""
+
+    def build(self) -> Panel: ...
+
+
+P = TypeVar("P", bound=Any)
+
+
+def _common(panel: P, title: str, description: str, unit: str, idle: str, links: Sequence[DashboardLink]) -> P:
+    panel.title(title).description(description).datasource(PROMETHEUS).no_value(idle).unit(unit)
+    if links:
+        panel.data_links(list(links))
+    return panel
+
+
+def _target(query: Query, number: int) -> Dataquery:
+    target = Dataquery().expr(query.expr).ref_id(chr(ord("A") + number)).datasource(PROMETHEUS)
+    return target.legend_format(query.name) if query.name else target.legend_format("__auto")
+
+
+def steps(*edges: tuple[float, str], base: str = GREEN) -> ThresholdsConfig:
+    """Thresholds: ``base`` until the first edge."""
+    first = Threshold(value=None, color=base)
+    rest = [Threshold(value=value, color=color) for value, color in edges]
+    return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps([first, *rest])
+
+
+def number(
+    title: str, query: str, description: str, *, unit: str, thresholds: ThresholdsConfig | None = None,
+    idle: str = IDLE, decimals: int | None = None, sparkline: bool = True, links: Sequence[DashboardLink] = (),
+    mappings: Sequence[Builder[Any]] = (),
+) -> stat.Panel:
+    """One value, the last, coloured by its thresholds, over its own past."""
+    panel = _common(stat.Panel(), title, description, unit, idle, links)
+    panel.with_target(_target(Query(query, title), 0).range())
+    panel.graph_mode(common.BigValueGraphMode.AREA if sparkline else common.BigValueGraphMode.NONE)
+    panel.color_mode(common.BigValueColorMode.BACKGROUND if thresholds else common.BigValueColorMode.NONE)
+    panel.reduce_options(build.ReduceDataOptions().calcs(["last"]).values(False))
+    panel.thresholds(thresholds or steps(base="text"))
+    panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
+    if decimals is not None:
+        panel.decimals(decimals)
+    return panel
+
+
+def lines(
+    title: str, queries: Sequence[Query], description: str, *, unit: str, thresholds: ThresholdsConfig | None = None,
+    idle: str = IDLE, most: float | None = None, soft_most: float | None = None, stacked: bool = False,
+    percent: bool = False, bars: bool = False, fill: int | None = None, log: bool = False, legend: str = "right",
+    links: Sequence[DashboardLink] = (), calcs: Sequence[str] = ("last", "max"),
+) -> timeseries.Panel:
+    """Values over time. Thresholds are drawn as lines; gaps stay gaps."""
+    panel = _common(timeseries.Panel(), title, description, unit, idle, links)
+    for position, query in enumerate(queries):
+        panel.with_target(_target(query, position).range().exemplar(query.exemplars))
+    panel.min(0).line_width(0 if bars else 2 if not stacked else 1)
+    panel.fill_opacity(fill if fill is not None else 90 if bars else 70 if stacked else 8)
+    panel.draw_style(common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE)
+    panel.line_interpolation(common.LineInterpolation.LINEAR).show_points(common.VisibilityMode.AUTO).point_size(4)
+    # A restart of a scrape is no hole in the service; two lost ones are.
+    panel.span_nulls(False).axis_soft_min(0)
+    if stacked:
+        mode = common.StackingMode.PERCENT if percent else common.StackingMode.NORMAL
+        panel.stacking(build.StackingConfig().mode(mode).group("A"))
+    if thresholds is not None:
+        panel.thresholds(thresholds)
+        panel.thresholds_style(build.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
+    if most is not None:
+        panel.max(most)
+    if soft_most is not None:
+        panel.axis_soft_max(soft_most)
+    if log:
+        panel.scale_distribution(build.ScaleDistributionConfig().type(common.ScaleDistribution.LOG).log(10))
+    panel.tooltip(build.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
+    shown = build.VizLegendOptions().show_legend(True).calcs(list(calcs) if legend == "right" else [])
+    if legend == "right":
+        shown.display_mode(common.LegendDisplayMode.TABLE).placement(common.LegendPlacement.RIGHT)
+    else:
+        shown.display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM)
+    return panel.legend(shown)
+
+
+def dashed(panel: timeseries.Panel, name: str, color: str = RED) -> timeseries.Panel:
+    """Draws one of the lines as a limit."""
+    style = {"fill": "dash", "dash": [8, 8]}
+    return panel.override_by_name(name, [
+        DynamicConfigValue("custom.lineStyle", style), DynamicConfigValue("custom.fillOpacity", 0),
+        DynamicConfigValue("custom.lineWidth", 1), DynamicConfigValue("color", fixed(color)),
+        DynamicConfigValue("custom.showPoints", "never"),
+    ])
+
+
+def fixed(color: str) -> dict[str, str]:
+    return {"mode": "fixed", "fixedColor": color}
+
+
+def colored(panel: P, colors: dict[str, str]) -> P:
+    """Gives series of these names their colours."""
+    for name, color in colors.items():
+        panel.override_by_name(name, [DynamicConfigValue("color", fixed(color))])
+    return panel
+
+
+def heat(
+    title: str, query: str, description: str, *, scheme: str = "Spectral", reverse: bool = True, unit: str = "s",
+    exemplars: bool = True, links: Sequence[DashboardLink] = (),
+) -> heatmap.Panel:
+    """How values spread over a histogram's buckets, over time: the more, the warmer."""
+    panel = _common(heatmap.Panel(), title, description, unit, IDLE, links)
+    target = _target(Query(query, "{{le}}"), 0).range().format(PromQueryFormat.HEATMAP).exemplar(exemplars)
+    panel.with_target(target).calculate(False).cell_gap(1).hide_legend()
+    panel.y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(common.AxisPlacement.LEFT))
+    panel.color(
+        heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme(scheme).exponent(0.5).steps(64)
+        .reverse(reverse)
+    )
+    panel.filter_values(heatmap.FilterValueRange().le(1e-9))
+    panel.rows_frame(heatmap.RowsHeatmapOptions().layout(common.HeatmapCellLayout.AUTO))
+    return panel.mode(common.TooltipDisplayMode.SINGLE).show_y_histogram().show_color_scale(True)
+
+
+def states(
+    title: str, queries: Sequence[Query], description: str, *, unit: str, thresholds: ThresholdsConfig,
+    idle: str = IDLE, links: Sequence[DashboardLink] = (), mappings: Sequence[ValueMapping] = (),
+) -> statetimeline.Panel:
+    """One band per series, coloured by its value: since when, and until when."""
+    panel = _common(statetimeline.Panel(), title, description, unit, idle, links)
+    for position, query in enumerate(queries):
+        panel.with_target(_target(query, position).range())
+    panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS)).thresholds(thresholds)
+    panel.mappings(list(mappings)).merge_values(True).row_height(0.85).fill_opacity(85).line_width(0)
+    panel.show_value(common.VisibilityMode.NEVER)
+    panel.legend(build.VizLegendOptions().show_legend(False).display_mode(common.LegendDisplayMode.LIST)
+                 .placement(common.LegendPlacement.BOTTOM).calcs([]))
+    return panel.tooltip(build.VizTooltipOptions().mode(common.TooltipDisplayMode.SINGLE).sort(common.SortOrder.NONE))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: the field it is made of, and how it looks. ``cell`` is a type of cell with its options."""
+
+    field: str
+    name: str
+    unit: str = ""
+    thresholds: ThresholdsConfig | None = None
+    cell: dict[str, Any] | None = None
+    width: int | None = None
+    decimals: int | None = None
+    most: float | None = None
+    links: Sequence[DashboardLink] = ()
+
+
+COLOURED = {"type": "color-background", "mode": "basic"}
+GAUGE = {"type": "gauge", "mode": "gradient", "valueDisplayMode": "text"}
+
+
+def grid(
+    title: str, queries: Sequence[Query], description: str, columns: Sequence[Column], *, sort: str = "",
+    idle: str = IDLE, hidden: Sequence[str] = (), limit: str = "",
+) -> table.Panel:
+    """Instant answers joined by their labels into rows; each query's value is the field `Value #A`, `Value #B`, …"""
+    panel = _common(table.Panel(), title, description, "short", idle, ())
+    for position, query in enumerate(queries):
+        panel.with_target(_target(query, position).instant().format(PromQueryFormat.TABLE))
+    names = {column.field: column.name for column in columns}
+    order = {column.field: position for position, column in enumerate(columns)}
+    excluded = dict.fromkeys(("Time", *hidden), True)
+    if len(queries) > 1:
+        panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
+    panel.with_transformation(DataTransformerConfig(
+        id_val="organize", options={"excludeByName": excluded, "indexByName": order, "renameByName": names},
+    ))
+    for column in columns:
+        panel.override_by_name(column.name, list(_look(column)))
+    if sort:
+        panel.sort_by([build.TableSortByFieldState().display_name(sort).desc(True)])
+    return panel.show_header(True).cell_height(common.TableCellHeight.SM).align(common.FieldTextAlignment.AUTO)
+
+
+def _look(column: Column) -> list[DynamicConfigValue]:
+    looks: list[DynamicConfigValue] = []
+    for identity, value in (
+        ("unit", column.unit), ("custom.cellOptions", column.cell), ("custom.width", column.width),
+        ("decimals", column.decimals), ("max", column.most),
+        ("thresholds", column.thresholds.build() if column.thresholds else None),
+        ("links", [link.build() for link in column.links]),
+    ):
+        if value or value == 0:
+            looks.append(DynamicConfigValue(identity, value))
+    if column.thresholds:
+        looks.append(DynamicConfigValue("color", {"mode": "thresholds"}))
+    return looks

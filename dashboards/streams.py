@@ -1,0 +1,197 @@
+"""Are users hurt? One screen, for the wall and for the first look in an incident."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from streamvitals import names
+from streamvitals.alerts import links as known
+from streamvitals.alerts.objectives import Objectives
+from streamvitals.alerts.recording import HANGING
+
+from .board import board
+from .links import drill, runbook, traces
+from .panels import (
+    AMBER,
+    COLOURED,
+    GREEN,
+    OUTCOME_COLORS,
+    RED,
+    Column,
+    Query,
+    colored,
+    grid,
+    heat,
+    lines,
+    number,
+    steps,
+)
+from .promql import (
+    MODEL,
+    NOW,
+    PROVIDER,
+    buckets,
+    increase,
+    operation_failures,
+    quantile,
+    rate,
+    series,
+    stream_failures,
+    total,
+)
+
+OBJECTIVES = Objectives()
+# The share of operations at which the alerts page: ten times the budget, which they call `low`.
+PAGE_SHARE = 10 * OBJECTIVES.budget
+FAILING = steps((OBJECTIVES.budget, AMBER), (PAGE_SHARE, RED))
+FIRST_TOKEN = steps((OBJECTIVES.ttft_p95, RED))
+GAP = steps((OBJECTIVES.chunk_gap_p95, RED))
+STALLED = steps((1, AMBER), (HANGING, RED))
+QUIET = 'alertstate="firing",alertname=~"Streamvitals.+",alertname!="StreamvitalsWatchdog",job=~"$job"'
+TO_INCIDENT = drill("What broke", known.INCIDENT)
+TO_LATENCY = drill("Where the time goes", known.LATENCY)
+
+
+def firing(width_of_name: int | None = None) -> object:
+    """Our alerts that fire now, and a row that says so if nobody evaluates them."""
+    unwatched = 'absent(ALERTS{alertname="StreamvitalsWatchdog"})'
+    for label, value in (("alertname", "rules are not loaded"), ("severity", "none")):
+        unwatched = f'label_replace({unwatched}, "{label}", "{value}", "", "")'
+    return grid(
+        "Alerts firing", [Query(f"group by (alertname, severity, job) (ALERTS{{{QUIET}}}) or {unwatched}")],
+        "Alerts of streamvitals that fire now, from the series ALERTS of Prometheus; a click opens the runbook. That "
+        "rules are not loaded is said here, too.",
+        [
+            Column("severity", "", width=70, cell={"type": "color-text"}),
+            Column("alertname", "Alert", links=[runbook()]),
+            Column("job", "Job"),
+        ],
+        hidden=("Value",), idle="nothing fires",
+    )
+
+
+def by_model() -> object:
+    """A row per model and provider, with the way to what broke."""
+    by = (PROVIDER, MODEL)
+    stalled = total(series(names.STALLED), *by)
+    own = {"model": "${__data.fields.Model}", "provider": "${__data.fields.Provider}"}
+    return grid(
+        "Models",
+        [
+            Query(rate(names.STREAMS, *by, over=NOW)),
+            Query(operation_failures(*by, over=NOW)),
+            Query(quantile(0.95, names.TIME_TO_FIRST_TOKEN, *by, over=NOW)),
+            Query(quantile(0.95, names.CHUNK_GAP, *by, over=NOW)),
+            Query(total(series(names.ACTIVE), *by)),
+            Query(stalled),
+            Query(increase(names.RETRIES, *by, over=NOW)),
+        ],
+        "The last five minutes of every model; failures as the alerts count them. A click on a model"
+        " leads to what broke there.",
+        [
+            Column(MODEL, "Model", links=[drill("What broke there", known.INCIDENT, **own)]),
+            Column(PROVIDER, "Provider"),
+            Column("Value #A", "Streams/s", unit="reqps", decimals=2),
+            Column("Value #B", "Failing", unit="percentunit", thresholds=FAILING, cell=COLOURED, decimals=1),
+            Column("Value #C", "First token p95", unit="s", thresholds=FIRST_TOKEN, cell=COLOURED),
+            Column("Value #D", "Chunk gap p95", unit="s", thresholds=GAP, cell=COLOURED),
+            Column("Value #E", "Open", unit="short", decimals=0),
+            Column("Value #F", "Stalled", unit="short", thresholds=STALLED, cell=COLOURED, decimals=0),
+            Column("Value #G", "Retries in 5m", unit="short", decimals=0),
+        ],
+        sort="Failing",
+    )
+
+
+def streams() -> Dashboard:
+    stalled = total(series(names.STALLED))
+    figures = [
+        number(
+            "Operations failing", operation_failures(over=NOW),
+            "Of the last five minutes' operations, how many failed for good: streams that the provider or a quota "
+            f"broke, less what the application tried again. Amber over the budget of {OBJECTIVES.budget:.1%}, red "
+            "where the alerts page.",
+            unit="percentunit", decimals=1, thresholds=FAILING, links=[TO_INCIDENT],
+        ),
+        number(
+            "First token p95", quantile(0.95, names.TIME_TO_FIRST_TOKEN, over=NOW),
+            "Of 100 streams in five minutes, 95 had their first token sooner. Red where it is later than promised.",
+            unit="s", thresholds=FIRST_TOKEN, links=[TO_LATENCY],
+        ),
+        number(
+            "Chunk gap p95", quantile(0.95, names.CHUNK_GAP, over=NOW),
+            "How long the app waited for the next chunk, 95 of 100 times at most. Over a quarter of a second text "
+            "comes slower than people read.",
+            unit="s", thresholds=GAP, links=[TO_LATENCY],
+        ),
+        number(
+            "Stalled now", stalled,
+            "Open streams whose reader has been blocked for longer than the stall threshold, while it happens. Red "
+            f"from {HANGING}, where the alerts begin to count.",
+            unit="short", decimals=0, thresholds=STALLED, idle="none open", links=[TO_LATENCY],
+        ),
+        number(
+            "Open now", total(series(names.ACTIVE)), "Streams that are open.",
+            unit="short", decimals=0, idle="none open",
+        ),
+        number(
+            "Streams per second", rate(names.STREAMS, over=NOW) + " > 0",
+            "Streams that ended, over five minutes.", unit="reqps", decimals=2,
+        ),
+        number(
+            "Replicas seen", "count(group by (job, instance) (" + series(names.BUILD_INFO) + "))",
+            "Replicas in which the SDK is observed. What is not here is not seen: no number on this page is about it.",
+            unit="short", decimals=0, thresholds=steps((1, GREEN), base=RED), idle="none: nothing is seen", links=[],
+        ),
+    ]
+    outcomes = colored(
+        lines(
+            "How streams end",
+            [Query(rate(names.STREAMS, "outcome") + " > 0", "{{outcome}}")],
+            "Streams per second by how they ended. Green ended well, yellow hit a limit, red and orange were the "
+            "provider's doing, purple a quota or a refusal, blue the application's own.",
+            unit="reqps", stacked=True, bars=True, calcs=("last",), links=[TO_INCIDENT, traces()],
+        ),
+        OUTCOME_COLORS,
+    )
+    failing = colored(
+        lines(
+            "Failing, against the objective",
+            [Query(operation_failures(), "operations"), Query(stream_failures(), "streams")],
+            "Streams that failed, and operations that failed for good; what is between the two lines was tried again,"
+            " and users saw it as waiting. The lines are the budget and the share that pages.",
+            unit="percentunit", thresholds=FAILING, soft_most=2 * PAGE_SHARE, legend="bottom", links=[TO_INCIDENT],
+        ),
+        {"operations": "red", "streams": "light-orange"},
+    )
+    first = lines(
+        "Time to first token",
+        [
+            Query(quantile(q, names.TIME_TO_FIRST_TOKEN), f"p{100 * q:.0f}", exemplars=q == 0.95)
+            for q in (0.5, 0.95, 0.99)
+        ],
+        "From the request to the first chunk with content, retries of the SDK included. The line is what was promised"
+        " for p95. Points are traces, where the application keeps them.",
+        unit="s", thresholds=FIRST_TOKEN, legend="bottom", links=[TO_LATENCY],
+    )
+    return board(
+        "Streams", known.STREAMS, "Are users of LLM streams hurt? The first page in an incident.",
+        [
+            (4, list(zip((4, 4, 4, 3, 3, 3, 3), figures, strict=True))),
+            (7, [(10, outcomes), (8, failing), (6, firing())]),
+            (7, [
+                (8, first),
+                (8, heat(
+                    "First tokens", buckets(names.TIME_TO_FIRST_TOKEN),
+                    "How many streams had their first token after how long: two bands are two kinds of request, or "
+                    "two providers.", links=[TO_LATENCY],
+                )),
+                (8, heat(
+                    "Gaps between chunks", buckets(names.CHUNK_GAP),
+                    "How long the app waited for each chunk. The top rows are stalls.",
+                    exemplars=False, links=[TO_LATENCY],
+                )),
+            ]),
+            (7, [(24, by_model())]),
+        ],
+    )
