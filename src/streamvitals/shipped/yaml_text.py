@@ -26,7 +26,8 @@ def _lines(value: Any, indent: str = "") -> Iterator[str]:
             yield from _entry(f"{indent}{_key(key)}:", inner, indent + "  ")
     else:
         for inner in value:
-            first, *more = _lines(inner, indent + "  ") if isinstance(inner, Mapping) else _entry("", inner, indent)
+            deeper = indent + "  "
+            first, *more = _lines(inner, deeper) if isinstance(inner, Mapping) else _entry("", inner, deeper)
             yield f"{indent}- {first.lstrip()}"
             yield from more
 
