@@ -25,6 +25,7 @@ from ..stream.events import ResponsesEvents
 from ..stream.observation import Observation, RequestFacts
 from . import facts
 from .replacing import Replacements
+from .socket_methods import Watched, unwatch, watch
 from .versions import resolve
 
 # Where connections that carry responses are; of the others, such as translations, nothing begins and ends.
@@ -36,7 +37,6 @@ MODULES = (
 )
 _RESOURCES = "openai._resource"
 _OPERATION = "chat"
-_OURS = "streamvitals_"
 
 
 class Watcher(Protocol):
@@ -59,8 +59,8 @@ class SocketPatches:
         self._active = False
         self._replaced = Replacements()
         self._seen: set[str] = set()
-        self._hooked: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._talks: weakref.WeakKeyDictionary[Any, Conversation] = weakref.WeakKeyDictionary()
+        self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._held: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()  # by connection
 
     def apply(self) -> None:
         """Patch what has been imported, and be told of the rest."""
@@ -79,11 +79,9 @@ class SocketPatches:
         self._active = False
         self._replaced.undo()
         self._seen.clear()
-        for socket in list(self._hooked):
-            for name in ("recv", "send", "close"):
-                if getattr(vars(socket).get(name), "__name__", "") == _OURS + name:
-                    vars(socket).pop(name, None)
-        self._hooked.clear()
+        for socket in list(self._watched):
+            unwatch(socket)
+        self._watched.clear()
 
     def _resource_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -127,11 +125,11 @@ class SocketPatches:
 
     def _unreadable(self, connection: Any, error: Exception) -> None:
         try:
-            talk = self._talks.get(connection)
+            held = self._held.get(connection)
         except TypeError:
             return  # called with something else than a connection
-        if talk is not None:
-            talk.unreadable(error)
+        if held is not None:
+            held.talk.unreadable(error)
 
     # -- one connection
 
@@ -146,12 +144,12 @@ class SocketPatches:
                 self._watcher.clock, functools.partial(self._begin, told, facts.socket_request_id(socket)),
                 self._watcher.fault, realtime, model,
             )
-            talk.owner = weakref.ref(connection, talk.dropped)
-            self._talks[connection] = talk
-            self._hook(socket, talk)
+            held = self._held[connection] = watch(socket, talk)
+            self._watched.add(socket)
+            talk.owner = weakref.ref(held, talk.dropped)
             make = getattr(connection, "_make_ws", None)
             if make is not None:
-                connection._make_ws = self._reconnecting(make, talk)
+                connection._make_ws = self._reconnecting(make, held)
         except Exception:  # noqa: BLE001 - ours; the app has its connection all the same
             self._watcher.fault("observe")
 
@@ -169,20 +167,15 @@ class SocketPatches:
             observation.attempts.request_id = request_id
         return observation
 
-    def _hook(self, socket: Any, talk: Conversation) -> None:
-        is_async = inspect.iscoroutinefunction(type(socket).recv)
-        for ours in (_async_hooks if is_async else _hooks)(weakref.ref(socket), talk):
-            setattr(socket, ours.__name__.removeprefix(_OURS), ours)
-        self._hooked.add(socket)
-
-    def _reconnecting(self, make: Callable[..., Any], talk: Conversation) -> Callable[..., Any]:
+    def _reconnecting(self, make: Callable[..., Any], held: Watched) -> Callable[..., Any]:
         """The SDK opens another socket in place of one that was lost."""
 
         def hook(socket: Any) -> None:
             try:
                 if self._active and _is_known(socket):
-                    talk.opened_again()
-                    self._hook(socket, talk)
+                    held.talk.opened_again()
+                    watch(socket, held.talk, held)
+                    self._watched.add(socket)
             except Exception:  # noqa: BLE001 - ours
                 self._watcher.fault("observe")
 
@@ -206,65 +199,3 @@ class SocketPatches:
 def _is_known(socket: Any) -> bool:
     """Whether it is the websockets library's, and not what a test or an app puts in its place."""
     return any(base.__module__.partition(".")[0] == "websockets" for base in type(socket).__mro__)
-
-
-def _hooks(owner: Callable[[], Any], talk: Conversation) -> tuple[Callable[..., Any], ...]:
-    """In place of ``recv``, ``send`` and ``close`` of one connection, which they do not hold."""
-
-    def streamvitals_recv(*args: Any, **kwargs: Any) -> Any:
-        socket = owner()
-        talk.asking()
-        try:
-            message = type(socket).recv(socket, *args, **kwargs)
-        except BaseException as error:
-            talk.read_failed(error)
-            raise
-        talk.received(message)
-        return message
-
-    def streamvitals_send(message: Any, *args: Any, **kwargs: Any) -> Any:
-        socket = owner()
-        response = talk.sending(message)
-        try:
-            return type(socket).send(socket, message, *args, **kwargs)
-        except BaseException as error:
-            talk.not_sent(response, error)
-            raise
-
-    def streamvitals_close(*args: Any, **kwargs: Any) -> Any:
-        socket = owner()
-        talk.closed(sys.exc_info()[1])
-        return type(socket).close(socket, *args, **kwargs)
-
-    return streamvitals_recv, streamvitals_send, streamvitals_close
-
-
-def _async_hooks(owner: Callable[[], Any], talk: Conversation) -> tuple[Callable[..., Any], ...]:
-    """The async twin; the differences are the keywords."""
-
-    async def streamvitals_recv(*args: Any, **kwargs: Any) -> Any:
-        socket = owner()
-        talk.asking()
-        try:
-            message = await type(socket).recv(socket, *args, **kwargs)
-        except BaseException as error:
-            talk.read_failed(error)
-            raise
-        talk.received(message)
-        return message
-
-    async def streamvitals_send(message: Any, *args: Any, **kwargs: Any) -> Any:
-        socket = owner()
-        response = talk.sending(message)
-        try:
-            return await type(socket).send(socket, message, *args, **kwargs)
-        except BaseException as error:
-            talk.not_sent(response, error)
-            raise
-
-    async def streamvitals_close(*args: Any, **kwargs: Any) -> Any:
-        socket = owner()
-        talk.closed(sys.exc_info()[1])
-        return await type(socket).close(socket, *args, **kwargs)
-
-    return streamvitals_recv, streamvitals_send, streamvitals_close

@@ -1,0 +1,124 @@
+"""The methods of one WebSocket that are watched: still its methods, on this one object, and nothing lives longer.
+
+What an app can hold of a connection is the SDK's object, or a method of the socket below it. All of these hold a
+``Watched``, the socket does not: when that goes, nobody can read any more, though the library may go on holding
+the socket until the other side closes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import weakref
+from types import MethodType
+from typing import Any
+
+from ..stream.conversation import Conversation
+
+_NAMES = ("recv", "send", "close")
+_KEPT = "_streamvitals"  # of a socket: who is told, if the app holds it and if not
+_STANDS_FOR = "_streamvitals_stands_for"  # of a class of ours
+
+
+class Watched:
+    """Tells ``talk`` what the app does with a socket, and does what the socket would have done, which is of the
+    class ``theirs``."""
+
+    __slots__ = ("__weakref__", "talk", "theirs")
+
+    def __init__(self, talk: Conversation, theirs: Any) -> None:
+        self.talk = talk
+        self.theirs = theirs
+
+    def recv(self, socket: Any, *args: Any, **kwargs: Any) -> Any:
+        self.talk.asking()
+        try:
+            message = self.theirs.recv(socket, *args, **kwargs)
+        except BaseException as error:
+            self.talk.read_failed(error)
+            raise
+        self.talk.received(message)
+        return message
+
+    def send(self, socket: Any, message: Any, *args: Any, **kwargs: Any) -> Any:
+        response = self.talk.sending(message)
+        try:
+            return self.theirs.send(socket, message, *args, **kwargs)
+        except BaseException as error:
+            self.talk.not_sent(response, error)
+            raise
+
+    def close(self, socket: Any, *args: Any, **kwargs: Any) -> Any:
+        self.talk.closed(sys.exc_info()[1])
+        return self.theirs.close(socket, *args, **kwargs)
+
+
+class AsyncWatched(Watched):
+    """The async twin; the differences are the keywords."""
+
+    __slots__ = ()
+
+    async def recv(self, socket: Any, *args: Any, **kwargs: Any) -> Any:
+        self.talk.asking()
+        try:
+            message = await self.theirs.recv(socket, *args, **kwargs)
+        except BaseException as error:
+            self.talk.read_failed(error)
+            raise
+        self.talk.received(message)
+        return message
+
+    async def send(self, socket: Any, message: Any, *args: Any, **kwargs: Any) -> Any:
+        response = self.talk.sending(message)
+        try:
+            return await self.theirs.send(socket, message, *args, **kwargs)
+        except BaseException as error:
+            self.talk.not_sent(response, error)
+            raise
+
+    async def close(self, socket: Any, *args: Any, **kwargs: Any) -> Any:
+        self.talk.closed(sys.exc_info()[1])
+        return await self.theirs.close(socket, *args, **kwargs)
+
+
+class _Method:
+    """Where the class has a method: hands out a bound one that goes through a ``Watched``."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, socket: Any, owner: type) -> Any:
+        try:
+            held, nobodys = socket.__dict__[_KEPT]
+        except (AttributeError, KeyError):  # of the class, or another thread is just taking us off
+            return getattr(super(owner, owner if socket is None else socket), self._name)
+        return MethodType(getattr(held() or nobodys, self._name), socket)
+
+
+@functools.cache
+def _watching(theirs: type) -> type:
+    """A class for sockets that are watched, in all else the one that it stands for."""
+    named = {"__slots__": (), "__module__": theirs.__module__, "__qualname__": theirs.__qualname__}
+    return type(theirs.__name__, (theirs,), {**named, _STANDS_FOR: theirs, **{name: _Method(name) for name in _NAMES}})
+
+
+def _theirs(socket: Any) -> Any:
+    return getattr(type(socket), _STANDS_FOR, type(socket))
+
+
+def watch(socket: Any, talk: Conversation, held: Watched | None = None) -> Watched:
+    """Watch a socket of the websockets library. Whoever holds what this gives back holds the socket for the app;
+    ``held`` is of the socket whose place this one takes."""
+    theirs = _theirs(socket)
+    kind = AsyncWatched if inspect.iscoroutinefunction(theirs.recv) else Watched
+    held = held or kind(talk, theirs)
+    vars(socket)[_KEPT] = (weakref.ref(held), kind(talk, theirs))
+    socket.__class__ = _watching(theirs)
+    return held
+
+
+def unwatch(socket: Any) -> None:
+    """Make it what it was; methods that the app holds work on."""
+    socket.__class__ = _theirs(socket)
+    vars(socket).pop(_KEPT, None)
