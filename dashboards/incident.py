@@ -191,7 +191,7 @@ def incident() -> Dashboard:
         lines(
             "How it fails", [
                 Query(ratio(increase(names.STREAMS, "outcome", where=failed, over=RATE),
-                            f"on () group_left () {increase(names.STREAMS, where=counted, over=RATE)}"), "{{outcome}}"),
+                            increase(names.STREAMS, where=counted, over=RATE), "on () group_left ()"), "{{outcome}}"),
             ],
             "The share of streams that ended in each failure.", unit="percentunit",
             stacked=True, legend="bottom", links=[traces("status = error")],

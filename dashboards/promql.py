@@ -73,9 +73,9 @@ def buckets(metric: Metric, where: str = "") -> str:
     return total(f"increase({series(metric, where)}[{RATE}])", "le")
 
 
-def ratio(part: str, whole: str) -> str:
-    """No sample where the whole is nothing."""
-    return f"{part} / ({whole} > 0)"
+def ratio(part: str, whole: str, match: str = "") -> str:
+    """No sample where the whole is nothing. ``match`` is how the parts find their whole, if not by all labels."""
+    return f"{part} /{match and ' '}{match} ({whole} > 0)"
 
 
 def stream_failures(*by: str, over: str = RATE, offset: str = "") -> str:
