@@ -171,6 +171,7 @@ def test_what_somebody_changed_is_not_lost(built: Path, tmp_path: Path) -> None:
     ("dashboards --label a=b --output x", "--label goes with --format kubernetes only"),
     ("dashboards --folder f --output x", "--folder goes with --format provisioning or kubernetes only"),
     ("dashboards --tempo-url http://x --output x", "--tempo-url goes with --format provisioning only"),
+    ("dashboards --runbook-url wiki --output x", "runbook-url 'wiki' is not allowed"),
     ("dashboards --format kubernetes --label a", "label 'a' is not allowed: KEY=VALUE, each key once"),
     ("dashboards --format kubernetes --label a=b --label a=c", "label 'a=c' is not allowed: KEY=VALUE, each key once"),
     ("dashboards --format kubernetes --label a=-b", "label 'a=-b' is not allowed"),

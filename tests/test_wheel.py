@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
+import yaml
 
 from run_support import environment
+from streamvitals.alerts import links
+from streamvitals.alerts.objectives import Objectives
 
 ROOT = Path(__file__).resolve().parents[1]
 UV = Path(sys.executable).with_name("uv")
@@ -48,6 +53,29 @@ def test_alerts(installed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     committed = [texts(ROOT / "alerts", pattern) for pattern in ("*.yaml", "*.tmpl", "runbooks/*")]
     assert texts(tmp_path / "out") == committed[0] | committed[1] | committed[2]
+
+
+@pytest.mark.parametrize("url", ["", "https://wiki.example.com/llm"])
+def test_dashboards(installed: Path, tmp_path: Path, url: str) -> None:
+    more = ("--runbook-url", url + "/") if url else ()
+    done = ask(installed, tmp_path, "dashboards", "--output", "out", *more)
+    assert done.returncode == 0, done.stderr
+    expected = texts(ROOT / "dashboards", "*.json")
+    assert all(Objectives.runbook_url in text for text in expected.values())
+    if url:
+        expected = {name: text.replace(Objectives.runbook_url, url) for name, text in expected.items()}
+    assert texts(tmp_path / "out") == expected
+    assert {json.loads(text)["uid"] for text in expected.values()} == set(links.DASHBOARDS)
+
+
+def test_dashboards_as_config_maps(installed: Path, tmp_path: Path) -> None:
+    done = ask(installed, tmp_path, "dashboards", "--format", "kubernetes")
+    made = list(yaml.safe_load_all(done.stdout))
+    assert {name: text for one in made for name, text in one["data"].items()} == texts(ROOT / "dashboards", "*.json")
+    for one in made:
+        kubernetes_validate.validate(one, "1.30", strict=True)
+        # What `kubectl apply` keeps of an object in its annotations may be no longer.
+        assert len(json.dumps(one)) < 262_144
 
 
 def test_it_is_the_installed_one_that_was_asked(installed: Path, tmp_path: Path) -> None:

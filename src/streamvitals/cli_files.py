@@ -74,6 +74,7 @@ def alerts(
 @click.option("--format", "form", type=click.Choice(["plain", "provisioning", "kubernetes"]), default="plain",
               show_default=True, help="JSON to import; what belongs below /etc/grafana/provisioning; or ConfigMaps for "
               "the sidecar of Grafana's Helm charts.")
+@click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks that panels lead to.")
 @click.option("--folder", metavar="NAME", help="Of Grafana's, to put them into; for kubernetes the annotation "
               "grafana_folder, which the chart must be told of (sidecar.dashboards.folderAnnotation).")
 @NAMESPACE
@@ -87,14 +88,14 @@ def alerts(
               help="Write them there; --format kubernetes is printed otherwise.")
 @FORCE
 def dashboards(
-    form: str, folder: str | None, namespace: str, labels: tuple[str, ...], prometheus_url: str, tempo_url: str,
-    scrape_interval: str, output: str | None, force: bool,
+    form: str, runbook_url: str | None, folder: str | None, namespace: str, labels: tuple[str, ...],
+    prometheus_url: str, tempo_url: str, scrape_interval: str, output: str | None, force: bool,
 ) -> None:
     """Write Grafana's dashboards of LLM streams: streamvitals dashboards --output DIR
 
     They read what Prometheus scraped, or what came through a Collector.
     """
-    from .alerts.objectives import ObjectiveError, seconds
+    from .alerts.objectives import ObjectiveError, Objectives, seconds
     from .shipped import grafana, kubernetes
     from .shipped.find import MissingFileError, read
 
@@ -111,6 +112,9 @@ def dashboards(
         seconds(scrape_interval, "scrape-interval")
         sources = grafana.Sources(prometheus_url, tempo_url, scrape_interval)
         files = read("dashboards/*.json")
+        if runbook_url is not None:
+            url = Objectives(runbook_url=runbook_url).runbook_url.rstrip("/")
+            files = {name: text.replace(Objectives.runbook_url, url) for name, text in files.items()}
         if form == "provisioning":
             files = grafana.provisioning(files, sources, folder or grafana.FOLDER)
         elif form == "kubernetes":

@@ -81,6 +81,4 @@ def config_maps(dashboards: Mapping[str, str], metadata: Metadata) -> str:
         config_map(f"streamvitals-{name.removesuffix('.json')}", {name: text}, metadata)
         for name, text in dashboards.items()
     )
-    # What kubectl keeps of an object that it applies from its own side may be no longer than 256 KiB.
-    how = "# kubectl apply --server-side -f of this file: they are long.\n"
-    return _MADE + how + "---\n".join(map(to_yaml, objects))
+    return _MADE + "---\n".join(map(to_yaml, objects))
