@@ -23,7 +23,7 @@ from .promql import (
     series,
     total,
 )
-from .streams import FIRST_TOKEN, GAP, OBJECTIVES, STALLED
+from .streams import FIRST_TOKEN, GAP, STALLED
 
 # As the alert on the event loop's lag has it.
 LAG = steps((0.25, RED))
@@ -127,7 +127,7 @@ def latency() -> Dashboard:
                 )),
                 (8, lines(
                     "Time to first token", quantiles(names.TIME_TO_FIRST_TOKEN, exemplars=True),
-                    f"Request to first token. The line is what was promised for p95, {OBJECTIVES.ttft_p95:g} s.",
+                    "Request to first token. The line is what was promised for p95.",
                     unit="s",
                     thresholds=FIRST_TOKEN, legend="bottom",
                     links=[traces()],

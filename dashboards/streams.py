@@ -41,9 +41,7 @@ from .promql import (
 )
 
 OBJECTIVES = Objectives()
-# The share of operations at which the alerts page: ten times the budget, which they call `low`.
-PAGE_SHARE = 10 * OBJECTIVES.budget
-FAILING = steps((OBJECTIVES.budget, AMBER), (PAGE_SHARE, RED))
+FAILING = steps((OBJECTIVES.budget, AMBER), (OBJECTIVES.page_share, RED))
 FIRST_TOKEN = steps((OBJECTIVES.ttft_p95, RED))
 GAP = steps((OBJECTIVES.chunk_gap_p95, RED))
 STALLED = steps((1, AMBER), (HANGING, RED))
@@ -109,7 +107,7 @@ def streams() -> Dashboard:
         number(
             "Operations failing", operation_failures(over=NOW),
             "Of the last five minutes' operations, how many failed for good: streams that the provider or a quota "
-            f"broke, less what the application tried again. Amber over the budget of {OBJECTIVES.budget:.1%}, red "
+            "broke, less what the application tried again. Amber over the budget, red "
             "where the alerts page.",
             unit="percentunit", decimals=1, thresholds=FAILING, links=[TO_INCIDENT],
         ),
@@ -160,7 +158,8 @@ def streams() -> Dashboard:
             [Query(operation_failures(), "operations"), Query(stream_failures(), "streams")],
             "Streams that failed, and operations that failed for good; what is between the two lines was tried again,"
             " and users saw it as waiting. The lines are the budget and the share that pages.",
-            unit="percentunit", thresholds=FAILING, soft_most=2 * PAGE_SHARE, legend="bottom", links=[TO_INCIDENT],
+            unit="percentunit", thresholds=FAILING, soft_most=2 * OBJECTIVES.page_share,
+            legend="bottom", links=[TO_INCIDENT],
         ),
         {"operations": "red", "streams": "light-orange"},
     )

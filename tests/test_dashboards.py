@@ -14,6 +14,7 @@ from dashboard_queries import BOARDS, FOLDER, filled, model, queries
 from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.objectives import Objectives
+from streamvitals.alerts.thresholds import adapt
 
 pytest.importorskip("grafana_foundation_sdk", reason="the dashboards' SDK is for Python 3.11 and later")
 
@@ -130,6 +131,26 @@ def test_thresholds_are_the_alerts() -> None:
     assert f"min_over_time(streamvitals:stalled[3m30s]) >= {drawn['Stalled now'][1]:g}\n" in rules
     assert f"[15m]) < {drawn['Least headroom'][0]:g})" in rules
     assert f"streamvitals_event_loop_lag_seconds_bucket[15m]))) > {drawn['Event loop lag'][0]:g}\n" in rules
+
+
+def test_thresholds_follow_the_users_objectives() -> None:
+    """As many as there are, and no others: what does not follow from the objectives stays."""
+    told = Objectives(availability=99.0, ttft_p95=1.5, chunk_gap_p95=0.4)
+    moved: dict[tuple[float, ...], set[tuple[float, ...]]] = {}
+    for board in BOARDS:
+        text = (FOLDER / board).read_text(encoding="utf-8")
+        assert adapt(text, Objectives()) == text
+        for before, after in zip(*(_steps(json.loads(each)) for each in (text, adapt(text, told))), strict=True):
+            moved.setdefault(before, set()).add(after)
+    assert moved[0.005, 0.05] == {(0.01, 0.1)}
+    assert moved[2.5,] == {(1.5,)}
+    assert moved[0.25,] == {(0.4,), (0.25,)}, "a gap's moves, the event loop's stays"
+    assert {before for before, after in moved.items() if after != {before}} == {(0.005, 0.05), (2.5,), (0.25,)}
+
+
+def _steps(said: dict[str, Any]) -> list[tuple[float, ...]]:
+    found = re.findall(r'"steps": (\[[^]]*\])', json.dumps(said))
+    return [tuple(step["value"] for step in json.loads(steps)[1:]) for steps in found]
 
 
 def test_positions_do_not_overlap_and_fill_the_grid() -> None:

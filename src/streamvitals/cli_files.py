@@ -11,12 +11,17 @@ FORCE = click.option("--force", is_flag=True, help="Overwrite files that are the
 NAMESPACE = click.option("--namespace", default="", metavar="NAME", help="The namespace of Kubernetes' objects.")
 
 
+AVAILABILITY = click.option("--availability", type=float, default=99.5, show_default=True, metavar="PERCENT",
+                            help="Of the operations, how many must not fail.")
+TTFT = click.option("--ttft-p95", default="2.5s", show_default=True, metavar="DURATION", help="Time to first token.")
+GAP = click.option("--chunk-gap-p95", default="250ms", show_default=True, metavar="DURATION",
+                   help="Time between chunks; beyond a quarter of a second text comes slower than people read.")
+
+
 @click.command()
-@click.option("--availability", type=float, default=99.5, show_default=True, metavar="PERCENT",
-              help="Of the operations, how many must not fail.")
-@click.option("--ttft-p95", default="2.5s", show_default=True, metavar="DURATION", help="Time to first token.")
-@click.option("--chunk-gap-p95", default="250ms", show_default=True, metavar="DURATION",
-              help="Time between chunks; beyond a quarter of a second text comes slower than people read.")
+@AVAILABILITY
+@TTFT
+@GAP
 @click.option("--scrape-interval", default="30s", show_default=True, metavar="DURATION",
               help="How often Prometheus scrapes, or the Collector receives.")
 @click.option("--interval", default="30s", show_default=True, metavar="DURATION", help="How often rules are evaluated.")
@@ -74,6 +79,9 @@ def alerts(
 @click.option("--format", "form", type=click.Choice(["plain", "provisioning", "kubernetes"]), default="plain",
               show_default=True, help="JSON to import; what belongs below /etc/grafana/provisioning; or ConfigMaps for "
               "the sidecar of Grafana's Helm charts.")
+@AVAILABILITY
+@TTFT
+@GAP
 @click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks that panels lead to.")
 @click.option("--folder", metavar="NAME", help="Of Grafana's, to put them into; for kubernetes the annotation "
               "grafana_folder, which the chart must be told of (sidecar.dashboards.folderAnnotation).")
@@ -88,14 +96,16 @@ def alerts(
               help="Write them there; --format kubernetes is printed otherwise.")
 @FORCE
 def dashboards(
-    form: str, runbook_url: str | None, folder: str | None, namespace: str, labels: tuple[str, ...],
+    form: str, availability: float, ttft_p95: str, chunk_gap_p95: str, runbook_url: str | None,
+    folder: str | None, namespace: str, labels: tuple[str, ...],
     prometheus_url: str, tempo_url: str, scrape_interval: str, output: str | None, force: bool,
 ) -> None:
     """Write Grafana's dashboards of LLM streams: streamvitals dashboards --output DIR
 
-    They read what Prometheus scraped, or what came through a Collector.
+    They read what Prometheus scraped, or what came through a Collector. Give them the objectives that the alerts have.
     """
     from .alerts.objectives import ObjectiveError, Objectives, seconds
+    from .alerts.thresholds import adapt
     from .shipped import grafana, kubernetes
     from .shipped.find import MissingFileError, read
 
@@ -111,10 +121,17 @@ def dashboards(
         metadata = kubernetes.Metadata(namespace, asked, annotations)
         seconds(scrape_interval, "scrape-interval")
         sources = grafana.Sources(prometheus_url, tempo_url, scrape_interval)
-        files = read("dashboards/*.json")
-        if runbook_url is not None:
-            url = Objectives(runbook_url=runbook_url).runbook_url.rstrip("/")
-            files = {name: text.replace(Objectives.runbook_url, url) for name, text in files.items()}
+        objectives = Objectives(
+            availability=availability,
+            ttft_p95=seconds(ttft_p95, "ttft-p95"),
+            chunk_gap_p95=seconds(chunk_gap_p95, "chunk-gap-p95"),
+            runbook_url=Objectives.runbook_url if runbook_url is None else runbook_url,
+        )
+        runbooks = objectives.runbook_url.rstrip("/")
+        files = {
+            name: adapt(text, objectives).replace(Objectives.runbook_url, runbooks)
+            for name, text in read("dashboards/*.json").items()
+        }
         if form == "provisioning":
             files = grafana.provisioning(files, sources, folder or grafana.FOLDER)
         elif form == "kubernetes":

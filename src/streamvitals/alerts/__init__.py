@@ -10,5 +10,6 @@
     telemetry.py    whether any of the above can be believed
     words.py        the sentences on the pager
     links.py        runbooks and dashboards
+    thresholds.py   where dashboards draw what the alerts go by
     render.py       YAML, for Prometheus and for its operator
 """

@@ -15,6 +15,9 @@ _URL = re.compile(r"https?://[^\s\"'{}\\]+")
 # The shortest window of a rate, and how many scrapes it must have: with two, one lost scrape is a gap.
 SHORTEST_WINDOW, SCRAPES_PER_WINDOW = 120.0, 4
 
+# So many times faster than the budget allows is worth waking somebody.
+PAGE_BURN = 10
+
 
 class ObjectiveError(ValueError):
     """A value that makes no sense; the text names it and says what is allowed."""
@@ -71,6 +74,11 @@ class Objectives:
     def budget(self) -> float:
         """The share of operations that may fail."""
         return round(1.0 - self.availability / 100.0, 8)
+
+    @property
+    def page_share(self) -> float:
+        """The share of operations whose failing pages, where it goes on."""
+        return min(PAGE_BURN * self.budget, 0.5)
 
     @property
     def short(self) -> float:

@@ -8,7 +8,7 @@ from string import Template
 from .. import names
 from ..names import Metric
 from ..stream.outcome import Outcome, owner
-from .objectives import Objectives
+from .objectives import PAGE_BURN, Objectives
 
 FAILED = tuple(o.value for o in Outcome if owner(o) in ("provider", "quota"))
 # What the error ratio is taken of: what could have failed and did not, and what failed.
@@ -106,7 +106,7 @@ class Language:
 
     def _thresholds(self) -> dict[str, str]:
         """Shares of operations, as multiples of the budget, which is how fast it is burnt."""
-        burn = {"ticket_share": 4, "slow_burn": 3, "low": 10, "hour_burn": 14.4, "spike": 20, "model_spike": 40,
+        burn = {"ticket_share": 4, "slow_burn": 3, "low": PAGE_BURN, "hour_burn": 14.4, "spike": 20, "model_spike": 40,
                 "collapse": 60, "lasting_burn": 1}
         shares = {name: min(times * self.objectives.budget, 0.5) for name, times in burn.items()}
         # What chance alone may bring is reckoned with twice the budget: providers have bad days.

@@ -1,0 +1,50 @@
+"""Dashboards for other objectives than the default: thresholds are where the alerts of the same objectives are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from .. import names
+from .objectives import Objectives
+
+
+def _steps(objectives: Objectives) -> dict[str, tuple[float, ...]]:
+    """A metric that a panel reads -> the thresholds that follow from the objectives."""
+    return {
+        names.STREAMS.prometheus: (objectives.budget, objectives.page_share),
+        names.TIME_TO_FIRST_TOKEN.prometheus: (objectives.ttft_p95,),
+        names.TIME_TO_FIRST_CHUNK.prometheus: (objectives.ttft_p95,),
+        names.CHUNK_GAP.prometheus: (objectives.chunk_gap_p95,),
+    }
+
+
+def adapt(dashboard: str, objectives: Objectives) -> str:
+    """The JSON of a dashboard that was made for the default objectives, for these."""
+    usual, wanted = _steps(Objectives()), _steps(objectives)
+    if wanted == usual:
+        return dashboard
+    model = json.loads(dashboard)
+    for panel in model["panels"]:
+        read = " ".join(target["expr"] for target in panel.get("targets", ()))
+        for steps in _thresholds(panel.get("fieldConfig", {})):
+            values = tuple(step["value"] for step in steps[1:])
+            for metric, default in usual.items():
+                if metric in read and values == default:
+                    for step, value in zip(steps[1:], wanted[metric], strict=True):
+                        step["value"] = value
+                    break
+    return json.dumps(model, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _thresholds(part: Any) -> Iterator[list[dict[str, Any]]]:
+    """The steps of every threshold in it, of fields and of columns alike."""
+    if isinstance(part, dict):
+        if isinstance(part.get("steps"), list):
+            yield part["steps"]
+        for value in part.values():
+            yield from _thresholds(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _thresholds(value)
