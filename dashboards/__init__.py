@@ -9,8 +9,8 @@
     latency.py     where the time goes
     limits.py      what is left of quotas, and what failures cost
     lint.py        what a dashboard must not say
-    scene.py       an incident on purpose, for tests and pictures
-    render.py      draws a dashboard with Grafana's own components
+    scene/         an incident on purpose, for tests and pictures
+    render.py      draws a dashboard with Grafana's own components, which are in renderer/
 
 The files beside this one are what people import; they need nothing else of this folder.
 """

@@ -1,0 +1,108 @@
+/** Asks what a panel asks: the step, what stands for $__interval, and the frames. */
+import { type DataFrame, rangeUtil, toDataFrame } from '@grafana/data';
+
+import { heatmapFrames, seriesFrames, tableFrame } from './frames';
+import { type Exemplar, queryExemplars, queryInstant, queryRange } from './prometheus';
+import { problem } from './problems';
+import { type Asked, type Panel, type RenderRequest, type Target } from './request';
+import { type Variables } from './variables';
+
+// Where a panel says nothing else, and never more: Prometheus refuses more than 11,000 points.
+const MOST_POINTS = 11_000;
+
+export interface PanelAnswer {
+  frames: DataFrame[];
+  exemplars: Exemplar[];
+  asked: Asked[];
+  variables: Variables;
+}
+
+const seconds = (text: string): number => rangeUtil.intervalToSeconds(text.replace(/^>=?\s*/, ''));
+
+/** Width in pixels: a panel asks for a point per pixel. */
+export async function ask(
+  panel: Panel, width: number, request: RenderRequest, variables: Variables
+): Promise<PanelAnswer> {
+  const known = withIntervals(panel, width, request, variables);
+  const targets = (panel.targets ?? []).filter((target) => !target.hide && target.expr);
+  const tables = targets.filter(({ format }) => format === 'table').length;
+  const answers = await Promise.all(targets.map((target) => one(panel, target, tables, request, known)));
+  return {
+    frames: answers.flatMap(({ frames }) => frames).map((frame) => toDataFrame(frame)),
+    exemplars: answers.flatMap(({ exemplars }) => exemplars),
+    asked: answers.map(({ asked }) => asked),
+    variables: known.variables,
+  };
+}
+
+interface Known {
+  variables: Variables;
+  step: (target: Target) => number;
+}
+
+function withIntervals(panel: Panel, width: number, request: RenderRequest, variables: Variables): Known {
+  const { from, to, scrapeInterval } = request;
+  const points = panel.maxDataPoints ?? Math.floor(width);
+  const least = panel.interval ? Math.max(0.001, seconds(variables.text(panel.interval))) : scrapeInterval;
+  const calculated = (lowest: number): number => {
+    const rounded = rangeUtil.roundInterval((to - from) / points) / 1000;
+    return Math.max(rounded, lowest, (to - from) / 1000 / MOST_POINTS);
+  };
+  const step = (target: Target): number =>
+    calculated(target.interval && !target.interval.includes('$') ? seconds(target.interval) : least)
+      * (target.intervalFactor ?? 1);
+  const interval = calculated(least);
+  const rate = Math.max(interval + scrapeInterval, 4 * scrapeInterval);
+  const range = Math.round((to - from) / 1000);
+  return {
+    step,
+    variables: variables.with({
+      __interval: duration(interval), __interval_ms: String(interval * 1000),
+      __rate_interval: duration(rate), __rate_interval_ms: String(rate * 1000),
+      __range: `${range}s`, __range_s: String(range), __range_ms: String(to - from),
+    }),
+  };
+}
+
+const duration = (length: number): string => Number.isInteger(length) ? `${length}s` : `${Math.round(length * 1000)}ms`;
+
+async function one(
+  panel: Panel, target: Target, tables: number, request: RenderRequest, { step, variables }: Known
+): Promise<{ frames: DataFrame[]; exemplars: Exemplar[]; asked: Asked }> {
+  const { from, to } = request;
+  const expr = variables.text(target.expr ?? '', {}, 'promql');
+  const asked: Asked = { panel: panel.id, title: panel.title ?? '', refId: target.refId, expr, series: 0 };
+  const frames: DataFrame[] = [];
+  let exemplars: Exemplar[] = [];
+  try {
+    const every = step(target);
+    if (target.instant) {
+      const series = await queryInstant(expr, to);
+      asked.series += series.length;
+      if (target.format === 'table') {
+        frames.push(tableFrame(target, series, tables));
+      } else {
+        frames.push(...seriesFrames(target, series));
+      }
+    }
+    if (target.range || !target.instant) {
+      const series = await queryRange(expr, from, to, every);
+      asked.series += series.length;
+      if (target.format === 'heatmap') {
+        frames.push(...heatmapFrames(target, series, every));
+      } else if (target.format === 'table') {
+        frames.push(tableFrame(target, series, tables));
+      } else {
+        frames.push(...seriesFrames(target, series, every * 1000));
+      }
+    }
+    if (target.exemplar && !target.instant) {
+      exemplars = await queryExemplars(expr, from, to);
+    }
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    problem(`panel "${panel.title}", query ${target.refId}: ${text}: ${expr}`);
+    throw new Error(`query ${target.refId}: ${text}`);
+  }
+  return { frames, exemplars, asked };
+}
