@@ -107,6 +107,8 @@ def finish(model: dict[str, Any]) -> dict[str, Any]:
     """What the SDK has no word for, and what is known only when a panel is whole: which metrics it reads."""
     for annotation in model["annotations"]["list"]:
         annotation["titleFormat"] = TITLES[annotation["name"]]
+        # A minute, which Grafana takes by itself, is longer than many a burst.
+        annotation["step"] = "15s"
     for variable in model["templating"]["list"]:
         if variable["type"] == "constant":
             variable["hide"] = VariableHide.HIDE_VARIABLE.value

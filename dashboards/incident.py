@@ -14,6 +14,8 @@ from .board import COMPARE, board
 from .links import drill, traces
 from .panels import (
     AMBER,
+    GAUGE,
+    GREY,
     OUTCOME_COLORS,
     RED,
     Column,
@@ -59,7 +61,7 @@ def beside(title: str, now: str, before: str, description: str, *, unit: str, **
         f"{description} The dashed line is the same so long before as "
         "is chosen above.", unit=unit, legend="bottom", **how,  # type: ignore[arg-type]
     )
-    return dashed(panel, "before", "#8e8e8e")
+    return colored(dashed(panel, "before", GREY), {"now": "blue"})
 
 
 def share_by(what: str, *by: str) -> object:
@@ -85,7 +87,7 @@ def broken() -> object:
             Column(MODEL, "Model", links=[drill("Only this model", known.INCIDENT, **own)]),
             Column(PROVIDER, "Provider"),
             Column(SERVER, "Server"),
-            Column("Value", "Streams", unit="short", decimals=0, cell={"type": "gauge", "mode": "gradient"}),
+            Column("Value", "Streams", unit="locale", decimals=0, least=0, cell=GAUGE, thresholds=steps(base=RED)),
         ],
         sort="Streams", idle="nothing failed",
     )
@@ -104,13 +106,13 @@ def figures() -> Sequence[object]:
         number(
             "Streams broken in 5m", f"{increase(names.STREAMS, over=NOW, where=where)} and {ended} > 0",
             "By the provider or a quota, whatever became of them afterwards.",
-            unit="short", decimals=0, thresholds=steps((1, AMBER)),
+            unit="locale", decimals=0, thresholds=steps((1, AMBER)),
         ),
         number(
             "Failed for users in 1h", increase(names.OPERATIONS_FAILED, over="1h"),
             "Chains of attempts that ended in failure, nothing having been tried again in time. A failure is counted "
             "when a retry can no longer come, up to the retry window later.",
-            unit="short", decimals=0, thresholds=steps((1, AMBER)), idle="none",
+            unit="locale", decimals=0, thresholds=steps((1, AMBER)), idle="none",
         ),
         number(
             "Saved by a retry", ratio(
@@ -132,7 +134,7 @@ def where_in_the_stream() -> Sequence[object]:
                 "Chunks until it broke", [Query(chunks, "{{outcome}}")],
                 "How many chunks a broken stream had brought, on average, by how it ended. None: it broke before the "
                 "first; always the same: a limit somewhere between.",
-                unit="short", legend="bottom",
+                unit="locale", legend="bottom",
             ),
             OUTCOME_COLORS,
         ),
@@ -142,14 +144,10 @@ def where_in_the_stream() -> Sequence[object]:
             "proxy's, a load balancer's, the client's.",
             exemplars=True, links=[traces("status = error")],
         ),
-        colored(
-            lines(
-                "Error types", [Query(rate(names.STREAM_ERRORS, "error_type",
-                where=failed) + " > 0", "{{error_type}}")],
-                "Failed streams per second by error type.", unit="reqps", stacked=True,
-                bars=True, calcs=("last",), links=[traces("status = error")],
-            ),
-            {},
+        lines(
+            "Error types", [Query(rate(names.STREAM_ERRORS, "error_type", where=failed) + " > 0", "{{error_type}}")],
+            "Failed streams per second by error type.", unit="reqps", stacked=True, bars=True, calcs=("lastNotNull",),
+            shades=RED, idle="nothing failed", links=[traces("status = error")],
         ),
     ]
 
@@ -159,7 +157,7 @@ def repairs() -> Sequence[object]:
         lines(
             "Retries", [Query(rate(names.RETRIES, "source", "reason") + " > 0", "{{source}}: {{reason}}")],
             "Attempts made again per second, by the SDK unseen and by the application, and why.", unit="reqps",
-            stacked=True, bars=True, calcs=("last",),
+            stacked=True, bars=True, calcs=("lastNotNull",), idle="none",
         ),
         colored(
             lines(
@@ -169,17 +167,17 @@ def repairs() -> Sequence[object]:
                     Query(rate(names.FALLBACKS), "asked again without streaming"),
                     Query(rate(names.OPERATIONS_FAILED), "failed for the user"),
                 ],
-                "Operations with a failed attempt.", unit="ops", legend="bottom",
+                "Operations with a failed attempt.", unit="ops", soft_most=0.1, legend="bottom",
             ),
             {"failed for the user": "red", "saved by the sdk": "green", "saved by the app": "light-green",
              "asked again without streaming": "yellow"},
         ),
         colored(
             lines(
-                "Not the provider's doing", [Query(rate(names.STREAMS, "outcome", where=f'outcome=~"{OWN_OUTCOMES}"'),
-                                                   "{{outcome}}")],
+                "Not the provider's doing",
+                [Query(rate(names.STREAMS, "outcome", where=f'outcome=~"{OWN_OUTCOMES}"') + " > 0", "{{outcome}}")],
                 "Streams that the caller got wrong, that the application or its users stopped, or whose process died;"
-                " they are in no ratio.", unit="reqps", legend="bottom",
+                " they are in no ratio.", unit="reqps", stacked=True, bars=True, idle="none", legend="bottom",
             ),
             OUTCOME_COLORS,
         ),
@@ -191,7 +189,8 @@ def incident() -> Dashboard:
         lines(
             "How it fails", [
                 Query(ratio(increase(names.STREAMS, "outcome", where=failed, over=RATE),
-                            increase(names.STREAMS, where=counted, over=RATE), "on () group_left ()"), "{{outcome}}"),
+                            increase(names.STREAMS, where=counted, over=RATE), "on () group_left ()") + " > 0",
+                      "{{outcome}}"),
             ],
             "The share of streams that ended in each failure.", unit="percentunit",
             stacked=True, legend="bottom", links=[traces("status = error")],
@@ -208,7 +207,7 @@ def incident() -> Dashboard:
     return board(
         "Incident", known.INCIDENT, "What broke, where in the stream, at whom, since when, and what was tried.",
         [
-            (4, [*((4, panel) for panel in figures()), (8, firing())]),
+            (5, [*((4, panel) for panel in figures()), (8, firing())]),
             (7, [(8, by_outcome), (16, since)]),
             (7, [(14, broken()), (10, share_by("replica", INSTANCE))]),
             (7, [(8, share_by("model", MODEL)), (8, share_by("provider and server", PROVIDER, SERVER)), (8, beside(

@@ -10,11 +10,12 @@ from streamvitals.names import Metric
 
 from .board import board
 from .links import traces
-from .panels import AMBER, RED, Query, colored, heat, lines, number, steps
+from .panels import AMBER, RED, Query, colored, heat, lines, number, spread, steps
 from .promql import (
     INSTANCE,
     MODEL,
     NOW,
+    RATE,
     buckets,
     increase,
     quantile,
@@ -27,10 +28,6 @@ from .streams import FIRST_TOKEN, GAP, STALLED
 
 # As the alert on the event loop's lag has it.
 LAG = steps((0.25, RED))
-
-
-def quantiles(metric: Metric, exemplars: bool = False) -> list[Query]:
-    return [Query(quantile(q, metric), f"p{100 * q:.0f}", exemplars=exemplars and q == 0.95) for q in (0.5, 0.95, 0.99)]
 
 
 def mean(metric: Metric) -> str:
@@ -64,7 +61,7 @@ def latency() -> Dashboard:
         ),
         number(
             "Tokens per second, median", quantile(0.5, names.TOKEN_RATE, over=NOW),
-            "Output tokens per second of completed streams, where usage is reported.", unit="short",
+            "Output tokens per second of completed streams, where usage is reported.", unit="locale",
             decimals=0, idle="no usage reported",
         ),
         number(
@@ -97,7 +94,7 @@ def latency() -> Dashboard:
             ],
             "What an average stream's seconds are made of. Streams that failed before their first chunk are in the "
             "waiting.",
-            unit="s", stacked=True, legend="right", calcs=("last",),
+            unit="s", stacked=True, legend="right", calcs=("lastNotNull",),
         ),
         {"to the first chunk": "blue", "to the first token": "purple", "waiting for chunks": "orange",
          "held by the app": "green"},
@@ -119,18 +116,15 @@ def latency() -> Dashboard:
             (8, [(14, phases), (10, whose)]),
             "Before the first token",
             (8, [
-                (8, lines(
-                    "Time to first chunk", quantiles(names.TIME_TO_FIRST_CHUNK, exemplars=True),
+                (8, spread(
+                    "Time to first chunk", names.TIME_TO_FIRST_CHUNK,
                     "Request to first chunk: headers, queueing at the provider, retries of the SDK.",
-                    unit="s", thresholds=FIRST_TOKEN, legend="bottom",
-                    links=[traces()],
+                    unit="s", thresholds=FIRST_TOKEN, exemplars=True, links=[traces()],
                 )),
-                (8, lines(
-                    "Time to first token", quantiles(names.TIME_TO_FIRST_TOKEN, exemplars=True),
+                (8, spread(
+                    "Time to first token", names.TIME_TO_FIRST_TOKEN,
                     "Request to first token. The line is what was promised for p95.",
-                    unit="s",
-                    thresholds=FIRST_TOKEN, legend="bottom",
-                    links=[traces()],
+                    unit="s", thresholds=FIRST_TOKEN, exemplars=True, links=[traces()],
                 )),
                 (8, heat(
                     "First tokens", buckets(names.TIME_TO_FIRST_TOKEN),
@@ -146,10 +140,10 @@ def latency() -> Dashboard:
             ]),
             "Between chunks",
             (8, [
-                (8, lines(
-                    "Chunk gap", quantiles(names.CHUNK_GAP),
-                    "Waiting for the next chunk, the app's own time between chunks not counted.", unit="s",
-                    thresholds=GAP, legend="bottom",
+                (8, spread(
+                    "Chunk gap", names.CHUNK_GAP,
+                    "Waiting for the next chunk, the app's own time between chunks not counted.",
+                    unit="s", thresholds=GAP,
                 )),
                 (8, heat("Gaps between chunks", buckets(names.CHUNK_GAP),
                          "How long the app waited for each chunk. The top rows are stalls.", exemplars=False)),
@@ -161,20 +155,18 @@ def latency() -> Dashboard:
                     "Open and stalled streams",
                     [Query(total(series(names.ACTIVE)), "open"), Query(total(series(names.STALLED)), "stalled")],
                     "Streams that are open, and those whose reader is blocked for longer than the stall threshold.",
-                    unit="short",
+                    unit="locale",
                     thresholds=STALLED, idle="none open", legend="bottom",
                 ), {"open": "blue", "stalled": "red"})),
                 (8, lines(
-                    "Stalls", [Query(increase(names.STALLS, MODEL, over="$__rate_interval"), f"{{{{{MODEL}}}}}")],
+                    "Stalls", [Query(increase(names.STALLS, MODEL, over=RATE) + " > 0", f"{{{{{MODEL}}}}}")],
                     "Waits for a chunk that exceeded the stall threshold, each counted once when it is over.",
-                    unit="short",
-                    bars=True, stacked=True, legend="bottom",
+                    unit="locale", bars=True, stacked=True, idle="none", legend="bottom",
                 )),
-                (8, lines(
-                    "Tokens per second", quantiles(names.TOKEN_RATE),
+                (8, spread(
+                    "Tokens per second", names.TOKEN_RATE,
                     "Output tokens per second of completed streams, first token to end, where usage is reported.",
-                    unit="short", idle="no usage reported",
-                    legend="bottom",
+                    unit="locale", idle="no usage reported",
                 )),
             ]),
             "The whole stream, and the application itself",
@@ -183,7 +175,7 @@ def latency() -> Dashboard:
                     "Duration, by how it ended",
                     [Query(quantile(0.95, names.DURATION, "outcome"), "{{outcome}}")],
                     "Request to end, 95 of 100 sooner.", unit="s", legend="right",
-                    calcs=("last",),
+                    calcs=("lastNotNull",),
                 )),
                 (8, heat("Durations", buckets(names.DURATION),
                          "How long streams took.")),

@@ -11,6 +11,7 @@ from .board import board
 from .links import drill
 from .panels import (
     AMBER,
+    GAUGE,
     GREEN,
     OUTCOME_COLORS,
     RED,
@@ -55,7 +56,7 @@ def limits() -> Dashboard:
         ),
         number(
             "Rate limited in 5m", increase(names.STREAMS, where='outcome="rate_limited"', over=NOW),
-            "Streams that ended in a quota, after all retries.", unit="short", decimals=0,
+            "Streams that ended in a quota, after all retries.", unit="locale", decimals=0,
             thresholds=steps((1, AMBER)), idle="none",
         ),
         number(
@@ -77,7 +78,7 @@ def limits() -> Dashboard:
         number(
             "Asked without streaming", increase(names.FALLBACKS),
             "Failed streams asked again without streaming, in the time shown: the user waits for the whole answer.",
-            unit="short", decimals=0, idle="none",
+            unit="locale", decimals=0, idle="none",
             sparkline=False,
         ),
     ]
@@ -96,10 +97,10 @@ def limits() -> Dashboard:
             Column(PROVIDER, "Provider"),
             Column(SERVER, "Server"),
             Column("kind", "Limit of"),
-            Column("Value #A", "Left", unit="percentunit", decimals=0, most=1.0, thresholds=HEADROOM,
-                   cell={"type": "gauge", "mode": "basic"}),
-            Column("Value #B", "Remaining", unit="short"),
-            Column("Value #C", "Limit", unit="short"),
+            Column("Value #A", "Left", unit="percentunit", decimals=0, least=0.0, most=1.0, thresholds=HEADROOM,
+                   cell=GAUGE),
+            Column("Value #B", "Remaining", unit="locale"),
+            Column("Value #C", "Limit", unit="locale"),
         ],
         sort="", idle="no limit told",
     )
@@ -127,21 +128,22 @@ def limits() -> Dashboard:
             )), (12, lines(
                 "Tokens", [Query(rate(names.TOKENS, "type") + " > 0", "{{type}}")],
                 "Tokens per second, where the provider reports usage. Cached tokens are among the input, reasoning "
-                "among the output.", unit="short", idle="no usage reported", legend="bottom",
+                "among the output.", unit="locale", idle="no usage reported", legend="bottom",
             ))]),
             "Cost of failure",
             (8, [(8, colored(lines(
                 "Chunks, by what became of their stream",
                 [Query(rate(names.CHUNKS, "outcome", where=failed) + " > 0", "{{outcome}}")],
-                "Chunks per second of streams that then broke.", unit="short", stacked=True,
+                "Chunks per second of streams that then broke.", unit="locale", stacked=True,
                 legend="bottom", idle="none wasted",
             ), OUTCOME_COLORS)), (8, lines(
                 "Retries, by why", [Query(rate(names.RETRIES, "source", "reason") + " > 0", "{{source}}: {{reason}}")],
                 "Attempts made again per second.", unit="reqps", stacked=True, bars=True,
                 idle="none", legend="bottom",
             )), (8, lines(
-                "Seconds slept between attempts", [Query(rate(names.BACKOFF, "source"), "{{source}}")],
-                "Seconds of back-off per second: as many operations are being kept waiting.", unit="s", legend="bottom",
+                "Seconds slept between attempts", [Query(rate(names.BACKOFF, "source") + " > 0", "{{source}}")],
+                "Seconds of back-off per second: as many operations are being kept waiting.", unit="s", idle="none",
+                legend="bottom",
             ))]),
             (7, [(8, colored(lines(
                 "Seconds of streams that broke",
@@ -156,7 +158,7 @@ def limits() -> Dashboard:
                 "Saved and lost",
                 [Query(rate(names.RECOVERIES, "source"), "saved by the {{source}}"),
                  Query(rate(names.OPERATIONS_FAILED), "failed for the user")],
-                "Operations with a failed attempt, by what became of them.", unit="ops", legend="bottom",
+                "Operations with a failed attempt, by what became of them.", unit="ops", soft_most=0.1, legend="bottom",
             ), {"failed for the user": "red", "saved by the sdk": "green", "saved by the app": "light-green"}))]),
         ],
     )

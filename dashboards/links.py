@@ -28,8 +28,9 @@ def drill(title: str, uid: str, **chosen: str) -> DashboardLink:
     return DashboardLink(title).type(DashboardLinkType.LINK).url(_address(uid, **chosen))
 
 
-def runbook(alert: str = "${__data.fields.alertname}") -> DashboardLink:
-    url = f"${{runbooks}}/{alert}.md"
+def runbook() -> DashboardLink:
+    """Of the alert that a row of a table has in its column Alert."""
+    url = "${runbooks}/Streamvitals${__data.fields.Alert}.md"
     return DashboardLink("Runbook").type(DashboardLinkType.LINK).url(url).target_blank(True)
 
 

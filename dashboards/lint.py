@@ -21,7 +21,8 @@ _GROUPED = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\(
 _MATCHED = re.compile(r"([A-Za-z_]\w*)\s*(?:=~|!~|!=|=)\s*\"")
 _LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _SELECTOR = re.compile(r"\b([A-Za-z_]\w*)\{([^}]*)\}")
-_VARIABLE = re.compile(r"\$(?:\{(\w+)[^}]*\}|(\w+))")
+# Not the groups of a regular expression, which are numbers.
+_VARIABLE = re.compile(r"\$(?:\{(\w+)[^}]*\}|([A-Za-z_]\w*))")
 _BUILT_IN = re.compile(r"__\w+")
 
 

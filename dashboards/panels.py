@@ -6,7 +6,8 @@ nothing streams.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -18,26 +19,34 @@ from grafana_foundation_sdk.builders.dashboard import (
     ThresholdsConfig,
 )
 from grafana_foundation_sdk.builders.prometheus import Dataquery
-from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models.dashboard import (
+    DashboardSpecialValueMapOptions,
     DataSourceRef,
     DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
     Panel,
+    SpecialValueMap,
+    SpecialValueMatch,
     Threshold,
     ThresholdsMode,
-    ValueMapping,
+    ValueMap,
+    ValueMappingResult,
 )
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from streamvitals.names import Metric
+
+from .promql import quantile
 
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
 IDLE = "no traffic"
 GREEN, AMBER, RED, BLUE, PURPLE, GREY = "green", "orange", "red", "blue", "purple", "#8e8e8e"
 # Fixed, so that a colour means the same everywhere: green ended well, yellow a limit, red and its neighbours the
 # provider, purple a quota, blue and grey the app.
+QUANTILE_COLORS = {"p50": "super-light-blue", "p95": "blue", "p99": "dark-purple"}
 OUTCOME_COLORS = {
     "completed": "green", "length": "super-light-green", "content_filter": "light-yellow",
     "truncated": "orange", "reset": "red", "timeout": "dark-red", "malformed": "light-orange",
@@ -85,17 +94,24 @@ def steps(*edges: tuple[float, str], base: str = GREEN) -> ThresholdsConfig:
 
 def number(
     title: str, query: str, description: str, *, unit: str, thresholds: ThresholdsConfig | None = None,
-    idle: str = IDLE, decimals: int | None = None, sparkline: bool = True, links: Sequence[DashboardLink] = (),
-    mappings: Sequence[Builder[Any]] = (),
+    idle: str = IDLE, idle_color: str = "transparent", decimals: int | None = None, sparkline: bool = True,
+    links: Sequence[DashboardLink] = (),
 ) -> stat.Panel:
-    """One value, the last, coloured by its thresholds, over its own past."""
+    """One value, the last, coloured by its thresholds, over its own past.
+
+    A series that has ended would show its last value for as long as it is in the picture: NaN says that there is none
+    now, and a mapping says so in words.
+    """
     panel = _common(stat.Panel(), title, description, unit, idle, links)
-    panel.with_target(_target(Query(query, title), 0).range())
+    panel.with_target(_target(Query(f"{query} or vector(NaN)", title), 0).range())
     panel.graph_mode(common.BigValueGraphMode.AREA if sparkline else common.BigValueGraphMode.NONE)
     panel.color_mode(common.BigValueColorMode.BACKGROUND if thresholds else common.BigValueColorMode.NONE)
     panel.reduce_options(build.ReduceDataOptions().calcs(["last"]).values(False))
     panel.thresholds(thresholds or steps(base="text"))
     panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
+    panel.mappings([SpecialValueMap(DashboardSpecialValueMapOptions(
+        SpecialValueMatch.NULL_AND_NAN, ValueMappingResult(idle, idle_color, index=0)
+    ))])
     if decimals is not None:
         panel.decimals(decimals)
     return panel
@@ -105,9 +121,10 @@ def lines(
     title: str, queries: Sequence[Query], description: str, *, unit: str, thresholds: ThresholdsConfig | None = None,
     idle: str = IDLE, most: float | None = None, soft_most: float | None = None, stacked: bool = False,
     percent: bool = False, bars: bool = False, fill: int | None = None, log: bool = False, legend: str = "right",
-    links: Sequence[DashboardLink] = (), calcs: Sequence[str] = ("last", "max"),
+    links: Sequence[DashboardLink] = (), calcs: Sequence[str] = ("lastNotNull", "max"), shades: str = "",
 ) -> timeseries.Panel:
-    """Values over time. Thresholds are drawn as lines; gaps stay gaps."""
+    """Values over time. Thresholds are drawn as lines; gaps stay gaps. A name has its colour wherever it appears, or
+    all of them have ``shades`` of one."""
     panel = _common(timeseries.Panel(), title, description, unit, idle, links)
     for position, query in enumerate(queries):
         panel.with_target(_target(query, position).range().exemplar(query.exemplars))
@@ -123,6 +140,8 @@ def lines(
     if thresholds is not None:
         panel.thresholds(thresholds)
         panel.thresholds_style(build.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
+    color = FieldColor().mode(FieldColorModeId.SHADES if shades else FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
+    panel.color_scheme(color.fixed_color(shades) if shades else color)
     if most is not None:
         panel.max(most)
     if soft_most is not None:
@@ -136,6 +155,20 @@ def lines(
     else:
         shown.display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM)
     return panel.legend(shown)
+
+
+def spread(
+    title: str, metric: Metric, description: str, *, unit: str, thresholds: ThresholdsConfig | None = None,
+    exemplars: bool = False, idle: str = IDLE, links: Sequence[DashboardLink] = (),
+) -> timeseries.Panel:
+    """The median and the tail of a histogram."""
+    queries = [
+        Query(quantile(q, metric), f"p{100 * q:.0f}", exemplars=exemplars and q == 0.95) for q in (0.5, 0.95, 0.99)
+    ]
+    panel = lines(
+        title, queries, description, unit=unit, thresholds=thresholds, idle=idle, legend="bottom", links=links
+    )
+    return colored(panel, QUANTILE_COLORS)
 
 
 def dashed(panel: timeseries.Panel, name: str, color: str = RED) -> timeseries.Panel:
@@ -160,8 +193,8 @@ def colored(panel: P, colors: dict[str, str]) -> P:
 
 
 def heat(
-    title: str, query: str, description: str, *, scheme: str = "Spectral", reverse: bool = True, unit: str = "s",
-    exemplars: bool = True, links: Sequence[DashboardLink] = (),
+    title: str, query: str, description: str, *, unit: str = "s", exemplars: bool = True,
+    links: Sequence[DashboardLink] = (),
 ) -> heatmap.Panel:
     """How values spread over a histogram's buckets, over time: the more, the warmer."""
     panel = _common(heatmap.Panel(), title, description, unit, IDLE, links)
@@ -169,8 +202,8 @@ def heat(
     panel.with_target(target).calculate(False).cell_gap(1).hide_legend()
     panel.y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(common.AxisPlacement.LEFT))
     panel.color(
-        heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme(scheme).exponent(0.5).steps(64)
-        .reverse(reverse)
+        heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Viridis").exponent(0.5).steps(64)
+        .reverse(False)
     )
     panel.filter_values(heatmap.FilterValueRange().le(1e-9))
     panel.rows_frame(heatmap.RowsHeatmapOptions().layout(common.HeatmapCellLayout.AUTO))
@@ -179,14 +212,14 @@ def heat(
 
 def states(
     title: str, queries: Sequence[Query], description: str, *, unit: str, thresholds: ThresholdsConfig,
-    idle: str = IDLE, links: Sequence[DashboardLink] = (), mappings: Sequence[ValueMapping] = (),
+    idle: str = IDLE, links: Sequence[DashboardLink] = (),
 ) -> statetimeline.Panel:
     """One band per series, coloured by its value: since when, and until when."""
     panel = _common(statetimeline.Panel(), title, description, unit, idle, links)
     for position, query in enumerate(queries):
         panel.with_target(_target(query, position).range())
     panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS)).thresholds(thresholds)
-    panel.mappings(list(mappings)).merge_values(True).row_height(0.85).fill_opacity(85).line_width(0)
+    panel.merge_values(True).row_height(0.85).fill_opacity(85).line_width(0)
     panel.show_value(common.VisibilityMode.NEVER)
     panel.legend(build.VizLegendOptions().show_legend(False).display_mode(common.LegendDisplayMode.LIST)
                  .placement(common.LegendPlacement.BOTTOM).calcs([]))
@@ -204,19 +237,24 @@ class Column:
     cell: dict[str, Any] | None = None
     width: int | None = None
     decimals: int | None = None
+    least: float | None = None
     most: float | None = None
+    colors: Mapping[str, str] = dataclasses.field(default_factory=dict)
     links: Sequence[DashboardLink] = ()
 
 
 COLOURED = {"type": "color-background", "mode": "basic"}
+TEXT = {"type": "color-text"}
 GAUGE = {"type": "gauge", "mode": "gradient", "valueDisplayMode": "text"}
 
 
 def grid(
     title: str, queries: Sequence[Query], description: str, columns: Sequence[Column], *, sort: str = "",
-    idle: str = IDLE, hidden: Sequence[str] = (), limit: str = "",
+    idle: str = IDLE, hidden: Sequence[str] = (),
 ) -> table.Panel:
-    """Instant answers joined by their labels into rows; each query's value is the field `Value #A`, `Value #B`, …"""
+    """Instant answers joined by their labels into rows; each query's value is the field `Value #A`, `Value #B`, …
+
+    ``sort`` is a column, from the largest down, or with a + before it from the smallest up."""
     panel = _common(table.Panel(), title, description, "short", idle, ())
     for position, query in enumerate(queries):
         panel.with_target(_target(query, position).instant().format(PromQueryFormat.TABLE))
@@ -231,7 +269,7 @@ def grid(
     for column in columns:
         panel.override_by_name(column.name, list(_look(column)))
     if sort:
-        panel.sort_by([build.TableSortByFieldState().display_name(sort).desc(True)])
+        panel.sort_by([build.TableSortByFieldState().display_name(sort.lstrip("+")).desc(not sort.startswith("+"))])
     return panel.show_header(True).cell_height(common.TableCellHeight.SM).align(common.FieldTextAlignment.AUTO)
 
 
@@ -239,7 +277,11 @@ def _look(column: Column) -> list[DynamicConfigValue]:
     looks: list[DynamicConfigValue] = []
     for identity, value in (
         ("unit", column.unit), ("custom.cellOptions", column.cell), ("custom.width", column.width),
-        ("decimals", column.decimals), ("max", column.most),
+        ("decimals", column.decimals), ("min", column.least), ("max", column.most),
+        ("mappings", [ValueMap({
+            value: ValueMappingResult(color=color, index=position)
+            for position, (value, color) in enumerate(column.colors.items())
+        })] if column.colors else None),
         ("thresholds", column.thresholds.build() if column.thresholds else None),
         ("links", [link.build() for link in column.links]),
     ):

@@ -17,6 +17,7 @@ from .panels import (
     GREEN,
     OUTCOME_COLORS,
     RED,
+    TEXT,
     Column,
     Query,
     colored,
@@ -24,6 +25,7 @@ from .panels import (
     heat,
     lines,
     number,
+    spread,
     steps,
 )
 from .promql import (
@@ -50,21 +52,23 @@ TO_INCIDENT = drill("What broke", known.INCIDENT)
 TO_LATENCY = drill("Where the time goes", known.LATENCY)
 
 
-def firing(width_of_name: int | None = None) -> object:
+def firing() -> object:
     """Our alerts that fire now, and a row that says so if nobody evaluates them."""
     unwatched = 'absent(ALERTS{alertname="StreamvitalsWatchdog"})'
-    for label, value in (("alertname", "rules are not loaded"), ("severity", "none")):
+    for label, value in (("alertname", "The rules are not loaded"), ("severity", "unknown")):
         unwatched = f'label_replace({unwatched}, "{label}", "{value}", "", "")'
+    short = 'label_replace({}, "alertname", "$1", "alertname", "Streamvitals(.+)")'
+    ours = short.format(f"group by (alertname, severity, job) (ALERTS{{{QUIET}}})")
     return grid(
-        "Alerts firing", [Query(f"group by (alertname, severity, job) (ALERTS{{{QUIET}}}) or {unwatched}")],
+        "Alerts firing", [Query(f"{ours} or {unwatched}")],
         "Alerts of streamvitals that fire now, from the series ALERTS of Prometheus; a click opens the runbook. That "
         "rules are not loaded is said here, too.",
         [
-            Column("severity", "", width=70, cell={"type": "color-text"}),
+            Column("severity", "Kind", width=70, cell=TEXT, colors={"page": RED, "ticket": AMBER, "unknown": RED}),
             Column("alertname", "Alert", links=[runbook()]),
-            Column("job", "Job"),
+            Column("job", "Job", width=90),
         ],
-        hidden=("Value",), idle="nothing fires",
+        sort="+Kind", hidden=("Value",), idle="nothing fires",
     )
 
 
@@ -93,9 +97,9 @@ def by_model() -> object:
             Column("Value #B", "Failing", unit="percentunit", thresholds=FAILING, cell=COLOURED, decimals=1),
             Column("Value #C", "First token p95", unit="s", thresholds=FIRST_TOKEN, cell=COLOURED),
             Column("Value #D", "Chunk gap p95", unit="s", thresholds=GAP, cell=COLOURED),
-            Column("Value #E", "Open", unit="short", decimals=0),
-            Column("Value #F", "Stalled", unit="short", thresholds=STALLED, cell=COLOURED, decimals=0),
-            Column("Value #G", "Retries in 5m", unit="short", decimals=0),
+            Column("Value #E", "Open", unit="locale", decimals=0),
+            Column("Value #F", "Stalled", unit="locale", thresholds=STALLED, cell=COLOURED, decimals=0),
+            Column("Value #G", "Retries in 5m", unit="locale", decimals=0),
         ],
         sort="Failing",
     )
@@ -126,20 +130,21 @@ def streams() -> Dashboard:
             "Stalled now", stalled,
             "Open streams whose reader has been blocked for longer than the stall threshold, while it happens. Red "
             f"from {HANGING}, where the alerts begin to count.",
-            unit="short", decimals=0, thresholds=STALLED, idle="none open", links=[TO_LATENCY],
+            unit="locale", decimals=0, thresholds=STALLED, idle="none open", links=[TO_LATENCY],
         ),
         number(
             "Open now", total(series(names.ACTIVE)), "Streams that are open.",
-            unit="short", decimals=0, idle="none open",
+            unit="locale", decimals=0, idle="none open",
         ),
         number(
-            "Streams per second", rate(names.STREAMS, over=NOW) + " > 0",
+            "Streams/s", rate(names.STREAMS, over=NOW) + " > 0",
             "Streams that ended, over five minutes.", unit="reqps", decimals=2,
         ),
         number(
             "Replicas seen", "count(group by (job, instance) (" + series(names.BUILD_INFO) + "))",
             "Replicas in which the SDK is observed. What is not here is not seen: no number on this page is about it.",
-            unit="short", decimals=0, thresholds=steps((1, GREEN), base=RED), idle="none: nothing is seen", links=[],
+            unit="locale", decimals=0, thresholds=steps((1, GREEN), base=RED), idle="none: nothing is seen",
+            idle_color=RED,
         ),
     ]
     outcomes = colored(
@@ -148,7 +153,7 @@ def streams() -> Dashboard:
             [Query(rate(names.STREAMS, "outcome") + " > 0", "{{outcome}}")],
             "Streams per second by how they ended. Green ended well, yellow hit a limit, red and orange were the "
             "provider's doing, purple a quota or a refusal, blue the application's own.",
-            unit="reqps", stacked=True, bars=True, calcs=("last",), links=[TO_INCIDENT, traces()],
+            unit="reqps", stacked=True, bars=True, calcs=("lastNotNull",), links=[TO_INCIDENT, traces()],
         ),
         OUTCOME_COLORS,
     )
@@ -161,17 +166,13 @@ def streams() -> Dashboard:
             unit="percentunit", thresholds=FAILING, soft_most=2 * OBJECTIVES.page_share,
             legend="bottom", links=[TO_INCIDENT],
         ),
-        {"operations": "red", "streams": "light-orange"},
+        {"operations": "red", "streams": "yellow"},
     )
-    first = lines(
-        "Time to first token",
-        [
-            Query(quantile(q, names.TIME_TO_FIRST_TOKEN), f"p{100 * q:.0f}", exemplars=q == 0.95)
-            for q in (0.5, 0.95, 0.99)
-        ],
+    first = spread(
+        "Time to first token", names.TIME_TO_FIRST_TOKEN,
         "From the request to the first chunk with content, retries of the SDK included. The line is what was promised"
         " for p95. Points are traces, where the application keeps them.",
-        unit="s", thresholds=FIRST_TOKEN, legend="bottom", links=[TO_LATENCY],
+        unit="s", thresholds=FIRST_TOKEN, exemplars=True, links=[TO_LATENCY],
     )
     return board(
         "Streams", known.STREAMS, "Are users of LLM streams hurt? The first page in an incident.",

@@ -14,7 +14,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parents[1] / "dashboards"
 BOARDS = ("streams.json", "incident.json", "latency.json", "limits.json")
-_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|([A-Za-z_]\w*))")
 
 
 @dataclass(frozen=True)

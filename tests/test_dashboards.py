@@ -94,7 +94,7 @@ def test_dashboards_are_those_that_alerts_link_to() -> None:
 def test_links_lead_to_dashboards_and_runbooks_that_there_are() -> None:
     text = "".join((FOLDER / board).read_text() for board in BOARDS)
     assert set(re.findall(r'"url": "/d/([\w-]+)\?', text)) == {known.INCIDENT, known.LATENCY}
-    assert "${runbooks}/${__data.fields.alertname}.md" in text
+    assert "${runbooks}/Streamvitals${__data.fields.Alert}.md" in text
     constants = {v["query"] for board in BOARDS for v in model(board)["templating"]["list"] if v["name"] == "runbooks"}
     assert constants == {Objectives.runbook_url}
 
