@@ -10,7 +10,7 @@ from streamvitals.names import Metric
 
 from .board import board
 from .links import traces
-from .panels import AMBER, RED, Query, colored, heat, lines, number, spread, steps
+from .panels import AMBER, OUTCOME_COLORS, RED, Query, colored, heat, lines, number, spread, steps
 from .promql import (
     INSTANCE,
     MODEL,
@@ -171,14 +171,12 @@ def latency() -> Dashboard:
             ]),
             "The whole stream, and the application itself",
             (7, [
-                (8, lines(
+                (8, colored(lines(
                     "Duration, by how it ended",
                     [Query(quantile(0.95, names.DURATION, "outcome"), "{{outcome}}")],
-                    "Request to end, 95 of 100 sooner.", unit="s", legend="right",
-                    calcs=("lastNotNull",),
-                )),
-                (8, heat("Durations", buckets(names.DURATION),
-                         "How long streams took.")),
+                    "Request to end, 95 of 100 sooner.", unit="s", calcs=("lastNotNull",),
+                ), OUTCOME_COLORS)),
+                (8, heat("Durations", buckets(names.DURATION), "How long streams took.")),
                 (8, lines(
                     "Event loop lag",
                     [Query(quantile(0.9, names.LOOP_LAG, INSTANCE), f"{{{{{INSTANCE}}}}}")],
