@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,24 +35,26 @@ def read_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
-def kept() -> list[str]:
+def copied(folder: Path) -> Path:
     """What Dockerfile.dockerignore lets into the image."""
     lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert "*" in lines
-    return [line[1:] for line in lines if line.startswith("!")]
+    for path in (path for line in lines if line.startswith("!") for path in ROOT.glob(line[1:])):
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, target)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs that the Dockerfile's own `pip install` makes, from what it copies."""
     folder = tmp_path_factory.mktemp("image")
-    (folder / "src").mkdir()
-    subprocess.run(["cp", "-r", *(ROOT / name for name in kept()), folder / "src"], check=True)
     (installed,) = re.findall(r"^RUN pip install --no-cache-dir '(.+?)' &&", (DEPLOY / "Dockerfile").read_text(), re.M)
     subprocess.run([UV, "venv", "-q", "--python", sys.executable, folder / "venv"], check=True)
     made = subprocess.run(
-        [UV, "pip", "install", "-q", "--python", folder / "venv" / "bin" / "python", installed], cwd=folder / "src",
-        env=environment(), capture_output=True, text=True, check=False,
+        [UV, "pip", "install", "-q", "--python", folder / "venv" / "bin" / "python", installed],
+        cwd=copied(folder / "src"), env=environment(), capture_output=True, text=True, check=False,
     )
     if made.returncode and os.environ.get("CI") != "true":
         pytest.skip(f"nothing to install with, as without a network: {made.stderr[-300:]}")
