@@ -16,7 +16,10 @@ _PLAIN_KEY = re.compile(r"(?!(?i:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z_][
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:
-    """Block style; strings in double quotes (JSON's are YAML's), or as blocks where they have several lines."""
+    """Block style; strings in double quotes (JSON's are YAML's), or as blocks where they have several lines.
+
+    No mapping or list in it is empty.
+    """
     return "\n".join(_lines(value)) + "\n"
 
 
