@@ -50,7 +50,7 @@ def test_clients(make: Any, provider: str, model: str, want: Any, observe: Calla
     ("sv-ok", ("completed", "")),
     ("sv-silent-cut", ("truncated", "missing_terminal")),
     ("sv-fin-in-chunk", ("truncated", "incomplete_read")),
-    ("sv-reset", ("truncated", "incomplete_read")),  # aiohttp does not tell the two apart
+    ("sv-reset", ("reset", "connection_reset")),
     ("sv-reset-before-headers", ("reset", "connection_reset")),
     ("sv-429", ("rate_limited", "429")),
 ])
