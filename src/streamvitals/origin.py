@@ -1,4 +1,4 @@
-"""Which flow of the program is running: its task or thread, and who waits for that."""
+"""Which flow of the program is running: its task, or what its thread does, and who waits for that."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ import sys
 import threading
 import weakref
 from _thread import get_ident
-from collections.abc import Iterator
 from typing import Any
 
-from .stream.app_retries import Origin, Waiting, nothing
-
-_MAX_WAITING = 4  # tasks; more than a framework or two put between a retry loop and its attempts
-_NO_AWAIT = frozenset({"_wait.<locals>._on_completion"})  # who waits for the first of several goes on before the rest
-# What asyncio and uvloop put onto the task that a thread runs a loop for.
-_RUNS_A_LOOP = frozenset({("asyncio.base_events", "_run_until_complete_cb"), ("uvloop.loop", "done_cb")})
+from .stream.app_retries import Origin
+from .waiting import Flow, all_waiting_for, flow_of_this_thread, frames_of_all_threads
 
 
 def current_origin() -> Origin:
-    """The running task or greenlet where there is one, else the thread; who waits for it; and the current trace.
-    Called when a stream has failed, and at requests while a failure is pending."""
+    """The running task or greenlet where there is one, else what the thread does for a pool, else the thread; who
+    waits for it; and the current trace. Called when a stream has failed, and at requests while a failure is pending."""
     running = _running_task()
+    flow = Flow(running) if running is not None else flow_of_this_thread()
     trace = sys.modules.get("opentelemetry.trace")
     trace_id = trace.get_current_span().get_span_context().trace_id if trace is not None else 0
-    who = running if running is not None else _this_thread()
-    return Origin(get_ident(), weakref.ref(who) if who is not None else None, trace_id, _all_waiting_for(running))
+    who = weakref.ref(flow.work) if flow.work is not None else None
+    return Origin(get_ident(), who, trace_id, all_waiting_for(flow))
 
 
 def _running_task() -> Any:
@@ -50,61 +46,10 @@ def _greenlet() -> Any:
     return None
 
 
-def _this_thread() -> threading.Thread | None:
-    """Numbers of threads are used again, so that the thread itself is what is compared. Those that were not
-    started by `threading` have no object, and must not be given one."""
-    return threading._active.get(get_ident())  # type: ignore[attr-defined, no-any-return]
-
-
-def _all_waiting_for(task: Any) -> tuple[Waiting, ...]:
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None or not isinstance(task, asyncio.Task):
-        return ()
-    try:
-        return tuple(_waiting_for(task, asyncio))
-    except Exception:  # noqa: BLE001 - another asyncio than ours knows
-        return ()
-
-
-def _waiting_for(task: Any, asyncio: Any) -> Iterator[Waiting]:
-    """Who waits for ``task``, nearest first: many frameworks make a task of each attempt. Follows ``await task``,
-    ``wait_for``, ``shield``, ``gather`` and ``asyncio.run`` through what asyncio keeps for itself; where that looks
-    otherwise than it does up to 3.13 nobody is found."""
-    link, seen = task, [task]
-    while len(seen) <= 2 * _MAX_WAITING:
-        if any(_is_run(callback) for callback, *_ in link._callbacks or ()):
-            thread = _this_thread()
-            if thread is not None:
-                yield Waiting(weakref.ref(thread), weakref.ref(link))
-            return
-        woken = (future for future in _woken_by(link) if isinstance(future, asyncio.Future))
-        link = next((future for future in woken if future not in seen), None)
-        if link is None:
-            return
-        seen.append(link)
-        if isinstance(link, asyncio.Task):
-            awaits = getattr(link, "_fut_waiter", None)
-            yield Waiting(weakref.ref(link), weakref.ref(awaits) if awaits is not None else nothing)
-
-
-def _is_run(callback: Any) -> bool:
-    return (getattr(callback, "__module__", None), getattr(callback, "__name__", None)) in _RUNS_A_LOOP
-
-
-def _woken_by(future: Any) -> Iterator[object]:
-    """What the callbacks of a future may be about to wake."""
-    for callback, *_ in getattr(future, "_callbacks", None) or ():
-        function = getattr(callback, "func", callback)  # of a partial
-        if getattr(function, "__module__", None) == "asyncio.tasks" and function.__qualname__ not in _NO_AWAIT:
-            yield from getattr(callback, "args", ())
-            yield from (cell.cell_contents for cell in function.__closure__ or ())
-        yield getattr(callback, "__self__", None)
-
-
 def alive(origin: Origin) -> bool:
     """Whether anybody who asked or waits can still ask again."""
     if origin.task is None:
-        return origin.thread in sys._current_frames()
+        return origin.thread in frames_of_all_threads()
     flow: list[Any] = [origin.task(), *(waiting.who() for waiting in origin.waiting)]
     return any(_going_on(who) for who in flow if who is not None)
 

@@ -2,9 +2,9 @@
 
     python tests/apps_real/retries.py [--only langchain,litellm] [--markdown FILE]
 
-Each case of retry_driver.py asks for a streamed answer with the SDK's retries off and the framework's on, of a
-server that refuses twice (429), and of one that resets every stream. The server's log says how often it was
-asked again, `streamvitals_retries_total{source="app"}` how much of that was recognised. A case that is not
+Each case, of retry_driver.py or plain_loops.py, asks for a streamed answer with the SDK's retries off and the
+framework's on, of a server that refuses twice (429), and of one that resets every stream. The server's log says
+how often it was asked again, `streamvitals_retries_total{source="app"}` how much of that was recognised. A case that is not
 recognised as EXPECTED says, or is seen differently with us, is a difference: exit code 1.
 """
 
@@ -32,12 +32,11 @@ COLUMNS = (
 )
 NOT_HERE = "retries below the SDK, in its transport"
 NOBODY_AWAITS = "each attempt in a task that nobody awaits"
-ANOTHER_THREAD = "each attempt in a task that another thread waits for"
 OTHER_MODEL = "asks another model, which is another question"
 
 
 class Case(NamedTuple):
-    """A function of retry_driver.py, and why its retries are not recognised where they are not."""
+    """A function of either, and why its retries are not recognised where they are not."""
 
     name: str
     venv: str
@@ -47,6 +46,7 @@ class Case(NamedTuple):
 CASES = (
     Case("loop", "loops"), Case("aloop", "loops"), Case("wait_for_loop", "loops"), Case("executor_loop", "loops"),
     Case("run_loop", "loops"), Case("uvloop_loop", "loops"), Case("trio_loop", "loops"), Case("gevent_loop", "loops"),
+    Case("to_thread_loop", "loops"), Case("threadsafe_loop", "loops"),
     Case("tenacity_sync", "loops"), Case("tenacity_async", "loops"), Case("backoff_sync", "loops"),
     Case("backoff_async", "loops"), Case("stamina_sync", "loops"), Case("stamina_async", "loops"),
     Case("langchain_invoke", "langchain"), Case("langchain_ainvoke", "langchain"),
@@ -56,9 +56,10 @@ CASES = (
     Case("litellm_router", "litellm"), Case("litellm_router_async", "litellm"),
     Case("llamaindex_stream_chat", "llamaindex"), Case("llamaindex_astream_chat", "llamaindex"),
     Case("instructor_partial", "instructor"), Case("smolagents_stream", "smolagents"),
-    Case("dspy_streamify", "dspy", ANOTHER_THREAD), Case("haystack_generator", "haystack"),
+    Case("dspy_streamify", "dspy"), Case("haystack_generator", "haystack"),
     Case("pydantic_ai_fallback", "pydantic-ai", OTHER_MODEL), Case("pydantic_ai_transport", "pydantic-ai", NOT_HERE),
-    Case("openai_agents", "agents", NOBODY_AWAITS), Case("griptape", "griptape"),
+    Case("openai_agents", "agents", NOBODY_AWAITS), Case("openai_agents_policy", "agents"),
+    Case("griptape", "griptape"),
 )
 
 

@@ -1,4 +1,5 @@
-"""One framework's own retry around a streamed answer, with the SDK's retries switched off. Prints how it went.
+"""One framework's own retry, or one of plain_loops.py, around a streamed answer, with the SDK's retries switched off.
+Prints how it went.
 
     python retry_driver.py FRAMEWORK MODE
 
@@ -9,11 +10,9 @@ Every function tries three times at most. Run by retries.py in the framework's e
 
 import asyncio
 import sys
-import time
 
-ATTEMPTS = 3
-PAUSE = 0.05  # seconds
-QUESTION = [{"role": "user", "content": "hello"}]
+import plain_loops
+from plain_loops import ATTEMPTS, PAUSE, QUESTION
 
 
 def langchain_invoke(model):
@@ -272,6 +271,29 @@ def openai_agents(model):
     return asyncio.run(ask())
 
 
+def openai_agents_policy(model):
+    """Its own retries, which are of a model's settings."""
+    from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, set_tracing_disabled
+    from agents.retry import ModelRetrySettings, retry_policies
+    from openai import AsyncOpenAI
+
+    set_tracing_disabled(True)
+    policy = retry_policies.any(retry_policies.http_status([429]), retry_policies.network_error())
+    again = ModelRetrySettings(
+        max_retries=ATTEMPTS - 1, policy=policy, backoff={"initial_delay": PAUSE, "max_delay": PAUSE, "jitter": False}
+    )
+    answers = OpenAIChatCompletionsModel(model, AsyncOpenAI(max_retries=0))
+    agent = Agent(name="a", model=answers, model_settings=ModelSettings(retry=again))
+
+    async def ask():
+        result = Runner.run_streamed(agent, "hello")
+        async for _ in result.stream_events():
+            pass
+        return str(result.final_output)
+
+    return asyncio.run(ask())
+
+
 def griptape(model):
     import logging
 
@@ -288,163 +310,9 @@ def griptape(model):
     return "".join(str(part.value) for part in Stream(Agent(prompt_driver=driver)).run("hello"))
 
 
-def _ask(model):
-    from openai import OpenAI
-
-    parts = OpenAI(max_retries=0).chat.completions.create(model=model, messages=QUESTION, stream=True)
-    return "".join(part.choices[0].delta.content or "" for part in parts)
-
-
-async def _aask(model):
-    from openai import AsyncOpenAI
-
-    async with AsyncOpenAI(max_retries=0) as client:
-        parts = await client.chat.completions.create(model=model, messages=QUESTION, stream=True)
-        return "".join([part.choices[0].delta.content or "" async for part in parts])
-
-
-def loop(model):
-    for attempt in range(ATTEMPTS):
-        try:
-            return _ask(model)
-        except Exception:
-            if attempt == ATTEMPTS - 1:
-                raise
-            time.sleep(PAUSE)
-    return ""
-
-
-def aloop(model):
-    async def ask():
-        for attempt in range(ATTEMPTS):
-            try:
-                return await _aask(model)
-            except Exception:
-                if attempt == ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(PAUSE)
-        return ""
-
-    return asyncio.run(ask())
-
-
-def wait_for_loop(model):
-    """The same with a deadline per attempt; before Python 3.12 wait_for makes a task of each."""
-
-    async def ask():
-        for attempt in range(ATTEMPTS):
-            try:
-                return await asyncio.wait_for(_aask(model), 30)
-            except Exception:
-                if attempt == ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(PAUSE)
-        return ""
-
-    return asyncio.run(ask())
-
-
-def run_loop(model):
-    """A loop of asyncio's for each attempt."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return asyncio.run(_aask(model))
-        except Exception:
-            if attempt == ATTEMPTS - 1:
-                raise
-            time.sleep(PAUSE)
-    return ""
-
-
-def uvloop_loop(model):
-    import uvloop
-
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    return run_loop(model)
-
-
-def trio_loop(model):
-    import trio
-
-    async def ask():
-        for attempt in range(ATTEMPTS):
-            try:
-                return await _aask(model)
-            except Exception:
-                if attempt == ATTEMPTS - 1:
-                    raise
-                await trio.sleep(PAUSE)
-        return ""
-
-    return trio.run(ask)
-
-
-def gevent_loop(model):
-    from gevent import monkey
-
-    monkey.patch_all()
-    import gevent
-
-    asked = gevent.spawn(loop, model)
-    asked.join()
-    return asked.get()
-
-
-def executor_loop(model):
-    """Each attempt on whichever thread of a pool is free."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(4) as pool:
-        for attempt in range(ATTEMPTS):
-            try:
-                return pool.submit(_ask, model).result()
-            except Exception:
-                if attempt == ATTEMPTS - 1:
-                    raise
-                time.sleep(PAUSE)
-    return ""
-
-
-def tenacity_sync(model):
-    from tenacity import retry, stop_after_attempt, wait_fixed
-
-    return retry(stop=stop_after_attempt(ATTEMPTS), wait=wait_fixed(PAUSE), reraise=True)(_ask)(model)
-
-
-def tenacity_async(model):
-    from tenacity import retry, stop_after_attempt, wait_fixed
-
-    return asyncio.run(retry(stop=stop_after_attempt(ATTEMPTS), wait=wait_fixed(PAUSE), reraise=True)(_aask)(model))
-
-
-def backoff_sync(model):
-    import backoff
-
-    return backoff.on_exception(backoff.constant, Exception, max_tries=ATTEMPTS, interval=PAUSE)(_ask)(model)
-
-
-def backoff_async(model):
-    import backoff
-
-    ask = backoff.on_exception(backoff.constant, Exception, max_tries=ATTEMPTS, interval=PAUSE)(_aask)
-    return asyncio.run(ask(model))
-
-
-def stamina_sync(model):
-    import stamina
-
-    return stamina.retry(on=Exception, attempts=ATTEMPTS, wait_initial=PAUSE, wait_max=PAUSE)(_ask)(model)
-
-
-def stamina_async(model):
-    import stamina
-
-    return asyncio.run(stamina.retry(on=Exception, attempts=ATTEMPTS, wait_initial=PAUSE, wait_max=PAUSE)(_aask)(model))
-
-
 if __name__ == "__main__":
     try:
-        print(repr(globals()[sys.argv[1]](sys.argv[2]))[:120])
+        print(repr((globals().get(sys.argv[1]) or getattr(plain_loops, sys.argv[1]))(sys.argv[2]))[:120])
     except Exception as error:
         print(f"{type(error).__module__}.{type(error).__name__}: {str(error)[:120]}")
         sys.exit(1)

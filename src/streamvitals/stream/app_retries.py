@@ -24,11 +24,13 @@ _key = os.urandom(32)
 
 
 class Waiting(NamedTuple):
-    """Who waits for the one that asked, a task or a thread, straight or through others, and what it waits for;
-    both held weakly."""
+    """Who waits for the one that asked, a task, a thread or what one does for a pool, straight or through others,
+    and what it waits for; both held weakly. More was ``queued`` for the pool on the way: what it asks next it may
+    have asked before anything failed."""
 
     who: Callable[[], object | None]
     what: Callable[[], object | None]
+    queued: bool = False
 
     def still(self, earlier: Waiting) -> bool:
         """Whether the same one waits for the same as it did earlier: then it has not heard of any failure."""
@@ -37,8 +39,8 @@ class Waiting(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Who asked: a task or else a thread (weakly held; its number where it has no object), those that wait for
-    it, and a trace."""
+    """Who asked: a task, else what a thread does for a pool, else the thread (weakly held; its number where it has
+    no object), those that wait for it, and a trace."""
 
     thread: int
     task: Callable[[], object | None] | None = None  # a weak reference: a task would keep its frames alive
@@ -52,7 +54,7 @@ class Origin(NamedTuple):
         if self.task is None or other.task is None:
             return self.task is other.task and self.thread == other.thread
         return any(
-            later.who() is earlier.who() is not None and not later.still(earlier)
+            later.who() is earlier.who() is not None and not later.still(earlier) and not earlier.queued
             for later in (Waiting(other.task, nothing), *other.waiting)
             for earlier in (Waiting(self.task, nothing), *self.waiting)
         )
