@@ -4,8 +4,8 @@
 
 Each case, of retry_driver.py or plain_loops.py, asks for a streamed answer with the SDK's retries off and the
 framework's on, of a server that refuses twice (429), and of one that resets every stream. The server's log says
-how often it was asked again, `streamvitals_retries_total{source="app"}` how much of that was recognised. A case that is not
-recognised as EXPECTED says, or is seen differently with us, is a difference: exit code 1.
+how often it was asked again, `streamvitals_retries_total{source="app"}` how much of that was recognised. A case
+that is not recognised as CASES says, or is seen differently with us, is a difference: exit code 1.
 """
 
 from __future__ import annotations
