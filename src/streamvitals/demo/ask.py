@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,6 +13,10 @@ from .surface_scenarios import ONLY_SURFACES
 
 MAX_SECONDS = 86_400
 MAX_COUNT = 10_000_000
+
+
+# By model: a scenario, or what draws one for every request.
+Moods = dict[str, str | Callable[[], str]]
 
 
 class BadAsk(Exception):
@@ -56,6 +61,12 @@ def parse_spec(spec: str) -> tuple[str, Params]:
     defaults = dict(scenario.defaults) if scenario is not None else {}
     given: dict[str, Any] = {**defaults, **_numbers(parse_qsl(query, keep_blank_values=True))}
     return name, Params(**given)
+
+
+def spec_for(model: str, moods: Moods) -> str:
+    """What to play for a model: as its mood is, else as its name says."""
+    mood = moods.get(model, model)
+    return mood if isinstance(mood, str) else mood()
 
 
 _INTEGERS = {field.name: field.type == "int" for field in fields(Params)}

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from .ask import Moods
 from .request_log import RequestLog
 from .server import FaultServer
 
@@ -59,7 +60,7 @@ class ThreadedFaultServer:
         return self._server.base_url
 
     @property
-    def moods(self) -> dict[str, str]:
+    def moods(self) -> Moods:
         """See FaultServer.moods. A dictionary's items are changed in one step."""
         return self._server.moods
 

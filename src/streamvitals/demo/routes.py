@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from . import events_agents, events_assistants, events_media, events_responses
-from .ask import Ask, BadAsk, parse_spec
+from .ask import Ask, BadAsk, Moods, parse_spec, spec_for
 from .payloads import CREATED, DONE, ID, Json, dumps, piece, sse, usage
 from .plays import COUNTED, WITHOUT_STREAM, page
 from .steps import Play, Steps
@@ -95,7 +95,7 @@ _ROUTES = (
 )
 
 
-def find(request: Request) -> tuple[Route, Ask] | None:
+def find(request: Request, moods: Moods) -> tuple[Route, Ask] | None:
     """The route and the ask of a request to one of these surfaces; raises BadAsk."""
     path = request.path.partition("?")[0]
     for route in _ROUTES:
@@ -104,7 +104,7 @@ def find(request: Request) -> tuple[Route, Ask] | None:
             asked = _fields(request)
             if route.kind == "events" and asked.get("stream_format") != "sse":
                 route = _SPEECH
-            return route, _ask(asked, route, matched.group(1) if matched.groups() else "")
+            return route, _ask(asked, route, matched.group(1) if matched.groups() else "", moods)
     return None
 
 
@@ -133,10 +133,10 @@ def _works_now(ask: Ask) -> bool:
     return ask.scenario in COUNTED and ask.failed_before >= ask.params.fails
 
 
-def _ask(asked: Mapping[str, Any], route: Route, name: str) -> Ask:
+def _ask(asked: Mapping[str, Any], route: Route, name: str, moods: Moods) -> Ask:
     agent = asked.get("agent")
     model = str(asked.get("model") or (agent.get("model") if isinstance(agent, dict) else "") or "")
-    spec = str(asked.get("sv_scenario") or model or unquote(name) or "ok")
+    spec = str(asked.get("sv_scenario") or spec_for(model, moods) or unquote(name) or "ok")
     scenario, params = parse_spec(spec)
     options = asked.get("stream_options")
     return Ask(

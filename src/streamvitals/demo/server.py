@@ -14,7 +14,7 @@ import itertools
 import json
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -22,7 +22,7 @@ from typing import Any, TextIO
 from urllib.parse import unquote
 
 from . import payloads, routes, websocket
-from .ask import Ask, BadAsk, parse_spec
+from .ask import Ask, BadAsk, Moods, parse_spec, spec_for
 from .plays import COUNTED, page, play
 from .request_log import RequestLog
 from .scenarios import SCENARIOS
@@ -40,7 +40,7 @@ class FaultServer:
     def __init__(self, log_size: int = 2048, log_file: TextIO | None = None) -> None:
         self.log: deque[RequestLog] = deque(maxlen=log_size)
         # What to play for a model whose name says nothing; may be changed while clients that know nothing of it ask.
-        self.moods: dict[str, str] = {}
+        self.moods: Moods = {}
         self.port = 0
         self.host = ""
         self._log_file = log_file
@@ -232,7 +232,7 @@ class FaultServer:
 
     def _surface(self, request: Request, entry: RequestLog) -> Steps:
         try:
-            found = routes.find(request)
+            found = routes.find(request, self.moods)
             if found is None:
                 return routes.session_of(request) or _problem(404, "streamvitals fault server: nothing is here")
             route, ask = found
@@ -258,7 +258,7 @@ def _problem(status: int, message: str) -> Steps:
     return page(status, "application/json", payloads.dumps(payloads.status_error(status, message)))
 
 
-def _ask(body: bytes, path: str, moods: Mapping[str, str]) -> Ask:
+def _ask(body: bytes, path: str, moods: Moods) -> Ask:
     try:
         asked: Any = json.loads(body)
     except ValueError:
@@ -268,7 +268,7 @@ def _ask(body: bytes, path: str, moods: Mapping[str, str]) -> Ask:
     parts = path.split("/")
     deployment = unquote(parts[parts.index("deployments") + 1]) if "deployments" in parts else ""
     model = str(asked.get("model") or deployment)
-    scenario, params = parse_spec(str(asked.get("sv_scenario") or moods.get(model, model)))
+    scenario, params = parse_spec(str(asked.get("sv_scenario") or spec_for(model, moods)))
     options = asked.get("stream_options")
     include_usage = isinstance(options, dict) and options.get("include_usage") is True
     return Ask(scenario, params, model[:200], asked.get("stream") is True, include_usage)
