@@ -82,9 +82,11 @@ export function HeatmapPanel(props: PanelProps): ReactElement {
     problem(`panel "${title}": several series with one le`);
   }
   const yAxis = options['yAxis'] ?? {};
+  // Without a unit the buckets are called what Prometheus calls them.
+  const formats = Boolean(yAxis.unit) || typeof yAxis.decimals === 'number';
   const format = getValueFormat(yAxis.unit ?? 'short');
   const text = (value: number): string => formattedValueToString(format(value, yAxis.decimals));
-  const named = rows.map(({ name }) => Number.isNaN(Number(name)) ? name : text(Number(name)));
+  const named = rows.map(({ name }) => !formats || Number.isNaN(Number(name)) ? name : text(Number(name)));
   const colors = palette(options['color'] ?? {}, theme, title);
   const gap = (options['cellGap'] ?? 1) * window.devicePixelRatio;
   const colorOf = (value: number): string => {
@@ -99,7 +101,7 @@ export function HeatmapPanel(props: PanelProps): ReactElement {
     <Painted
       {...props} rows={rows.length} yAxis={{ size: yAxis.axisWidth, label: yAxis.axisLabel, placement: yAxis.axisPlacement }}
       ticks={(height) => thinned(Array.from({ length: rows.length + 1 }, (_, i) => i), height)}
-      label={(tick) => tick === 0 ? text(0) : named[tick - 1] ?? ''}
+      label={(tick) => tick === 0 ? formats ? text(0) : '0.0' : named[tick - 1] ?? ''}
       paint={(u) => rows.forEach(({ values }, row) => {
         const y = u.valToPos(row + 1, 'y', true);
         const height = u.valToPos(row, 'y', true) - y - gap;
