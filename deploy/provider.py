@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from streamvitals.demo.ask import Moods
 from streamvitals.demo.server import FaultServer
 
 PEACE, TROUBLE = 4.0, 6.0  # minutes
@@ -43,7 +44,7 @@ INCIDENTS = (
 )
 
 
-class Weather(dict[str, str]):
+class Weather(Moods):
     """What the fault server plays for a model, drawn anew for every request."""
 
     def __init__(self, seed: str, minute: float, now: Callable[[], float] = time.monotonic) -> None:
