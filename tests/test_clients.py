@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from app_support import MESSAGES, VERSION, App, verdicts
 from streamvitals.testing import RecordList
@@ -44,6 +45,30 @@ def test_clients(make: Any, provider: str, model: str, want: Any, observe: Calla
     assert verdicts(records) == [want]
     assert records[0].labels.provider == provider
     assert records[0].labels.server == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "spelled", ["/chat/completions", "chat/completions", "{}/chat/completions", "/v1/chat/completions"]
+)
+@pytest.mark.parametrize("model", ["sv-ok", "sv-reset"])
+def test_a_path_that_the_app_spells(spelled: str, model: str, observe: Callable[..., RecordList]) -> None:
+    """The SDK takes any path, with or without a slash in front, and whole URLs."""
+    def act(app: App) -> None:
+        # A whole URL may lead elsewhere than the client's own does.
+        base = app.server.base_url if "/v1" not in spelled else app.server.base_url.removesuffix("/v1")
+        client = app.client(base_url="http://localhost:1/v1" if "{}" in spelled else base)
+        with app.catching():
+            app.read(client.post(
+                spelled.format(app.server.base_url), cast_to=ChatCompletion,
+                body={"model": model, "messages": MESSAGES, "stream": True},
+                stream=True, stream_cls=openai.Stream[ChatCompletionChunk],
+            ))
+
+    records = observe(act)
+    assert verdicts(records) == [("completed", "") if model == "sv-ok" else ("reset", "connection_reset")]
+    assert records[0].labels == ("chat", "other", model, "127.0.0.1")
+    assert records[0].url_path == "/v1/chat/completions"
+    assert records[0].server_port not in (1, None)
 
 
 @pytest.mark.parametrize(("model", "want"), [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from ..names import UNKNOWN_MODEL
 from ..stream.chunks import ChatChunks, CompletionChunks, Reader, get
@@ -45,18 +45,37 @@ _BY_PATTERN: tuple[tuple[str, re.Pattern[str], _Surface], ...] = tuple(
         ("get", "/agents/sessions/[^/]+/events", ("invoke_agent", AgentEvents)),
     )
 )
+_API_VERSION = re.compile(r"v\d\w*")
 _RAW_RESPONSE = "x-stainless-raw-response"
 
 
 def surface_of(options: Any) -> _Surface | None:
     """Operation name and reader class of a streaming request, or None for a surface not observed."""
     path, method = options.url.partition("?")[0], options.method.lower()
+    found = _known(method, path) or _spelled_otherwise(method, path)
+    if found is not None and found[1] is BodyBytes and _asked(options, "stream_format") == "sse":
+        return found[0], SpeechEvents
+    return found
+
+
+def _known(method: str, path: str) -> _Surface | None:
     found = _BY_PATH.get((method, path))
     if found is None:
         return next((s for known, pattern, s in _BY_PATTERN if method == known and pattern.fullmatch(path)), None)
-    if found[1] is BodyBytes and _asked(options, "stream_format") == "sse":
-        return found[0], SpeechEvents
     return found
+
+
+def _spelled_otherwise(method: str, url: str) -> _Surface | None:
+    """An app's own path, as ``client.post()`` takes it: with no slash in front, with more in front, or a whole URL.
+    One word at the end of something else may be of anything."""
+    words = urlsplit(url).path.strip("/").split("/")
+    for at in range(len(words)):
+        if 0 < at == len(words) - 1 and not _API_VERSION.fullmatch(words[at - 1]):
+            continue
+        found = _known(method, "/".join(("", *words[at:])))
+        if found is not None:
+            return found
+    return None
 
 
 def _asked(options: Any, name: str) -> Any:
@@ -99,13 +118,16 @@ def _endpoint(client: Any) -> _Endpoint:
     # It holds the URL, so that no other one can have its id.
     if known is not None and known.url is url and known.client_type is type(client):
         return known
-    host, port = url.host, url.port or {"https": 443, "http": 80}.get(url.scheme)
-    provider = provider_of(client, host, url.path)
-    found = _Endpoint(url, type(client), provider, host, url.path.rstrip("/"), port, {})
+    found = _endpoint_at(client, url, url.host)
     if len(_endpoints) >= _MAX_ENDPOINTS:
         _endpoints.clear()
     _endpoints[id(url)] = found
     return found
+
+
+def _endpoint_at(client: Any, url: Any, host: str) -> _Endpoint:
+    port = url.port or {"https": 443, "http": 80}.get(url.scheme)
+    return _Endpoint(url, type(client), provider_of(client, host, url.path), host, url.path.rstrip("/"), port, {})
 
 
 def request_facts(
@@ -113,7 +135,13 @@ def request_facts(
 ) -> RequestFacts:
     """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's. ``providers`` is the
     user's word, which outranks ours: provider names by host, or by host and port."""
-    endpoint = _endpoint(client)
+    path = options.url.partition("?")[0]
+    if "://" in path:  # an app's own, which outranks the client's
+        url = urlsplit(path)
+        endpoint, path = _endpoint_at(client, url, url.hostname or ""), ""
+    else:
+        endpoint = _endpoint(client)
+        path = path if path.startswith("/") else f"/{path}"
     # An agent's session names the model in its agent.
     model = _asked(options, "model") or get(_asked(options, "agent"), "model")
     if not isinstance(model, str) or not model:
@@ -125,7 +153,7 @@ def request_facts(
         found = RequestFacts(
             labels=StreamLabels(operation, endpoint.provider, model, endpoint.host),
             method=options.method.upper(),
-            url_path=endpoint.path + options.url.partition("?")[0],
+            url_path=endpoint.path + path,
             server_port=endpoint.port,
             finish_optional=endpoint.host in finish_optional_hosts,
         )
