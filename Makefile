@@ -65,6 +65,9 @@ binaries:
 	@missing() { \
 		command -v promtool >/dev/null && command -v prometheus >/dev/null || echo prometheus; \
 		command -v amtool >/dev/null || echo prometheus-alertmanager; \
+		command -v node >/dev/null || echo nodejs; \
+		command -v npm >/dev/null || echo npm; \
+		command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo chromium; \
 	}; \
 	if [ -n "$$(missing)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing Debian packages:" $$(missing); \
