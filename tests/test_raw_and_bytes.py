@@ -198,6 +198,26 @@ def consumed_twice(app: App) -> None:
             app.saw.extend(response.iter_lines())
 
 
+def asks_in_the_body(app: App) -> None:
+    """The SDK does not know of it, but the answer is left to the app as it comes."""
+    responding = app.client().chat.completions.with_streaming_response
+    for model in ("sv-ok", "sv-silent-cut"):
+        with responding.create(model=model, messages=MESSAGES, extra_body={"stream": True}) as response:
+            app.saw.extend(response.iter_lines())
+
+
+async def aasks_in_the_body(app: App) -> None:
+    responding = app.async_client().chat.completions.with_streaming_response
+    for model in ("sv-ok", "sv-silent-cut"):
+        async with responding.create(model=model, messages=MESSAGES, extra_body={"stream": True}) as response:
+            app.saw.extend([line async for line in response.iter_lines()])
+
+
+@pytest.mark.parametrize("act", [asks_in_the_body, aasks_in_the_body])
+def test_a_stream_that_the_sdk_does_not_know_of(act: Callable[[App], Any], observe: Callable[..., RecordList]) -> None:
+    assert verdicts(observe(act)) == [COMPLETED, ("truncated", "missing_terminal")]
+
+
 @pytest.mark.parametrize(("act", "want"), [
     (decoding_error, ("malformed", "content_decoding")),
     (adecoding_error, ("malformed", "content_decoding")),

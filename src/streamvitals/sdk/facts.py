@@ -90,9 +90,10 @@ def streams(options: Any, stream: object) -> bool:
     """Whether a call gives its body piece by piece: events were asked for, or a body to be read as bytes."""
     if stream:
         return True
-    if options.url != "/audio/speech" or not isinstance(options.headers, Mapping):
+    if not isinstance(options.headers, Mapping):
         return False
-    return any(k.lower() == _RAW_RESPONSE and v == "stream" for k, v in options.headers.items())
+    raw = any(k.lower() == _RAW_RESPONSE and v == "stream" for k, v in options.headers.items())
+    return raw and (options.url == "/audio/speech" or _asked(options, "stream") is True)
 
 
 class _Endpoint(NamedTuple):
