@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from otel_support import run_script
@@ -64,6 +65,24 @@ def test_a_stream_that_is_reset_is_a_span_and_numbers(server: ThreadedFaultServe
         everything = b"".join(r.message.SerializeToString() for r in collector.requests)
         assert b"sk-secret" not in everything
         assert b"hello" not in everything
+
+
+def test_the_log_names_the_span(server: ThreadedFaultServer) -> None:
+    code = """
+import json, logging
+class Print(logging.Handler):
+    def emit(self, record):
+        point = record.streamvitals
+        print(json.dumps([point["outcome"], point["trace_id"], point["span_id"]]))
+logging.getLogger("streamvitals").addHandler(Print())
+stream(client, 'sv-reset'); stream(client, 'sv-ok'); stream(client, 'sv-silent-cut')
+"""
+    with receiver() as collector:
+        lines = [json.loads(line) for line in run(code, server.base_url, collector).stdout.splitlines()]
+        spans = {attributes(s)["streamvitals.outcome"]: s for s in streams(collector)}
+        assert [outcome for outcome, _, _ in lines] == ["reset", "truncated"]
+        for outcome, trace_id, span_id in lines:
+            assert (trace_id, span_id) == (spans[outcome].trace_id.hex(), spans[outcome].span_id.hex())
 
 
 def test_the_apps_own_traces(server: ThreadedFaultServer) -> None:

@@ -115,6 +115,16 @@ def test_quirks(name: str, form: str, served: Callable[[Quirk], str], observe: C
         assert (record.first_token == record.first_chunk) == (quirk.token == "first")
 
 
+@pytest.mark.parametrize("form", ["sync", "async", "lines"])
+def test_the_last_events_id(form: str, served: Callable[[Quirk], str], observe: Callable[..., RecordList]) -> None:
+    """From where a server that numbers its events would go on. What is too long for a number is none."""
+    chunk = b'data: {"id": "1", "choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": null}]}'
+    body = b"".join(b"id: %s\n%s\n\n" % (name, chunk) for name in (b"m-1", b"m-2", b"m" * 100))
+    spec = served(Quirk("numbered", ("truncated", "missing_terminal"), None, [], "first", body))
+    records = observe(areading(CHAT, "stream", spec) if form == "async" else reading(CHAT, FORMS[form], spec))
+    assert [(record.last_event_id, record.chunks) for record in records] == [("m-2", 3)]
+
+
 def test_an_event_of_two_mebibytes(served: Callable[[Quirk], str], observe: Callable[..., RecordList]) -> None:
     large = {"id": "1", "choices": [{"index": 0, "delta": {"content": "x" * (2 << 20)}, "finish_reason": "stop"}]}
     body = b"data: " + json.dumps(large).encode() + b"\n\ndata: [DONE]\n\n"

@@ -7,11 +7,9 @@ from typing import Any
 
 from ..stream.observation import Blind, Observation
 from ..stream.observe import streamvitals_observe, streamvitals_observe_async
-from ..stream.sse import ByteWatch
+from ..stream.sse import SHORT, ByteWatch
 from . import facts
 from .closing import Closing
-
-_SHORT = 64  # characters; a longer line is neither [DONE] nor an event's id
 
 
 def attach(stream: Any, observation: Observation, is_async: bool) -> None:
@@ -58,7 +56,7 @@ class _Tap:
         self._original = decoder.decode
 
     def decode(self, line: str) -> Any:
-        if line and len(line) < _SHORT:
+        if line and len(line) < SHORT:
             if line.startswith("data:"):
                 if line[5:].lstrip().startswith("[DONE]"):
                     self._observation.reader.done = True

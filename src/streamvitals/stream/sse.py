@@ -18,6 +18,7 @@ from .outcome import Outcome, Verdict, classify_error_event
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _MAX_EVENT = 16 * 1024 * 1024  # bytes; past it an event is passed over unread
 _COMMENT = b":"
+SHORT = 64  # characters; a longer line is neither [DONE] nor an event's id
 
 
 class ByteWatch:
@@ -82,6 +83,8 @@ class ByteWatch:
         elif field == b"data" and self._size <= _MAX_EVENT:
             self._size += len(value)
             self._data.append(value.removeprefix(b" "))
+        elif field == b"id" and len(line) < SHORT:
+            self._observation.last_event_id = value.strip().decode("utf-8", "replace")
 
     def _event(self, data: bytes) -> Iterator[Any]:
         observation = self._observation
