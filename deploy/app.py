@@ -26,23 +26,26 @@ class Service:
         self._hosted = AsyncOpenAI(timeout=PATIENCE, max_retries=2)
         self._own = AsyncOpenAI(timeout=PATIENCE, max_retries=2, base_url=os.environ["OWN_MODELS_URL"])
 
-    async def user(self, name: str) -> None:
+    async def user(self, number: int) -> None:
         """Asks, reads the answer, thinks, asks again."""
         models = {**HOSTED, **OWN}
         while True:
             await asyncio.sleep(self._draw.expovariate(self._pace / 3.0))
             (model,) = self._draw.choices(list(models), list(models.values()))
-            await self._ask(model, f"{name}: what is {self._draw.randrange(1000)} squared?")
+            question = f"user {number}: what is {self._draw.randrange(1000)} squared?"
+            # Every third has an app that can do without a stream.
+            await self._ask(model, question, in_one_piece=number % 3 == 0)
 
-    async def _ask(self, model: str, question: str) -> None:
-        """Tries again when a stream breaks; in the end asks for the answer in one piece."""
+    async def _ask(self, model: str, question: str, *, in_one_piece: bool) -> None:
+        """Tries again when a stream breaks, and then gives up, or asks for the answer in one piece."""
         client = self._own if model in OWN else self._hosted
         for number in range(TRIES):
             if await self._read(client, model, question):
                 return
             await asyncio.sleep(0.5 * 2**number / self._pace)
-        with suppress(OpenAIError):
-            await client.chat.completions.create(model=model, messages=[{"role": "user", "content": question}])
+        if in_one_piece:
+            with suppress(OpenAIError):
+                await client.chat.completions.create(model=model, messages=[{"role": "user", "content": question}])
 
     async def _read(self, client: AsyncOpenAI, model: str, question: str) -> bool:
         """Whether the answer came."""
@@ -68,7 +71,7 @@ async def main() -> None:
     seed = os.environ.get("SEED", "1")
     service = Service(random.Random(seed), float(os.environ.get("PACE", "1")))
     users = int(os.environ.get("USERS", "8"))
-    await asyncio.gather(*(service.user(f"user {number}") for number in range(users)))
+    await asyncio.gather(*(service.user(number) for number in range(users)))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Incident(NamedTuple):
 
 HOSTED, MINI, OWN = "gpt-4o", "gpt-4o-mini", "llama-3.3-70b"
 INCIDENTS = (
-    Incident("a third of gpt-4o's streams are reset", (HOSTED,), "reset-after-n?after=12&gap=0.02", 0.35),
+    Incident("two thirds of gpt-4o's streams are reset", (HOSTED,), "reset-after-n?after=12&gap=0.02", 0.65),
     Incident("llama-3.3-70b hangs in mid-stream", (OWN,), "stall?after=8&gap=0.02&stall=40", 0.5),
     Incident("gpt-4o-mini stops early and says nothing", (MINI,), "silent-cut?after=10&gap=0.02", 0.3),
     Incident("the hosted models are eight times slower", (HOSTED, MINI), slower=8.0),

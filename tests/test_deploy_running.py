@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -21,7 +22,7 @@ import yaml
 from alerts_support import alertmanager, needs
 from deploy_support import DEPLOY, Stack
 from otlp_receiver import Receiver, attributes, receiver
-from run_support import answered, environment, eventually, get
+from run_support import answered, environment, eventually, get, parse_metrics, total
 from streamvitals.alerts.objectives import Objectives
 
 pytestmark = [needs("prometheus", "alertmanager"), pytest.mark.xdist_group("deploy")]
@@ -68,6 +69,11 @@ def stack(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     made = Stack(tmp_path_factory.mktemp("stack"), image)
     with made.running("files") as files:
         assert files.wait() == 0, made.log("files").read_text()
+    # The pager shares Alertmanager's network, and is where the example's receivers are.
+    example = made.root("alertmanager") / "etc" / "alertmanager" / "alertmanager.example.yaml"
+    text = example.read_text()
+    assert "http://127.0.0.1:9095/page\n" in text
+    example.write_text(text.replace("127.0.0.1:9095", f"127.0.0.1:{made.port('pager', 9095)}"))
     return made
 
 
@@ -136,10 +142,23 @@ def test_alertmanager_is_told_and_knows_where_to_send_it(running: Stack) -> None
 
     (watchdog,) = eventually(told, "an alert", PATIENCE)
     assert [one["name"] for one in watchdog["receivers"]] == ["watchdog"]
+    pager = f"http://127.0.0.1:{running.port('pager', 9095)}"
+
+    def notified(what: str) -> float:
+        said = parse_metrics(get(url.replace("/api/v2/alerts", "/metrics")))
+        return total(said, f"alertmanager_notifications_{what}", integration="webhook")
+
+    eventually(lambda: notified("total"), "a notification", PATIENCE)
+    assert notified("failed_total") == 0
     runbook = watchdog["annotations"]["runbook_url"]
     assert runbook.startswith("http://localhost:9095/runbooks/")
-    served = get(runbook.replace("localhost:9095", f"127.0.0.1:{running.port('pager', 9095)}"))
-    assert served.startswith("# StreamvitalsWatchdog")
+    assert get(runbook.replace("http://localhost:9095", pager)).startswith("# StreamvitalsWatchdog")
+
+    # No page comes so soon; this is one as Alertmanager would send it.
+    said = {"summary": "it fails", "runbook_url": "there"}
+    page = {"alerts": [{"status": "firing", "labels": {"job": "chat"}, "annotations": said}]}
+    urllib.request.urlopen(f"{pager}/page", json.dumps(page).encode(), timeout=PATIENCE).close()
+    assert "page: firing: chat: it fails\n    there\n" in running.log("pager").read_text()
 
 
 def test_grafana_finds_what_it_is_told_of(stack: Stack) -> None:
@@ -192,7 +211,7 @@ def test_there_is_something_to_see(running: Stack) -> None:
         'streamvitals_retries_total{source="sdk",reason="429"}', 'streamvitals_retries_total{source="app"}',
         'streamvitals_recoveries_total{source="sdk"}', 'streamvitals_recoveries_total{source="app"}',
         "streamvitals_stalls_total", "streamvitals_tokens_total", "streamvitals_ratelimit_remaining",
-        "streamvitals_fallbacks_total",
+        "streamvitals_fallbacks_total", "streamvitals_operations_failed_total",
     }
 
     def all_seen() -> bool:
