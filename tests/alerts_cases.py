@@ -84,7 +84,7 @@ CASES = (
         "first token after 3.925s (p95, 5m), promised 2.5s", soon=8,
     ),
     case(
-        "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4), "no stream has ended for 15m, 5490 are usual", soon=12,
+        "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4), "no stream has ended for 5m, 1830 are usual", soon=12,
         well=90,
     ),
     _ended("StreamvitalsResetStorm", "reset", "reset by api.example mid-stream"),
@@ -140,7 +140,7 @@ CASES = (
         "the event loop runs 475ms late (p90, 15m): the service itself is slow", soon=22,
     ),
     case(
-        "StreamvitalsStreamsLeaked", {ACTIVE: lambda minute: 16 + 3 * minute}, {ACTIVE: 40.0},
+        "StreamvitalsStreamsLeaked", {ACTIVE: lambda minute: 16 + 3 * int(minute)}, {ACTIVE: 40.0},
         "606 streams are open that nobody reads, more than ever end", soon=92, ill=100, after=80,
     ),
     case(

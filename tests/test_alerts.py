@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from alerts.backtest import replay
 
 from alerts_support import needs
 from streamvitals import names
@@ -98,6 +99,20 @@ def test_no_le_is_matched_and_no_number_is_a_label() -> None:
         for value in rule.get("labels", {}).values():
             assert "{{" not in value
     assert not any("instance" in rule.get("labels", {}) for rule in DEFAULT)
+
+
+@pytest.mark.parametrize("given", [{}, {"interval": 15}, {"interval": 60}, {"speed": 24}])
+def test_what_must_last_for_minutes_does_so_in_prometheus_2_and_3(given: dict[str, float]) -> None:
+    """They do not agree on a sample at the very beginning of a window: none of what was recorded may lie there."""
+    objectives = Objectives(**given)  # type: ignore[arg-type]
+    windows = set()
+    for rule in rule_groups(objectives)["groups"][0]["rules"]:
+        windows |= {w for w in re.findall(r"\bmin_over_time\(streamvitals:\w[^\[]*\[(\w+)\]", rule["expr"])
+                    if replay.seconds(w) * objectives.speed < 600}
+    assert len(windows) == 2
+    for window in windows:
+        evaluations = replay.seconds(window) * objectives.speed / objectives.interval
+        assert evaluations % 1 == pytest.approx(0.5, abs=0.1), window
 
 
 def test_no_alert_is_about_one_instance_or_one_value() -> None:

@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT))
 
 from alerts.backtest import chance  # noqa: E402
 from alerts.backtest.events import Event  # noqa: E402
-from alerts.backtest.replay import Firing, firings, levels, prometheus, replay  # noqa: E402
-from alerts.backtest.score import score  # noqa: E402
+from alerts.backtest.replay import Firing, firings, left_open, levels, prometheus, replay  # noqa: E402
+from alerts.backtest.score import Score, score, summary  # noqa: E402
 from alerts.backtest.world import SIZES, World  # noqa: E402
 
 
@@ -78,6 +78,23 @@ def test_the_score() -> None:
 def test_a_page_from_before_catches_nothing() -> None:
     found = score([Event("wave", "page", 1000, 2000, 0.5)], [fired("Page", "page", 500, 3000)], 7 * 86_400)
     assert (found.caught, found.pages, found.true_pages) == (0, 1, 0)
+
+
+def test_worlds_are_summed_up_with_what_they_differ_in() -> None:
+    one = Score(1.0, incidents=2, caught=2, pages=2, true_pages=2, named=2, tickets=1, delays=[60, 120])
+    other = Score(3.0, incidents=8, caught=4, pages=8, true_pages=6, named=8, delays=[600])
+    quiet = Score(1.0)
+    assert summary([one, other, quiet]) == [
+        "0.60 of 10 (0.50 to 1.00)", "0.80 (0.75 to 1.00)", "0.40 (0.00 to 0.67)", "2.0 (1.5 to 10.0)",
+        "1.33 (1.00 to 1.50)", "0.00 of 1", "1.00",
+    ]
+
+
+def test_prometheus_3_reads_shorter_windows() -> None:
+    rule = {"record": "streamvitals:a", "expr": 'rate(b{c=~"[1d]+"}[5m]) + d[1h:30s] offset 1d'}
+    assert left_open([rule])[0]["expr"] == (
+        'rate(b{c=~"[1d]+"}[4m59s999ms]) + d[59m59s999ms:30s] offset 1d'
+    )
 
 
 def test_a_seed_is_a_world() -> None:

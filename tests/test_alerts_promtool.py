@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alerts.backtest.replay import left_open
 
-from alerts_cases import BUILD, CASES, ONE, Case, fallbacks
+from alerts_cases import ACTIVE, BUILD, CASES, ONE, UP, Case, fallbacks
 from alerts_support import needs
 from alerts_world import HEALTHY, REPLICAS, SHAPES, Course, Thing, retries, streams
 from streamvitals import names
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import recorded_in
 from streamvitals.alerts.render import ALERTS, rule_groups
+from streamvitals.names import Metric
 
 pytestmark = needs("promtool")
 RULES: list[dict[str, Any]] = rule_groups(Objectives())["groups"][0]["rules"]
@@ -38,14 +40,18 @@ def needed(*alerts: str) -> list[dict[str, Any]]:
 
 
 class Promtool:
-    """Collects groups of tests for one run. Its files are JSON, which YAML is, and which is written faster."""
+    """Collects groups of tests for one run, with the rules as this promtool reads them and as Prometheus 3 does.
+
+    Its files are JSON, which YAML is, and which is written faster.
+    """
 
     def __init__(self, folder: Path, rules: list[dict[str, Any]]) -> None:
         self.folder = folder
         self.groups: list[dict[str, Any]] = []
         # Where hours are to be evaluated, half as often.
         self.long = False
-        (folder / "rules.yaml").write_text(json.dumps({"groups": [{"name": "all", "rules": rules}]}))
+        for name, read in (("rules", rules), ("left_open", left_open(rules))):
+            (folder / f"{name}.yaml").write_text(json.dumps({"groups": [{"name": "all", "rules": read}]}))
 
     def expect(self, name: str, course: Course, *checks: tuple[float, str, float | None], **more: Any) -> None:
         """At so many minutes an expression gives this value, or nothing."""
@@ -71,10 +77,13 @@ class Promtool:
     def run(self) -> str:
         """What promtool says; empty where all is as expected."""
         interval = "1m" if self.long else "30s"
-        tests = {"rule_files": ["rules.yaml"], "evaluation_interval": interval, "tests": self.groups}
-        (self.folder / "tests.yaml").write_text(json.dumps(tests))
+        files = []
+        for name in ("rules", "left_open"):
+            tests = {"rule_files": [f"{name}.yaml"], "evaluation_interval": interval, "tests": self.groups}
+            files.append(f"test_{name}.yaml")
+            (self.folder / files[-1]).write_text(json.dumps(tests))
         done = subprocess.run(
-            ["promtool", "test", "rules", "tests.yaml"], cwd=self.folder, capture_output=True, text=True, check=False
+            ["promtool", "test", "rules", *files], cwd=self.folder, capture_output=True, text=True, check=False
         )
         return "" if done.returncode == 0 else done.stdout + done.stderr
 
@@ -215,22 +224,48 @@ def test_a_bad_minute_wakes_nobody(minutes: float, value: float | None, tmp_path
     paged(Course(sick, ill=15, after=0), tmp_path, value)
 
 
+def little(rate: float) -> dict[Thing, Any]:
+    """What is asked of a small service, a minute; nothing measures how fast it is."""
+    counts = {thing: None if isinstance(thing.metric, Metric) and thing.metric.kind == "histogram" else 0.0
+              for thing in HEALTHY if not thing.gauge}
+    return counts | {streams("completed"): rate}
+
+
 @pytest.mark.parametrize(("every", "soon"), [(60.0, 241.0), (2.0, 11.0), (0.0, 6.0)])
 def test_an_outage_pages_whatever_the_traffic(every: float, soon: float, tmp_path: Path) -> None:
     """From a request every so many minutes to a hundred in each; ``soon`` in minutes is enough, and less is not for
     the seldom ones."""
-    healthy: dict[Thing, Any] = {thing: 0.0 for thing in HEALTHY if not thing.gauge}
-
     def asked(minute: float) -> float:
         return 100.0 if not every else 2.0 if minute % every < 0.5 else 0.0
 
     course = Course(
-        {streams("completed"): 0.0, streams("reset"): asked}, healthy=healthy | {streams("completed"): asked},
+        {streams("completed"): 0.0, streams("reset"): asked}, healthy=little(0.0) | {streams("completed"): asked},
         replicas=ONE, well=360.0 if every > 30 else 60.0, ill=soon, after=0,
     )
     paged(course, tmp_path, 1.0)
     if every > 30:
         paged(replace(course, ill=119.0), tmp_path, None)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.135, 1.0), (0.105, None)])
+def test_a_part_of_a_request_a_minute_fails_for_an_hour(share: float, value: float | None, tmp_path: Path) -> None:
+    sick = {streams("completed"): 1 - share, streams("reset"): share}
+    paged(Course(sick, healthy=little(1.0), replicas=ONE, well=80, ill=70, after=0), tmp_path, value)
+
+
+@pytest.mark.parametrize(("past", "left", "value"), [(1500.0, 0.0, 1.0), (1500.0, 0.15, None), (120.0, 0.0, None)])
+def test_a_small_service_falls_silent(past: float, left: float, value: float | None, tmp_path: Path) -> None:
+    """Of nine requests in a quarter of an hour, as a day before; one that was not there a day before may have ended.
+    Half as long an emptiness is no news."""
+    sick: dict[Thing, Any] = {streams("completed"): left, ACTIVE: 0.0}
+    promtool = Promtool(tmp_path, needed("StreamvitalsTrafficGone"))
+    course = Course(sick, healthy=little(0.6), replicas=ONE, well=past, ill=50, after=0)
+    end = course.well + course.ill
+    promtool.expect(
+        "silent", course, (past + 25, firing("StreamvitalsTrafficGone"), None),
+        (end, ever("StreamvitalsTrafficGone", end), value),
+    )
+    promtool.check()
 
 
 def test_an_agent_that_observes_nothing_is_no_lack_of_traffic(tmp_path: Path) -> None:
@@ -239,6 +274,17 @@ def test_an_agent_that_observes_nothing_is_no_lack_of_traffic(tmp_path: Path) ->
     course = replace(gone.over, sick=gone.over.sick | {BUILD: None})
     end = course.well + course.ill
     promtool.expect("silent", course, (end, ever("StreamvitalsTrafficGone", end), None))
+    promtool.check()
+
+
+@pytest.mark.parametrize(("alert", "sick", "where"), [
+    ("StreamvitalsAgentSilent", {BUILD: None}, ONE),
+    ("StreamvitalsTargetMissing", dict.fromkeys(HEALTHY), REPLICAS),
+])
+def test_what_is_pushed_over_otlp_has_no_up(alert: str, sick: Any, where: tuple[str, ...], tmp_path: Path) -> None:
+    promtool = Promtool(tmp_path, needed(alert))
+    course = Course(sick, healthy={UP: None}, ill=50, after=0, where=where)
+    promtool.expect("pushed", course, (course.well - 1, firing(alert), None), (course.well + 45, firing(alert), 1.0))
     promtool.check()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -22,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamvitals.alerts.promql import recorded_in
+from streamvitals.alerts.promql import duration, recorded_in
 
 # Prometheus gives at most so many points per series and query.
 MOST_POINTS = 10_000
-_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+_WINDOW = re.compile(r"(?<=[\w})]\[)((?:\d+(?:ms|[dhms]))+)(?=[:\]])")
 
 Rule = Mapping[str, Any]
 Labels = tuple[tuple[str, str], ...]
@@ -46,14 +48,7 @@ class Firing:
 
 def seconds(text: str) -> float:
     """A duration as Prometheus writes it."""
-    total, number = 0.0, ""
-    for character in text:
-        if character.isdigit():
-            number += character
-        else:
-            total += int(number) * _UNITS[character]
-            number = ""
-    return total
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[dhms])", text))
 
 
 class Prometheus:
@@ -147,6 +142,12 @@ def prometheus(directory: Path, step: float, samples: Path) -> Iterator[Promethe
     finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def left_open(rules: Sequence[Rule]) -> list[Rule]:
+    """The rules as Prometheus 3 reads them, for one that is older: a sample exactly at the beginning of a window is no
+    part of it (https://prometheus.io/docs/prometheus/3.0/migration/), which makes it a millisecond shorter."""
+    return [{**rule, "expr": _WINDOW.sub(lambda w: duration(seconds(w[1]) - 0.001), rule["expr"])} for rule in rules]
 
 
 def levels(records: Sequence[Rule]) -> Iterator[list[Rule]]:

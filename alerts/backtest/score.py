@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -63,6 +64,22 @@ COLUMNS = (
 )
 
 
+def _day(at: float) -> str:
+    return time.strftime("%a %d %H:%M", time.gmtime(at))
+
+
+def summary(scores: Sequence[Score]) -> list[str]:
+    """A row for several worlds together, with the least and the most of a single one where they differ."""
+    total = Score()
+    for one in scores:
+        total += one
+    cells = []
+    for together, *single in zip(total.row(), *(one.row() for one in scores), strict=True):
+        values = sorted({value.split()[0] for value in single} - {"-"}, key=float)
+        cells.append(f"{together} ({values[0]} to {values[-1]})" if len(values) > 1 else together)
+    return cells
+
+
 def score(events: Sequence[Event], firings: Sequence[Firing], seconds: float) -> Score:
     """Every page that starts outside of an incident that deserves one is false, also one for a ticket's sake."""
     result = Score(weeks=seconds / (7 * DAY))
@@ -71,7 +88,7 @@ def score(events: Sequence[Event], firings: Sequence[Firing], seconds: float) ->
     matched: set[int] = set()
     for event in events:
         minutes = (event.end - event.start) / 60
-        when = f"{event.kind} {event.size:.2f}, {minutes:.0f} min, day {event.start / DAY % 7:.2f}"
+        when = f"{event.kind} {event.size:.2f}, {minutes:.0f} min, {_day(event.start)}"
         during = [f for f in firings if f.start < event.end + AFTERMATH and f.end > event.start]
         known = {f.alert for f in during} & set(event.named)
         if event.label == "page":
@@ -101,5 +118,5 @@ def score(events: Sequence[Event], firings: Sequence[Firing], seconds: float) ->
     for number, page in enumerate(pages):
         if number not in matched:
             near = [e.kind for e in events if e.start - 60 <= page.start < e.end + 7200]
-            result.false.append(f"{page.alert} at day {page.start / DAY % 7:.2f}, near {near}")
+            result.false.append(f"{page.alert} at {_day(page.start)}, near {near}")
     return result

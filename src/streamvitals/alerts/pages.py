@@ -8,6 +8,7 @@ way for what is asked a hundred times a second and in another for what is asked 
 from __future__ import annotations
 
 from . import links
+from .recording import EXPECTED_SOON
 from .rule import Alert
 from .words import MODEL, PERCENT, SERVER, ask, worst_now
 
@@ -84,11 +85,14 @@ PAGES = (
         "StreamvitalsTrafficGone", "symptom", "page",
         "group by ($service) (streamvitals:traffic:gone)"
         f" {_OUTRANKED} unless on ($service) max_over_time(streamvitals:refusing:service[$mid])",
-        summary="no stream has ended for "
-        + ask(
-            "streamvitals:expected:increase$mid{SERVICE}",
-            "$mid, {{ value . | printf \"%.0f\" }} are usual",
-            "minutes",
+        summary=ask(
+            f"streamvitals:expected:increase$fast{{SERVICE}} >= {EXPECTED_SOON}",
+            'no stream has ended for $fast, {{ value . | printf "%.0f" }} are usual',
+            ask(
+                "streamvitals:expected:increase$mid{SERVICE}",
+                'no stream has ended for $half_hour, {{ value . | printf "%.0f" }} in $mid are usual',
+                "no stream has ended for minutes",
+            ),
         ),
         description=(
             "The service runs and is scraped, and streams nothing, where there were many an hour ago and at this time"

@@ -19,8 +19,10 @@ FEW, SIGMAS = 2, 4
 HANGING, LATE = 3, 8
 # So many operations in the shortest window show whether it goes on, and so many in a longer one that it is over.
 MANY, ENOUGH = 20, 10
-# Streams to expect in five minutes, and in fifteen, before none at all means anything.
-EXPECTED_SOON, EXPECTED = 100, 15
+# So many streams must be expected in five minutes before none at all means anything, or in fifteen before none in half
+# an hour does; and so many there must have been at this time of other days.
+EXPECTED_SOON, EXPECTED = 100, 4
+USUAL_SOON, USUAL = 33, 5
 
 
 def proven(failed: str, operations: str, expected: str = "$expected") -> str:
@@ -129,7 +131,7 @@ def _latency(what: str, objective: str, values: int) -> Iterator[Record]:
           streamvitals:{what}:p95_$fast > {objective}
             and on ($service) (
               min_over_time(streamvitals:{what}:p60_$short[$lasting]) > {objective}
-                or min_over_time(streamvitals:{what}:p90_$short[$fast]) > {objective}
+                or min_over_time(streamvitals:{what}:p90_$short[$steady]) > {objective}
             )
             {unusual("p95_$fast")}
         ) or {few}""",
@@ -168,8 +170,9 @@ def _failing() -> Iterator[Record]:
             "", "$low", "$spike",
             (
                 ("mid", "$model_spike", "", "$expected"),
-                # In an hour a slow burn may well look like more than it is.
+                # In an hour a slow burn may well look like more than it is, less so where the share is large.
                 ("hour", "$hour_burn", "mid", "$low"),
+                ("hour", "$spike", "mid", "$lingering"),
                 ("quarter_day", "$collapse", "hour", "$expected"),
             ),
         ),
@@ -288,33 +291,30 @@ def _traffic() -> Iterator[Record]:
     )
     yield Record("streamvitals:reporting", "count by ($service) (streamvitals:agents)")
     yield Record("streamvitals:observed", "count by ($service) ($build)")
-    ended = "streamvitals:ended:increase"
-    for window in ("fast", "mid"):
+    ended, expected = "streamvitals:ended:increase", "streamvitals:expected:increase"
+    for window, quiet in (("fast", "fast"), ("mid", "half_hour")):
         w = f"${{{window}}}"
-        counted = f"sum by ($service) (streamvitals:streams:increase{w})"
-        yield Record(ended + w, counted)
-        yield Record(
-            f"streamvitals:expected:increase{w}",
-            f"avg_over_time(streamvitals:ended:increase{w}[$hour] offset {w})",
-        )
-    arms = []
-    for window, least in (("fast", EXPECTED_SOON), ("mid", EXPECTED)):
-        now = f"{ended}${{{window}}}"
-        yesterday, last_week = (
-            f"min_over_time({now}[$hour] offset ${when})" for when in ("yesterday", "last_week")
-        )
-        # Where a night may come all at once, only who has seen one knows.
-        known = "" if window == "fast" else f"\n            and on ($service) {yesterday} >= {least / 3:.0f}"
-        arms.append(f"""
-          streamvitals:expected:increase${{{window}}} >= {least}
-            unless on ($service) {now} >= 2{known}
-            unless on ($service) {yesterday} < {least / 3:.0f}
-            unless on ($service) {last_week} < {least / 3:.0f}""")
+        yield Record(ended + w, f"sum by ($service) (streamvitals:streams:increase{w})")
+        yield Record(expected + w, f"avg_over_time({ended}{w}[$hour] offset ${quiet})")
+
+    def other(day: str, window: str) -> str:
+        return f"on ($service) min_over_time({ended}{window}[$hour] offset {day})"
+
+    # Where a night may come all at once, only who has seen one knows. And where little is asked a quarter of an hour is
+    # often empty: users come in groups.
     yield Record(
         "streamvitals:traffic:gone",
         f"""
-        (({arms[0]}
-        ) or ({arms[1]}
+        ((
+          {expected}$fast >= {EXPECTED_SOON}
+            unless on ($service) {ended}$fast >= 2
+            unless {other("$yesterday", "$fast")} < {USUAL_SOON}
+            unless {other("$last_week", "$fast")} < {USUAL_SOON}
+        ) or (
+          {expected}$mid >= {EXPECTED}
+            unless on ($service) max_over_time({ended}$mid[$mid]) >= 2
+            and {other("$yesterday", "$mid")} >= {USUAL}
+            unless {other("$last_week", "$mid")} < {USUAL}
         )) and on ($service) streamvitals:reporting
           unless on ($service) (max_over_time(streamvitals:observed[$day]) unless streamvitals:observed)
           unless on ($service) count_over_time(streamvitals:observed[$hour:$fast]) < 11

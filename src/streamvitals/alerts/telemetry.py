@@ -29,7 +29,7 @@ TELEMETRY = (
         """
         count by ($service) (
           (
-            (up == 1 and on ($service, instance) streamvitals:agents unless on ($service, instance) $build)
+            streamvitals:agents unless on ($service, instance) $build
               and on ($service) max_over_time(streamvitals:observed[$day])
           ) or (
             streamvitals:agents
