@@ -84,7 +84,7 @@ CASES = (
         "first token after 3.925s (p95, 5m), promised 2.5s", soon=8,
     ),
     case(
-        "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4), "no stream has ended for 5m, 1830 are usual", soon=12,
+        "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4), "no stream has ended for 5m, 1830 are usual", soon=9,
         well=90,
     ),
     _ended("StreamvitalsResetStorm", "reset", "reset by api.example mid-stream"),

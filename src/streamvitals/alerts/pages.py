@@ -33,6 +33,13 @@ _GAP = ask(
     "chunks {{ value . | humanizeDuration }} apart (p95, $fast), promised ${gap}s",
     ask("streamvitals:chunk_gap:p60_$mid{SERVICE}", "chunks {{ value . | humanizeDuration }} apart (p60, $mid)"),
 )
+
+
+def _usual(window: str, quiet: str) -> str:
+    """The median, which does not go down with what is going down."""
+    return f"quantile_over_time(0.5, streamvitals:ended:increase${window}{{SERVICE}}[$hour] offset ${quiet})"
+
+
 _OUTRANKED = "unless on ($service) max_over_time(streamvitals:failing[$mid])"
 
 PAGES = (
@@ -86,10 +93,10 @@ PAGES = (
         "group by ($service) (streamvitals:traffic:gone)"
         f" {_OUTRANKED} unless on ($service) max_over_time(streamvitals:refusing:service[$mid])",
         summary=ask(
-            f"streamvitals:expected:increase$fast{{SERVICE}} >= {EXPECTED_SOON}",
+            _usual("fast", "fast") + f" >= {EXPECTED_SOON}",
             'no stream has ended for $fast, {{ value . | printf "%.0f" }} are usual',
             ask(
-                "streamvitals:expected:increase$mid{SERVICE}",
+                _usual("mid", "half_hour"),
                 'no stream has ended for $half_hour, {{ value . | printf "%.0f" }} in $mid are usual',
                 "no stream has ended for minutes",
             ),
