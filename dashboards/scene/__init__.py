@@ -47,14 +47,17 @@ TIMEOUT, STALLED = (4.0, 12.0), (1.5, 5.0)
 
 
 class Scene:
-    """``prometheus`` is an address; ``started``, ``broken`` and ``mended`` are times of day, 0 until they come."""
+    """``prometheus`` is an address. ``started``, ``broken``, ``height`` and ``mended`` are in seconds since the epoch,
+    0 until they come."""
 
     def __init__(self, prometheus: str, seconds: float, providers: list[Provider], replicas: list[Replica]) -> None:
         self.prometheus, self.seconds = prometheus, seconds
-        self.started, self.broken, self.mended = time.time(), 0.0, 0.0
+        self.started, self.broken, self.height, self.mended = time.time(), 0.0, 0.0, 0.0
         self._providers, self._replicas = providers, replicas
         self._begun = time.monotonic()
-        self._to_come = [(BREAKS, self._break), (MENDED, self._mend), (RESTART, replicas[0].restart)]
+        self._to_come = [
+            (BREAKS, self._break), (HEIGHT, self._look), (MENDED, self._mend), (RESTART, replicas[0].restart),
+        ]
 
     def advance(self, share: float) -> None:
         """Play until this share of the whole is over."""
@@ -76,6 +79,9 @@ class Scene:
     def _break(self) -> None:
         self._turn("broken")
         self.broken = time.time()
+
+    def _look(self) -> None:
+        self.height = time.time()
 
     def _mend(self) -> None:
         self._turn("mended")

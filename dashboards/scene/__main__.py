@@ -7,24 +7,23 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ..render import CannotDraw, Drawn, Picture, render
-from . import Scene, SceneError, playing
+from ..render import CannotDraw, Picture, render
+from . import SHORTEST, Scene, SceneError, playing
 
 DASHBOARDS = Path(__file__).parents[1]
 LONGEST = 3600.0
 SCRAPE = 1.0
 
 
-def pictures(scene: Scene, folder: Path, suffix: str, files: Sequence[Path], theme: str = "dark") -> list[Drawn]:
-    """Of every dashboard, from the start of the scene until now."""
+def pictures(scene: Scene, end: float, files: Sequence[Path], folder: Path, suffix: str = "") -> list[Picture]:
+    """One of every dashboard, from the start of the scene to ``end``."""
     folder.mkdir(parents=True, exist_ok=True)
-    now = time.time()
-    return render(scene.prometheus, [
-        Picture(one, folder / f"{one.stem}{suffix}.png", scene.started, now, theme=theme, scrape_interval=SCRAPE)
-        for one in files
-    ])
+    return [
+        Picture(one, folder / f"{one.stem}{suffix}.png", scene.started, end, scrape_interval=SCRAPE) for one in files
+    ]
 
 
 def _seconds(text: str) -> float:
@@ -32,8 +31,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 40 <= seconds <= LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: seconds from 40 to {LONGEST:g}")
+    if not SHORTEST <= seconds <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: seconds from {SHORTEST:g} to {LONGEST:g}")
     return seconds
 
 
@@ -62,26 +61,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _played(given: argparse.Namespace, files: Sequence[Path]) -> int:
-    drawn: list[Drawn] = []
+    failed = False
     with playing(given.seconds) as scene:
         print(f"Prometheus: {scene.prometheus}", flush=True)
-        for share, suffix in ((None, ""), (1.0, "-after")):
-            scene.to_the_height() if share is None else scene.advance(share)
-            if given.pictures:
-                drawn += _told(pictures(scene, given.pictures, suffix, files, given.theme))
-        print(f"from={scene.started * 1000:.0f} broken={scene.broken * 1000:.0f} mended={scene.mended * 1000:.0f}")
+        scene.run_through()
+        at = {name: round(getattr(scene, name) * 1000) for name in ("started", "broken", "height", "mended")}
+        print(" ".join(f"{name}={moment}" for name, moment in at.items()), flush=True)
+        if given.pictures:
+            # Afterwards, for drawing takes a machine's whole strength, and Prometheus knows what was.
+            wanted = pictures(scene, scene.height, files, given.pictures)
+            wanted += pictures(scene, time.time(), files, given.pictures, "-after")
+            for one in render(scene.prometheus, [replace(one, theme=given.theme) for one in wanted]):
+                print(one.out, flush=True)
+                failed = failed or bool(one.problems)
+                for text in one.problems:
+                    print(f"  error: {text}", file=sys.stderr)
         if given.keep:
             print("Ctrl-C ends it", flush=True)
             signal.pause()
-    return 1 if any(one.problems for one in drawn) else 0
-
-
-def _told(drawn: list[Drawn]) -> list[Drawn]:
-    for one in drawn:
-        print(one.out, flush=True)
-        for text in one.problems:
-            print(f"  error: {text}", file=sys.stderr)
-    return drawn
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

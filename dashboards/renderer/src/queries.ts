@@ -1,4 +1,6 @@
 /** Asks what a panel asks: the step, what stands for $__interval, and the frames. */
+import { groupBy } from 'lodash';
+
 import { type DataFrame, rangeUtil, toDataFrame } from '@grafana/data';
 
 import { heatmapFrames, seriesFrames, tableFrame } from './frames';
@@ -97,7 +99,7 @@ async function one(
       }
     }
     if (target.exemplar && !target.instant) {
-      exemplars = await queryExemplars(expr, from, to);
+      exemplars = sampled(await queryExemplars(expr, from, to), every * 1000);
     }
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
@@ -105,4 +107,21 @@ async function one(
     throw new Error(`query ${target.refId}: ${text}`);
   }
   return { frames, exemplars, asked };
+}
+
+/** As Grafana thins them out: of every step the highest, and those that lie two standard deviations below the last one. */
+function sampled(all: Exemplar[], step: number): Exemplar[] {
+  const mean = all.reduce((sum, { value }) => sum + value, 0) / all.length;
+  const deviation = Math.sqrt(all.reduce((sum, { value }) => sum + (value - mean) ** 2, 0) / Math.max(1, all.length - 1));
+  const kept: Exemplar[] = [];
+  for (const bucket of Object.values(groupBy(all, ({ time }) => Math.floor(time / step)))) {
+    let last: Exemplar | undefined;
+    for (const one of bucket.sort((a, b) => b.value - a.value)) {
+      if (!last || (deviation > 0 && last.value - one.value >= 2 * deviation)) {
+        kept.push(one);
+        last = one;
+      }
+    }
+  }
+  return kept;
 }
