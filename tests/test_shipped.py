@@ -28,6 +28,11 @@ SCALARS = TEXT | st.integers(-9, 9) | st.booleans()
 KEYS = st.sampled_from(["a", "on", "1", "true", "app.kubernetes.io/name", "streams.json", "x y", ""])
 
 
+# https://grafana.com/docs/grafana/latest/administration/provisioning/, what is used of it
+PROVIDER = {"name", "folder", "type", "disableDeletion", "updateIntervalSeconds", "allowUiUpdates", "options"}
+SOURCE = {"name", "uid", "type", "access", "url", "isDefault", "jsonData"}
+
+
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """As if this were an installed wheel with two dashboards."""
@@ -101,12 +106,14 @@ def test_dashboards_provisioned(built: Path, tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in written} == {"streams.json": STREAMS, "latency.json": LATENCY}
     assert not (tmp_path / "datasources").exists()
     (provider,) = yaml.safe_load((tmp_path / "dashboards" / "streamvitals.yaml").read_text())["providers"]
+    assert provider.keys() <= PROVIDER
     assert provider["options"]["path"] == "/etc/grafana/provisioning/dashboards/streamvitals"
     assert (provider["folder"], provider["type"], provider["allowUiUpdates"]) == ("streamvitals", "file", False)
 
     assert ask(*asked, "--prometheus-url", "http://p:9090", "--tempo-url", "http://t:3200",
                "--scrape-interval", "5s").exit_code == 0
     prometheus, tempo = yaml.safe_load((tmp_path / "datasources" / "streamvitals.yaml").read_text())["datasources"]
+    assert prometheus.keys() | tempo.keys() <= SOURCE
     assert (prometheus["type"], prometheus["url"], prometheus["isDefault"]) == ("prometheus", "http://p:9090", False)
     assert prometheus["jsonData"]["timeInterval"] == "5s"
     (link,) = prometheus["jsonData"]["exemplarTraceIdDestinations"]

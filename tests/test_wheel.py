@@ -16,6 +16,7 @@ from run_support import environment
 from streamvitals.alerts import links
 from streamvitals.alerts.objectives import Objectives
 
+pytestmark = pytest.mark.xdist_group("wheel")
 ROOT = Path(__file__).resolve().parents[1]
 UV = Path(sys.executable).with_name("uv")
 
