@@ -1,0 +1,55 @@
+"""Every query of every panel, asked of a Prometheus that has watched an incident."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from alerts_support import needs
+from dashboard_queries import Asked, answer, filled, queries
+from dashboards.scene import playing
+
+pytestmark = [needs("prometheus", "alertmanager"), pytest.mark.xdist_group("scene")]
+LENGTH = 80.0
+VALUES = {
+    "__rate_interval": "8s", "__interval": "2s", "__range": "80s", "compare": "20s",
+    **dict.fromkeys(("job", "instance", "provider", "model", "operation", "server"), ".*"),
+}
+# What the incident has none of: a fleet whose rules are loaded.
+NOTHING: set[str] = set()
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[tuple[str, float, float]]:
+    """The address of Prometheus, and from when to when it has watched."""
+    with playing(LENGTH) as scene:
+        scene.run_through()
+        yield scene.prometheus, scene.started, time.time()
+
+
+def values(found: list[dict[str, Any]]) -> list[float]:
+    return [float(value) for series in found for _, value in series["values"]]
+
+
+@pytest.mark.parametrize("query", list(queries()), ids=str)
+def test_a_query_is_answered(query: Asked, watched: tuple[str, float, float]) -> None:
+    prometheus, start, end = watched
+    numbers = values(answer(prometheus, filled(query.expr, VALUES), start, end, 2))
+    # A figure's own word for "nothing now".
+    told = [number for number in numbers if not (math.isnan(number) and query.expr.endswith("or vector(NaN)"))]
+    assert all(math.isfinite(number) for number in told)
+    assert bool(told) != (str(query) in NOTHING)
+
+
+@pytest.mark.parametrize("query", list(queries()), ids=str)
+def test_a_query_is_silent_where_nothing_is_chosen(query: Asked, watched: tuple[str, float, float]) -> None:
+    """Every variable reaches every query: a replica that there is not has no numbers."""
+    prometheus, start, end = watched
+    chosen = VALUES | {"instance": "nobody"}
+    numbers = values(answer(prometheus, filled(query.expr, chosen), start, end, 2))
+    about_alerts = "ALERTS{" in query.expr
+    assert about_alerts or all(math.isnan(number) for number in numbers)
