@@ -89,7 +89,9 @@ def _annotations() -> list[AnnotationQuery]:
     """What happened besides: alerts of ours, and restarts."""
     firing = 'alertstate="firing",alertname=~"Streamvitals.+",job=~"$job"'
     build = series(names.BUILD_INFO)
-    new = f"group by (job, instance) ({build}) unless group by (job, instance) ({build} offset $__interval)"
+    # A lost scrape is no start, another version is one.
+    by = "job, instance, version, openai_version"
+    new = f"group by ({by}) ({build}) unless group by ({by}) (last_over_time({build}[10m] offset $__interval))"
     counters = series(names.STREAMS, 'outcome="completed"')
     restarted = f"sum by (job, instance) (resets({counters}[$__rate_interval])) > 0"
     kinds = (

@@ -146,7 +146,7 @@ def latency() -> Dashboard:
                     unit="s", thresholds=GAP,
                 )),
                 (8, heat("Gaps between chunks", buckets(names.CHUNK_GAP),
-                         "How long the app waited for each chunk. The top rows are stalls.", exemplars=False)),
+                         "How long the app waited for each chunk. The top rows are stalls.")),
                 (8, by_label("Chunk gap p95, by model", names.CHUNK_GAP, 0.95, MODEL, GAP,
                              "Waiting for the next chunk, for each model.")),
             ]),

@@ -193,7 +193,7 @@ def colored(panel: P, colors: dict[str, str]) -> P:
 
 
 def heat(
-    title: str, query: str, description: str, *, unit: str = "s", exemplars: bool = True,
+    title: str, query: str, description: str, *, unit: str = "s", exemplars: bool = False,
     links: Sequence[DashboardLink] = (),
 ) -> heatmap.Panel:
     """How values spread over a histogram's buckets, over time: the more, the warmer."""

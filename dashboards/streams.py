@@ -189,7 +189,7 @@ def streams() -> Dashboard:
                 (8, heat(
                     "Gaps between chunks", buckets(names.CHUNK_GAP),
                     "How long the app waited for each chunk. The top rows are stalls.",
-                    exemplars=False, links=[TO_LATENCY],
+                    links=[TO_LATENCY],
                 )),
             ]),
             (7, [(24, by_model())]),

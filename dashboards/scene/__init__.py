@@ -40,7 +40,7 @@ SERVICES = {
     "summaries": Service("responses,completions", ("gpt-4o-mini", "qwen3-32b"), users=3.0, replicas=1, agent=False),
 }
 # Shares of the whole length: when it breaks, is mended, and when a replica is restarted; its height is in between.
-BREAKS, HEIGHT, MENDED, RESTART = 0.42, 0.70, 0.74, 0.82
+BREAKS, HEIGHT, MENDED, RESTART = 0.33, 0.70, 0.74, 0.82
 SHORTEST = 40.0
 # The longest that a stream may be silent before the program gives up, and until it counts as stalled, by the length.
 TIMEOUT, STALLED = (4.0, 12.0), (1.5, 5.0)

@@ -22,7 +22,12 @@ def pictures(scene: Scene, end: float, files: Sequence[Path], folder: Path, suff
     """One of every dashboard, from the start of the scene to ``end``."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        Picture(one, folder / f"{one.stem}{suffix}.png", scene.started, end, scrape_interval=SCRAPE) for one in files
+        Picture(
+            one, folder / f"{one.stem}{suffix}.png", scene.started, end, scrape_interval=SCRAPE,
+            # There is no hour before.
+            variables={"compare": [f"{scene.seconds / 3:.0f}s"]} if '"name": "compare"' in one.read_text() else {},
+        )
+        for one in files
     ]
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import openai
 
-TRIES = 3
+TRIES = 2
 # Seconds between tries of the program's own, beside those of the SDK.
 BACKOFF = 0.3
 # How many of the users go away in the middle, and how many ask for an answer in one piece when all else fails.
-IMPATIENT, FALLING_BACK = 0.03, 0.5
+IMPATIENT, FALLING_BACK = 0.03, 0.8
 
 
 def _ends(event: Any) -> bool:

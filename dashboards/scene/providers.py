@@ -34,6 +34,7 @@ SPREAD = 0.3
 HEALTHY = {"500": 0.012, "429": 0.008, "error-event": 0.002, "length": 0.01}
 BROKEN = {
     "reset-after-n": 0.34, "silent-cut": 0.12, "stall": 0.06, "stall-before-first": 0.02, "500": 0.10, "429": 0.05,
+    "error-event-rate-limit": 0.03,
 }
 # While it is broken first tokens and chunks come so many times later.
 SLOWER_FIRST, SLOWER_GAP = 8.0, 2.5
@@ -47,12 +48,16 @@ class Provider:
         self.phase: Phase = "healthy"
         self._random = random.Random(f"{seed} {name}")
         self._stall = stall
+        # However short the incident, it has some of everything.
+        self._due = self._random.sample(list(BROKEN), len(BROKEN))
 
     def __call__(self) -> str:
         """A scenario of the fault server."""
         broken = self.phase == "broken" and self.name == VICTIM
         shares = BROKEN if broken else HEALTHY
         (scenario,) = self._random.choices([*shares, "ok"], [*shares.values(), 1 - sum(shares.values())])
+        if broken and self._due:
+            scenario = self._due.pop()
         first = self.model.first * self._spread() * (SLOWER_FIRST if broken else 1)
         gap = self.model.gap * self._spread() * (SLOWER_GAP if broken else 1)
         chunks = self._random.randint(*self.model.chunks)
