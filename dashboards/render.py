@@ -108,6 +108,8 @@ def _run(command: list[str], patience: float, text: str = "") -> str:
         done = subprocess.run(
             command, cwd=RENDERER, input=text, capture_output=True, text=True, timeout=patience, check=False
         )
+    except FileNotFoundError:
+        raise CannotDraw(f"not installed: {command[0]}") from None
     except subprocess.TimeoutExpired:
         raise CannotDraw(f"{' '.join(command)}: not ready after {patience:g} s") from None
     if done.returncode:

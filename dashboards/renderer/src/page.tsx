@@ -97,6 +97,6 @@ window.addEventListener('error', ({ message }) => problem(`JavaScript: ${message
 window.addEventListener('unhandledrejection', ({ reason }) => problem(`JavaScript: ${told(reason)}`));
 main().catch((error: unknown) => {
   problem(told(error));
-  document.body.textContent = problems.join('\n');
+  (document.getElementById('root') as HTMLElement).textContent = problems.join('\n');
   window.streamvitals = { asked: [], problems };
 });

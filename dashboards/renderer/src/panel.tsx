@@ -82,7 +82,7 @@ export async function drawn(panel: Panel, width: number, height: number, around:
   return (
     <PanelChrome
       title={title} width={width} height={height} {...(panel.description ? { description: variables.text(panel.description) } : {})}
-      displayMode={panel.transparent ? 'transparent' : 'default'} padding={panel.type === 'table' ? 'none' : 'md'}
+      displayMode={panel.transparent ? 'transparent' : 'default'}
       hoverHeader={!title}
     >
       {(w, h) => <Boundary title={title} theme={theme}>{content(w, h)}</Boundary>}

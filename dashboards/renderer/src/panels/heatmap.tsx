@@ -16,7 +16,10 @@ import { type PanelProps } from './props';
 // Which palettes Grafana turns round, and when.
 const INVERTED: Record<string, 'always' | 'dark' | 'light'> = {
   Turbo: 'light', Cividis: 'light', Viridis: 'light', Magma: 'light', Inferno: 'light', Plasma: 'light',
-  Warm: 'light', Cool: 'light', CubehelixDefault: 'light', RdYlBu: 'always', RdYlGn: 'always', Spectral: 'always',
+  Warm: 'light', Cool: 'light', Cubehelix: 'light',
+  ...Object.fromEntries([
+    'BrBG', 'PiYG', 'PRGn', 'PuOr', 'RdBu', 'RdGy', 'RdYlBu', 'RdYlGn', 'Spectral', 'Rainbow', 'Sinebow',
+  ].map((name) => [name, 'always'])),
   ...Object.fromEntries([
     'Blues', 'Greens', 'Greys', 'Oranges', 'Purples', 'Reds', 'BuGn', 'BuPu', 'GnBu', 'OrRd', 'PuBuGn', 'PuBu', 'PuRd',
     'RdPu', 'YlGnBu', 'YlGn', 'YlOrBr', 'YlOrRd',
@@ -28,10 +31,12 @@ function palette(color: Record<string, any>, theme: GrafanaTheme2, title: string
   if (color['mode'] === 'opacity') {
     const fill = tinycolor(theme.visualization.getColorByName(color['fill'] ?? 'dark-orange'));
     const exponent = color['scale'] === 'linear' ? 1 : color['exponent'] ?? 0.5;
-    return Array.from({ length: steps }, (_, i) => fill.setAlpha(((i + 1) / steps) ** exponent).toRgbString());
+    return Array.from({ length: steps }, (_, i) => fill.setAlpha((i / (steps - 1)) ** exponent).toRgbString());
   }
   const scheme: string = color['scheme'] ?? 'Oranges';
-  const interpolate = (chromatic as unknown as Record<string, (at: number) => string>)[`interpolate${scheme}`];
+  const interpolate = (chromatic as unknown as Record<string, (at: number) => string>)[
+    `interpolate${scheme === 'Cubehelix' ? 'CubehelixDefault' : scheme}`
+  ];
   if (!interpolate) {
     problem(`panel "${title}": no colour scheme "${scheme}"`);
     return ['red'];
@@ -90,7 +95,7 @@ export function HeatmapPanel(props: PanelProps): ReactElement {
   const colors = palette(options['color'] ?? {}, theme, title);
   const gap = (options['cellGap'] ?? 1) * window.devicePixelRatio;
   const colorOf = (value: number): string => {
-    const at = max > min ? Math.floor(((value - min) / (max - min)) * colors.length) : colors.length - 1;
+    const at = Math.floor(((value - min) / (max - min || 1)) * colors.length);
     return colors[Math.max(0, Math.min(colors.length - 1, at))] ?? 'transparent';
   };
   const place = (value: number): number | undefined => {
