@@ -1,4 +1,5 @@
-"""Writes the generated parts of README.md: what names.py, outcome.py and config.py say, and the benchmark's table.
+"""Writes the generated parts of README.md: what names.py, outcome.py and config.py say, the benchmark's table
+and that of the versions.
 
     python docs/generate.py            write them
     python docs/generate.py --check    exit 1 if they are not what they should be
@@ -23,6 +24,7 @@ from streamvitals.stream.outcome import ERROR_TYPES, Outcome
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "bench" / "results.md"
+VERSIONS = ROOT / "docs" / "versions.md"
 
 # Variable -> default, what it does. Every variable that config.py reads is here, a test of --check sees to it.
 SETTINGS: dict[str, tuple[str, str]] = {
@@ -93,13 +95,20 @@ def settings() -> Iterator[str]:
 
 
 def benchmark() -> Iterator[str]:
-    """The last results of `make bench`, without their heading."""
+    """The last results of `make bench`, without their heading and their spread."""
     text = RESULTS.read_text() if RESULTS.exists() else "Not measured yet: `make bench` writes it.\n"
-    yield re.sub(r"^#.*\n+", "", text).strip()
+    yield re.sub(r"^#.*\n+", "", text).split("## Spread")[0].strip()
+
+
+def versions() -> Iterator[str]:
+    """The table of the last `make test-versions`."""
+    text = VERSIONS.read_text() if VERSIONS.exists() else ""
+    yield text[text.index("|"):].strip() if "|" in text else "Not run yet: `make test-versions` writes it."
 
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "metrics": metrics, "outcomes": outcomes, "settings": settings, "bench": benchmark,
+    "versions": versions,
 }
 
 
