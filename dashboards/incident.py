@@ -146,7 +146,7 @@ def where_in_the_stream() -> Sequence[object]:
         ),
         lines(
             "Error types", [Query(rate(names.STREAM_ERRORS, "error_type", where=failed) + " > 0", "{{error_type}}")],
-            "Failed streams per second by error type.", unit="reqps", stacked=True, bars=True, calcs=("lastNotNull",),
+            "Failed streams per second by error type.", unit="reqps", stacked=True, bars=True, calcs=("last",),
             shades=RED, idle="nothing failed", links=[traces("status = error")],
         ),
     ]
@@ -157,7 +157,7 @@ def repairs() -> Sequence[object]:
         lines(
             "Retries", [Query(rate(names.RETRIES, "source", "reason") + " > 0", "{{source}}: {{reason}}")],
             "Attempts made again per second, by the SDK unseen and by the application, and why.", unit="reqps",
-            stacked=True, bars=True, calcs=("lastNotNull",), idle="none",
+            stacked=True, bars=True, calcs=("last",), idle="none",
         ),
         colored(
             lines(
