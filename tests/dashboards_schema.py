@@ -72,9 +72,16 @@ def _override(rule: Json) -> Json:
     return made
 
 
+def compiled(project: Path) -> str:
+    """What the TypeScript compiler says of a folder with a tsconfig.json; nothing, if all is well."""
+    install()
+    command = [str(RENDERER / "node_modules" / ".bin" / "tsc"), "--pretty", "false", "--project", str(project)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=project)
+    return done.stdout + done.stderr
+
+
 def complaints(boards: Mapping[str, Json], folder: Path) -> list[str]:
     """What the compiler says, with the name of the panel."""
-    install()
     source = folder / "boards.ts"
     source.write_text(typescript(boards))
     options = {
@@ -82,16 +89,13 @@ def complaints(boards: Mapping[str, Json], folder: Path) -> list[str]:
         "noEmit": True, "types": [],
     }
     (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["boards.ts"]}))
-    command = [str(RENDERER / "node_modules" / ".bin" / "tsc"), "--pretty", "false", "--project", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    said = compiled(folder).splitlines()
     lines = source.read_text().splitlines()
     found = []
-    for line in done.stdout.splitlines():
+    for line in said:
         place = line.partition("boards.ts(")[2].partition(",")[0]
         titles = [text for text in lines[: int(place)] if text.startswith("// ")] if place.isdigit() else []
         found.append(f"{titles[-1].removeprefix('// ') if titles else ''}: {line}")
-    if done.returncode and not found:
-        found.append(done.stderr)
     return found
 
 

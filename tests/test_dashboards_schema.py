@@ -11,7 +11,7 @@ import pytest
 from dashboards.render import RENDERER
 
 from alerts_support import needs
-from dashboards_schema import BUILT_UNITS, TARGET_KEYS, complaints, facts, panels, texts_at
+from dashboards_schema import BUILT_UNITS, TARGET_KEYS, compiled, complaints, facts, panels, texts_at
 
 # All wait for the same packages, which are installed once.
 pytestmark = [needs("node", "npm"), pytest.mark.xdist_group("npm")]
@@ -48,6 +48,10 @@ def test_what_is_wrong_is_found(tmp_path: Path) -> None:
     found = complaints(boards, tmp_path)
     assert {line.partition(":")[0] for line in found} == set(boards)
     assert complaints({"fine": {**board, "panels": [{**stat, "title": "fine"}]}}, tmp_path) == []
+
+
+def test_the_renderers_own_types_agree() -> None:
+    assert compiled(RENDERER) == ""
 
 
 @pytest.mark.parametrize("name", BOARDS)

@@ -2,14 +2,12 @@
 import { type GrafanaTheme2, rangeUtil } from '@grafana/data';
 import { type UPlotConfigBuilder } from '@grafana/ui';
 
-import { legendText, queryRange } from './prometheus';
+import { queryRange } from './prometheus';
 import { problem, told } from './problems';
 import { type AnnotationQuery, type Asked, type RenderRequest } from './request';
 import { type Variables } from './variables';
 
 export interface Happening {
-  name: string;
-  text: string;
   color: string;
   /** Milliseconds; ``end`` is the same as ``from`` for a moment. */
   from: number;
@@ -46,10 +44,9 @@ async function happenings(
   try {
     const series = await queryRange(expr, from, to, step);
     asked.push({ panel: undefined, title: `annotation ${query.name}`, refId: 'Anno', expr, series: series.length });
-    return series.flatMap(({ metric, values }) =>
+    return series.flatMap(({ values }) =>
       regions(values, step).map(([start, end]) => ({
-        name: query.name, from: start * 1000, end: end * 1000, color: query.iconColor ?? 'blue', panels: included,
-        text: legendText(query.titleFormat || query.textFormat || query.name, metric),
+        from: start * 1000, end: end * 1000, color: query.iconColor ?? 'blue', panels: included,
       })));
   } catch (error) {
     problem(`annotation "${query.name}": ${told(error)}: ${expr}`);

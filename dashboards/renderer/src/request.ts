@@ -17,11 +17,9 @@ export interface Dashboard {
   title: string;
   uid: string;
   panels: Panel[];
-  tags?: string[];
   templating?: { list?: VariableModel[] };
   annotations?: { list?: AnnotationQuery[] };
   links?: Array<{ title: string; type?: string; url?: string; icon?: string }>;
-  schemaVersion?: number;
 }
 
 export interface VariableModel {
@@ -42,13 +40,9 @@ export interface VariableModel {
 export interface AnnotationQuery {
   name: string;
   enable?: boolean;
-  hide?: boolean;
   iconColor?: string;
-  datasource?: { type?: string; uid?: string } | null;
   expr?: string;
   step?: string;
-  titleFormat?: string;
-  textFormat?: string;
   builtIn?: number;
   target?: { expr?: string };
   filter?: { exclude?: boolean; ids?: number[] };
@@ -85,7 +79,6 @@ export interface Panel {
   repeat?: string;
   collapsed?: boolean;
   panels?: Panel[];
-  links?: unknown[];
 }
 
 /** One target as it was asked, for whoever wants to know which queries return nothing. */

@@ -1,5 +1,5 @@
 /** A time axis and a y axis by Grafana's uPlot builder, with something painted by hand between them. */
-import { type ReactElement, type ReactNode, useMemo } from 'react';
+import { type ReactElement, useMemo } from 'react';
 import type uPlot from 'uplot';
 
 import { type GrafanaTheme2, type TimeRange } from '@grafana/data';
@@ -16,13 +16,11 @@ export interface Painting {
   /** Where the y axis has ticks, and what it says there. */
   ticks: (height: number) => number[];
   label: (tick: number) => string;
-  grid?: boolean;
   yAxis?: { size?: number; label?: string; placement?: AxisPlacement };
   paint: (u: uPlot) => void;
   /** More that draws, after ``paint``. */
   more?: (builder: UPlotConfigBuilder) => void;
   legend?: ReactElement<VizLayoutLegendProps> | null;
-  children?: ReactNode;
 }
 
 export function Painted(props: Painting): ReactElement {
@@ -36,7 +34,7 @@ export function Painted(props: Painting): ReactElement {
   );
 }
 
-function built({ timeRange, theme, rows, ticks, label, grid, yAxis, paint, more }: Painting): UPlotConfigBuilder {
+function built({ timeRange, theme, rows, ticks, label, yAxis, paint, more }: Painting): UPlotConfigBuilder {
   const builder = new UPlotConfigBuilder('utc');
   builder.addScale({
     scaleKey: 'x', isTime: true, orientation: ScaleOrientation.Horizontal, direction: ScaleDirection.Right,
@@ -47,11 +45,11 @@ function built({ timeRange, theme, rows, ticks, label, grid, yAxis, paint, more 
     range: () => [0, rows],
   });
   builder.addAxis({
-    scaleKey: 'x', isTime: true, placement: AxisPlacement.Bottom, timeZone: 'utc', theme, grid: { show: Boolean(grid) },
+    scaleKey: 'x', isTime: true, placement: AxisPlacement.Bottom, timeZone: 'utc', theme, grid: { show: false },
   });
   if (yAxis?.placement !== AxisPlacement.Hidden) {
     builder.addAxis({
-      scaleKey: 'y', placement: yAxis?.placement ?? AxisPlacement.Left, theme, grid: { show: false }, ticks: { show: Boolean(grid) },
+      scaleKey: 'y', placement: yAxis?.placement ?? AxisPlacement.Left, theme, grid: { show: false }, ticks: { show: false },
       ...(yAxis?.size ? { size: yAxis.size } : {}), ...(yAxis?.label ? { label: yAxis.label } : {}),
       splits: ((u: uPlot) => ticks(u.bbox.height / window.devicePixelRatio)) as never,
       values: ((_: uPlot, splits: number[]) => splits.map(label)) as never,
