@@ -94,13 +94,13 @@ def limits() -> Dashboard:
         "What the provider last said of each rate limit, the nearest first. A provider that tells none is not here.",
         [
             Column(MODEL, "Model", links=[drill("What broke there", known.INCIDENT, **own)]),
-            Column(PROVIDER, "Provider"),
+            Column(PROVIDER, "Provider", width=90),
             Column(SERVER, "Server"),
-            Column("kind", "Limit of"),
+            Column("kind", "Limit of", width=90),
             Column("Value #A", "Left", unit="percentunit", decimals=0, least=0.0, most=1.0, thresholds=HEADROOM,
                    cell=GAUGE),
-            Column("Value #B", "Remaining", unit="locale"),
-            Column("Value #C", "Limit", unit="locale"),
+            Column("Value #B", "Remaining", unit="locale", width=95),
+            Column("Value #C", "Limit", unit="locale", width=95),
         ],
         sort="", idle="no limit told",
     )

@@ -199,7 +199,7 @@ def heat(
     """How values spread over a histogram's buckets, over time: the more, the warmer."""
     panel = _common(heatmap.Panel(), title, description, unit, IDLE, links)
     target = _target(Query(query, "{{le}}"), 0).range().format(PromQueryFormat.HEATMAP).exemplar(exemplars)
-    panel.with_target(target).calculate(False).cell_gap(1).hide_legend()
+    panel.with_target(target).calculate(False).cell_gap(0).hide_legend()
     panel.y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(common.AxisPlacement.LEFT))
     panel.color(
         heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Viridis").exponent(0.5).steps(64)

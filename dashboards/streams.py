@@ -153,7 +153,7 @@ def streams() -> Dashboard:
             [Query(rate(names.STREAMS, "outcome") + " > 0", "{{outcome}}")],
             "Streams per second by how they ended. Green ended well, yellow hit a limit, red and orange were the "
             "provider's doing, purple a quota or a refusal, blue the application's own.",
-            unit="reqps", stacked=True, bars=True, calcs=("last",), links=[TO_INCIDENT, traces()],
+            unit="reqps", stacked=True, bars=True, calcs=("last",), idle="none", links=[TO_INCIDENT, traces()],
         ),
         OUTCOME_COLORS,
     )

@@ -33,7 +33,7 @@ SPREAD = 0.3
 # Shares of the requests; the rest is fine. With no failures at all nobody could see that they are looked for.
 HEALTHY = {"500": 0.012, "429": 0.008, "error-event": 0.002, "length": 0.01}
 BROKEN = {
-    "reset-after-n": 0.34, "silent-cut": 0.12, "stall": 0.06, "stall-before-first": 0.02, "500": 0.10, "429": 0.05,
+    "reset-after-n": 0.42, "silent-cut": 0.18, "stall": 0.07, "stall-before-first": 0.02, "500": 0.08, "429": 0.05,
     "error-event-rate-limit": 0.03,
 }
 # While it is broken first tokens and chunks come so many times later.
