@@ -67,11 +67,17 @@ APPS = (
     App("gunicorn uvicorn workers", "gunicorn_uvicorn", "fastapi"),
     App("gunicorn --preload flask", "flask_preload", "flask"),
     _more("guidance"), _more("langfuse"), _more("outlines"), _more("promptflow"), _more("gradio"), _more("streamlit"),
+    _more("ell"),
     _command("aider", (
         "aider --model openai/$MODE --message hello --no-git --yes-always --no-show-model-warnings --no-check-update"
         " --no-analytics --no-pretty --no-detect-urls --no-show-release-notes"
         " --chat-history-file $TMP/said --input-history-file $TMP/asked"
     ), "aider"),
+    # It breaks lines where it shows what is logged, and says at any time that it cannot fetch its encodings.
+    _command("gptme", (
+        "env COLUMNS=999 GPTME_TIKTOKEN_TIMEOUT=0 gptme --non-interactive --no-confirm --tools none --name x"
+        " -m openai/$MODE hello"
+    ), "gptme"),
     _server("litellm proxy", "litellm --model openai/$MODE --port $P --host 127.0.0.1", "ask", "litellm-proxy",
             "proxy_client.py", LITELLM_MASTER_KEY="sk-1", LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY="true"),
     _server("gunicorn gthread django", "gunicorn -w 2 --threads 4 -b 127.0.0.1:$P djangoapp:application", "/s"),

@@ -156,6 +156,18 @@ def streamlit(model):
     return ran.chat_message[0].markdown[0].value
 
 
+def ell(model):
+    """It streams whatever it asks."""
+    import ell as ell_
+    import openai
+
+    @ell_.simple(model=model, client=openai.OpenAI())
+    def ask():
+        return "hello"
+
+    return ask()
+
+
 if __name__ == "__main__":
     try:
         print(str(globals()[sys.argv[1]](sys.argv[2]))[:300])

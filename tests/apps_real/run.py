@@ -33,7 +33,7 @@ WORK = ROOT / ".build" / "apps"
 COLUMNS = ("app", "openai", "surfaces", "mode", "injected", "reported", "SDK retries", "app retries", "same view")
 SAME = ("yes", "yes, and our warning", "DIFFERS")
 # The record that a failed stream is logged with, where the app shows what is logged.
-OUR_WARNING = re.compile(r"(\[?TIME\]? )?stream \w+ \(\w+\): .*; owner: .*; causes: .*$")
+OUR_WARNING = re.compile(r"(\[?TIME\]? )?(· WARNING +)?stream \w+ \(\w+\): .*; owner: .*; causes: .*$")
 
 
 class Row(NamedTuple):
