@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from alerts.backtest.replay import left_open
 
-from alerts_cases import ACTIVE, BUILD, CASES, ONE, UP, Case, fallbacks
+from alerts_cases import ACTIVE, BUILD, CASES, FIRST, ONE, UP, Case, fallbacks
 from alerts_support import needs
-from alerts_world import HEALTHY, REPLICAS, SHAPES, Course, Thing, retries, streams
+from alerts_world import COMPLETED, HEALTHY, REPLICAS, SHAPES, Course, Thing, latency, retries, streams
 from streamvitals import names
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import recorded_in
@@ -145,6 +145,18 @@ def test_a_service_that_is_well_raises_nothing(shape: Any, tmp_path: Path) -> No
     promtool = Promtool(tmp_path, RULES)
     course = Course({}, well=40, ill=0, after=30, shape=shape)
     promtool.expect(shape, course, (70, f"count(count_over_time({ANY}[70m]))", None))
+    promtool.check()
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.15, None), (0.3, 1.0)])
+def test_that_a_few_more_wait_than_was_promised_is_a_ticket(share: float, value: float | None, tmp_path: Path) -> None:
+    """A twentieth may."""
+    promtool = Promtool(tmp_path, needed("StreamvitalsSlow", "StreamvitalsFirstTokenRegression"))
+    course = Course(latency(FIRST, 4.0, share, 2 * COMPLETED), ill=20, after=0)
+    promtool.expect(
+        "slower", course, (40, ever("StreamvitalsSlow", 40), value),
+        (40, ever("StreamvitalsFirstTokenRegression", 40), 1.0),
+    )
     promtool.check()
 
 

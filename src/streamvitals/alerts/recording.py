@@ -90,14 +90,14 @@ def _long_counts() -> Iterator[Record]:
 
 # Quantiles by window, and how many values each needs, to be no accident of the largest few.
 QUANTILES = (
-    ("short", 60, 15), ("short", 90, 15), ("fast", 95, 40), ("mid", 60, LATE), ("mid", 75, LATE), ("hour", 60, LATE),
+    ("short", 60, 15), ("short", 80, 15), ("fast", 95, 40), ("mid", 60, LATE), ("mid", 75, LATE), ("hour", 60, LATE),
 )
 
 
 def _latency(what: str, objective: str, values: int) -> Iterator[Record]:
     """Quantiles where there are enough values to have any (``values`` come with each stream), and whether users wait.
 
-    Where much is asked: most wait for minutes on end, or some for longer. Where little is asked: most of the last few
+    Where much is asked: most wait for minutes on end, or a fifth for longer. Where little is asked: most of the last few
     do, or a part of them twice as long as promised.
     """
     for window, quantile, least in QUANTILES:
@@ -131,7 +131,7 @@ def _latency(what: str, objective: str, values: int) -> Iterator[Record]:
           streamvitals:{what}:p95_$fast > {objective}
             and on ($service) (
               min_over_time(streamvitals:{what}:p60_$short[$lasting]) > {objective}
-                or min_over_time(streamvitals:{what}:p90_$short[$steady]) > {objective}
+                or min_over_time(streamvitals:{what}:p80_$short[$steady]) > {objective}
             )
             {unusual("p95_$fast")}
         ) or {few}""",
