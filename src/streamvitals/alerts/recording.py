@@ -97,8 +97,8 @@ QUANTILES = (
 def _latency(what: str, objective: str, values: int) -> Iterator[Record]:
     """Quantiles where there are enough values to have any (``values`` come with each stream), and whether users wait.
 
-    Where much is asked: most wait for minutes on end, or a fifth for longer. Where little is asked: most of the last few
-    do, or a part of them twice as long as promised.
+    Where much is asked: most wait for minutes on end, or a fifth for longer. Where little is asked: most of the last
+    few do, or a part of them twice as long as promised.
     """
     for window, quantile, least in QUANTILES:
         w = f"${{{window}}}"
