@@ -109,7 +109,7 @@ def limits() -> Dashboard:
         [
             (4, [(4, panel) for panel in figures]),
             "Limits",
-            (8, [(12, quotas), (12, lines(
+            (8, [(14, quotas), (10, lines(
                 "Headroom", [Query(headroom(MODEL, "kind"), f"{{{{{MODEL}}}}}, {{{{kind}}}}")],
                 "What is left of each rate limit, as the provider last said. The line is where the alert stands.",
                 unit="percentunit", most=1.0, thresholds=steps((LOW, "transparent"), base=RED), idle="no limit told",
