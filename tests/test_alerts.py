@@ -34,7 +34,7 @@ def alerts_of(objectives: Objectives) -> dict[str, dict[str, Any]]:
 
 
 def test_the_committed_rules_are_the_default() -> None:
-    assert (ROOT / "alerts" / FILE).read_text() == render(Objectives()), "streamvitals alerts --output alerts"
+    assert (ROOT / "alerts" / FILE).read_text() == render(Objectives()), "streamvitals alerts --output alerts --force"
 
 
 @needs("promtool")
