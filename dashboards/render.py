@@ -11,6 +11,7 @@ drawn as Grafana would: an unknown panel type, unit or transformation, a query t
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import re
 import shutil
@@ -69,12 +70,15 @@ def missing() -> list[str]:
 
 
 def install() -> None:
-    """Once, and again after the lock file has changed."""
+    """Once, and again after the lock file has changed; by one process at a time. Raises CannotDraw."""
     lock, done = RENDERER / "package-lock.json", RENDERER / "node_modules" / ".installed"
-    if done.exists() and done.read_text() == lock.read_text():
-        return
-    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], INSTALLING)
-    done.write_text(lock.read_text())
+    with open(lock) as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        wanted = locked.read()
+        if done.exists() and done.read_text() == wanted:
+            return
+        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], INSTALLING)
+        done.write_text(wanted)
 
 
 def render(prometheus: str, pictures: Sequence[Picture]) -> list[Drawn]:

@@ -13,7 +13,7 @@ from dashboards.scene import playing
 from alerts_support import needs
 from dashboard_queries import Asked, answer, filled, queries
 
-pytestmark = [needs("prometheus", "alertmanager"), pytest.mark.xdist_group("scene")]
+pytestmark = [needs("prometheus", "alertmanager"), pytest.mark.xdist_group("dashboards")]
 LENGTH = 80.0
 VALUES = {
     "__rate_interval": "8s", "__interval": "2s", "__range": "80s", "compare": "20s",

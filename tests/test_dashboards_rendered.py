@@ -18,8 +18,8 @@ from alerts_support import needs
 
 pytestmark = [
     needs("prometheus", "alertmanager", "node", "npm", *(() if chromium() else ("chromium",))),
-    # All wait for the same packages, which are installed once.
-    pytest.mark.xdist_group("npm"),
+    # All wait for the same packages, which are installed once; and one incident at a time is enough.
+    pytest.mark.xdist_group("dashboards"),
 ]
 SECONDS = 40.0
 FILES = sorted(DASHBOARDS.glob("*.json"))

@@ -14,7 +14,7 @@ from alerts_support import needs
 from dashboards_schema import BUILT_UNITS, TARGET_KEYS, compiled, complaints, facts, panels, texts_at
 
 # All wait for the same packages, which are installed once.
-pytestmark = [needs("node", "npm"), pytest.mark.xdist_group("npm")]
+pytestmark = [needs("node", "npm"), pytest.mark.xdist_group("dashboards")]
 BOARDS = {path.name: json.loads(path.read_text()) for path in sorted(RENDERER.parent.glob("*.json"))}
 
 
