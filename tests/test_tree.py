@@ -376,7 +376,7 @@ def test_who_came_first_is_let_in_first(processes: Processes) -> None:
 @pytest.mark.parametrize("content", [
     b"", b"x", bytes(4096), b"SVITALS1" + bytes(8192), os.urandom(12288),
     struct.pack("<8sIIII", b"SVITALS1", 1, 2, 3, 4) * 500,
-])
+], ids=["empty", "a byte", "zeros", "a name and zeros", "noise", "a head again and again"])
 def test_a_file_that_is_none_of_ours_is_skipped_and_counted_once(processes: Processes, content: bytes) -> None:
     made, sink = processes.start(10)
     sink.on_end(record(made.open_slot(LABELS, 990.0)))
