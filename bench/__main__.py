@@ -78,8 +78,7 @@ class Comparison:
             for _ in range(row.pairs):
                 self._found[row.key, side.name].append(self._start(row, side))
             return
-        size = min(row.size, side.longest or row.size)
-        for off, on in worker.measure(row.measure, size, row.pairs, self._url):
+        for off, on in worker.measure(row.measure, row.size, row.pairs, self._url):
             for part in rows:
                 self._found[part.key, side.name].append((off[part.part], on[part.part]))
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
+import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable
@@ -122,17 +124,49 @@ class Streamvitals:
 
 
 class Instrumentor:
-    """Any OpenTelemetry instrumentor."""
+    """Any OpenTelemetry instrumentor, which instruments once: not all of them take away what they put there, and would
+    lie in their own way the second time. What they changed in the SDK's classes is put in place and taken away here."""
 
     def __init__(self, module: str, **settings: Any) -> None:
-        self._instrumentor = importlib.import_module(module).OpenAIInstrumentor()
-        self._settings = settings
+        instrumentor = importlib.import_module(module).OpenAIInstrumentor()
+        for name in _modules():
+            importlib.import_module(name)
+        bare = _attributes()
+        instrumentor.instrument(**settings)
+        self._changes = [
+            (owner, name, bare.get((owner, name)), theirs)
+            for (owner, name), theirs in _attributes().items() if bare.get((owner, name)) is not theirs
+        ]
+        if not self._changes:
+            raise RuntimeError(f"{module} changes nothing in the SDK's classes")
+        self.off()
 
     def on(self) -> None:
-        self._instrumentor.instrument(**self._settings)
+        for owner, name, _, theirs in self._changes:
+            setattr(owner, name, theirs)
 
     def off(self) -> None:
-        self._instrumentor.uninstrument()
+        for owner, name, original, _ in self._changes:
+            if original is not None:
+                setattr(owner, name, original)
+            elif name in vars(owner):
+                delattr(owner, name)
+
+
+def _modules() -> list[str]:
+    """Where the SDK's calls are; it imports most of them when they are asked for."""
+    resources = importlib.import_module("openai.resources")
+    return [found.name for found in pkgutil.walk_packages(resources.__path__, "openai.resources.")]
+
+
+def _attributes() -> dict[tuple[type, str], Any]:
+    """Every function of every class of the SDK's that calls something."""
+    wings = ("openai.resources", "openai._base_client", "openai._client", "openai._streaming", "openai.lib")
+    classes = {
+        one for name, module in list(sys.modules.items()) if name.startswith(wings)
+        for one in vars(module).values() if isinstance(one, type) and one.__module__.partition(".")[0] == "openai"
+    }
+    return {(owner, name): value for owner in classes for name, value in vars(owner).items() if callable(value)}
 
 
 class Sentry:

@@ -27,7 +27,7 @@ _END = "\nimport os; os._exit(0)\n"
 class Side:
     """``injected``: with our folder on PYTHONPATH and a STREAMVITALS_DIR, and ``env`` besides. ``start`` is a
     program that imports openai with this observer, as its documentation says, and ``without`` the same program
-    without it. ``longest`` bounds the chunks of one stream, for whom time grows with their square; 0 is no bound."""
+    without it."""
 
     name: str
     title: str
@@ -38,20 +38,16 @@ class Side:
     without: str = _IMPORT
     env: tuple[tuple[str, str], ...] = ()
     peer: bool = False
-    longest: int = 0
 
 
 def _peer(
-    name: str, title: str, packages: tuple[str, ...], module: str, openai: str = OPENAI, meters: bool = True,
-    longest: int = 0,
+    name: str, title: str, packages: tuple[str, ...], module: str, openai: str = OPENAI, meters: bool = True
 ) -> Side:
     start = (
         f"import openai\n{_PIPELINE}{_METERS if meters else ''}from {module} import OpenAIInstrumentor\n"
         f"OpenAIInstrumentor().instrument(tracer_provider=tracers{', meter_provider=meters' if meters else ''})"
     )
-    return Side(
-        name, title, (openai, *_OTEL, *packages), name, False, start + _END, _IMPORT + _END, peer=True, longest=longest
-    )
+    return Side(name, title, (openai, *_OTEL, *packages), name, False, start + _END, _IMPORT + _END, peer=True)
 
 
 CONTROL = Side("bare", "bare again")
@@ -73,9 +69,8 @@ PEERS = (
         "opentelemetry.instrumentation.openai_v2", "openai==2.54.0",
     ),
     _peer(
-        # Ten thousand chunks in one stream take it minutes.
-        "traceloop", "Traceloop (1,000 a stream)", ("opentelemetry-instrumentation-openai==0.62.4",),
-        "opentelemetry.instrumentation.openai", longest=1000,
+        "traceloop", "Traceloop", ("opentelemetry-instrumentation-openai==0.62.4",),
+        "opentelemetry.instrumentation.openai",
     ),
     _peer(
         "openinference", "openinference", ("openinference-instrumentation-openai==0.1.66",),
