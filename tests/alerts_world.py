@@ -66,25 +66,27 @@ def retries(source: str, reason: str) -> Thing:
     return Thing(names.RETRIES, (("source", source), ("reason", reason)))
 
 
-def bucket(metric: Metric, le: float | str) -> Thing:
+def bucket(metric: Metric, le: float | str, model: str = MODELS[0]) -> Thing:
     text = f"{le:g}" if isinstance(le, float) else le
-    return Thing(metric, (("suffix", "_bucket"), ("le", text)))
+    return Thing(metric, (("suffix", "_bucket"), ("le", text)), model)
 
 
-def count(metric: Metric) -> Thing:
-    return Thing(metric, (("suffix", "_count"),))
+def count(metric: Metric, model: str = MODELS[0]) -> Thing:
+    return Thing(metric, (("suffix", "_count"),), model)
 
 
-def latency(metric: Metric, seconds: float, share: float, rate: float) -> dict[Thing, float]:
+def latency(
+    metric: Metric, seconds: float, share: float, rate: float, model: str = MODELS[0]
+) -> dict[Thing, Rate]:
     """A histogram's rates a minute, where ``share`` of the values lie at ``seconds`` and the others are the least."""
-    rates: dict[Thing, float] = {bucket(metric, "+Inf"): rate, count(metric): rate}
+    rates: dict[Thing, Rate] = {bucket(metric, "+Inf", model): rate, count(metric, model): rate}
     for edge in metric.edges:
-        rates[bucket(metric, edge)] = rate if edge >= seconds else rate * (1 - share)
+        rates[bucket(metric, edge, model)] = rate if edge >= seconds else rate * (1 - share)
     return rates
 
 
 # A minute and replica, or the value of a gauge.
-HEALTHY: dict[Thing, float] = {
+HEALTHY: dict[Thing, Rate] = {
     streams("completed"): COMPLETED,
     streams("completed", model=MODELS[1]): COMPLETED,
     streams("cancelled"): CANCELLED,

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from alerts.backtest.replay import left_open
 
-from alerts_cases import ACTIVE, BUILD, CASES, FIRST, ONE, UP, Case, fallbacks
+from alerts_cases import ACTIVE, BUILD, CASES, FIRST, GAP, ONE, UP, Case, fallbacks
 from alerts_support import needs
-from alerts_world import COMPLETED, HEALTHY, REPLICAS, SHAPES, Course, Thing, latency, retries, streams
+from alerts_world import COMPLETED, HEALTHY, MODELS, REPLICAS, SHAPES, Course, Thing, errors, latency, retries, streams
 from streamvitals import names
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import recorded_in
@@ -259,10 +259,80 @@ def test_an_outage_pages_whatever_the_traffic(every: float, soon: float, tmp_pat
         paged(replace(course, ill=119.0), tmp_path, None)
 
 
-@pytest.mark.parametrize(("share", "value"), [(0.135, 1.0), (0.105, None)])
+@pytest.mark.parametrize(("share", "value"), [(0.2, 1.0), (0.15, None)])
 def test_a_part_of_a_request_a_minute_fails_for_an_hour(share: float, value: float | None, tmp_path: Path) -> None:
     sick = {streams("completed"): 1 - share, streams("reset"): share}
     paged(Course(sick, healthy=little(1.0), replicas=ONE, well=80, ill=70, after=0), tmp_path, value)
+
+
+@pytest.mark.parametrize(("minutes", "value"), [(2.0, None), (8.0, 1.0)])
+def test_of_little_traffic_a_blip_is_no_page(minutes: float, value: float | None, tmp_path: Path) -> None:
+    """Eight failures at once, and eight one after the other."""
+    sick: dict[Thing, Any] = {streams("reset"): lambda minute: 8 / minutes if minute < minutes else 0.0}
+    paged(Course(sick, healthy=little(2.0), replicas=ONE, well=60, ill=20, after=0), tmp_path, value)
+
+
+@pytest.mark.parametrize(("before", "value"), [(0.0, 1.0), (0.05, None)])
+def test_what_a_service_is_used_to_needs_more_to_page(before: float, value: float | None, tmp_path: Path) -> None:
+    """Seven of thirty, after three hours without failures or with a few."""
+    def usual(minute: float) -> float:
+        return 2 * before if minute >= -180 else 0.0
+
+    sick: dict[Thing, Any] = {streams("completed"): 2 * (1 - 0.24), streams("reset"): 2 * 0.24}
+    healthy = little(2.0) | {streams("reset"): usual}
+    paged(Course(sick, healthy=healthy, replicas=ONE, well=200, ill=16, after=0), tmp_path, value)
+
+
+def test_hours_of_failing_are_over_when_it_is_well(tmp_path: Path) -> None:
+    """A request every five minutes, which failed for two hours: half an hour later nobody is paged for them."""
+    sick = {streams("completed"): 0.0, streams("reset"): 0.2}
+    course = Course(sick, healthy=little(0.2), replicas=ONE, well=300, ill=120, after=56)
+    promtool = Promtool(tmp_path, needed("StreamvitalsFailing"))
+    promtool.expect(
+        "over", course, (419, firing("StreamvitalsFailing"), 1.0), (476, firing("StreamvitalsFailing"), None)
+    )
+    promtool.check()
+
+
+@pytest.mark.parametrize(("completed", "value"), [(0.0, 1.0), (1.0, None)])
+def test_requests_that_are_bad_are_everybodys_or_somebodys(
+    completed: float, value: float | None, tmp_path: Path
+) -> None:
+    """Instead of the usual requests they are a deployment's; beside them they are one caller's, be they ten times as
+    many."""
+    sick: dict[Thing, Any] = {
+        streams("completed"): completed, streams("rejected"): 10.0 if completed else 1.0,
+        errors("rejected", "400"): 10.0 if completed else 1.0,
+    }
+    course = Course(sick, healthy=little(1.0), replicas=ONE, well=110, ill=30, after=0)
+    promtool = Promtool(tmp_path, needed("StreamvitalsRefused"))
+    promtool.expect("bad", course, (140, ever("StreamvitalsRefused", 140), value))
+    promtool.check()
+
+
+@pytest.mark.parametrize(("streams_a_minute", "value"), [(0.4, None), (2.0, 1.0)])
+def test_chunks_are_slow_where_those_of_many_streams_are(
+    streams_a_minute: float, value: float | None, tmp_path: Path
+) -> None:
+    """Six streams have hundreds of chunks, all slow together."""
+    sick = latency(GAP, 0.5, 1.0, 200.0) | latency(FIRST, 0.5, 1.0, streams_a_minute)
+    course = Course(sick, healthy=little(2.0) | sick | latency(GAP, 0.02, 1.0, 200.0), replicas=ONE, ill=20, after=0)
+    promtool = Promtool(tmp_path, needed("StreamvitalsSlow"))
+    promtool.expect("slow", course, (40, ever("StreamvitalsSlow", 40), value))
+    promtool.check()
+
+
+@pytest.mark.parametrize(("model", "value"), [(MODELS[0], 1.0), (MODELS[1], None)])
+def test_a_model_is_slow_beside_its_own_past(model: str, value: float | None, tmp_path: Path) -> None:
+    """One answers at once and one after half a minute, and either takes longer by four seconds."""
+    usual = latency(FIRST, 0.5, 1.0, COMPLETED) | latency(FIRST, 30.0, 1.0, COMPLETED, MODELS[1])
+    sick = usual | latency(FIRST, 5.0 if model == MODELS[0] else 35.0, 1.0, COMPLETED, model)
+    promtool = Promtool(tmp_path, needed("StreamvitalsSlow"))
+    course = Course(sick, healthy=usual, well=120, ill=20, after=0)
+    promtool.expect(
+        "slow", course, (119, firing("StreamvitalsSlow"), None), (140, firing("StreamvitalsSlow"), value)
+    )
+    promtool.check()
 
 
 @pytest.mark.parametrize(("past", "left", "value"), [(1500.0, 0.0, 1.0), (1500.0, 0.15, None), (120.0, 0.0, None)])

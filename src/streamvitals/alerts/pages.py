@@ -20,19 +20,11 @@ _HANGING = ask(
     + ask("topk(1, sum by ($server) ($stalled{SERVICE}))", f" from {SERVER}"),
     "streams fail",
 )
-_FIRST_TOKEN = ask(
-    "streamvitals:first_token:p95_$fast{SERVICE}",
-    "first token after {{ value . | humanizeDuration }} (p95, $fast), promised ${ttft}s",
-    ask(
-        "streamvitals:first_token:p60_$mid{SERVICE}",
-        "first token after {{ value . | humanizeDuration }} (p60, $mid), promised ${ttft}s",
-    ),
-)
-_GAP = ask(
-    "streamvitals:chunk_gap:p95_$fast{SERVICE}",
-    "chunks {{ value . | humanizeDuration }} apart (p95, $fast), promised ${gap}s",
-    ask("streamvitals:chunk_gap:p60_$mid{SERVICE}", "chunks {{ value . | humanizeDuration }} apart (p60, $mid)"),
-)
+
+
+def _slow(quantity: str, words: str, otherwise: str = "") -> str:
+    """What users wait for, also for the while that the alert goes on after they do."""
+    return ask(f"topk(1, last_over_time(streamvitals:{quantity}:slow{{SERVICE}}[$half_hour]))", words, otherwise)
 
 
 def _usual(window: str, quiet: str) -> str:
@@ -80,7 +72,10 @@ PAGES = (
     Alert(
         "StreamvitalsSlow", "symptom", "page",
         f"group by ($service) (streamvitals:first_token:slow or streamvitals:chunk_gap:slow) {_OUTRANKED}",
-        summary=ask("streamvitals:first_token:slow{SERVICE}", _FIRST_TOKEN, _GAP),
+        summary=_slow(
+            "first_token", f"first token of {MODEL} after {{{{ value . | humanizeDuration }}}}, promised ${{ttft}}s",
+            _slow("chunk_gap", f"chunks of {MODEL} {{{{ value . | humanizeDuration }}}} apart, promised ${{gap}}s"),
+        ),
         description=(
             "Users wait, much longer than was promised and than is usual here. Look next: 1. on the dashboard,"
             " whether it is one model or server, and whether the event loop of the service itself lags; 2. whether"

@@ -106,7 +106,7 @@ class Language:
 
         given = {
             "short": self.objectives.short, "fast": 300.0, "mid": 900.0, "half_hour": 1800.0, "hour": 3600.0,
-            "quarter_day": 6 * 3600.0, "day": 86_400.0, "three_days": 3 * 86_400.0,
+            "past": 3 * 3600.0, "quarter_day": 6 * 3600.0, "day": 86_400.0, "three_days": 3 * 86_400.0,
             "lasting": beats(self.objectives.short + 90.0), "steady": beats(300.0),
             "yesterday": 84_600.0, "last_week": 7 * 86_400.0 - 1800.0,
         }
@@ -114,8 +114,8 @@ class Language:
 
     def _thresholds(self) -> dict[str, str]:
         """Shares of operations, as multiples of the budget, which is how fast it is burnt."""
-        burn = {"ticket_share": 4, "slow_burn": 3, "lingering": 6, "low": PAGE_BURN, "hour_burn": 14.4, "spike": 20,
-                "model_spike": 40, "collapse": 60, "lasting_burn": 1}
+        burn = {"ticket_share": 4, "slow_burn": 3, "low": PAGE_BURN, "spike": 20, "model_spike": 40,
+                "collapse": 60, "lasting_burn": 1}
         shares = {name: min(times * self.objectives.budget, 0.5) for name, times in burn.items()}
         # What chance alone may bring is reckoned with twice the budget: providers have bad days.
         shares["expected"] = 2 * self.objectives.budget

@@ -12,13 +12,22 @@ from collections.abc import Iterator
 from .promql import RATE_WINDOWS
 from .rule import Record
 
-# So many failures prove nothing yet; more than these and four standard deviations of what comes by chance do. (What
-# is expected itself, the square, is small where little is asked; where much is asked the share decides.)
+# So many failures prove nothing yet; more than these, what is expected, and four standard deviations of it do.
 FEW, SIGMAS = 2, 4
-# So many streams must hang at once, or first tokens be late.
-HANGING, LATE = 3, 8
-# So many operations in the shortest window show whether it goes on, and so many in a longer one that it is over.
-MANY, ENOUGH = 20, 10
+# A slow burn, which is no page's business, brings the lowest share of a page itself now and then: in five minutes,
+# which come often, nearly never, and in longer windows, which are fewer, seldom.
+SIGMAS_SOON, SIGMAS_LATER = 4, 3
+# Of the failures that page, so large a part at most comes within the shortest window: the rest is no blip.
+AT_ONCE = 0.6
+# What is usual is said by what was asked before, and so many operations more that fail as expected.
+PRIOR = 100
+# So many streams must hang at once.
+HANGING = 3
+# Of so many streams most must be late, or of so many a large part; so few are heard of, but prove nothing.
+LATE, LATE_OF, HEARD = 10, 24, 3
+# So many operations in the shortest window show whether it goes on, so many in a longer one that it is over, and so
+# many in half an hour that hours of it are.
+MANY, ENOUGH, SOME = 20, 10, 5
 # So many streams must be expected in five minutes before none at all means anything, or in fifteen before none in half
 # an hour does; and so many there must have been at this time of other days.
 EXPECTED_SOON, EXPECTED = 100, 4
@@ -28,7 +37,20 @@ USUAL_SOON, USUAL = 33, 5
 def proven(failed: str, operations: str, expected: str = "$expected") -> str:
     """More failures than chance explains where this share is expected, for one request an hour as for a hundred a
     second."""
-    return f"{failed} > {FEW} + {SIGMAS} * sqrt({expected} * {operations})"
+    mean = f"{expected} * {operations}"
+    return f"{failed} > {FEW} + {mean} + {SIGMAS} * sqrt({mean})"
+
+
+def beyond(failed: str, operations: str, share: str, sigmas: int) -> str:
+    """More failures than so many standard deviations above those that this share brings."""
+    return f"{failed} > {share} * {operations} + {sigmas} * sqrt({share} * {operations})"
+
+
+def lowest(of: str, window: str, asked: str) -> str:
+    """The lowest value, of what there was at all times at which ``asked`` was there: one sample is not lasting."""
+    return (
+        f"(min_over_time({of}[{window}]) and count_over_time({of}[{window}]) >= count_over_time({asked}[{window}]))"
+    )
 
 
 def _counts(window: str) -> Iterator[Record]:
@@ -80,7 +102,7 @@ def _counts(window: str) -> Iterator[Record]:
 
 
 def _long_counts() -> Iterator[Record]:
-    for window in ("hour", "quarter_day", "three_days"):
+    for window in ("half_hour", "hour", "quarter_day", "three_days"):
         for what in ("operations", "failed"):
             yield Record(
                 f"streamvitals:{what}:increase${{{window}}}",
@@ -88,53 +110,86 @@ def _long_counts() -> Iterator[Record]:
             )
 
 
-# Quantiles by window, and how many values each needs, to be no accident of the largest few.
-QUANTILES = (
-    ("short", 60, 15), ("short", 80, 15), ("fast", 95, 40), ("mid", 60, LATE), ("mid", 75, LATE), ("hour", 60, LATE),
+# Quantiles by window, and how many streams each needs, to be no accident of the slowest few: of a service that keeps
+# its promise a tenth may be late on some days. Chunks of one stream are slow together, so streams count there, too.
+_OF_CHUNKS = (
+    ("short", 60, 15), ("short", 80, 15), ("fast", 95, 40),
+    ("mid", 50, HEARD), ("mid", 60, LATE_OF), ("hour", 50, LATE),
 )
+# One stream has many chunks: a long slow one of ten may well be a third of all.
+QUANTILES = {"first_token": (*_OF_CHUNKS, ("mid", 70, LATE)), "chunk_gap": _OF_CHUNKS}
 
 
-def _latency(what: str, objective: str, values: int) -> Iterator[Record]:
-    """Quantiles where there are enough values to have any (``values`` come with each stream), and whether users wait.
-
-    Where much is asked: most wait for minutes on end, or a fifth for longer. Where little is asked: most of the last
-    few do, or a part of them twice as long as promised.
-    """
-    for window, quantile, least in QUANTILES:
+def _begun() -> Iterator[Record]:
+    for window in ("short", "fast", "mid", "hour"):
         w = f"${{{window}}}"
         yield Record(
-            f"streamvitals:{what}:p{quantile}_{w}",
-            f"""
-        histogram_quantile(0.{quantile}, sum by ($service, le) (rate(${{{what}}}_bucket[{w}])))
-          and on ($service) sum by ($service) (increase(${{{what}}}_count[{w}])) >= {least * values}""",
+            f"streamvitals:begun:increase{w}", f"sum by ($service, $model) (increase(${{first_token}}_count[{w}]))"
         )
 
-    def unusual(quantile: str) -> str:
-        # The day's median: the last incident is not what is usual.
-        now = f"streamvitals:{what}:{quantile}"
-        return f"unless on ($service) {now} <= 2 * quantile_over_time(0.5, {now}[$day] offset $half_hour)"
 
+def _latency(what: str, objective: str, least: str) -> Iterator[Record]:
+    """Quantiles of each model, where there are enough streams to have any, and whether users wait; ``least`` is what
+    nobody notices.
+
+    Of each model, as a model that reasons and one that does not make no quantile together. Where much is asked: most
+    wait for minutes on end, or a fifth for longer. Where little is asked: most of the last few do, or a part of them
+    twice as long as promised.
+    """
+    now = f"streamvitals:{what}"
+    each, begun = "on ($service, $model)", "streamvitals:begun:increase"
+    for window, quantile, streams in QUANTILES[what]:
+        w = f"${{{window}}}"
+        yield Record(
+            f"{now}:p{quantile}_{w}",
+            f"""
+        histogram_quantile(0.{quantile}, sum by ($service, $model, le) (rate(${{{what}}}_bucket[{w}])))
+          and {each} {begun}{w} >= {streams}""",
+        )
+
+    def usual(quantile: str, offset: str) -> str:
+        # The day's median: the last incident is not what is usual.
+        return f"quantile_over_time(0.5, {now}:{quantile}[$day] offset {offset})"
+
+    soon, some = f"unless {now}:p95_$fast", f"{begun}$mid >= {LATE}"
     few = " or ".join(
         f"""(
-          streamvitals:{what}:{quantile} > {times}{objective}
-            unless on ($service) streamvitals:{what}:{enough}
-            {unusual(quantile)}
+          {now}:{quantile} > {times}{objective}
+            {of}
+            unless {now}:{quantile} <= 2 * {usual(quantile, "$half_hour")}
         )"""
-        for quantile, times, enough in (
-            ("p60_$mid", "", "p95_$fast"), ("p75_$mid", "2 * ", "p95_$fast"), ("p60_$hour", "", "p60_$mid")
+        for quantile, times, of in (
+            ("p60_$mid", "", f"{soon} and {each} {begun}$fast > 0"),
+            ("p50_$mid", "", f"and {each} {some} unless {now}:p60_$mid and {each} {begun}$fast > 0"),
+            ("p70_$mid", "2 * ", f"{soon} and {each} {begun}$fast > 0"),
+            # What the last quarter of an hour heard of must be late as well.
+            ("p50_$hour", "", f"and {each} {begun}$mid > 0 unless {each} {some} unless {now}:p50_$mid <= {objective}"),
         )
+        if quantile != "p70_$mid" or what == "first_token"
     )
     yield Record(
-        f"streamvitals:{what}:slow",
+        f"{now}:slow",
         f"""
         (
-          streamvitals:{what}:p95_$fast > {objective}
-            and on ($service) (
-              min_over_time(streamvitals:{what}:p60_$short[$lasting]) > {objective}
-                or min_over_time(streamvitals:{what}:p80_$short[$steady]) > {objective}
+          {now}:p95_$fast > {objective}
+            and (
+              {lowest(f"{now}:p60_$short", "$lasting", f"{begun}$short")} > {objective}
+                or {lowest(f"{now}:p80_$short", "$steady", f"{begun}$short")} > {objective}
             )
-            {unusual("p95_$fast")}
+            unless {now}:p95_$fast <= 2 * {usual("p95_$fast", "$half_hour")}
         ) or {few}""",
+    )
+    yield Record(
+        f"{now}:slower",
+        " or ".join(
+            f"""(
+          (
+            {now}:{quantile} > {objective} unless {now}:{quantile} <= 1.25 * {usual(quantile, "$hour")}
+              or {now}:{quantile} > 1.75 * {usual(quantile, "$hour")} > {least}
+          ){enough}
+        )"""
+            for quantile, enough in (("p95_$fast", ""), ("p50_$mid", f" and {each} {some}"))
+        ) + f" or {now}:slow",
     )
 
 
@@ -163,28 +218,30 @@ def _failing() -> Iterator[Record]:
     """Whether operations fail now, in the whole service or in one of its models; the value is the share.
 
     Where much is asked, failures must have gone on for some minutes, and not be going down: one bad minute stays in a
-    window for longer than it lasts. Where little is asked nobody can tell, and longer windows decide alone.
+    window for longer than it lasts. Where little is asked nobody can tell, and longer windows decide alone: there must
+    be more failures than this service usually has, and than a slow burn would bring, and not all of them at once.
     """
-    for scope, low, spike, arms in (
-        (
-            "", "$low", "$spike",
-            (
-                ("mid", "$model_spike", "", "$expected"),
-                # In an hour a slow burn may well look like more than it is, less so where the share is large.
-                ("hour", "$hour_burn", "mid", "$low"),
-                ("hour", "$spike", "mid", "$lingering"),
-                ("quarter_day", "$collapse", "hour", "$expected"),
-            ),
-        ),
-        ("model_", "$spike", "$model_spike", (("mid", "$model_spike", "", "$expected"),)),
+    for scope, low, spike, windows in (
+        ("", "$low", "$spike", ("mid", "half_hour", "hour")),
+        ("model_", "$spike", "$model_spike", ("mid",)),
     ):
         ratio = f"streamvitals:{scope}failure_ratio:increase"
         failed, asked = f"streamvitals:{scope}failed:increase", f"streamvitals:{scope}operations:increase"
         lasting, over = f"streamvitals:{scope}failures:lasting", f"streamvitals:{scope}failures:over"
+        usual = f"streamvitals:{scope}failure_ratio:usual"
+        before = "$fast[$past:$fast] offset $mid)"
+        yield Record(
+            usual,
+            f"""
+        clamp(
+          ({PRIOR} * $expected + sum_over_time({failed}{before}) / ({PRIOR} + sum_over_time({asked}{before}),
+          $expected, $low
+        ) or $expected + 0 * {asked}$mid""",
+        )
         yield Record(
             lasting,
             f"""
-        min_over_time({ratio}$short[$lasting]) > {low}
+        {lowest(f"{ratio}$short", "$lasting", f"{asked}$short")} > {low}
           and {ratio}$short > 0.5 * max_over_time({ratio}$short[$lasting])""",
         )
         yield Record(
@@ -196,13 +253,22 @@ def _failing() -> Iterator[Record]:
         )
         longer = "".join(
             f""" or (
-          {failed}${window} / {asked}${window} > {share}
-            and {proven(f"{failed}${window}", f"{asked}${window}", expected)}
-            {f"and {failed}${still} / {asked}${still} > {share}" if still else ""}
+          {failed}${window} / {asked}${window} > {spike}
+            and {proven(f"{failed}${window}", f"{asked}${window}", usual)}
+            and {beyond(f"{failed}${window}", f"{asked}${window}", "$low", SIGMAS_LATER)}
+            {_STILL[window].format(failed=failed, asked=asked)}
             unless {over}
         )"""
-            for window, share, still, expected in arms
+            for window in windows
         )
+        if not scope:
+            longer += f""" or (
+          {failed}$quarter_day / {asked}$quarter_day > $collapse
+            and {proven(f"{failed}$quarter_day", f"{asked}$quarter_day")}
+            and {failed}$hour / {asked}$hour > $collapse
+            unless ({asked}$half_hour >= {SOME} and {failed}$half_hour <= {low} * {asked}$half_hour)
+            unless {over}
+        )"""
         yield Record(
             f"streamvitals:failing:{'model' if scope else 'service'}",
             f"""
@@ -210,9 +276,20 @@ def _failing() -> Iterator[Record]:
           {ratio}$fast > {low}
             and {ratio}$short > {spike}
             and {lasting}
-            and {proven(f"{failed}$fast", f"{asked}$fast", "$low")}
+            and {proven(f"{failed}$fast", f"{asked}$fast", usual)}
+            and {beyond(f"{failed}$fast", f"{asked}$fast", "$low", SIGMAS_SOON)}
         ){longer}""",
         )
+
+
+# That it goes on: not all of it came at once, and the last quarter of an hour is not what makes the window look well.
+_SPREAD = f"and max_over_time({{failed}}$short[$mid]) <= {AT_ONCE} * {{failed}}$mid"
+_STILL = {
+    "mid": _SPREAD,
+    "half_hour": f"""{_SPREAD}
+            and {{failed}}$mid / {{asked}}$mid >= 0.7 * {{failed}}$half_hour / {{asked}}$half_hour""",
+    "hour": "and {failed}$mid / {asked}$mid >= {failed}$hour / {asked}$hour",
+}
 
 
 def _hanging() -> Iterator[Record]:
@@ -266,6 +343,8 @@ def _refused() -> Iterator[Record]:
         )
     yield Record("streamvitals:refused_ratio:increase$short", f"{refused}$short / ({asked}$short > 0)")
     rejected = f'{by} (streamvitals:streams:increase$mid{{$outcome="rejected"}})'
+    # Bad requests that come on top of what is asked are somebody's; those that come instead of it are everybody's.
+    before = "avg_over_time(streamvitals:operations:increase$mid[$hour] offset $half_hour)"
     yield Record(
         "streamvitals:refusing:service",
         f"""
@@ -279,6 +358,8 @@ def _refused() -> Iterator[Record]:
         ) or (
           {rejected} / {asked}$mid > 0.9
             and {rejected} > 10
+            and streamvitals:operations:increase$mid < 0.2 * {before}
+            and {before} >= {EXPECTED}
         )""",
     )
 
@@ -347,7 +428,7 @@ def records() -> tuple[Record, ...]:
     """In the order in which they depend on each other."""
     rules: list[Record] = [record for window in RATE_WINDOWS for record in _counts(window)]
     rules += [*_long_counts(), *_gauges(), *_failing(), *_hanging(), *_conditions(), *_refused()]
-    rules += _latency("first_token", "$ttft", 1)
-    rules += _latency("chunk_gap", "$gap", 10)
+    rules += [*_begun(), *_latency("first_token", "$ttft", "0.3")]
+    rules += _latency("chunk_gap", "$gap", "0.03")
     rules += [*_traffic(), *_replicas()]
     return tuple(rules)

@@ -15,26 +15,20 @@ def _burn(window: str, share: str) -> str:
     return f"""(
           {failed} / {operations} > {share}
             and streamvitals:failed:increase${{{again}}} / streamvitals:operations:increase${{{again}}} > {share}
-            and {proven(failed, operations)}
+            and {proven(failed, operations, "$lasting_burn")}
         )"""
 
 
-def _regression(name: str, what: str, words: str, quantity: str, objective: str, least: str, further: str) -> Alert:
-    """A latency beyond its objective, or well beyond the service's own day before."""
-    arms = " or ".join(
-        f"""(
-          {now} > {objective} or {now} > 1.75 * quantile_over_time(0.5, {now}[$day] offset $hour) > {least}
-        )"""
-        for now in (f"streamvitals:{quantity}:p95_$fast", f"streamvitals:{quantity}:p60_$mid")
-    )
+def _regression(name: str, what: str, words: str, quantity: str, further: str) -> Alert:
+    """A latency beyond its objective, or well beyond the model's own day before."""
+    slower = f"streamvitals:{quantity}:slower"
+    worst = f"topk(1, {slower}{{SERVICE}})"
     return Alert(
-        name, "cause", "ticket", arms,
-        summary=what + ask(
-            f"streamvitals:{quantity}:p95_$fast{{SERVICE}}", " {{ value . | humanizeDuration }} (p95, $fast)",
-            ask(f"streamvitals:{quantity}:p60_$mid{{SERVICE}}", " {{ value . | humanizeDuration }} (p60, $mid)"),
-        ) + ask(
-            f"quantile_over_time(0.5, streamvitals:{quantity}:p95_$fast{{SERVICE}}[$day] offset $hour)",
-            ", {{ value . | humanizeDuration }} the day before",
+        name, "cause", "ticket", f"count by ($service) ({slower})",
+        summary=what + ask(worst, f" {MODEL} {{{{ value . | humanizeDuration }}}}") + ask(
+            f"quantile_over_time(0.5, streamvitals:{quantity}:p95_$fast{{SERVICE}}[$day] offset $hour)"
+            f" and on ($service, $model) {worst}",
+            ", p95 {{ value . | humanizeDuration }} the day before",
         ),
         description=words + " Look next: " + further,
         dashboard=links.LATENCY, hold=300, keep=KEEP,
@@ -58,12 +52,12 @@ TICKETS = (
     ),
     _regression(
         "StreamvitalsFirstTokenRegression", "First tokens come late:", "Users wait longer for an answer to begin.",
-        "first_token", "$ttft", "0.3",
+        "first_token",
         "1. one model or all, and since which deployment; 2. whether prompts have grown, or the SDK retries unseen.",
     ),
     _regression(
         "StreamvitalsChunkGapRegression", "Chunks come slowly, so far apart:", "Answers come more slowly than usual.",
-        "chunk_gap", "$gap", "0.03",
+        "chunk_gap",
         "1. one model or all; 2. the event loop's lag: a busy loop looks like a slow provider to everybody but it.",
     ),
     Alert(
