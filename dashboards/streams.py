@@ -6,8 +6,8 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from streamvitals import names
 from streamvitals.alerts import links as known
+from streamvitals.alerts.failing import HANGING
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.recording import HANGING
 
 from .board import board
 from .links import drill, runbook, traces

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import links
-from .recording import proven
+from .chance import proven
 from .rule import Alert
 from .words import MODEL, PERCENT, SERVER, ask, worst_now
 

@@ -8,8 +8,8 @@ way for what is asked a hundred times a second and in another for what is asked 
 from __future__ import annotations
 
 from . import links
-from .recording import EXPECTED_SOON
 from .rule import Alert
+from .traffic import EXPECTED_SOON
 from .words import MODEL, PERCENT, SERVER, ask, worst_now
 
 _HANGING = ask(

@@ -117,8 +117,8 @@ class Language:
         burn = {"ticket_share": 4, "slow_burn": 3, "low": PAGE_BURN, "spike": 20, "model_spike": 40,
                 "collapse": 60, "lasting_burn": 1}
         shares = {name: min(times * self.objectives.budget, 0.5) for name, times in burn.items()}
-        # What chance alone may bring is reckoned with twice the budget: providers have bad days.
-        shares["expected"] = 2 * self.objectives.budget
+        # What chance alone may bring is reckoned with twice the budget at least: providers have bad days.
+        shares["expected"] = min(2 * self.objectives.budget, shares["low"])
         shares["ttft"] = self.objectives.ttft_p95
         shares["gap"] = self.objectives.chunk_gap_p95
         words = {name: f"{round(share, 6):g}" for name, share in shares.items()}
