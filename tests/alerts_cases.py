@@ -81,7 +81,7 @@ CASES = (
     ),
     case(
         "StreamvitalsSlow", latency(FIRST, 4.0, 1.0, 2 * COMPLETED), latency(FIRST, 2.5, 1.0, 2 * COMPLETED),
-        "first token of gpt-4o after 3.925s, promised 2.5s", soon=8,
+        "first token of gpt-4o after 3.925s, promised 2.5s", soon=8, well=80,
     ),
     case(
         "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4), "no stream has ended for 5m, 1830 are usual", soon=9,

@@ -152,10 +152,10 @@ def test_a_service_that_is_well_raises_nothing(shape: Any, tmp_path: Path) -> No
 def test_that_a_few_more_wait_than_was_promised_is_a_ticket(share: float, value: float | None, tmp_path: Path) -> None:
     """A twentieth may."""
     promtool = Promtool(tmp_path, needed("StreamvitalsSlow", "StreamvitalsFirstTokenRegression"))
-    course = Course(latency(FIRST, 4.0, share, 2 * COMPLETED), ill=20, after=0)
+    course = Course(latency(FIRST, 4.0, share, 2 * COMPLETED), well=80, ill=20, after=0)
     promtool.expect(
-        "slower", course, (40, ever("StreamvitalsSlow", 40), value),
-        (40, ever("StreamvitalsFirstTokenRegression", 40), 1.0),
+        "slower", course, (100, ever("StreamvitalsSlow", 100), value),
+        (100, ever("StreamvitalsFirstTokenRegression", 100), 1.0),
     )
     promtool.check()
 
@@ -316,9 +316,10 @@ def test_chunks_are_slow_where_those_of_many_streams_are(
 ) -> None:
     """Six streams have hundreds of chunks, all slow together."""
     sick = latency(GAP, 0.5, 1.0, 200.0) | latency(FIRST, 0.5, 1.0, streams_a_minute)
-    course = Course(sick, healthy=little(2.0) | sick | latency(GAP, 0.02, 1.0, 200.0), replicas=ONE, ill=20, after=0)
+    healthy = little(2.0) | sick | latency(GAP, 0.02, 1.0, 200.0)
+    course = Course(sick, healthy=healthy, replicas=ONE, well=80, ill=20, after=0)
     promtool = Promtool(tmp_path, needed("StreamvitalsSlow"))
-    promtool.expect("slow", course, (40, ever("StreamvitalsSlow", 40), value))
+    promtool.expect("slow", course, (100, ever("StreamvitalsSlow", 100), value))
     promtool.check()
 
 
@@ -332,6 +333,15 @@ def test_a_model_is_slow_beside_its_own_past(model: str, value: float | None, tm
     promtool.expect(
         "slow", course, (119, firing("StreamvitalsSlow"), None), (140, firing("StreamvitalsSlow"), value)
     )
+    promtool.check()
+
+
+def test_a_model_that_is_new_is_as_slow_as_it_is(tmp_path: Path) -> None:
+    """One that reasons for half a minute, and half an hour later as well."""
+    sick = latency(FIRST, 30.0, 1.0, COMPLETED, MODELS[1])
+    course = Course(sick, healthy=dict.fromkeys(sick), well=80, ill=100, after=0)
+    promtool = Promtool(tmp_path, needed("StreamvitalsSlow"))
+    promtool.expect("new", course, (180, ever("StreamvitalsSlow", 180), None))
     promtool.check()
 
 

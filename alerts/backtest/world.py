@@ -35,6 +35,8 @@ SDK_RETRIES, STALLS = 0.015, 0.004
 FIRST_MEDIAN, FIRST_SIGMA = 0.5, 0.5
 GAP_MEDIAN, GAP_SIGMA, CHUNKS = 0.02, 0.6, 40
 STREAM_SECONDS = 8.0
+SLOW_TO_BEGIN = ("first token slow", "first token slower", "somewhat slower", "slow minute")
+SLOW_TO_GO_ON = ("chunks slow", "chunks slower")
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class _Cell:
                 self.hanging.append((now, now + by_kind["streams hang"].extra["timeout"], stuck))
             asked -= stuck
         self._operations(asked, now, here)
-        self._latencies(asked, by_kind)
+        self._latencies(asked, now, here)
         self._gauges(now, rate * share, by_kind)
         due = sum(count for at, count in self.failed_later if at <= now)
         self.failed_later = [item for item in self.failed_later if item[0] > now]
@@ -267,25 +269,27 @@ class _Cell:
             self._bump(names.STREAMS, count, outcome)
             self._bump(names.STREAM_ERRORS, count, outcome, error_type)
 
-    def _latencies(self, asked: int, by_kind: dict[str, Event]) -> None:
-        rng, factors = self.world.rng, {"first": 1.0, "chunks": 1.0}
-        for kind, which in (
-            ("first token slow", "first"), ("first token slower", "first"), ("somewhat slower", "first"),
-            ("slow minute", "first"),
-            ("chunks slow", "chunks"), ("chunks slower", "chunks"),
+    def _latencies(self, asked: int, now: float, here: list[Event]) -> None:
+        rng = self.world.rng
+        for metric, each, median, sigma, kinds in (
+            (names.TIME_TO_FIRST_TOKEN, 1, FIRST_MEDIAN, FIRST_SIGMA, SLOW_TO_BEGIN),
+            (names.CHUNK_GAP, CHUNKS, GAP_MEDIAN, GAP_SIGMA, SLOW_TO_GO_ON),
         ):
-            if kind in by_kind:
-                factors[which] *= by_kind[kind].size
-        for metric, count, median, sigma in (
-            (names.TIME_TO_FIRST_TOKEN, asked, FIRST_MEDIAN * factors["first"], FIRST_SIGMA),
-            (names.CHUNK_GAP, asked * CHUNKS, GAP_MEDIAN * factors["chunks"], GAP_SIGMA),
-        ):
-            if count:
-                at, total = self.counts.at(metric, _les(metric)[0], suffix="_bucket"), 0
-                for offset, number in enumerate(spread(rng, count, median, sigma, metric.edges)):
-                    total += number
-                    self.counts.values[at + offset] += total
-                self.counts.values[self.counts.at(metric, suffix="_count")] += total
+            left = asked
+            for event in here:
+                if event.kind in kinds:
+                    slow = binomial(rng, left, event.part(now - self.world.scrape, now))
+                    self._spread(metric, slow * each, median * event.size, sigma)
+                    left -= slow
+            self._spread(metric, left * each, median, sigma)
+
+    def _spread(self, metric: names.Metric, count: int, median: float, sigma: float) -> None:
+        if count:
+            at, total = self.counts.at(metric, _les(metric)[0], suffix="_bucket"), 0
+            for offset, number in enumerate(spread(self.world.rng, count, median, sigma, metric.edges)):
+                total += number
+                self.counts.values[at + offset] += total
+            self.counts.values[self.counts.at(metric, suffix="_count")] += total
 
     def _gauges(self, now: float, rate: float, by_kind: dict[str, Event]) -> None:
         rng, values, at = self.world.rng, self.counts.values, self.counts.at

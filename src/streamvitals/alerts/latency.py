@@ -66,17 +66,19 @@ def latency(what: str, objective: str, least: str) -> Iterator[Record]:
         )
         if quantile != "p70_$mid" or what == "first_token"
     )
+    # A model that nobody has asked before is as slow as it is: what is usual for it is known an hour later.
     yield Record(
         f"{now}:slow",
         f"""
-        (
+        ((
           {now}:p95_$fast > {objective}
             and (
-              {lowest(f"{now}:p60_$short", "$lasting", f"{begun}$short")} > {objective}
+              {lowest(f"{now}:p60_$short", "$waiting", f"{begun}$short")} > {objective}
                 or {lowest(f"{now}:p80_$short", "$steady", f"{begun}$short")} > {objective}
             )
             unless {now}:p95_$fast <= 2 * {usual("p95_$fast", "$half_hour")}
-        ) or {few}""",
+        ) or {few})
+          and {each} count_over_time({begun}$mid[$day] offset $hour)""",
     )
     yield Record(
         f"{now}:slower",

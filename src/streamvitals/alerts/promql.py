@@ -98,8 +98,8 @@ class Language:
     def _windows(self) -> dict[str, str]:
         """`short` sees whether it goes on, `fast` what is going on, `mid` is for few requests, the rest for budgets.
 
-        `lasting` and `steady` are for the least or most of what was recorded. They begin between two evaluations:
-        Prometheus 3 counts none at the very beginning, Prometheus 2 does.
+        `lasting`, `waiting` and `steady` are for the least or most of what was recorded. They begin between two
+        evaluations: Prometheus 3 counts none at the very beginning, Prometheus 2 does.
         """
         def beats(seconds: float) -> float:
             return (seconds // self.objectives.interval + 0.5) * self.objectives.interval
@@ -107,7 +107,8 @@ class Language:
         given = {
             "short": self.objectives.short, "fast": 300.0, "mid": 900.0, "half_hour": 1800.0, "hour": 3600.0,
             "past": 3 * 3600.0, "quarter_day": 6 * 3600.0, "day": 86_400.0, "three_days": 3 * 86_400.0,
-            "lasting": beats(self.objectives.short + 90.0), "steady": beats(300.0),
+            "lasting": beats(self.objectives.short + 90.0), "waiting": beats(self.objectives.short + 120.0),
+            "steady": beats(300.0),
             "yesterday": 84_600.0, "last_week": 7 * 86_400.0 - 1800.0,
         }
         return {name: self.pace(seconds) for name, seconds in given.items()}
