@@ -274,11 +274,11 @@ def test_of_little_traffic_a_blip_is_no_page(minutes: float, value: float | None
 
 @pytest.mark.parametrize(("before", "value"), [(0.0, 1.0), (0.05, None)])
 def test_what_a_service_is_used_to_needs_more_to_page(before: float, value: float | None, tmp_path: Path) -> None:
-    """Seven of thirty, after three hours without failures or with a few."""
+    """A fifth of thirty and one more, after three hours without failures or with a few."""
     def usual(minute: float) -> float:
         return 2 * before if minute >= -180 else 0.0
 
-    sick: dict[Thing, Any] = {streams("completed"): 2 * (1 - 0.24), streams("reset"): 2 * 0.24}
+    sick: dict[Thing, Any] = {streams("completed"): 2 * (1 - 0.22), streams("reset"): 2 * 0.22}
     healthy = little(2.0) | {streams("reset"): usual}
     paged(Course(sick, healthy=healthy, replicas=ONE, well=200, ill=16, after=0), tmp_path, value)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # So many failures prove nothing yet; more than these, what is expected, and four standard deviations of it do.
-FEW, SIGMAS = 2, 4
+FEW, SIGMAS = 1.5, 4
 
 
 def proven(failed: str, operations: str, expected: str = "$expected") -> str:

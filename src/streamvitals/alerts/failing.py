@@ -17,9 +17,10 @@ AT_ONCE = 0.6
 PRIOR = 100
 # So many streams must hang at once.
 HANGING = 3
-# So many operations in the shortest window show whether it goes on, so many in a longer one that it is over, and so
-# many in half an hour that hours of it are.
-MANY, ENOUGH, SOME = 20, 10, 5
+# So many operations in the shortest window show whether it goes on, and so many in a longer one that it is over.
+MANY, ENOUGH = 20, 10
+# Where fewer operations come in six hours, an hour may be too short to judge by.
+LITTLE = 60
 # Of so many operations expected in a quarter of an hour some must come, or they are all refused.
 ASKED = 4
 
@@ -85,7 +86,7 @@ def failing() -> Iterator[Record]:
           {failed}$quarter_day / {asked}$quarter_day > $collapse
             and {proven(f"{failed}$quarter_day", f"{asked}$quarter_day")}
             and {failed}$hour / {asked}$hour > $collapse
-            unless ({asked}$half_hour >= {SOME} and {failed}$half_hour <= {low} * {asked}$half_hour)
+            and {asked}$quarter_day < {LITTLE}
             unless {over}
         )"""
         yield Record(

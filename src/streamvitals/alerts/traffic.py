@@ -10,6 +10,9 @@ from .rule import Record
 # an hour does; and so many there must have been at this time of other days.
 EXPECTED_SOON, EXPECTED = 100, 4
 USUAL_SOON, USUAL = 33, 5
+# Where no quarter of an hour had fewer than so many, neither in the last hour nor on other days, none at all is news in
+# one.
+STEADY = 9
 
 
 def traffic() -> Iterator[Record]:
@@ -44,6 +47,11 @@ def traffic() -> Iterator[Record]:
             unless on ($service) max_over_time({ended}$mid[$mid]) >= 2
             and {other("$yesterday", "$mid")} >= {USUAL}
             unless {other("$last_week", "$mid")} < {USUAL}
+        ) or (
+          min_over_time({ended}$mid[$hour] offset $mid) >= {STEADY}
+            unless on ($service) {ended}$mid >= 1
+            and {other("$yesterday", "$mid")} >= {STEADY}
+            unless {other("$last_week", "$mid")} < {STEADY}
         )) and on ($service) streamvitals:reporting
           unless on ($service) (max_over_time(streamvitals:observed[$day]) unless streamvitals:observed)
           unless on ($service) count_over_time(streamvitals:observed[$hour:$fast]) < 11
