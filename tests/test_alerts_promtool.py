@@ -274,7 +274,7 @@ def test_of_little_traffic_a_blip_is_no_page(minutes: float, value: float | None
 
 @pytest.mark.parametrize(("before", "value"), [(0.0, 1.0), (0.05, None)])
 def test_what_a_service_is_used_to_needs_more_to_page(before: float, value: float | None, tmp_path: Path) -> None:
-    """A fifth of thirty and one more, after three hours without failures or with a few."""
+    """More than a fifth of thirty, after three hours without failures or with a few."""
     def usual(minute: float) -> float:
         return 2 * before if minute >= -180 else 0.0
 
@@ -336,6 +336,14 @@ def test_a_model_is_slow_beside_its_own_past(model: str, value: float | None, tm
     promtool.check()
 
 
+@pytest.mark.parametrize("rate", [0.3, 1.0, 2.0])
+def test_where_little_is_asked_a_model_that_reasons_is_as_slow_as_ever(rate: float, tmp_path: Path) -> None:
+    course = Course({}, healthy=little(rate) | latency(FIRST, 30.0, 1.0, rate), replicas=ONE, well=150, ill=0, after=0)
+    promtool = Promtool(tmp_path, needed("StreamvitalsSlow"))
+    promtool.expect("as ever", course, (150, ever("StreamvitalsSlow", 150), None))
+    promtool.check()
+
+
 def test_a_model_that_is_new_is_as_slow_as_it_is(tmp_path: Path) -> None:
     """One that reasons for half a minute, and half an hour later as well."""
     sick = latency(FIRST, 30.0, 1.0, COMPLETED, MODELS[1])
@@ -357,6 +365,17 @@ def test_a_small_service_falls_silent(past: float, left: float, value: float | N
         "silent", course, (past + 25, firing("StreamvitalsTrafficGone"), None),
         (end, ever("StreamvitalsTrafficGone", end), value),
     )
+    promtool.check()
+
+
+@pytest.mark.parametrize(("rate", "value"), [(1.0, 1.0), (0.5, None)])
+def test_steady_traffic_is_missed_sooner(rate: float, value: float | None, tmp_path: Path) -> None:
+    """Fifteen in each quarter of an hour, and less than nine."""
+    course = Course(
+        {streams("completed"): 0.0, ACTIVE: 0.0}, healthy=little(rate), replicas=ONE, well=1500, ill=20, after=0
+    )
+    promtool = Promtool(tmp_path, needed("StreamvitalsTrafficGone"))
+    promtool.expect("gone", course, (1520, firing("StreamvitalsTrafficGone"), value))
     promtool.check()
 
 

@@ -50,12 +50,19 @@ def latency(what: str, objective: str, least: str) -> Iterator[Record]:
         # The day's median: the last incident is not what is usual.
         return f"quantile_over_time(0.5, {now}:{quantile}[$day] offset {offset})"
 
+    def unusual(quantile: str) -> str:
+        # An hour's values are known so late that one without a past says nothing.
+        past = usual(quantile, "$half_hour")
+        if quantile == "p50_$hour":
+            return f"and {now}:{quantile} > 2 * {past}"
+        return f"unless {now}:{quantile} <= 2 * {past}"
+
     soon, some = f"unless {now}:p95_$fast", f"{begun}$mid >= {LATE}"
     few = " or ".join(
         f"""(
           {now}:{quantile} > {times}{objective}
             {of}
-            unless {now}:{quantile} <= 2 * {usual(quantile, "$half_hour")}
+            {unusual(quantile)}
         )"""
         for quantile, times, of in (
             ("p60_$mid", "", f"{soon} and {each} {begun}$fast > 0"),
@@ -76,7 +83,7 @@ def latency(what: str, objective: str, least: str) -> Iterator[Record]:
               {lowest(f"{now}:p60_$short", "$waiting", f"{begun}$short")} > {objective}
                 or {lowest(f"{now}:p80_$short", "$steady", f"{begun}$short")} > {objective}
             )
-            unless {now}:p95_$fast <= 2 * {usual("p95_$fast", "$half_hour")}
+            {unusual("p95_$fast")}
         ) or {few})
           and {each} count_over_time({begun}$mid[$day] offset $hour)""",
     )
