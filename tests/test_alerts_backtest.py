@@ -18,7 +18,7 @@ from alerts.backtest import chance  # noqa: E402
 from alerts.backtest.events import Event  # noqa: E402
 from alerts.backtest.replay import Firing, firings, left_open, levels, prometheus, replay  # noqa: E402
 from alerts.backtest.score import Score, score, summary  # noqa: E402
-from alerts.backtest.world import SIZES, World  # noqa: E402
+from alerts.backtest.world import SIZES, Manner, World, rough  # noqa: E402
 
 
 def every(step: int, *spans: tuple[int, int]) -> list[float]:
@@ -151,3 +151,25 @@ def test_bad_input_is_named(arguments: list[str], said: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_requests_come_in_sessions_and_no_fewer() -> None:
+    """As many as on their own, and more unevenly: by as much as the sessions are large."""
+    for mean in (3.0, 400.0):
+        spread = {}
+        for size in (1.0, 4.0):
+            world = World(SIZES["small"], 1, 1.0, manner=Manner(session=size))
+            drawn = [world.arrivals(mean) for _ in range(4000)]
+            assert sum(drawn) / len(drawn) == pytest.approx(mean, rel=0.1)
+            spread[size] = sum((number - mean) ** 2 for number in drawn) / len(drawn) / mean
+        assert spread[1.0] == pytest.approx(1.0, rel=0.15)
+        assert spread[4.0] == pytest.approx((3 + 16) / 4, rel=0.15)
+
+
+def test_rough_services_differ_from_each_other_and_not_from_themselves() -> None:
+    manners = [rough(Random(seed)) for seed in range(20)]
+    assert manners == [rough(Random(seed)) for seed in range(20)]
+    assert len(set(manners)) == 20
+    assert len({manner.thinking for manner in manners}) == 2
+    quiet, busy = (World(SIZES["small"], 1, 1.0, manner=Manner(level=level)) for level in (0.5, 2.0))
+    assert busy.expected(busy.begin, busy.end) == pytest.approx(4 * quiet.expected(quiet.begin, quiet.end))

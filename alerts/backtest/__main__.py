@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.render import rule_groups
@@ -17,21 +18,24 @@ from .baselines import BASELINES
 from .events import HOUR
 from .replay import left_open, prometheus, replay
 from .score import COLUMNS, Score, score, summary
-from .world import SIZES, World
+from .world import SIZES, World, rough
 
 OURS = "streamvitals"
 # Seconds: what a world of each size is scraped at, and rules are evaluated at.
 STEPS = {"small": 30.0, "medium": 30.0, "large": 60.0}
 
 
-def run(size: str, seed: int, weeks: float, directory: Path, baselines: bool, newer: bool) -> dict[str, Score]:
+def run(
+    size: str, seed: int, weeks: float, directory: Path, *, baselines: bool, newer: bool, irregular: bool
+) -> dict[str, Score]:
     """The scores of one world, by the name of the rules; ``newer`` as Prometheus 3 would have it."""
     step = STEPS[size]
-    world = World(SIZES[size], seed, weeks, step)
+    manner = rough(Random(f"{size} {seed} manner")) if irregular else None
+    world = World(SIZES[size], seed, weeks, step, manner)
     samples = directory / "world.om"
     with open(samples, "w") as file:
         written = world.write(file)
-    tell(f"{size} {seed}: {written / 1e6:.1f} million samples, {len(world.events)} events")
+    tell(f"{size} {seed}: {written / 1e6:.1f} million samples, {len(world.events)} events, {world.manner}")
     sets = {OURS: rule_groups(Objectives())["groups"][0]["rules"]}
     if baselines:
         sets |= {name: make() for name, make in BASELINES.items()}
@@ -78,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weeks", type=float, default=1.0, help="of each world (1)")
     parser.add_argument("--no-baselines", action="store_true", help="only these rules")
     parser.add_argument("--left-open", action="store_true", help="read windows as Prometheus 3 does")
+    parser.add_argument("--rough", action="store_true", help="services of which none is like the other")
     parser.add_argument("--verbose", action="store_true", help="say what was missed, and what was paged for nothing")
     parser.add_argument("--costs", action="store_true", help="print what an evaluation costs instead")
     given = parser.parse_args(arguments)
@@ -103,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for seed in seeds:
             with tempfile.TemporaryDirectory(prefix="streamvitals-backtest-") as directory:
                 one_world = run(
-                    size, int(seed), given.weeks, Path(directory), not given.no_baselines, given.left_open
+                    size, int(seed), given.weeks, Path(directory), baselines=not given.no_baselines,
+                    newer=given.left_open, irregular=given.rough,
                 )
             for name, one in one_world.items():
                 scores.setdefault(name, []).append(one)

@@ -16,7 +16,7 @@ from typing import TextIO
 from streamvitals import names
 
 from .chance import binomial, poisson, spread
-from .events import DAY, HOUR, MINUTE, Event, draw
+from .events import DAY, HOUR, MINUTE, Event, draw, log_uniform
 
 # A Monday, midnight UTC, and a multiple of every block size in use.
 EPOCH = 1_699_833_600
@@ -35,6 +35,8 @@ SDK_RETRIES, STALLS = 0.015, 0.004
 FIRST_MEDIAN, FIRST_SIGMA = 0.5, 0.5
 GAP_MEDIAN, GAP_SIGMA, CHUNKS = 0.02, 0.6, 40
 STREAM_SECONDS = 8.0
+# A model that reasons before it answers, in seconds; and streams of which every chunk is late, by how much.
+THINKING, DRIPPING = 12.0, 15.0
 SLOW_TO_BEGIN = ("first token slow", "first token slower", "somewhat slower", "slow minute")
 SLOW_TO_GO_ON = ("chunks slow", "chunks slower")
 
@@ -57,11 +59,38 @@ SIZES = {
 }
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How a service lives. ``level`` is a factor of its traffic, ``weekend`` of that of its weekends; ``session`` so
+    many requests come together; ``background`` is a factor of what fails when nothing is wrong, ``at_peak`` of what
+    first tokens take at noon; with ``thinking`` the second model reasons; ``dripping`` is a share of the streams.
+    """
+
+    level: float = 1.0
+    weekend: float = 0.4
+    session: float = 1.0
+    background: float = 1.0
+    at_peak: float = 1.0
+    thinking: bool = False
+    dripping: float = 0.0
+
+
+def rough(rng: Random) -> Manner:
+    """A service as it may be, none like the other."""
+    return Manner(
+        level=log_uniform(rng, 0.4, 2.0), weekend=rng.choice((0.05, 0.4, 1.0)), session=rng.choice((1.0, 2.0, 4.0)),
+        background=log_uniform(rng, 0.2, 2.5), at_peak=rng.uniform(1.0, 1.4), thinking=rng.random() < 0.5,
+        dripping=rng.choice((0.0, 0.01, 0.03)),
+    )
+
+
 class World:
     """``weeks`` of one service. The first two days are quiet, so that rules have a past to compare with."""
 
-    def __init__(self, size: Size, seed: int, weeks: float, scrape: float = 30.0) -> None:
-        self.size, self.scrape = size, scrape
+    def __init__(
+        self, size: Size, seed: int, weeks: float, scrape: float = 30.0, manner: Manner | None = None
+    ) -> None:
+        self.size, self.scrape, self.manner = size, scrape, manner or Manner()
         self.begin, self.end = float(EPOCH), EPOCH + weeks * 7 * DAY
         self.rng = Random(f"{size.name} {seed}")
         self.app_retries = self.rng.choice((0, 1, 2))
@@ -72,9 +101,23 @@ class World:
 
     def rate(self, now: float) -> float:
         """Operations per second."""
-        hour, day = now % DAY / HOUR, int((now - EPOCH) // DAY) % 7
-        shape = max(0.0, math.sin((hour - 6) / 16 * math.pi)) if 6 <= hour < 22 else 0.0
-        return self.size.night + (self.size.peak - self.size.night) * shape**0.7 * (0.4 if day >= 5 else 1.0)
+        day = int((now - EPOCH) // DAY) % 7
+        by_day = (self.size.peak - self.size.night) * self.noon(now) * (self.manner.weekend if day >= 5 else 1.0)
+        return self.manner.level * (self.size.night + by_day)
+
+    def noon(self, now: float) -> float:
+        """From 0 by night to 1."""
+        hour = now % DAY / HOUR
+        return max(0.0, math.sin((hour - 6) / 16 * math.pi)) ** 0.7 if 6 <= hour < 22 else 0.0
+
+    def arrivals(self, mean: float) -> int:
+        """So many requests, in sessions."""
+        session = self.manner.session
+        if session == 1.0:
+            return poisson(self.rng, mean)
+        if mean / session > 30:
+            return max(0, round(self.rng.gauss(mean, math.sqrt(mean / session * (session - 1 + session**2)))))
+        return sum(1 + poisson(self.rng, session - 1) for _ in range(poisson(self.rng, mean / session)))
 
     def expected(self, begin: float, end: float) -> float:
         steps = max(1, int((end - begin) / MINUTE))
@@ -181,7 +224,7 @@ class _Cell:
             if kind in by_kind:
                 rate *= by_kind[kind].size
         share = 1 / (self.world.size.models * self.world.size.replicas)
-        asked = poisson(rng, rate * share * self.world.scrape)
+        asked = self.world.arrivals(rate * share * self.world.scrape)
         self.seen = self.seen or asked > 0
         # What hangs ends, when the client's patience does.
         hung = sum(count for begun, until, count in self.hanging if until <= now)
@@ -203,7 +246,7 @@ class _Cell:
     def _operations(self, asked: int, now: float, here: list[Event]) -> None:
         rng = self.world.rng
         ordinary = dict(ORDINARY)
-        failing = dict(BACKGROUND)
+        failing = {key: share * self.world.manner.background for key, share in BACKGROUND.items()}
         for event in here:
             key, share = (event.outcome, event.error_type), event.size * event.part(now - self.world.scrape, now)
             if event.outcome == "rejected":
@@ -270,12 +313,16 @@ class _Cell:
             self._bump(names.STREAM_ERRORS, count, outcome, error_type)
 
     def _latencies(self, asked: int, now: float, here: list[Event]) -> None:
-        rng = self.world.rng
-        for metric, each, median, sigma, kinds in (
-            (names.TIME_TO_FIRST_TOKEN, 1, FIRST_MEDIAN, FIRST_SIGMA, SLOW_TO_BEGIN),
-            (names.CHUNK_GAP, CHUNKS, GAP_MEDIAN, GAP_SIGMA, SLOW_TO_GO_ON),
+        rng, manner = self.world.rng, self.world.manner
+        first = THINKING if manner.thinking and self.model == 1 else FIRST_MEDIAN
+        first *= 1 + (manner.at_peak - 1) * self.world.noon(now)
+        dripping = binomial(rng, asked, manner.dripping)
+        # They are long, too.
+        self._spread(names.CHUNK_GAP, 4 * dripping * CHUNKS, GAP_MEDIAN * DRIPPING, GAP_SIGMA)
+        for metric, each, median, sigma, kinds, left in (
+            (names.TIME_TO_FIRST_TOKEN, 1, first, FIRST_SIGMA, SLOW_TO_BEGIN, asked),
+            (names.CHUNK_GAP, CHUNKS, GAP_MEDIAN, GAP_SIGMA, SLOW_TO_GO_ON, asked - dripping),
         ):
-            left = asked
             for event in here:
                 if event.kind in kinds:
                     slow = binomial(rng, left, event.part(now - self.world.scrape, now))
