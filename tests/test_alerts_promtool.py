@@ -379,6 +379,20 @@ def test_steady_traffic_is_missed_sooner(rate: float, value: float | None, tmp_p
     promtool.check()
 
 
+def test_where_users_come_in_groups_an_empty_half_hour_is_no_news(tmp_path: Path) -> None:
+    """Thirty at once, every twenty minutes, and then not: as seldom as that they may come."""
+    def asked(minute: float) -> float:
+        return 60.0 if minute % 20 < 0.5 else 0.0
+
+    course = Course(
+        {streams("completed"): 0.0, ACTIVE: 0.0}, replicas=ONE, well=1500, ill=40, after=0,
+        healthy=little(0.0) | {streams("completed"): lambda minute: 2.0 if minute < -180 else asked(minute)},
+    )
+    promtool = Promtool(tmp_path, needed("StreamvitalsTrafficGone"))
+    promtool.expect("groups", course, (1540, ever("StreamvitalsTrafficGone", 100), None))
+    promtool.check()
+
+
 def test_an_agent_that_observes_nothing_is_no_lack_of_traffic(tmp_path: Path) -> None:
     gone = next(case for case in CASES if case.alert == "StreamvitalsTrafficGone")
     promtool = Promtool(tmp_path, needed("StreamvitalsTrafficGone"))

@@ -68,8 +68,12 @@ def latency(what: str, objective: str, least: str) -> Iterator[Record]:
             ("p60_$mid", "", f"{soon} and {each} {begun}$fast > 0"),
             ("p50_$mid", "", f"and {each} {some} unless {now}:p60_$mid and {each} {begun}$fast > 0"),
             ("p70_$mid", "2 * ", f"{soon} and {each} {begun}$fast > 0"),
-            # What the last quarter of an hour heard of must be late as well.
-            ("p50_$hour", "", f"and {each} {begun}$mid > 0 unless {each} {some} unless {now}:p50_$mid <= {objective}"),
+            # What was heard of since must be late as well.
+            (
+                "p50_$hour", "",
+                f"and {each} {begun}$mid > 0 unless {each} {some}"
+                f" unless min_over_time({now}:p50_$mid[$half_hour]) <= {objective}",
+            ),
         )
         if quantile != "p70_$mid" or what == "first_token"
     )

@@ -33,7 +33,7 @@ def traffic() -> Iterator[Record]:
         return f"on ($service) min_over_time({ended}{window}[$hour] offset {day})"
 
     # Where a night may come all at once, only who has seen one knows. And where little is asked a quarter of an hour is
-    # often empty: users come in groups.
+    # often empty, as users come in groups: where one has been within the hour, another is no news.
     yield Record(
         "streamvitals:traffic:gone",
         f"""
@@ -45,6 +45,7 @@ def traffic() -> Iterator[Record]:
         ) or (
           {expected}$mid >= {EXPECTED}
             unless on ($service) max_over_time({ended}$mid[$mid]) >= 2
+            and on ($service) min_over_time({ended}$mid[$hour] offset $half_hour) >= 2
             and {other("$yesterday", "$mid")} >= {USUAL}
             unless {other("$last_week", "$mid")} < {USUAL}
         ) or (
