@@ -79,6 +79,7 @@ binaries:
 		if [ "$${CI:-}" = true ]; then exit 1; fi; \
 		echo "their tests are skipped"; \
 	fi
+	@tests/newer_prometheus.sh "$(CURDIR)/.build/prometheus-3"
 
 .PHONY: test-versions
 test-versions: setup ## The tests of the SDK side on every supported major of openai, in environments of their own

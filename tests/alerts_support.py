@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 
+# Put there by newer_prometheus.sh, where it could.
+NEWER = Path(__file__).parents[1] / ".build" / "prometheus-3" / "usr" / "bin"
 # Debian calls it after its package; upstream just alertmanager.
 ALERTMANAGERS = ("prometheus-alertmanager", "alertmanager")
 
 
 def alertmanager() -> str | None:
     return next((path for name in ALERTMANAGERS if (path := shutil.which(name))), None)
+
+
+def newer(program: str) -> str | None:
+    """The program of Prometheus 3, or None."""
+    return shutil.which(program, path=str(NEWER))
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:

@@ -17,7 +17,6 @@ from typing import Any
 
 import yaml
 
-from alerts_support import alertmanager
 from run_support import answered, eventually, free_port, get
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import Language
@@ -95,7 +94,9 @@ def alertmanager_config(folder: Path, port: int) -> Path:
 class Watch:
     """A Prometheus that scrapes these ports, and an Alertmanager that notifies ``receiver``."""
 
-    def __init__(self, folder: Path, targets: Sequence[int], receiver: Receiver) -> None:
+    def __init__(
+        self, folder: Path, targets: Sequence[int], receiver: Receiver, programs: tuple[str, str]
+    ) -> None:
         self.folder = folder
         self._prometheus, self._alertmanager = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         (folder / FILE).write_text(render(OBJECTIVES))
@@ -110,12 +111,12 @@ class Watch:
         (folder / "prometheus.yaml").write_text(json.dumps(config))
         self._commands = [
             [
-                str(alertmanager()), f"--config.file={alertmanager_config(folder, receiver.port)}",
+                programs[1], f"--config.file={alertmanager_config(folder, receiver.port)}",
                 f"--storage.path={folder / 'alertmanager'}", "--cluster.listen-address=",
                 f"--web.listen-address={self._alertmanager.removeprefix('http://')}",
             ],
             [
-                "prometheus", f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}",
+                programs[0], f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address={self._prometheus.removeprefix('http://')}",
                 # Alertmanager drops what fires in its first seconds: it is told again soon.
                 "--rules.alert.resend-delay=2s",

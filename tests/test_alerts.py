@@ -109,7 +109,7 @@ def test_what_must_last_for_minutes_does_so_in_prometheus_2_and_3(given: dict[st
     for rule in rule_groups(objectives)["groups"][0]["rules"]:
         windows |= {w for w in re.findall(r"\bmin_over_time\(streamvitals:\w[^\[]*\[(\w+)\]", rule["expr"])
                     if replay.seconds(w) * objectives.speed < 600}
-    assert len(windows) == 2
+    assert len(windows) == 3
     for window in windows:
         evaluations = replay.seconds(window) * objectives.speed / objectives.interval
         assert evaluations % 1 == pytest.approx(0.5, abs=0.1), window

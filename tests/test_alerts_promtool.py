@@ -13,7 +13,7 @@ import pytest
 from alerts.backtest.replay import left_open
 
 from alerts_cases import ACTIVE, BUILD, CASES, FIRST, GAP, ONE, UP, Case, fallbacks
-from alerts_support import needs
+from alerts_support import needs, newer
 from alerts_world import COMPLETED, HEALTHY, MODELS, REPLICAS, SHAPES, Course, Thing, errors, latency, retries, streams
 from streamvitals import names
 from streamvitals.alerts.objectives import Objectives
@@ -40,15 +40,18 @@ def needed(*alerts: str) -> list[dict[str, Any]]:
 
 
 class Promtool:
-    """Collects groups of tests for one run, with the rules as this promtool reads them and as Prometheus 3 does.
+    """Collects groups of tests for one run: by promtool, and by that of Prometheus 3.
 
-    Its files are JSON, which YAML is, and which is written faster.
+    Where there is none it is imitated: what it leaves out of a window is left out by shorter windows. The files are
+    JSON, which YAML is, and which is written faster.
     """
 
     def __init__(self, folder: Path, rules: list[dict[str, Any]]) -> None:
         self.folder = folder
         self.groups: list[dict[str, Any]] = []
         self.longest = 0.0
+        three = newer("promtool")
+        self.programs = [("promtool", "rules"), (three, "rules") if three else ("promtool", "left_open")]
         for name, read in (("rules", rules), ("left_open", left_open(rules))):
             (folder / f"{name}.yaml").write_text(json.dumps({"groups": [{"name": "all", "rules": read}]}))
 
@@ -77,15 +80,15 @@ class Promtool:
         """What promtool says; empty where all is as expected."""
         # Where hours are to be evaluated half as often, and days seldom.
         interval = "5m" if self.longest > 1000 else "1m" if self.longest > 200 else "30s"
-        files = []
-        for name in ("rules", "left_open"):
+        said = ""
+        for program, name in self.programs:
             tests = {"rule_files": [f"{name}.yaml"], "evaluation_interval": interval, "tests": self.groups}
-            files.append(f"test_{name}.yaml")
-            (self.folder / files[-1]).write_text(json.dumps(tests))
-        done = subprocess.run(
-            ["promtool", "test", "rules", *files], cwd=self.folder, capture_output=True, text=True, check=False
-        )
-        return "" if done.returncode == 0 else done.stdout + done.stderr
+            (self.folder / "test.yaml").write_text(json.dumps(tests))
+            done = subprocess.run(
+                [program, "test", "rules", "test.yaml"], cwd=self.folder, capture_output=True, text=True, check=False
+            )
+            said += f"{program}, {name}: {done.stdout}{done.stderr}" if done.returncode else ""
+        return said
 
 
 def firing(alert: str) -> str:

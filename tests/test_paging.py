@@ -7,7 +7,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from alerts_support import needs
+import pytest
+
+from alerts_support import alertmanager, needs, newer
 from paging_support import Receiver, Watch
 from run_support import APPS, environment, eventually, started
 from streamvitals.demo.fault_server import ThreadedFaultServer
@@ -19,7 +21,13 @@ FLEET = 3
 PATIENCE = 120.0
 
 
-def test_a_page_comes_once_says_why_and_goes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [2, pytest.param(3, marks=pytest.mark.skipif(
+    not newer("prometheus"), reason="Prometheus 3 cannot be had here: newer_prometheus.sh says why"
+))])
+def test_a_page_comes_once_says_why_and_goes(version: int, tmp_path: Path) -> None:
+    """With what Debian 12 has, and with Prometheus 3 and its Alertmanager."""
+    own = ("prometheus", str(alertmanager()))
+    programs = own if version == 2 else (str(newer("prometheus")), str(newer("prometheus-alertmanager")))
     command = [sys.executable, str(APPS / "steady_script.py"), "gpt-4o", "gpt-4o-mini"]
     with ExitStack() as stack:
         server = stack.enter_context(ThreadedFaultServer())
@@ -30,7 +38,7 @@ def test_a_page_comes_once_says_why_and_goes(tmp_path: Path) -> None:
         fleet = [stack.enter_context(started(command, env, stdout=devnull)) for _ in range(FLEET)]
         for app in fleet:
             app.wait_for_agent()
-        watch = stack.enter_context(Watch(tmp_path, [app.port for app in fleet], receiver).running())
+        watch = stack.enter_context(Watch(tmp_path, [app.port for app in fleet], receiver, programs).running())
         eventually(lambda: receiver.at("/watchdog"), "the watchdog", PATIENCE)
         eventually(lambda: watch.value("streamvitals:operations:increase$fast") > 60, "traffic", PATIENCE)
         assert not receiver.at("/page")
