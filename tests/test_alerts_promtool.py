@@ -382,6 +382,44 @@ def test_steady_traffic_is_missed_sooner(rate: float, value: float | None, tmp_p
     promtool.check()
 
 
+def test_it_lasts_for_as_long_as_nothing_comes(tmp_path: Path) -> None:
+    """Two hours, in which an hour ago is no past any more; and then it is over."""
+    promtool = Promtool(tmp_path, needed("StreamvitalsTrafficGone"))
+    course = Course(
+        {streams("completed"): 0.0, ACTIVE: 0.0}, healthy=little(1.0), replicas=ONE, well=1500, ill=120, after=40
+    )
+    promtool.expect(
+        "lasts", course, (1530, firing("StreamvitalsTrafficGone"), 1.0), (1615, firing("StreamvitalsTrafficGone"), 1.0),
+        (1660, firing("StreamvitalsTrafficGone"), None),
+    )
+    promtool.check()
+
+
+@pytest.mark.parametrize(("week", "value"), [(True, 1.0), (False, None)])
+def test_a_monday_is_like_a_monday(week: bool, value: float | None, tmp_path: Path) -> None:
+    """Nobody came on Sunday, and everybody a week ago, or there was no week ago."""
+    gone = [rule for rule in RULES if rule.get("record", "").startswith("streamvitals:traffic:")]
+    promtool = Promtool(tmp_path, gone)
+    # By five minutes: six days with traffic, a day without, two hours with, and nothing.
+    past = "30x1727" if week else "_x1727"
+    ended = f"{past} 0x263 30x23 20 10 0x20"
+    one = '{job="chat"}'
+    given = {
+        "ended:increase15m": ended, "expected:increase15m": "30x2100", "ended:increase5m": "0x2100",
+        "expected:increase5m": "0x2100", "reporting": "1x2100", "observed": "1x2100", "stalled": "0x2100",
+    }
+    promtool.longest = 10_000
+    promtool.groups.append({
+        "name": "monday", "interval": "5m",
+        "input_series": [{"series": f"streamvitals:{name}{one}", "values": values} for name, values in given.items()],
+        "promql_expr_test": [{
+            "expr": "count(streamvitals:traffic:gone)", "eval_time": f"{(2016 + 7) * 5}m",
+            "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
+        }],
+    })
+    promtool.check()
+
+
 def test_where_users_come_in_groups_an_empty_half_hour_is_no_news(tmp_path: Path) -> None:
     """Thirty at once, every twenty minutes, and then not: as seldom as that they may come."""
     def asked(minute: float) -> float:

@@ -29,33 +29,43 @@ def traffic() -> Iterator[Record]:
         yield Record(ended + w, f"sum by ($service) (streamvitals:streams:increase{w})")
         yield Record(expected + w, f"avg_over_time({ended}{w}[$hour] offset ${quiet})")
 
-    def other(day: str, window: str) -> str:
-        return f"on ($service) min_over_time({ended}{window}[$hour] offset {day})"
+    def then(window: str, compared: str) -> str:
+        """How it was at this time: last week, or yesterday where there was no last week. The day after a weekend has a
+        yesterday unlike it."""
+        week, day = (f"min_over_time({ended}{window}[$hour] offset {of})" for of in ("$last_week", "$yesterday"))
+        return f"on ($service) ({week} {compared} or ({day} {compared} unless {week}))"
 
     # Where a night may come all at once, only who has seen one knows. And where little is asked a quarter of an hour is
     # often empty, as users come in groups: where one has been within the hour, another is no news.
+    watched = """and on ($service) streamvitals:reporting
+          unless on ($service) (max_over_time(streamvitals:observed[$day]) unless streamvitals:observed)
+          unless on ($service) count_over_time(streamvitals:observed[$hour:$fast]) < 11
+          and on ($service) count_over_time(streamvitals:reporting[$hour:$fast]) >= 11
+          unless on ($service) streamvitals:stalled > 0"""
     yield Record(
-        "streamvitals:traffic:gone",
+        "streamvitals:traffic:stopped",
         f"""
         ((
           {expected}$fast >= {EXPECTED_SOON}
             unless on ($service) {ended}$fast >= 2
-            unless {other("$yesterday", "$fast")} < {USUAL_SOON}
-            unless {other("$last_week", "$fast")} < {USUAL_SOON}
+            unless {then("$fast", f"< {USUAL_SOON}")}
         ) or (
           {expected}$mid >= {EXPECTED}
             unless on ($service) max_over_time({ended}$mid[$mid]) >= 2
             and on ($service) min_over_time({ended}$mid[$hour] offset $half_hour) >= 2
-            and {other("$yesterday", "$mid")} >= {USUAL}
-            unless {other("$last_week", "$mid")} < {USUAL}
+            and {then("$mid", f">= {USUAL}")}
         ) or (
           min_over_time({ended}$mid[$hour] offset $mid) >= {STEADY}
             unless on ($service) {ended}$mid >= 1
-            and {other("$yesterday", "$mid")} >= {STEADY}
-            unless {other("$last_week", "$mid")} < {STEADY}
-        )) and on ($service) streamvitals:reporting
-          unless on ($service) (max_over_time(streamvitals:observed[$day]) unless streamvitals:observed)
-          unless on ($service) count_over_time(streamvitals:observed[$hour:$fast]) < 11
-          and on ($service) count_over_time(streamvitals:reporting[$hour:$fast]) >= 11
-          unless on ($service) streamvitals:stalled > 0""",
+            and {then("$mid", f">= {STEADY}")}
+        )) {watched}""",
+    )
+    # What was usual is forgotten within the hour; that nothing comes is not.
+    yield Record(
+        "streamvitals:traffic:gone",
+        f"""
+        (
+          streamvitals:traffic:stopped
+            or max_over_time(streamvitals:traffic:stopped[$past]) unless on ($service) {ended}$mid >= 1
+        ) {watched}""",
     )
