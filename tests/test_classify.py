@@ -15,16 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvitals import names
+from streamvitals.stream.classify import chain, classify_exception, names_of
 from streamvitals.stream.outcome import (
     ERROR_TYPES,
     Outcome,
     Verdict,
-    chain,
     classify_error_event,
-    classify_exception,
     classify_status,
     closed,
-    names_of,
 )
 
 

@@ -13,7 +13,7 @@ from streamvitals import looplag, runtime
 from streamvitals.demo.fault_server import ThreadedFaultServer
 from streamvitals.sdk import attach, closing, facts, patch
 from streamvitals.sinks import store, tally
-from streamvitals.stream import chunks, dispatch, observation, outcome, retries, sse
+from streamvitals.stream import chunks, classify, dispatch, observation, retries, sse
 from streamvitals.stream.observation import Observation
 from streamvitals.testing import RecordList, recorded
 
@@ -45,7 +45,7 @@ PLACES: list[tuple[Any, str]] = [
     (Observation, "_detach"), (Observation, "_finish"),
     (retries.Attempts, "__init__"), (retries.Attempts, "begin"), (retries.Attempts, "retry"),
     (retries.Attempts, "answered"), (retries.Attempts, "close"), (retries, "classify_status"),
-    (outcome, "chain"), (outcome, "_broken_cause"), (outcome, "classify_error_event"),
+    (classify, "chain"), (classify, "_broken_cause"), (classify, "classify_error_event"),
     (sse.ByteWatch, "__init__"), (sse.ByteWatch, "_events"), (sse.ByteWatch, "_event"), (sse.ByteWatch, "_line"),
     (sse, "_decoder"),
     (dispatch, "_hand"), (looplag.LoopLagMeter, "watch"), (looplag.LoopLagMeter, "_next_beat"),

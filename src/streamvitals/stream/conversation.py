@@ -21,10 +21,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from .chunks import get, text
+from .classify import SOCKET_CLOSED, classify_exception
 from .events import ResponsesEvents
 from .messages import CREATED, ENDS, STEERING, Unreadable, is_part, kind_of, limits_in, name_in, parse, part_of
 from .observation import Observation
-from .outcome import SOCKET_CLOSED, Verdict, classify_exception
+from .outcome import Verdict
 from .partial import TailReader
 
 # Far more than a server lets run on one connection at once; the oldest makes room.

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from ..names import GAP_EDGES
 from .app_retries import Asked, Failure, Origin
 from .chunks import Reader
-from .outcome import Outcome, Verdict, classify_exception, names_of
+from .classify import classify_exception, names_of
+from .outcome import Outcome, Verdict
 from .partial import TailReader
 from .record import NOT_FAILURES, Progress, RateLimit, RetryRecord, StreamLabels, StreamRecord
 from .retries import Attempts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..names import OTHER, RETRY_REASONS
-from .outcome import classify_exception, classify_status
+from .classify import classify_exception
+from .outcome import classify_status
 from .record import Attempt, RateLimit
 
 _MAX_NOTED = 16  # remembered one by one; the count and the backoff go on
