@@ -36,11 +36,13 @@ CONTRACT = {
     ("streamvitals_ratelimit_remaining", "gauge", ("kind",)),
     ("streamvitals_ratelimit_limit", "gauge", ("kind",)),
     ("streamvitals_internal_errors_total", "counter", ("where",)),
+    ("streamvitals_hints_total", "counter", ("hint",)),
     ("streamvitals_build_info", "gauge", ("version", "openai_version", "patched")),
     ("streamvitals_processes_unreported", "gauge", ()),
 }
 NOT_PER_STREAM = {
-    "streamvitals_event_loop_lag_seconds", "streamvitals_internal_errors_total", "streamvitals_build_info",
+    "streamvitals_event_loop_lag_seconds", "streamvitals_internal_errors_total", "streamvitals_hints_total",
+    "streamvitals_build_info",
     "streamvitals_processes_unreported",
 }
 STREAM_LABELS = {

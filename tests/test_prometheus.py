@@ -166,7 +166,7 @@ def test_before_any_stream_the_process_has_its_own_series(render, parse) -> None
     found = samples(parse(render(Store(HeapMemory()))))
     assert {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name, _ in found} == {
         "streamvitals_event_loop_lag_seconds", "streamvitals_internal_errors_total",
-        "streamvitals_processes_unreported",
+        "streamvitals_hints_total", "streamvitals_processes_unreported",
     }
 
 

@@ -299,6 +299,16 @@ def test_the_process_has_numbers_of_its_own(store: Store, sink: StoreSink) -> No
     assert snapshot.streams == {}
 
 
+def test_a_hint_is_counted_with_the_stream_that_gave_it_once(store: Store, sink: StoreSink) -> None:
+    ended = record(store.open_slot(LABELS, 100.0), hints=("unread_body", "no such hint"))
+    sink.on_end(ended)
+    sink.on_end(ended)
+    snapshot = look(store)
+    assert value(snapshot, names.HINTS_SEEN, "unread_body") == 1
+    assert value(snapshot, names.HINTS_SEEN, "other") == 1
+    assert value(snapshot, names.HINTS_SEEN, "unknown_finish_reason") == 0
+
+
 # -- bounds
 
 

@@ -29,6 +29,7 @@ OWN_LABELS: dict[str, str] = {
     "type": "type",
     "kind": "kind",
     "where": "where",
+    "hint": "hint",
 }
 
 OTHER = "other"
@@ -57,6 +58,11 @@ TOKEN_TYPES = ("input", "output", "cached", "reasoning")
 RATELIMIT_KINDS = ("requests", "tokens")
 # Where in our own code a fault was met; `internal_errors_total` must not depend on what an exception says.
 INTERNAL_PLACES = ("patch", "observe", "classify", "store", "sink", "otel", "journal", "agent", "config", OTHER)
+# What about a stream could not be known, or was not understood; each is counted once per stream, at its end.
+#   unknown_finish_reason   the provider ended it with a word that no table has: it counts as completed
+#   unread_body             nobody could look into its body: its outcome is the transport's
+#   unread_encoding         the same, as its content-encoding cannot be decoded here
+HINTS = ("unknown_finish_reason", "unread_body", "unread_encoding", OTHER)
 
 # Seconds. The gap's edges are fine where providers live (1-40 ms a chunk); the last ones show a stall.
 GAP_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.08, 0.2, 0.5, 1.0, 5.0, 15.0, 60.0)
@@ -187,6 +193,10 @@ INTERNAL_ERRORS = Metric(
     "streamvitals.internal_errors", "counter", "{error}", "Faults of streamvitals itself.",
     ("where",), _each(*INTERNAL_PLACES), per_stream=False,
 )
+HINTS_SEEN = Metric(
+    "streamvitals.hints", "counter", "{hint}", "Streams of which something could not be known, by what it was.",
+    ("hint",), _each(*HINTS), per_stream=False,
+)
 BUILD_INFO = Metric(
     "streamvitals.build_info", "gauge", "{info}", "What runs: always 1.",
     ("version", "openai_version", "patched"), (), per_stream=False,
@@ -204,7 +214,7 @@ STREAM_METRICS = (
     WAIT, HOLD, STALLS, RETRIES, BACKOFF, RECOVERIES, OPERATIONS_FAILED, FALLBACKS, TOKENS,
     RATELIMIT_REMAINING, RATELIMIT_LIMIT, TOKEN_USAGE,
 )
-PROCESS_METRICS = (LOOP_LAG, INTERNAL_ERRORS)
+PROCESS_METRICS = (LOOP_LAG, INTERNAL_ERRORS, HINTS_SEEN)
 SLOT_METRICS = (ACTIVE, STALLED)
 ALL_METRICS = (*STREAM_METRICS, *PROCESS_METRICS, *SLOT_METRICS, BUILD_INFO, UNREPORTED)
 

@@ -98,4 +98,5 @@ def point_of_failure(record: StreamRecord) -> dict[str, object]:
         "retry_after": record.retry_after,
         "retry_after_honored": record.retry_after_honored,
         "causes": record.cause_chain,
+        "hints": record.hints,
     }

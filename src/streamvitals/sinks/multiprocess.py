@@ -103,6 +103,8 @@ class MultiprocessSink:
         if self._pid == os.getpid():
             self._active[record.labels].inc(-1.0)
         self._tell(record.labels)
+        if record.hints:
+            self._tell_process()
 
     def on_progress(self, progress: Progress) -> None:
         self._tell(progress.labels)

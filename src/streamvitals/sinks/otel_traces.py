@@ -161,6 +161,7 @@ def _attributes(record: StreamRecord) -> dict[str, Value]:
         "streamvitals.time_to_first_token": record.first_token,
         "streamvitals.hold": record.hold,
         "streamvitals.attempt": record.chain_attempt,
+        "streamvitals.hints": record.hints or None,
         "streamvitals.retry_after": record.retry_after,
         "streamvitals.retry_after_honored": record.retry_after_honored,
         # Of the SDK; the app's own attempts are streams of their own.

@@ -24,6 +24,7 @@ from .tally import Changes
 _MAX_KNOWN = 4 * names.MAX_LABEL_SETS
 _MAX_EXEMPLARS = 2000
 _ERRORS_AT = {v[0]: PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, *v) for v in names.INTERNAL_ERRORS.values}
+_HINTS_AT = {v[0]: PROCESS_LAYOUT.at(names.HINTS_SEEN, *v) for v in names.HINTS_SEEN.values}
 _LAG_AT = PROCESS_LAYOUT.at(names.LOOP_LAG)
 # Stands for "since the clock's zero", as 0 says that a slot is free.
 _TINY = 1e-9
@@ -271,6 +272,8 @@ class StoreSink:
         )
         if not tally.listed(record):
             self.on_internal_error("classify")
+        if record.hints:
+            self._count_hints(record.hints)
         if self._exemplars:
             self._keep_exemplars(record, block)
 
@@ -284,6 +287,12 @@ class StoreSink:
         """Count a fault of our own; an unknown place is ``other``."""
         changes = Changes()
         changes[_ERRORS_AT.get(where, _ERRORS_AT[names.OTHER])] += 1.0
+        self._store.commit_process(changes)
+
+    def _count_hints(self, hints: tuple[str, ...]) -> None:
+        changes = Changes()
+        for hint in hints:
+            changes[_HINTS_AT.get(hint, _HINTS_AT[names.OTHER])] += 1.0
         self._store.commit_process(changes)
 
     def _write(

@@ -129,9 +129,9 @@ class Observation:
     __slots__ = (
         "__weakref__", "_answered_at", "_arrived_at", "_first_chunk", "_first_token", "_flush_at",
         "_gap_counts", "_max_gap", "_other_wait", "_stall_after", "_stall_times", "_stalls", "_told", "_wait",
-        "asked", "asks", "at", "attempts", "chunks", "clock", "closed_by_app", "ended", "facts", "hooks", "host",
-        "in_band", "last_event_id", "origin", "reader", "response", "retry_of", "slot", "started", "started_unix",
-        "trace_parent", "unasked", "view",
+        "asked", "asks", "at", "attempts", "chunks", "clock", "closed_by_app", "ended", "facts", "hints", "hooks",
+        "host", "in_band", "last_event_id", "origin", "reader", "response", "retry_of", "slot", "started",
+        "started_unix", "trace_parent", "unasked", "view",
     )
 
     def __init__(self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float) -> None:
@@ -148,6 +148,7 @@ class Observation:
         self.response: ResponseFacts | None = None
         self.closed_by_app = False
         self.in_band: Verdict | None = None
+        self.hints: tuple[str, ...] = ()
         self.ended = False
         self.chunks = 0
         self.asked = now
@@ -263,6 +264,11 @@ class Observation:
         """A fault of ours in reading chunks: go on without reading them."""
         self.reader = Blind(self.reader)
         self.host.fault("observe")
+
+    def hint(self, hint: str) -> None:
+        """Something of this stream cannot be known, or was not understood; ``hint`` is of ``names.HINTS``."""
+        if hint not in self.hints:
+            self.hints += (hint,)
 
     # -- the ways a stream ends; none of them raises
 
@@ -428,6 +434,7 @@ class Observation:
             clock_origin=self.started,
             last_event_id=self.last_event_id,
             partial=self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
+            hints=self.hints,
             retry_after=self.attempts.retry_after if response is None else None,
             retry_after_honored=self.retry_of.honored(self.started) if self.retry_of else None,
             chain_attempt=self.retry_of.attempt + 1 if self.retry_of else 1,

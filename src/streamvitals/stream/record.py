@@ -89,7 +89,7 @@ class StreamRecord(NamedTuple):
     """One stream from request to end: everything that may be told of it, and no content.
 
     Durations are seconds. ``started`` is Unix time. ``chunk_index`` is the number of chunks received when
-    it failed. ``cause_chain`` holds class names only.
+    it failed. ``cause_chain`` holds class names only. ``hints`` are of ``names.HINTS``: what could not be known.
     """
 
     labels: StreamLabels
@@ -124,6 +124,7 @@ class StreamRecord(NamedTuple):
     clock_origin: float = 0.0
     last_event_id: str | None = None
     partial: str | None = None
+    hints: tuple[str, ...] = ()
     retry_after: float | None = None
     chain_attempt: int = 1
     retry_after_honored: bool | None = None
