@@ -27,13 +27,14 @@ WINGS: dict[str, tuple[str, ...]] = {
     "streamvitals.sdk": ("streamvitals.names", "streamvitals.stream", "streamvitals.sdk"),
     "streamvitals.sinks": (
         "streamvitals.names", "streamvitals.stream.record", "streamvitals.stream.outcome", "streamvitals.sinks",
-        "streamvitals._version",
+        "streamvitals.forks", "streamvitals._version",
     ),
     # Loaded by path and under private names at the start of every Python: they know nothing of the package.
     "streamvitals.importhook": (),
     "streamvitals.presence": (),
     "streamvitals.inject": ("streamvitals.runtime",),
     "streamvitals.looplag": (),
+    "streamvitals.forks": (),
     "streamvitals.config": ("streamvitals.names",),
     "streamvitals.alerts": (
         "streamvitals.names", "streamvitals.stream.outcome", "streamvitals.alerts", "streamvitals.shipped",

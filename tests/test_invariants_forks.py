@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -24,10 +25,10 @@ from streamvitals.testing import RecordList, recorded
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
-def in_a_child(work: Callable[[], Any]) -> Any:
+def in_a_child(work: Callable[[], Any], fork: Callable[[], int] = os.fork) -> Any:
     """What ``work`` returns, as JSON, in a forked child."""
     read_end, write_end = os.pipe()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         code = 1
         signal.alarm(int(HANGS))  # a deadlock ends the child, not the suite
@@ -43,6 +44,12 @@ def in_a_child(work: Callable[[], Any]) -> Any:
     return json.loads(told)
 
 
+def fork_unseen() -> int:
+    """As uWSGI's master does: Python runs none of its hooks. PyDLL keeps the interpreter's lock."""
+    pid: int = ctypes.PyDLL(None).fork()
+    return pid
+
+
 @pytest.fixture(params=["heap", "files"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
     return Config(directory=str(tmp_path) if request.param == "files" else "")
@@ -56,6 +63,22 @@ def stream_some(server: ThreadedFaultServer) -> dict[str, int]:
                 pass
     settle()
     return counted()
+
+
+def test_workers_that_python_was_not_told_of_count_their_own(config: Config, server: ThreadedFaultServer) -> None:
+    """Two of them, so that they would share what both took for theirs; a stream of the parent's is open meanwhile."""
+    with recorded(config) as records, openai.OpenAI(api_key="key", base_url=server.base_url) as client:
+        stream = client.chat.completions.create(model="sv-ok?chunks=9", messages=MESSAGES, stream=True)
+        next(stream)
+        for _ in range(2):
+            told = in_a_child(lambda: [stream_some(server), open_streams()], fork_unseen)
+            assert told == [{"completed": 2, "truncated": 1}, 0]
+        assert open_streams() == 1
+        for _ in stream:
+            pass
+        settle()
+        assert counted() == {"completed": 1}
+        assert records.faults == []
 
 
 def test_a_child_counts_its_own_and_the_parent_loses_nothing(config: Config, server: ThreadedFaultServer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 import weakref
@@ -23,6 +22,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from .. import forks
 from .._version import __version__
 from .otel_meter import MeterSink, on_app_provider
 from .otel_points import Window, to_metrics
@@ -75,7 +75,7 @@ class PreaggregatedExporter(MetricExporter):
             if alive is not None:
                 alive()
 
-        os.register_at_fork(after_in_child=streamvitals_after_fork)
+        forks.in_child(streamvitals_after_fork)
 
     def _begin(self) -> None:
         self._began = self._told = self._clock()

@@ -6,7 +6,6 @@ left behind by a fork: connections must not be shared, and a master that only fo
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 import weakref
@@ -18,6 +17,7 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import Tracer
 
+from .. import forks
 from .._version import __version__
 from .otlp import SCOPE, Losses, ProcessResource
 from .span_queue import MakeExporter, SpanQueue
@@ -63,7 +63,7 @@ class OwnTracing:
             if alive is not None:
                 alive()
 
-        os.register_at_fork(after_in_child=streamvitals_after_fork)
+        forks.in_child(streamvitals_after_fork)
 
     def tracer(self) -> Tracer:
         """The tracer of the calling process; made at the first call."""

@@ -53,6 +53,15 @@ class Slot:
         self.labels = labels
         self.ended = False
 
+    def open(self, started: float) -> None:
+        """Show the stream from now on, in state "blocked"; whoever is interrupted before has lost nothing."""
+        view, at = self.view, self.at
+        # Literals are cheaper than segment.STARTED, CHUNKS, COMMIT_INDEX and, last, STATE.
+        view[at + 1] = started
+        view[at + 3] = 0.0
+        view[at + 4] = 0.0
+        view[at] = started if started > 0.0 else _TINY
+
 
 class Store:
     """The numbers of this process; see ``StoreSink`` for what writes them and ``snapshot`` for what reads."""
@@ -80,8 +89,14 @@ class Store:
     def open_slot(self, labels: StreamLabels, started: float) -> Slot:
         """A slot, in state "blocked", for a stream that was asked for at ``started`` (monotonic seconds).
 
-        From here on the label set's series exist. May be called by any thread; not from a finalizer.
+        May be called by any thread; not from a finalizer.
         """
+        slot = self.take_slot(labels)
+        slot.open(started)
+        return slot
+
+    def take_slot(self, labels: StreamLabels) -> Slot:
+        """A slot that shows no stream until it is opened. From here on the label set's series exist."""
         block = self._blocks.get(labels) or self.block(labels)
         while True:
             try:
@@ -89,12 +104,7 @@ class Store:
                 break
             except IndexError:
                 self._segments.more_slots()
-        # Literals are cheaper than segment.STARTED, ORDINAL, CHUNKS, COMMIT_INDEX and, last, STATE.
-        view[at + 1] = started
         view[at + 2] = block.ordinal
-        view[at + 3] = 0.0
-        view[at + 4] = 0.0
-        view[at] = started if started > 0.0 else _TINY
         return Slot(view, at, block.labels)
 
     def close_slot(self, slot: Slot) -> None:
@@ -304,11 +314,9 @@ class StoreSink:
             update = _Update(self._store, labels, changes, slot, committed_at)
             ready = update
             ready.write()
-        except Exception:
-            raise
         except BaseException:
-            # A KeyboardInterrupt comes between any two of our instructions. It is the app's and goes on to
-            # it, but the app may live on, and what was interrupted must be counted once and as a whole.
+            # What a signal handler raises comes between any two of our instructions. It is the app's and goes on
+            # to it, but the app may live on, and what was interrupted must be counted once and as a whole.
             if ready is None:
                 add(changes := Changes())
                 ready = _Update(self._store, labels, changes, slot, committed_at)

@@ -1,0 +1,29 @@
+"""Forks of this process, those too that Python is not told of: uWSGI's master forks its workers in C."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+_hooks: list[Callable[[], object]] = []
+_pid = os.getpid()
+
+
+def in_child(hook: Callable[[], object]) -> None:
+    """Call ``hook`` in every child that is forked from now on, before anything is counted there."""
+    if not _hooks:
+        os.register_at_fork(after_in_child=_forked)
+    _hooks.append(hook)
+
+
+def notice() -> None:
+    """Look whether this process has become a child in the meantime. Raises what a hook raises."""
+    if os.getpid() != _pid:
+        _forked()
+
+
+def _forked() -> None:
+    global _pid
+    _pid = os.getpid()
+    for hook in tuple(_hooks):
+        hook()
