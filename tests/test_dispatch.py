@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import signal
 import sys
@@ -63,17 +64,35 @@ def _raise(error: BaseException) -> Callable[[], None]:
     return upset
 
 
-def test_a_sink_that_raises_is_counted_logged_once_and_switched_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sink_that_raises_three_times_in_a_row_is_said_once_and_switched_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     before, broken, after = Sink(), Sink(_raise(RuntimeError("a secret that it was handed"))), Sink()
     home = Home(before, broken, after)
     with caplog.at_level(logging.DEBUG, "streamvitals"):
         for item in lags(5):
             home.dispatch.submit(item)
     assert before.lags == after.lags == [0.0, 1.0, 2.0, 3.0, 4.0]
-    assert before.faults == after.faults == ["sink"]
-    assert broken.lags == broken.faults == []
+    assert before.faults == after.faults == ["sink"] * 3
+    assert broken.lags == []
     (said,) = caplog.messages
-    assert said == "Sink raised RuntimeError and is switched off"
+    assert said == "Sink raised RuntimeError, 3 times in a row, and is switched off"
+
+
+def test_a_sink_that_fails_now_and_then_stays_on() -> None:
+    """No memory for a moment, a disk that is full for a while."""
+    fails = itertools.cycle([True, True, False])
+
+    def upset() -> None:
+        if next(fails):
+            raise MemoryError
+
+    sink = Sink(upset)
+    home = Home(sink)
+    for item in lags(30):
+        home.dispatch.submit(item)
+    assert sink.lags == [float(n) for n in range(30) if n % 3 == 2]
+    assert sink.faults == ["sink"] * 20
 
 
 def test_sinks_that_raise_on_everything_leave_the_others_alone() -> None:

@@ -6,13 +6,12 @@ import atexit
 import importlib
 import itertools
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from . import importhook
+from . import forks, importhook
 from ._version import __version__
 from .config import Config, ConfigError
 from .looplag import LoopLagMeter
@@ -29,6 +28,7 @@ from .sinks.trace_parent import capture_parent
 from .stream.app_retries import Origin, asked
 from .stream.chunks import Reader
 from .stream.dispatch import Dispatch, Fault, Item, LoopLag
+from .stream.foreign import is_foreign
 from .stream.observation import Ending, Observation, RequestFacts
 from .stream.outcome import Outcome, Verdict
 from .stream.partial import Redact, TailReader
@@ -65,6 +65,7 @@ class Runtime:
 
     def begin(self, client: Any, options: Any) -> Observation | None:
         """Start observing a streaming call of the SDK; None for a surface that is not observed."""
+        forks.notice()
         self._dispatch.drain()
         failures = self.retrying.pending.failures
         if failures:
@@ -81,6 +82,7 @@ class Runtime:
 
     def begin_response(self, told: RequestFacts, reader: Reader, asks: Any) -> Observation | None:
         """Start observing one response of a WebSocket; ``asks`` is None where nothing tells what was asked."""
+        forks.notice()
         self._dispatch.drain()
         if self.retrying.pending.failures:
             self.retrying.sweep()
@@ -88,11 +90,9 @@ class Runtime:
 
     def _begin(self, told: RequestFacts, read: Reader, body: Any) -> Observation:
         now = self.clock()
-        slot = self.store.open_slot(told.labels, now)
+        slot = self.store.take_slot(told.labels)
         if slot.labels != told.labels:
             told = told._replace(labels=slot.labels)
-        if self.introduce is not None:
-            self.introduce(slot.labels)
         asks = asked(body)
         repeatable = body is not None and self.retrying.pending.failures
         retry_of = self.retrying.retried(asks, now) if repeatable else None
@@ -102,8 +102,17 @@ class Runtime:
         observation.asks, observation.retry_of = asks, retry_of
         if self.capture_parent is not None:
             observation.trace_parent = self.capture_parent()
-        self._open[observation] = None
-        self._lag.watch(observation)
+        try:
+            self._open[observation] = None
+            slot.open(now)
+            if self.introduce is not None:
+                self.introduce(slot.labels)
+            self._lag.watch(observation)
+        except BaseException:
+            # Whatever it was, nobody will ever tell of this stream.
+            observation.ended = True
+            self.discard(observation)
+            raise
         return observation
 
     def fell_back(self, options: Any) -> Callable[[bool], None] | None:
@@ -140,12 +149,16 @@ class Runtime:
             return None
         try:
             return observation.freeze(ending)
-        except Exception:
-            self._forget(observation)
+        except Exception as error:
+            if not is_foreign(error):
+                self.discard(observation)
             raise
 
     def _recorded(self, observation: Observation, record: StreamRecord) -> None:
         self._forget(observation)
+        if isinstance(record.slot, Slot) and not record.slot.ended:
+            # Who counts has failed, and a stream that has ended must not be shown as one that hangs.
+            self.store.close_slot(record.slot)
         asks, observation.asks = observation.asks, None
         if asks is not None and record.failed and observation.origin is not None:
             span = self.span_ids() if self.span_ids is not None else None
@@ -171,6 +184,7 @@ class Runtime:
 
     def snapshot(self) -> Snapshot:
         """Everything counted so far, and the state of what is open now."""
+        forks.notice()
         self._dispatch.drain()
         self.retrying.sweep()
         return self.store.snapshot(self.clock(), self.stall_after)
@@ -279,7 +293,7 @@ def start(config: Config, tracing: TracingFactory | None = None, sinks: Iterable
             if config.http_spans:
                 _add_http_spans(_runtime, traced)
         if next(_fork_hook) == 0:
-            os.register_at_fork(after_in_child=_after_fork)
+            forks.in_child(_after_fork)
             atexit.register(_at_exit)
     return _runtime
 

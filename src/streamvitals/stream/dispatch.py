@@ -5,8 +5,9 @@ the item to the holder, who looks again after passing it on. So no thread waits,
 that interrupts the holder cannot deadlock, and sinks are called by one thread at a time.
 
 A signal handler may raise after any call, most of all Ctrl-C, and the program may live on (a notebook does).
-Hence ``del`` where a method that returns the item would do: no signal is handled between the two statements,
-so that neither the turn nor an item is lost.
+What it raised goes on to the program (foreign.py), what it interrupted is done again. Hence ``del`` where a method
+that returns the item would do: no signal is handled between the two statements, so that neither the turn nor an
+item is lost.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from .foreign import is_foreign
 from .observation import Ending, Observation
 from .record import ChainRecord, Progress, RetryRecord, Sink, StreamRecord
 
 logger = logging.getLogger("streamvitals")
+
+# A sink may fail for a moment (no memory, a full disk); one that fails this often in a row is switched off.
+MAX_FAULTS = 3
 
 
 class LoopLag(NamedTuple):
@@ -56,6 +61,7 @@ class Dispatch:
         recorded: Callable[[Observation, StreamRecord], None],
     ) -> None:
         self._sinks = list(sinks)
+        self._faults: dict[int, int] = {}  # in a row, by the sink's identity
         self._record = record
         self._recorded = recorded
         self.reset()
@@ -107,39 +113,50 @@ class Dispatch:
                 if record is not None:
                     queue[0] = delivery = _Delivery(record, list(self._sinks), observation)
                     self._deliver(delivery)
-        except Exception:  # noqa: BLE001 - a fault of ours, and the app must not see it
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._tell_fault("classify")
 
     def _deliver(self, delivery: _Delivery) -> None:
-        """What is no ``Exception`` is the app's and goes on to it; the other sinks get theirs next time. So does
-        the one that was interrupted in an end: it knows whether it has counted that (sinks/store.py)."""
+        """What the app raised goes on to it; the other sinks get theirs next time. So does the one that was
+        interrupted in an end: it knows whether it has counted that (sinks/store.py)."""
         item, sinks, ended = delivery
         while sinks:
             sink = sinks[0]
             try:
                 _hand(sink, item)
-            except Exception as error:  # noqa: BLE001 - a sink may raise anything
-                self._switch_off(sink, error)
-            except BaseException:
-                if not isinstance(item, StreamRecord):
-                    del sinks[0]
-                raise
+                if self._faults:
+                    self._faults.pop(id(sink), None)
+            except BaseException as error:
+                if is_foreign(error):
+                    if not isinstance(item, StreamRecord):
+                        del sinks[0]
+                    raise
+                self._failed(sink, error)
             del sinks[0]
         if ended is not None and isinstance(item, StreamRecord):
             self._recorded(ended, item)
 
-    def _switch_off(self, sink: Sink, error: Exception) -> None:
-        # Class names only: a message could quote what the sink was handed.
-        logger.warning("%s raised %s and is switched off", type(sink).__name__, type(error).__name__)
-        self._remove(sink)
+    def _failed(self, sink: Sink, error: BaseException) -> None:
+        self._faults[id(sink)] = faults = self._faults.get(id(sink), 0) + 1
+        if faults >= MAX_FAULTS:
+            # Class names only: a message could quote what the sink was handed.
+            logger.warning(
+                "%s raised %s, %d times in a row, and is switched off",
+                type(sink).__name__, type(error).__name__, faults,
+            )
+            self._remove(sink)
         self._tell_fault("sink")
 
     def _tell_fault(self, where: str) -> None:
         for sink in tuple(self._sinks):
             try:
                 sink.on_internal_error(where)
-            except Exception:  # noqa: BLE001, PERF203 - nobody is left to be told
-                self._remove(sink)
+            except Exception as error:  # noqa: PERF203
+                if is_foreign(error):
+                    raise
+                self._remove(sink)  # nobody is left to be told
 
     def _remove(self, gone: Sink) -> None:
         # By identity: a sink may be a list, and equal to another.
