@@ -13,7 +13,6 @@ from observation_support import chunk, finish, token
 from streamvitals.sdk import facts
 from streamvitals.stream.chunks import ChatChunks, CompletionChunks, known_finish
 from streamvitals.stream.outcome import ERROR_TYPES, Outcome, Verdict
-from streamvitals.stream.record import Usage
 
 SURFACES = (*facts._BY_PATH.values(), *(surface for *_, surface in facts._BY_PATTERN))
 READERS = sorted({reader for _, reader in SURFACES}, key=lambda reader: reader.__name__)
@@ -162,28 +161,28 @@ def test_the_providers_own_words_are_not_repeated() -> None:
     assert reader.marker() == Verdict(Outcome.COMPLETED)
 
 
-def test_usage_is_what_was_reported_last() -> None:
-    reader = ChatChunks()
-    assert reader.usage() is None
-    reader.read(chunk({"content": "x"}, usage={"prompt_tokens": 3, "completion_tokens": 1}))
-    reader.read({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5,
-                 "prompt_tokens_details": {"cached_tokens": 2}, "completion_tokens_details": {"reasoning_tokens": 4}}})
-    reader.read(token())
-    assert reader.usage() == Usage(3, 5, 2, 4)
-
-
-@pytest.mark.parametrize("claim", [-1, True, "7", 1.5, None, [], {}])
-def test_usage_that_is_no_count_is_absent(claim: Any) -> None:
-    reader = ChatChunks()
-    reader.read({"choices": [], "usage": {"prompt_tokens": claim, "completion_tokens": 7}})
-    assert reader.usage() == Usage(None, 7)
-
-
 def test_ids_and_models_are_those_of_the_first_chunk_and_bounded() -> None:
     reader = ChatChunks()
     reader.read(SimpleNamespace(id="x" * 1000, model="m" * 1000, choices=[], usage=None))
     reader.read(SimpleNamespace(id="other", model="other", choices=[], usage=None))
     assert (reader.response_id, reader.response_model) == ("x" * 128, "m" * 128)
+
+
+@pytest.mark.parametrize(("told", "kept"), [
+    ("chatcmpl-1", "chatcmpl-1"),
+    ("a\x1b[2J\r\nb\x00", "a[2Jb"),
+    ("\u202eid\u200b", "id"),
+    ("caf\xe9", "caf"),
+    ("\x00\x1b", None),
+    ("\ud800x", "x"),
+])
+def test_ids_are_printable_ascii_and_models_printable(told: str, kept: str | None) -> None:
+    reader = ChatChunks()
+    reader.read({"id": told, "model": f"{told}模型", "choices": []})
+    assert reader.response_id == kept
+    assert reader.response_model is not None
+    assert reader.response_model.isprintable()
+    assert reader.response_model.endswith("模型")
 
 
 def test_legacy_completions_have_their_text_in_the_choice() -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from ..names import UNKNOWN_MODEL
-from ..stream.chunks import ChatChunks, CompletionChunks, Reader, get
+from ..stream.chunks import ChatChunks, CompletionChunks, Reader
 from ..stream.events import (
     AgentEvents,
     AssistantEvents,
@@ -18,6 +18,7 @@ from ..stream.events import (
     SpeechEvents,
     TranscriptEvents,
 )
+from ..stream.fields import get, identifier
 from ..stream.observation import EVENT_STREAM, RequestFacts, ResponseFacts
 from ..stream.record import StreamLabels
 from .limits import PREFIXES, LimitHeaders
@@ -189,7 +190,7 @@ def socket_request_id(socket: Any) -> str | None:
     response = getattr(socket, "response", None)
     headers = response.headers if response is not None else {}
     found = headers.get("x-request-id") or headers.get("apim-request-id")
-    return found[:128] if isinstance(found, str) else None
+    return identifier(found)
 
 
 def response_facts(response: Any) -> ResponseFacts:
@@ -204,7 +205,7 @@ def response_facts(response: Any) -> ResponseFacts:
             kind = value.partition(b";")[0].strip().lower()
             content_type = EVENT_STREAM if kind == b"text/event-stream" else kind.decode("latin-1")
         elif name in (b"x-request-id", b"apim-request-id"):
-            request_id = value.decode("latin-1")[:128]
+            request_id = identifier(value.decode("latin-1"))
         elif name.startswith(PREFIXES):
             limits = limits or LimitHeaders()
             limits.note(name, value)

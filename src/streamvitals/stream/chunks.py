@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from .fields import count, fields, get, identifier, text
 from .outcome import ERROR_TYPES, Outcome, Verdict, classify_error_event
 from .record import Usage
+from .usage import later_usage, usage_of, usage_of_choices
 
 # More choices than any provider offers; what a hostile body sends past it is not remembered.
 _MAX_CHOICES = 128
-_MAX_TEXT = 128
 
 # https://platform.openai.com/docs/api-reference/chat/streaming (finish_reason); `max_tokens` and
 # `model_length` are what Mistral-like and older servers say for the same.
@@ -67,63 +68,13 @@ class Reader(Protocol):
         """Token counts as last reported."""
 
 
-_NOT_PYDANTIC: Any = object()
-
-
-def get(thing: Any, name: str) -> Any:
-    """An attribute or a key; None where there is none."""
-    if isinstance(thing, dict):
-        return thing.get(name)
-    own = getattr(thing, "__dict__", None)
-    if own is not None:
-        if name in own:
-            return own[name]
-        # A pydantic model takes 1.5 µs to say that it has no such attribute.
-        extra = getattr(thing, "__pydantic_extra__", _NOT_PYDANTIC)
-        if extra is not _NOT_PYDANTIC:
-            return extra.get(name) if extra else None
-    return getattr(thing, name, None)
-
-
-class _Attributes:
-    """Anything, as if it were a dict: what ``fields`` gives for what is neither dict nor pydantic model."""
-
-    __slots__ = ("_thing",)
-
-    def __init__(self, thing: Any) -> None:
-        self._thing = thing
-
-    def get(self, name: str) -> Any:
-        return getattr(self._thing, name, None)
-
-
-def fields(thing: Any) -> Any:
-    """What has the fields of ``thing`` under ``.get(name)``: for reading several of them, see ``get``."""
-    if isinstance(thing, dict):
-        return thing
-    own: Any = getattr(thing, "__dict__", None)
-    extra = getattr(thing, "__pydantic_extra__", _NOT_PYDANTIC)
-    if own is None or extra is _NOT_PYDANTIC:
-        return _Attributes(thing)
-    return {**extra, **own} if extra else own
-
-
-def text(value: Any) -> str | None:
-    """A non-empty string, bounded; None for anything else."""
-    return value[:_MAX_TEXT] if isinstance(value, str) and value else None
-
-
-def count(value: Any) -> int | None:
-    """A number that counts something; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
 class ChatChunks:
     """Chat completions: finished when every choice that was seen has a finish_reason."""
 
     ends_with_body = named_events = reads_errors = False
     __slots__ = (
-        "_failed", "_reported", "_seen", "_unfinished", "done", "finish_reasons", "response_id", "response_model",
+        "_by_choice", "_failed", "_reported", "_seen", "_unfinished", "done", "finish_reasons", "response_id",
+        "response_model",
     )
 
     def __init__(self) -> None:
@@ -135,6 +86,7 @@ class ChatChunks:
         self._seen: tuple[int, ...] = ()
         self._unfinished: tuple[int, ...] = ()
         self._reported: Any = None
+        self._by_choice: dict[int, Any] | None = None
         self._failed: Verdict | None = None
 
     def read(self, item: Any) -> None:
@@ -152,14 +104,12 @@ class ChatChunks:
     def _read_patiently(self, item: Any) -> None:
         chunk = fields(item)
         if self.response_id is None:
-            self.response_id = text(chunk.get("id"))
+            self.response_id = identifier(chunk.get("id"))
             self.response_model = text(chunk.get("model"))
-        usage = chunk.get("usage")
         groq = chunk.get("x_groq")
-        if usage is None and groq is not None:
-            usage = get(groq, "usage")
-        if usage is not None:
-            self._reported = usage
+        for usage in (None if groq is None else get(groq, "usage"), chunk.get("usage")):
+            if usage is not None:
+                self._reported = later_usage(self._reported, usage)
         choices = chunk.get("choices")
         if not isinstance(choices, (list, tuple)):
             # Older vLLM: the error is not in a field `error`, so the SDK takes it for one more chunk.
@@ -175,12 +125,20 @@ class ChatChunks:
                 alone = (index,)
                 self._seen += alone
                 self._unfinished += alone
+            usage = choice.get("usage")
+            if usage is not None:
+                self._told_by_choice(index, usage)
             reason = text(choice.get("finish_reason"))
             if choice.get("error") is not None or (groq is not None and get(groq, "error") is not None):
                 reason = reason if reason is not None and reason.lower() in _FAILED else "error"
             if reason is not None and index in self._unfinished:
                 self._unfinished = tuple(other for other in self._unfinished if other != index)
                 self.finish_reasons += (known_finish(reason),)
+
+    def _told_by_choice(self, index: int, usage: Any) -> None:
+        """Moonshot's place for it: https://github.com/earendil-works/pi/issues/2017"""
+        known = self._by_choice or {}
+        self._by_choice = {**known, index: later_usage(known.get(index), usage)}
 
     def has_token(self, item: Any) -> bool:
         choices = get(item, "choices")
@@ -210,7 +168,7 @@ class ChatChunks:
         return "missing_finish_reason" if self.done or self.finish_reasons else "missing_terminal"
 
     def usage(self) -> Usage | None:
-        return usage_of(self._reported)
+        return usage_of(self._reported) or usage_of_choices(self._by_choice)
 
 
 class CompletionChunks(ChatChunks):
@@ -237,29 +195,6 @@ def _verdict(reason: str) -> Verdict:
         kind = f"finish_{reason}"
         return Verdict(Outcome.API_ERROR, kind if kind in ERROR_TYPES[Outcome.API_ERROR] else "other")
     return Verdict(Outcome.COMPLETED)
-
-
-def usage_of(told: Any) -> Usage | None:
-    """Token counts under either of the names that APIs give them; None where none was given."""
-    if told is None:
-        return None
-    # Realtime and audio say "token" where the others say "tokens".
-    inner = _first_of(told, "input_tokens_details", "prompt_tokens_details", "input_token_details")
-    outer = _first_of(told, "output_tokens_details", "completion_tokens_details", "output_token_details")
-    return Usage(
-        input=_first(told, "input_tokens", "prompt_tokens"),
-        output=_first(told, "output_tokens", "completion_tokens"),
-        cached=count(get(inner, "cached_tokens")),
-        reasoning=count(get(outer, "reasoning_tokens")),
-    )
-
-
-def _first(told: Any, *keys: str) -> int | None:
-    return next((number for key in keys if (number := count(get(told, key))) is not None), None)
-
-
-def _first_of(told: Any, *keys: str) -> Any:
-    return next((found for key in keys if (found := get(told, key)) is not None), None)
 
 
 def known_finish(reason: str) -> str:

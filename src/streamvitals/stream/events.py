@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .chunks import get, text, usage_of
+from .fields import get, identifier, text
 from .outcome import Outcome, Verdict, classify_error_event
 from .record import Usage
+from .usage import added_usage, later_usage, usage_of
 
 _COMPLETED = Verdict(Outcome.COMPLETED)
 _CANCELLED = Verdict(Outcome.CANCELLED, "other")
@@ -66,18 +67,23 @@ class TypedEvents:
 
     def _begin(self, body: Any) -> None:
         self._verdict = None
-        self.response_id = text(get(body, "id"))
+        self.response_id = identifier(get(body, "id"))
         self.response_model = text(get(body, "model"))
 
     def _end(self, how: str, item: Any) -> None:
         body = self._body(item)
         if self.response_id is None:
             # A stream that was taken up again in its middle (a fetch) says only at its end whose it is.
-            self.response_id, self.response_model = text(get(body, "id")), text(get(body, "model"))
-        self._told = get(body, "usage") or get(item, "usage") or self._told
+            self.response_id, self.response_model = identifier(get(body, "id")), text(get(body, "model"))
+        told = get(body, "usage") or get(item, "usage")
+        if told is not None:
+            self._note_usage(told)
         self._verdict = self._judge(how, body, item)
         if len(self.finish_reasons) < _MAX_REASONS:
             self.finish_reasons += (how,)
+
+    def _note_usage(self, told: Any) -> None:
+        self._told = later_usage(self._told, told)
 
     def _judge(self, how: str, body: Any, item: Any) -> Verdict:
         if how == "incomplete":
@@ -116,7 +122,7 @@ class ResponsesEvents(TypedEvents):
     """Responses, over SSE or a WebSocket. https://platform.openai.com/docs/api-reference/responses-streaming"""
 
     BODY = "response"
-    BEGINS = frozenset({"response.created", "response.queued"})
+    BEGINS = frozenset({"response.created", "response.queued", "response.in_progress"})
     ENDS: ClassVar[dict[str, str]] = {
         "response.completed": "completed",
         "response.done": "completed",  # Realtime's; its status says more
@@ -227,12 +233,15 @@ class AgentEvents(TypedEvents):
             self._verdict = _COMPLETED
         super().read(item)
 
+    def _note_usage(self, told: Any) -> None:
+        self._told = added_usage(self._told, usage_of(told))  # each turn has used its own
+
     def _body(self, item: Any) -> Any:
         return get(item, "turn") or get(item, "session") or item
 
     def _begin(self, body: Any) -> None:
         self._verdict = None
-        self.response_id = text(get(body, "session_id")) or text(get(body, "id"))
+        self.response_id = identifier(get(body, "session_id")) or identifier(get(body, "id"))
         self.response_model = text(get(get(body, "agent"), "model")) or self.response_model
 
 

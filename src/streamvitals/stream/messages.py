@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from .chunks import get, text
+from .fields import get, text
 from .record import RateLimit
 
 # Events that end a response; which of them ends it how is for the reader (events.py).

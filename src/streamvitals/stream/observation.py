@@ -19,6 +19,7 @@ from ..names import GAP_EDGES
 from .app_retries import Asked, Failure, Origin
 from .chunks import Reader
 from .classify import classify_exception, names_of
+from .fields import identifier
 from .outcome import Outcome, Verdict
 from .partial import TailReader
 from .record import NOT_FAILURES, Progress, RateLimit, RetryRecord, StreamLabels, StreamRecord
@@ -432,7 +433,7 @@ class Observation:
             server_port=self.facts.server_port,
             stall_times=self._stall_times,
             clock_origin=self.started,
-            last_event_id=self.last_event_id,
+            last_event_id=identifier(self.last_event_id),
             partial=self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
             hints=self.hints,
             retry_after=self.attempts.retry_after if response is None else None,

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .chunks import Reader, get
+from .chunks import Reader
+from .fields import get
 from .outcome import Verdict
 from .record import Usage
 

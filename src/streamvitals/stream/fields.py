@@ -1,0 +1,68 @@
+"""Reading what a provider sent, whatever was made of it: SDK objects, plain dicts, anything with attributes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_MAX_TEXT = 128
+_NOT_PYDANTIC: Any = object()
+
+
+def get(thing: Any, name: str) -> Any:
+    """An attribute or a key; None where there is none."""
+    if isinstance(thing, dict):
+        return thing.get(name)
+    own = getattr(thing, "__dict__", None)
+    if own is not None:
+        if name in own:
+            return own[name]
+        # A pydantic model takes 1.5 µs to say that it has no such attribute.
+        extra = getattr(thing, "__pydantic_extra__", _NOT_PYDANTIC)
+        if extra is not _NOT_PYDANTIC:
+            return extra.get(name) if extra else None
+    return getattr(thing, name, None)
+
+
+class _Attributes:
+    """Anything, as if it were a dict: what ``fields`` gives for what is neither dict nor pydantic model."""
+
+    __slots__ = ("_thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+
+    def get(self, name: str) -> Any:
+        return getattr(self._thing, name, None)
+
+
+def fields(thing: Any) -> Any:
+    """What has the fields of ``thing`` under ``.get(name)``: for reading several of them, see ``get``."""
+    if isinstance(thing, dict):
+        return thing
+    own: Any = getattr(thing, "__dict__", None)
+    extra = getattr(thing, "__pydantic_extra__", _NOT_PYDANTIC)
+    if own is None or extra is _NOT_PYDANTIC:
+        return _Attributes(thing)
+    return {**extra, **own} if extra else own
+
+
+def text(value: Any) -> str | None:
+    """A non-empty string, bounded, of what can be printed; None for anything else. The rest of what a provider may
+    put into a name would steer the terminals and logs that show it."""
+    if not isinstance(value, str):
+        return None
+    value = value[:_MAX_TEXT]
+    if not value.isprintable():
+        value = "".join(filter(str.isprintable, value))
+    return value or None
+
+
+def identifier(value: Any) -> str | None:
+    """The same for an id, which is printable ASCII."""
+    found = text(value)
+    return found if found is None or found.isascii() else found.encode("ascii", "ignore").decode() or None
+
+
+def count(value: Any) -> int | None:
+    """A number that counts something; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,103 @@
+"""Token counts, as the many APIs report them: under several names, in several places, once or with every chunk.
+
+A count that is said again replaces the one before (vLLM's ``continuous_usage_stats``, SGLang, LiteLLM and
+Perplexity send running totals: https://github.com/pydantic/pydantic-ai/pull/4056). A later nothing does not:
+gateways put null, an empty object or zeros beside or after the real numbers
+(https://github.com/router-for-me/CLIProxyAPI/pull/3077, https://github.com/jeremychone/rust-genai/pull/242).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .fields import count, get
+from .record import Usage
+
+# new-api sends both names, one of them with zeros, hence the first that is not 0.
+_INPUT = ("prompt_tokens", "input_tokens")
+_OUTPUT = ("completion_tokens", "output_tokens")
+# Realtime and audio say "token" where the others say "tokens".
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+# Beside the details: Moonshot (https://github.com/vercel/ai/pull/12352), DeepSeek
+# (https://api-docs.deepseek.com/guides/kv_cache) and Anthropic.
+_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+_REASONING = ("reasoning_tokens",)
+# Cohere has the counts one level down, billed ones first, as the conventions want them.
+_INNER = ("billed_units", "tokens")
+
+
+def usage_of(told: Any) -> Usage | None:
+    """Token counts under any of the names that APIs give them; None where none was given, or zeros only."""
+    found = _read(told)
+    return found if any(found) else None
+
+
+def later_usage(known: Any, told: Any) -> Any:
+    """Of two usages of one stream the later; what it does not say, or says is 0, is as it was said before."""
+    if known is None or (_first(told, _OUTPUT) and _first(told, _INPUT)):
+        return told
+    return Usage(*(new or (new if old is None else old) for new, old in zip(_read(told), _read(known), strict=True)))
+
+
+def usage_of_choices(told: dict[int, Any] | None) -> Usage | None:
+    """Of usages that were told choice by choice: what they generated adds up, what was asked is the same."""
+    found = [usage for usage in map(usage_of, (told or {}).values()) if usage is not None]
+    if not found:
+        return None
+    return Usage(
+        input=_largest(usage.input for usage in found),
+        output=_sum(usage.output for usage in found),
+        cached=_largest(usage.cached for usage in found),
+        reasoning=_sum(usage.reasoning for usage in found),
+    )
+
+
+def added_usage(one: Usage | None, other: Usage | None) -> Usage | None:
+    """Of two turns of one stream: all that both have used."""
+    if one is None or other is None:
+        return one or other
+    return Usage(*(_sum(pair) for pair in zip(one, other, strict=True)))
+
+
+def _read(told: Any) -> Usage:
+    if isinstance(told, Usage):
+        return told
+    if told is None:
+        return Usage()
+    inner, outer = _detail(told, _INPUT_DETAILS), _detail(told, _OUTPUT_DETAILS)
+    found = Usage(
+        input=_first(told, _INPUT),
+        output=_first(told, _OUTPUT),
+        cached=_first(inner, _CACHED[:1]) or _first(told, _CACHED, _first(inner, _CACHED[:1])),
+        reasoning=_first(outer, _REASONING) or _first(told, _REASONING, _first(outer, _REASONING)),
+    )
+    if found.input is None and found.output is None:
+        nested = _detail(told, _INNER)
+        if nested is not None:
+            return found._replace(input=_first(nested, _INPUT), output=_first(nested, _OUTPUT))
+    return found
+
+
+def _first(told: Any, names: Iterable[str], otherwise: int | None = None) -> int | None:
+    """The first of these counts that is not 0; else 0, if one was said to be that."""
+    for name in names:
+        number = count(get(told, name))
+        if number:
+            return number
+        otherwise = number if otherwise is None else otherwise
+    return otherwise
+
+
+def _detail(told: Any, names: Iterable[str]) -> Any:
+    return next((found for name in names if (found := get(told, name)) is not None), None)
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    said = [number for number in numbers if number is not None]
+    return sum(said) if said else None
+
+
+def _largest(numbers: Iterable[int | None]) -> int | None:
+    return max((number for number in numbers if number is not None), default=None)
