@@ -107,9 +107,10 @@ class ChatChunks:
             self.response_id = identifier(chunk.get("id"))
             self.response_model = text(chunk.get("model"))
         groq = chunk.get("x_groq")
-        for usage in (None if groq is None else get(groq, "usage"), chunk.get("usage")):
-            if usage is not None:
-                self._reported = later_usage(self._reported, usage)
+        if groq is not None and (usage := get(groq, "usage")) is not None:
+            self._reported = later_usage(self._reported, usage)
+        if (usage := chunk.get("usage")) is not None:
+            self._reported = later_usage(self._reported, usage)
         choices = chunk.get("choices")
         if not isinstance(choices, (list, tuple)):
             # Older vLLM: the error is not in a field `error`, so the SDK takes it for one more chunk.

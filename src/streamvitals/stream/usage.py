@@ -36,8 +36,8 @@ def usage_of(told: Any) -> Usage | None:
 
 def later_usage(known: Any, told: Any) -> Any:
     """Of two usages of one stream the later; what it does not say, or says is 0, is as it was said before."""
-    if known is None or (_first(told, _OUTPUT) and _first(told, _INPUT)):
-        return told
+    if known is None or (get(told, "completion_tokens") and get(told, "prompt_tokens")):
+        return told  # of a running total there is one more with every chunk
     return Usage(*(new or (new if old is None else old) for new, old in zip(_read(told), _read(known), strict=True)))
 
 
