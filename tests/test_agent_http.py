@@ -7,9 +7,12 @@ import gzip
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -45,25 +48,21 @@ class Fixture:
         self.faults: list[BaseException] = []
         self.ticks = 0
         listener = socket.create_server(("127.0.0.1", 0))
-        listener.settimeout(0.05)
         self.address = listener.getsockname()
-        self.server = AgentServer(listener, self.registry, lambda: {"status": "ok"}, self._tick, self.faults.append)
+        self._listener = listener
+        health = {"status": "ok"}
+        server = AgentServer(listener, self.registry, lambda: health, self._tick, self.faults.append, every=0.05)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=server.serve, args=(self._stop,))
         self._thread.start()
 
     def _tick(self) -> None:
         self.ticks += 1
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self.server.handle_request()
-            self.server.service_actions()
-
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
-        self.server.server_close()
+        self._listener.close()
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
         connection = http.client.HTTPConnection(*self.address, timeout=60)
@@ -107,6 +106,45 @@ def test_gzip(served):
     assert values(plain(gzip.decompress(body).decode())) == BOTH
 
 
+@pytest.mark.parametrize("accepted", [
+    "", "identity", "gzip;q=0", "gzip; q=0.000", "deflate, gzip ;q=0.0, br", "xgzip",
+])
+def test_no_gzip_for_who_cannot_read_it(served, accepted):
+    answer, body = served.ask("/metrics", Accept_Encoding=accepted)
+    assert answer.getheader("Content-Encoding") is None
+    assert values(plain(body.decode())) == BOTH
+
+
+@pytest.mark.parametrize("accept", [
+    "application/openmetrics-text;version=x.y", "application/openmetrics-text;version=1e400", ";;;,,,=", "=",
+    "application/openmetrics-text;version=99999999999999999999.0", "application/openmetrics-text;version=1_0",
+    "text/plain;version=1.0.0;escaping=zzz", "application/openmetrics-text;version=\xff", "*/*;q=1e999", "\xb2",
+    "application/openmetrics-text;version=1.0.0-rc1", "application/vnd.google.protobuf;proto=;encoding=",
+])
+def test_what_nobody_can_have_asked_for_is_answered_as_text_and_is_no_fault_of_ours(served, accept):
+    answer, body = served.ask("/metrics", Accept=accept)
+    assert answer.status == 200
+    assert b"streamvitals_things_total 3.0" in body
+    assert served.faults == []
+
+
+@pytest.mark.parametrize("request_head", [
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X-Long: " + b"x" * 65000,
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X-Many: 1\r\n" * 5000,
+    b"GET /" + b"x" * 70000,
+    b"GET /metrics HTTP/1.1\r\nX-Folded: a\r\n b\r\n" * 2000,
+], ids=["one long", "many", "line", "folded"])
+def test_more_than_a_request_may_say_is_refused(served, request_head):
+    with contextlib.closing(socket.create_connection(served.address, timeout=60)) as client:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(request_head)
+        with contextlib.suppress(ConnectionResetError):
+            answer = client.recv(100)
+            assert answer.split()[1:2] in ([b"400"], [b"431"], [b"414"])
+    assert served.ask("/metrics")[0].status == 200
+    assert served.faults == []
+
+
 def test_chosen_names(served):
     _, body = served.ask("/metrics?name[]=streamvitals_others_total")
     assert values(plain(body.decode())) == {"streamvitals_others_total": 2.0}
@@ -148,14 +186,29 @@ def test_fault_is_told_and_survived(served):
 
 
 def test_silent_clients_hold_up_nobody(served, monkeypatch):
-    before = threading.active_count()
+    monkeypatch.setattr(agent_http, "MOMENT", 0.1)
     with contextlib.ExitStack() as stack:
-        for _ in range(agent_http.MAX_CONNECTIONS * 2):
+        silent = [
             stack.enter_context(contextlib.closing(socket.create_connection(served.address)))
+            for _ in range(agent_http.MAX_CONNECTIONS * 2)
+        ]
         assert served.ask("/metrics")[0].status == 200
-        # A client that is let go leaves its thread a moment later.
-        eventually(lambda: threading.active_count() <= before + agent_http.MAX_CONNECTIONS)
+        for client in silent:
+            client.setblocking(False)
+        # No more are open at one time than there may be; who was let go reads the end.
+        gone = sum(_is_closed(client) for client in silent)
+        assert gone >= len(silent) - agent_http.MAX_CONNECTIONS
     assert served.faults == []
+    assert threading.active_count() == 2
+
+
+def _is_closed(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 def test_slow_clients_are_let_go(served, monkeypatch):
@@ -186,3 +239,69 @@ def test_ticks_go_on(served):
     before = served.ticks
     eventually(lambda: served.ticks > before + 2)
     assert time.monotonic() > 0
+
+
+HOSTILE = """
+import resource, socket, sys, threading
+from prometheus_client import CollectorRegistry, Counter
+from streamvitals.agent import http
+from streamvitals.agent.http import AgentServer
+
+http.MOMENT = 0.1
+registry = CollectorRegistry()
+for family in range(100):
+    counter = Counter(f"streamvitals_{family}", "Help.", ["label"], registry=registry)
+    for label in range(30):
+        counter.labels(f"{label:01400}")
+listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+stop = threading.Event()
+server = AgentServer(listener, registry, dict, lambda: None, lambda error: print(repr(error), flush=True), 0.05)
+print(listener.getsockname()[1], flush=True)
+thread = threading.Thread(target=server.serve, args=(stop,))
+thread.start()
+for line in sys.stdin:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
+stop.set()
+thread.join()
+"""
+
+
+def _hostile_client(port: int, number: int) -> None:
+    """Says much, asks for much and reads nothing, or says nothing at all, and stays."""
+    with contextlib.suppress(OSError), contextlib.closing(socket.create_connection(("127.0.0.1", port), 1)) as client:
+        client.settimeout(1)
+        if number % 3 == 0:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + (b"X: " + b"x" * 65000 + b"\r\n") * 98)
+        elif number % 3 == 1:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.recv(1)
+        client.recv(1)
+
+
+def test_a_thousand_hostile_clients_take_no_more_than_64_mib() -> None:
+    """Of an answer of 4 MB, as with 50 label sets; memory of a process of its own, as its highest."""
+    command = (sys.executable, "-c", HOSTILE)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+
+        def peak() -> int:
+            print("?", file=process.stdin, flush=True)
+            return int(process.stdout.readline())  # type: ignore[union-attr]
+
+        def scraped() -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            with contextlib.closing(connection):
+                connection.request("GET", "/metrics")
+                return len(connection.getresponse().read())
+
+        size = scraped()
+        idle = peak()
+        with ThreadPoolExecutor(100) as pool:
+            for number in range(1000):
+                pool.submit(_hostile_client, port, number)
+        assert scraped() == size > 4_000_000
+        taken = peak() - idle
+        assert taken < 64 * 1024
+        process.stdin.close()

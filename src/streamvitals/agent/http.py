@@ -1,83 +1,43 @@
-"""The agent's HTTP server: /metrics and /healthz, for clients that may be slow, many, or gone."""
+"""The agent's HTTP server: /metrics and /healthz, for clients that may be slow, many, hostile or gone.
+
+One thread and one request per connection. h11 reads what clients send; everything is bounded: connections, the
+size of a request, the time for it and its answer, and the bytes of answers that are still on their way.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import gzip
 import json
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
+import h11
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, choose_encoder, generate_latest
 
 from .._version import __version__
 
 # A client that has not been answered by then is let go. Seconds.
 MAX_SECONDS = 10.0
-# At one time; the oldest is let go for one more.
+# At one time. For one more, the oldest that has had its moment is let go.
 MAX_CONNECTIONS = 32
+MOMENT = 1.0
+# Of a request: its line and its headers.
+MAX_REQUEST = 16 * 1024
+# Of answers that clients have not taken yet; the oldest is given up for a new one.
+MAX_UNTAKEN = 16 * 1024 * 1024
+# How much of an answer is handed to the kernel at once.
+_PIECE = 64 * 1024
+# Of the loop, between a question and its answer: to accept, to read and to parse takes a few.
+_TURNS = 8
 TEXT = "text/plain; charset=utf-8"
-
-
-class AgentServer(ThreadingHTTPServer):
-    """Serves on a socket that is listening already. ``tick`` is called about twice a second."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(
-        self,
-        listener: socket.socket,
-        registry: CollectorRegistry,
-        health: Callable[[], Mapping[str, object]],
-        tick: Callable[[], None],
-        on_fault: Callable[[BaseException], None],
-    ) -> None:
-        super().__init__(listener.getsockname()[:2], Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listener
-        self.registry = registry
-        self.health = health
-        self.on_fault = on_fault
-        self._tick = tick
-        self._lock = threading.Lock()
-        self._open: dict[socket.socket, float] = {}
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for each client, of a bounded number of clients."""
-        with self._lock:
-            if len(self._open) >= MAX_CONNECTIONS:
-                _let_go(min(self._open, key=self._open.__getitem__))
-            self._open[request] = time.monotonic()
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """The client's thread is done with it."""
-        with self._lock:
-            self._open.pop(request, None)
-        super().shutdown_request(request)
-
-    def service_actions(self) -> None:
-        """Between two requests: let go of who is too slow."""
-        now = time.monotonic()
-        with self._lock:
-            for request, since in self._open.items():
-                if now - since > MAX_SECONDS:
-                    _let_go(request)
-        self._tick()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hung up is no fault; there is no terminal to print others to."""
-        error = sys.exc_info()[1]
-        if error is not None and not isinstance(error, OSError):
-            self.on_fault(error)
 
 
 class Answer(NamedTuple):
@@ -89,56 +49,247 @@ class Answer(NamedTuple):
     encoding: str = ""
 
 
-class Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of /metrics and /healthz."""
+class _Asked(NamedTuple):
+    """What of a request for /metrics makes its answer another than somebody else's."""
 
-    server: AgentServer
-    timeout = MAX_SECONDS
+    names: tuple[str, ...]
+    accept: str
+    gzip: bool
 
-    def do_GET(self) -> None:
-        """Answer; faults of ours are a 500 and are told to the agent."""
+
+class _Client:
+    """One connection. No frame holds the body of its answer, since tracebacks keep frames alive."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.since = time.monotonic()
+        self.body = b""
+
+
+class AgentServer:
+    """Serves on a socket that is listening already. ``tick`` is called every ``every`` seconds."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        registry: CollectorRegistry,
+        health: Callable[[], Mapping[str, object]],
+        tick: Callable[[], None],
+        on_fault: Callable[[BaseException], None],
+        every: float,
+    ) -> None:
+        self._listener = listener
+        self._registry = registry
+        self._health = health
+        self._tick = tick
+        self._on_fault = on_fault
+        self._every = every
+        self._clients: dict[_Client, None] = {}  # the oldest first
+        self._room = asyncio.Event()
+        self._answering: dict[_Asked, asyncio.Future[Answer]] = {}
+
+    def serve(self, stop: threading.Event) -> None:
+        """Serve until ``stop`` is set, by a signal handler or another thread; noticed at the next tick."""
+        asyncio.run(self._serve(stop))
+
+    async def _serve(self, stop: threading.Event) -> None:
+        self._room = asyncio.Event()
+        self._listener.setblocking(False)
+        accepting = asyncio.create_task(self._accept())
+        while not stop.is_set():
+            try:
+                self._tick()
+            except Exception as error:  # noqa: BLE001  what fails now may work again
+                self._on_fault(error)
+            await asyncio.sleep(self._every)
+        accepting.cancel()
+        for client in list(self._clients):
+            client.task.cancel()
+
+    # -- connections
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+            except OSError as error:  # no descriptor left, or a client that is gone already
+                self._on_fault(error)
+                await asyncio.sleep(self._every)
+                continue
+            try:
+                await self._make_room()
+            except BaseException:
+                connection.close()
+                raise
+            client = _Client(connection)
+            client.task = loop.create_task(self._attend(client))
+            self._clients[client] = None
+            client.task.add_done_callback(functools.partial(self._gone, client))
+
+    async def _make_room(self) -> None:
+        while len(self._clients) >= MAX_CONNECTIONS:
+            self._room.clear()
+            oldest = next(iter(self._clients))
+            left = MOMENT - (time.monotonic() - oldest.since)
+            if left <= 0:
+                oldest.task.cancel()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._room.wait(), max(left, 0.01))
+
+    def _gone(self, client: _Client, task: asyncio.Task[None]) -> None:
+        self._clients.pop(client, None)
+        client.body = b""
+        self._room.set()
+
+    async def _attend(self, client: _Client) -> None:
+        """One request and its answer. Clients that hang up, or are let go, are no fault."""
+        connection, writer = client.connection, None
         try:
-            answer = self._find()
+            connection.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_REQUEST)
+            with contextlib.suppress(OSError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._exchange(client, reader, writer), MAX_SECONDS)
         except Exception as error:  # noqa: BLE001  the agent goes on serving
-            self.server.on_fault(error)
-            answer = Answer(500, TEXT, b"a fault of the agent; see its log\n")
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.content_type)
-        if answer.encoding:
-            self.send_header("Content-Encoding", answer.encoding)
-        self.send_header("Content-Length", str(len(answer.body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(answer.body)
+            self._on_fault(error)
+        finally:
+            if writer is None:
+                connection.close()
+            elif writer.transport.get_write_buffer_size():
+                writer.transport.abort()
+            else:
+                writer.close()
 
-    do_HEAD = do_GET
+    async def _exchange(
+        self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await self._respond(client, reader, writer)
+        # A close with bytes unread would reset the connection, and the answer with it.
+        if writer.can_write_eof():
+            writer.write_eof()
+        while await reader.read(_PIECE):
+            pass
 
-    def version_string(self) -> str:
-        """For the header `Server`."""
-        return f"streamvitals/{__version__}"
+    async def _respond(
+        self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
+        try:
+            request = await _read_request(http, reader)
+            if request is None:
+                return
+            answer = await self._answer(request)
+        except h11.RemoteProtocolError as error:
+            request, answer = None, Answer(error.error_status_hint, TEXT, b"not a request that is answered here\n")
+        client.body = answer.body
+        head = h11.Response(status_code=answer.status, headers=[
+            ("Server", f"streamvitals/{__version__}"),
+            ("Content-Type", answer.content_type),
+            *([("Content-Encoding", answer.encoding)] if answer.encoding else []),
+            ("Content-Length", str(len(client.body))),
+            ("Connection", "close"),
+        ])
+        del answer
+        writer.write(http.send(head) or b"")
+        if request is None or request.method != b"HEAD":
+            await self._send(client, writer)
 
-    def _find(self) -> Answer:
-        path, _, query = self.path.partition("?")
-        if path == "/metrics":
-            return self._metrics(parse_qs(query).get("name[]", []))
-        if path == "/healthz":
-            body = json.dumps(self.server.health(), indent=2).encode() + b"\n"
-            return Answer(200, "application/json; charset=utf-8", body)
+    async def _send(self, client: _Client, writer: asyncio.StreamWriter) -> None:
+        self._bound_untaken()
+        for at in range(0, len(client.body), _PIECE):
+            writer.write(client.body[at : at + _PIECE])
+            await writer.drain()
+        client.body = b""
+
+    def _bound_untaken(self) -> None:
+        """Give up the oldest answers; one that several clients are given is held once."""
+        bodies = {id(client.body): len(client.body) for client in self._clients}
+        for client in list(self._clients)[:-1]:
+            if sum(bodies.values()) <= MAX_UNTAKEN:
+                break
+            if client.body:
+                client.task.cancel()
+                bodies.pop(id(client.body), None)
+
+    # -- answers
+
+    async def _answer(self, request: h11.Request) -> Answer:
+        if request.method not in (b"GET", b"HEAD"):
+            return Answer(501, TEXT, b"GET and HEAD are answered here\n")
+        path, _, query = request.target.decode("latin-1").partition("?")
+        try:
+            if path == "/metrics":
+                return await self._metrics(request, tuple(parse_qs(query).get("name[]", ())))
+            if path == "/healthz":
+                body = json.dumps(self._health(), indent=2).encode() + b"\n"
+                return Answer(200, "application/json; charset=utf-8", body)
+        except Exception as error:  # noqa: BLE001  the agent goes on serving
+            self._on_fault(error)
+            return Answer(500, TEXT, b"a fault of the agent; see its log\n")
         return Answer(404, TEXT, b"/metrics and /healthz are here\n")
 
-    def _metrics(self, names: list[str]) -> Answer:
-        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-        registry: Any = self.server.registry
-        body = encode(registry.restricted_registry(names) if names else registry)
-        accepted = self.headers.get("Accept-Encoding", "").split(",")
-        if any(a.split(";")[0].strip() == "gzip" for a in accepted):
+    async def _metrics(self, request: h11.Request, names: tuple[str, ...]) -> Answer:
+        """Whoever asks for the same while others are served is answered with them, by one look at the numbers
+        that is younger than any of the questions."""
+        asked = _Asked(names, _header(request, b"accept"), _takes_gzip(_header(request, b"accept-encoding")))
+        answering = self._answering.get(asked)
+        if answering is None:
+            self._answering[asked] = answering = asyncio.ensure_future(self._look(asked))
+        return await asyncio.shield(answering)
+
+    async def _look(self, asked: _Asked) -> Answer:
+        try:
+            for _ in range(_TURNS):  # in which the others that are there already put their questions
+                await asyncio.sleep(0)
+        finally:
+            del self._answering[asked]
+        registry: Any = self._registry
+        names = asked.names
+        body, content_type = _encoded(registry.restricted_registry(names) if names else registry, asked.accept)
+        if asked.gzip:
             return Answer(200, content_type, gzip.compress(body, compresslevel=1), "gzip")
         return Answer(200, content_type, body)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads an access log of scrapes."""
+
+async def _read_request(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
+    """The request; None if the client hung up before it was whole. Raises h11.RemoteProtocolError."""
+    request: h11.Request | None = None
+    while True:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            http.receive_data(await reader.read(MAX_REQUEST))
+        elif isinstance(event, h11.Request):
+            request = event
+            if request.method not in (b"GET", b"HEAD"):
+                return request  # its body is not read
+        elif isinstance(event, h11.EndOfMessage):
+            return request
+        elif isinstance(event, h11.ConnectionClosed):
+            return None
 
 
-def _let_go(request: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        request.shutdown(socket.SHUT_RDWR)
+def _header(request: h11.Request, name: bytes) -> str:
+    return ",".join(value.decode("latin-1") for key, value in request.headers if key == name)
+
+
+def _encoded(registry: Any, accept: str) -> tuple[bytes, str]:
+    """The exposition in the format that is asked for; as plain text where what is asked for makes no sense."""
+    try:
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+    except Exception:  # noqa: BLE001  where it was not the client's fault, the next line raises as well
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3: a weight of 0 means "not acceptable"."""
+    return any(
+        coding.strip().lower() in ("gzip", "x-gzip") and not _is_zero(weights)
+        for coding, *weights in (each.split(";") for each in accepted.split(","))
+    )
+
+
+def _is_zero(weights: Iterable[str]) -> bool:
+    return any(w.replace(" ", "").lower().rstrip("0") in ("q=", "q=0.", "q=.") for w in weights)

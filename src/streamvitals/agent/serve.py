@@ -47,12 +47,11 @@ class Agent:
         self._watcher = Watcher(directory)
         self._faults: Counter[str] = Counter()
         self._started = time.time()
-        self._last_seen = self._ticked = time.monotonic()
+        self._last_seen = time.monotonic()
         self._stop = threading.Event()
-        listener.settimeout(TICK)
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(self.take))
-        self._server = AgentServer(listener, registry, self.health, self._tick, self.fault)
+        self._server = AgentServer(listener, registry, self.health, self._tick, self.fault, TICK)
         self._end_export = self._start_export(config) if config.otlp_metrics else None
 
     def take(self) -> Snapshot:
@@ -100,8 +99,7 @@ class Agent:
                 "start": entry.identity.start if entry is not None else 0,
             },
         )
-        while not self._stop.is_set():
-            self._serve_once()
+        self._server.serve(self._stop)
         if self._end_export is not None:
             try:
                 self._end_export(EXPORT_AT_END)
@@ -110,19 +108,8 @@ class Agent:
         self._tree.close()
         return not self._watcher.anyone_left()
 
-    def _serve_once(self) -> None:
-        try:
-            self._server.handle_request()
-            self._server.service_actions()
-        except Exception as error:  # noqa: BLE001  what fails now may work again
-            self.fault(error)
-            self._stop.wait(TICK)
-
     def _tick(self) -> None:
         now = time.monotonic()
-        if now - self._ticked < TICK:
-            return
-        self._ticked = now
         # When a process died is when that was noticed.
         self._tree.sweep()
         if self._watcher.anyone_left():
