@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Callable
 from contextvars import Context
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .names import OTHER, RETRY_REASONS
 from .origin import alive, current_origin
 from .stream.app_retries import Asked, Failure, Origin, PendingFailures, fingerprint
 from .stream.record import ChainRecord, RetryRecord, StreamRecord
+from .stream.responses import Key, Responses, progress_of
 
 if TYPE_CHECKING:
     from .runtime import Runtime
+    from .stream.observation import Observation
 
+NOBODY = Origin(0)
 SWEEP_EVERY = 1.0  # seconds, on an event loop that has failures pending
 
 
@@ -24,46 +30,83 @@ class AppRetries:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._sweeping: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.responses = Responses()  # what is known of them outlives a fork
+        self.taking_up: dict[Key, Observation] = {}  # open streams of requests that name a response
         self.reset()
 
     def reset(self) -> None:
         """A forked child has nothing to retry."""
         self.pending = PendingFailures(self._runtime.config.retry_window, alive, self._gave_up)
         self._sweeping.clear()
+        self.taking_up.clear()
 
-    def failed(self, record: StreamRecord, asks: Asked, origin: Origin, span: object | None, now: float) -> None:
-        """A stream failed: wait for somebody to ask again."""
+    def failed(
+        self, observation: Observation, record: StreamRecord, asks: Asked, span: object | None, now: float
+    ) -> None:
+        """A stream failed: wait for somebody to ask again, unless its response has been taken up already."""
+        told, first = observation.facts, observation.retry_of
+        # What the provider itself has called failed does not go on.
+        response = None if "failed" in record.finish_reasons else told.key_of(record.response_id)
         reason = record.error_type if record.error_type.isdigit() else record.outcome.value
-        self.pending.add(
-            Failure(
-                record.labels, reason if reason in RETRY_REASONS else OTHER, now, record.chain_attempt, origin,
-                fingerprint(asks), span, record.retry_after,
-            )
+        failure = Failure(
+            first.labels if first is not None and told.named is not None else record.labels,
+            reason if reason in RETRY_REASONS else OTHER, now, record.chain_attempt, observation.origin or NOBODY,
+            fingerprint(asks), span, record.retry_after, response, anywhere=asks.background or told.fetch,
         )
+        other = self.taking_up.get(response) if response is not None else None
+        if response is not None and self.responses.came_whole(response, observation.started):
+            self._again(failure, now)
+            self._runtime.submit(ChainRecord(failure.labels, "recovered", failure.attempt))
+        elif other is not None and other.started > observation.started and other.retry_of is None:
+            self._again(failure, now)
+            other.retry_of = failure
+        else:
+            self._await(failure)
+
+    def _await(self, failure: Failure) -> None:
+        self.pending.add(failure)
         self._sweep_on_loop()
 
-    def retried(self, asks: Asked, now: float) -> Failure | None:
-        """The failure that the request which begins now tries again, if it does; counts the retry."""
-        failure = self.pending.match(lambda: fingerprint(asks), current_origin(), now)
-        if failure is not None:
-            self._runtime.submit(RetryRecord(failure.labels, "app", failure.reason, max(0.0, now - failure.at)))
+    def _again(self, failure: Failure, now: float) -> None:
+        self._runtime.submit(RetryRecord(failure.labels, "app", failure.reason, max(0.0, now - failure.at)))
+
+    def retry_of(self, response: Key | None, asks: Asked | None, now: float) -> Failure | None:
+        """The failure that the request which begins now tries again, if it does; counts the retry. A request that
+        names a ``response`` takes that up again, whoever sends it; any other asks the same in the same flow."""
+        if not self.pending.failures:
+            return None
+        if response is not None:
+            failure = self.pending.take_up(response, now)
+        elif asks is not None:
+            failure = self.pending.match(lambda: fingerprint(asks), current_origin(), now)
+        else:
+            return None
+        if failure is not None and not failure.polled:
+            self._again(failure, now)
         return failure
 
-    def fell_back(self, asks: Asked, now: float) -> Failure | None:
-        """The same for a request that does not stream."""
-        failure = self.retried(asks, now)
-        if failure is not None:
+    def fell_back(self, response: Key | None, asks: Asked, now: float) -> Callable[[object | None], None] | None:
+        """The same for a request that does not stream: counts a fallback, and gives what is to be told the result, or
+        None if there is none."""
+        failure = self.retry_of(response, asks, now)
+        if failure is None:
+            return None
+        if not failure.polled:
             self._runtime.submit(ChainRecord(failure.labels, "fallback", failure.attempt))
-        return failure
+        return partial(self._fallback_ended, failure, response is not None)
 
-    def fallback_ended(self, failure: Failure, *, worked: bool, now: float) -> None:
-        """How the request without streaming went."""
+    def _fallback_ended(self, failure: Failure, named: bool, result: object | None) -> None:
+        now = self._runtime.clock()
+        worked = result is not None and (not named or progress_of(result))
         if worked:
             self._runtime.submit(ChainRecord(failure.labels, "recovered", failure.attempt))
+        elif worked is None:  # it is still under way: there will be another look
+            self._await(replace(failure, at=now, polled=True, anywhere=True))
         else:
-            self.pending.add(
-                Failure(
-                    failure.labels, failure.reason, now, failure.attempt + 1, current_origin(), failure.fingerprint
+            self._await(
+                replace(
+                    failure, at=now, attempt=failure.attempt + 1, origin=current_origin(), span=None,
+                    retry_after=None, polled=named,
                 )
             )
 

@@ -94,8 +94,7 @@ class Runtime:
         if slot.labels != told.labels:
             told = told._replace(labels=slot.labels)
         asks = asked(body)
-        repeatable = body is not None and self.retrying.pending.failures
-        retry_of = self.retrying.retried(asks, now) if repeatable else None
+        retry_of = self.retrying.retry_of(told.named, asks if body is not None else None, now)
         if self.config.capture_partial:
             read = TailReader(read, self.config.capture_partial, self._redact)
         observation = Observation(self, told, read, slot, now, time.time())
@@ -104,6 +103,8 @@ class Runtime:
             observation.trace_parent = self.capture_parent()
         try:
             self._open[observation] = None
+            if told.named is not None:
+                self.retrying.taking_up[told.named] = observation
             slot.open(now)
             if self.introduce is not None:
                 self.introduce(slot.labels)
@@ -115,14 +116,14 @@ class Runtime:
             raise
         return observation
 
-    def fell_back(self, options: Any) -> Callable[[bool], None] | None:
+    def fell_back(self, client: Any, options: Any) -> Callable[[object | None], None] | None:
         """A call that does not stream begins; see ``AppRetries.fell_back``. Free unless a failure is pending."""
-        if not self.retrying.pending.failures or facts.surface_of(options) is None:
+        if not self.retrying.pending.failures:
             return None
-        failure = self.retrying.fell_back(asked(options.json_data), self.clock())
-        if failure is None:
+        named = facts.named_by(client, options)
+        if named is None and facts.surface_of(options) is None:
             return None
-        return lambda worked: self.retrying.fallback_ended(failure, worked=worked, now=self.clock())
+        return self.retrying.fell_back(named, asked(options.json_data), self.clock())
 
     # -- what observations ask
 
@@ -148,7 +149,7 @@ class Runtime:
         if observation not in self._open:
             return None
         try:
-            return observation.freeze(ending)
+            return self.retrying.responses.settle(observation.facts, observation.freeze(ending))
         except Exception as error:
             if not is_foreign(error):
                 self.discard(observation)
@@ -162,9 +163,12 @@ class Runtime:
         asks, observation.asks = observation.asks, None
         if asks is not None and record.failed and observation.origin is not None:
             span = self.span_ids() if self.span_ids is not None else None
-            self.retrying.failed(record, asks, observation.origin, span, self.clock())
+            self.retrying.failed(observation, record, asks, span, self.clock())
 
     def _forget(self, observation: Observation) -> bool:
+        named = observation.facts.named
+        if named is not None and self.retrying.taking_up.get(named) is observation:
+            self.retrying.taking_up.pop(named, None)
         return self._open.pop(observation, observation) is None
 
     # -- the process's own life

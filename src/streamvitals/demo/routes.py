@@ -145,7 +145,7 @@ def _ask(asked: Mapping[str, Any], route: Route, name: str, moods: Moods) -> Ask
         (model or "streamvitals-model")[:200],
         stream=route.streams or asked.get("stream") in (True, "true", "True"),
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        background=asked.get("background") is True,
+        background=asked.get("background") in (True, "true"),
         kind=route.kind,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..names import UNKNOWN_MODEL
 from ..stream.chunks import ChatChunks, CompletionChunks, Reader
@@ -21,6 +21,7 @@ from ..stream.events import (
 from ..stream.fields import get, identifier
 from ..stream.observation import EVENT_STREAM, RequestFacts, ResponseFacts
 from ..stream.record import StreamLabels
+from ..stream.responses import Key, Place
 from .limits import PREFIXES, LimitHeaders
 from .providers import AZURE, provider_of
 
@@ -46,6 +47,8 @@ _BY_PATTERN: tuple[tuple[str, re.Pattern[str], _Surface], ...] = tuple(
         ("get", "/agents/sessions/[^/]+/events", ("invoke_agent", AgentEvents)),
     )
 )
+# What a GET names by its id: a response, an agent's session, a run.
+_NAMED = re.compile(r"(?:.*/)?(?:responses/([^/]+)|agents/sessions/([^/]+)/events|threads/[^/]+/runs/([^/]+))/?")
 _API_VERSION = re.compile(r"v\d\w*")
 _RAW_RESPONSE = "x-stainless-raw-response"
 
@@ -137,13 +140,7 @@ def request_facts(
 ) -> RequestFacts:
     """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's. ``providers`` is the
     user's word, which outranks ours: provider names by host, or by host and port."""
-    path = options.url.partition("?")[0]
-    if "://" in path:  # an app's own, which outranks the client's
-        url = urlsplit(path)
-        endpoint, path = _endpoint_at(client, url, url.hostname or ""), ""
-    else:
-        endpoint = _endpoint(client)
-        path = path if path.startswith("/") else f"/{path}"
+    endpoint, path = _where(client, options)
     # An agent's session names the model in its agent.
     model = _asked(options, "model") or get(_asked(options, "agent"), "model")
     if not isinstance(model, str) or not model:
@@ -158,11 +155,49 @@ def request_facts(
             url_path=endpoint.path + path,
             server_port=endpoint.port,
             finish_optional=endpoint.host in finish_optional_hosts,
+            place=Place(endpoint.host, endpoint.port) if _nameable(operation, path or endpoint.path) else None,
+            named=_named(endpoint, path, options.method),
+            fetch=operation == "fetch",
         )
         if len(endpoint.requests) >= _MAX_REQUESTS:
             endpoint.requests.clear()
         endpoint.requests[key] = found
+    if found.fetch and _resumes(options):
+        found = found._replace(resumes=True)
     return named_by_user(found, providers) if providers else found
+
+
+def _where(client: Any, options: Any) -> tuple[_Endpoint, str]:
+    """Where a request goes, and its path there."""
+    path = options.url.partition("?")[0]
+    if "://" in path:  # an app's own, which outranks the client's
+        url = urlsplit(path)
+        return _endpoint_at(client, url, url.hostname or ""), ""
+    return _endpoint(client), path if path.startswith("/") else f"/{path}"
+
+
+def _nameable(operation: str, path: str) -> bool:
+    """Whether another request can name what this one gets."""
+    return operation in ("fetch", "invoke_agent") or path.rstrip("/").endswith("/responses")
+
+
+def _named(endpoint: _Endpoint, path: str, method: str) -> Key | None:
+    found = _NAMED.fullmatch(endpoint.path + path) if method.lower() == "get" else None
+    name = identifier(unquote(next(filter(None, found.groups())))) if found is not None else None
+    return Place(endpoint.host, endpoint.port).key(name) if name is not None else None
+
+
+def _resumes(options: Any) -> bool:
+    """Whether the events after a certain one are asked for."""
+    asked = options.params
+    if isinstance(asked, Mapping) and asked.get("starting_after") is not None:
+        return True
+    return "starting_after" in parse_qs(options.url.partition("?")[2])
+
+
+def named_by(client: Any, options: Any) -> Key | None:
+    """The response, session or run that a request names."""
+    return _named(*_where(client, options), options.method) if options.method.lower() == "get" else None
 
 
 def named_by_user(told: RequestFacts, providers: Mapping[str, str]) -> RequestFacts:
@@ -182,7 +217,8 @@ def socket_facts(socket: Any, operation: str) -> tuple[RequestFacts, str | None]
     model = (query.get("model") or query.get("deployment") or [None])[0]
     provider = AZURE if azure else provider_of(socket, uri.host, uri.path)
     labels = StreamLabels(operation, provider, UNKNOWN_MODEL, uri.host)
-    return RequestFacts(labels, method="GET", url_path=uri.path, server_port=uri.port), model
+    place = Place(uri.host, uri.port) if _nameable(operation, uri.path) else None
+    return RequestFacts(labels, method="GET", url_path=uri.path, server_port=uri.port, place=place), model
 
 
 def socket_request_id(socket: Any) -> str | None:

@@ -37,9 +37,9 @@ class Watcher(SocketWatcher, Protocol):
     def begin(self, client: Any, options: Any) -> Observation | None:
         """Start observing one streaming call, or None for one that is not observed."""
 
-    def fell_back(self, options: Any) -> Callable[[bool], None] | None:
-        """A call that does not stream begins. If it tries a failed stream again, what is to be told whether it
-        worked."""
+    def fell_back(self, client: Any, options: Any) -> Callable[[object | None], None] | None:
+        """A call that does not stream begins. If it tries a failed stream again, what is to be told its result,
+        None if it raised."""
 
 
 # The call that this context is making: for which client, and its observation.
@@ -117,18 +117,20 @@ class Patches:
             self._watcher.fault("observe")
             return None
 
-    def _fell_back(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[bool], None] | None:
+    def _fell_back(
+        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[[object | None], None] | None:
         if not self._active:
             return None
         try:
-            return self._watcher.fell_back(kwargs["options"] if "options" in kwargs else args[1])
+            return self._watcher.fell_back(client, kwargs["options"] if "options" in kwargs else args[1])
         except Exception:  # noqa: BLE001 - ours
             self._watcher.fault("observe")
             return None
 
-    def _tell(self, told: Callable[[bool], None], worked: bool) -> None:
+    def _tell(self, told: Callable[[object | None], None], result: object | None) -> None:
         try:
-            told(worked)
+            told(result)
         except Exception:  # noqa: BLE001 - ours
             self._watcher.fault("observe")
 
@@ -136,7 +138,7 @@ class Patches:
         @functools.wraps(original)
         def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
             observation = self._begin(client, args, kwargs)
-            told = self._fell_back(args, kwargs) if observation is None else None
+            told = self._fell_back(client, args, kwargs) if observation is None else None
             if observation is None and told is None and _current.get() is None:
                 return original(client, *args, **kwargs)
             token = _current.set((id(client), observation) if observation else None)
@@ -146,12 +148,12 @@ class Patches:
                 if observation is not None:
                     self._failed(observation, error)
                 elif told is not None:
-                    self._tell(told, False)
+                    self._tell(told, None)
                 raise
             finally:
                 _current.reset(token)
             if told is not None:
-                self._tell(told, True)
+                self._tell(told, result)
             if observation is not None:
                 watch(result, observation, is_async=False)
             return result
@@ -162,7 +164,7 @@ class Patches:
         @functools.wraps(original)
         async def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
             observation = self._begin(client, args, kwargs)
-            told = self._fell_back(args, kwargs) if observation is None else None
+            told = self._fell_back(client, args, kwargs) if observation is None else None
             if observation is None and told is None and _current.get() is None:
                 return await original(client, *args, **kwargs)
             token = _current.set((id(client), observation) if observation else None)
@@ -172,12 +174,12 @@ class Patches:
                 if observation is not None:
                     self._failed(observation, error)
                 elif told is not None:
-                    self._tell(told, False)
+                    self._tell(told, None)
                 raise
             finally:
                 _current.reset(token)
             if told is not None:
-                self._tell(told, True)
+                self._tell(told, result)
             if observation is not None:
                 watch(result, observation, is_async=True)
             return result

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from .record import StreamLabels
+from .responses import Key
 
 _SAMPLE = 2048  # characters of each end of the last message
 _MAX_PENDING = 512
@@ -66,7 +67,11 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class Failure:
-    """An attempt that failed and may be made again. Times in seconds on the runtime's clock."""
+    """An attempt that failed and may be made again. Times in seconds on the runtime's clock.
+
+    ``response``: a request that names it takes it up again, whoever asks. ``anywhere``: that is to be expected, of
+    others than those who asked at first. ``polled``: it has been asked for without streaming, which was counted.
+    """
 
     labels: StreamLabels
     reason: str
@@ -76,6 +81,9 @@ class Failure:
     fingerprint: bytes
     span: object | None = None
     retry_after: float | None = None
+    response: Key | None = None
+    anywhere: bool = False
+    polled: bool = False
 
     def honored(self, now: float) -> bool | None:
         """Whether a request that begins now waited as long as the provider asked; None if it asked for nothing."""
@@ -114,11 +122,19 @@ class PendingFailures:
                 return failure
         return None
 
+    def take_up(self, response: Key, now: float) -> Failure | None:
+        """The newest failure of this response, which is then no longer pending."""
+        for number, failure in reversed(list(self.failures.items())):
+            if failure.response == response and now - failure.at <= self._window:
+                return self.failures.pop(number, None)
+        return None
+
     def sweep(self, now: float) -> None:
         """Give up on what can no longer be retried: too long ago, or its task or thread is gone."""
         for number, failure in list(self.failures.items()):
             late = now - failure.at > self._window
-            if (late or not self._alive(failure.origin)) and self.failures.pop(number, None) is not None:
+            gone = late or not (failure.anywhere or self._alive(failure.origin))
+            if gone and self.failures.pop(number, None) is not None:
                 self._gave_up(failure)
 
     def close(self) -> None:
@@ -136,11 +152,13 @@ class PendingFailures:
 
 class Asked(NamedTuple):
     """What of a request's body is looked at should it fail: ``size`` is the number of messages, -1 where what
-    is asked is no list of them, and ``last`` the last one. The others need not be held while the stream is open."""
+    is asked is no list of them, and ``last`` the last one. The others need not be held while the stream is open.
+    What is made in the ``background`` goes on without the stream."""
 
     model: object
     size: int
     last: object
+    background: bool = False
 
 
 _NOTHING_ASKED = Asked(None, -1, None)
@@ -154,9 +172,10 @@ def asked(body: Any) -> Asked:
         what = body.get(name)
         if what is not None:
             break
+    background = body.get("background") is True
     if isinstance(what, (list, tuple)):
-        return Asked(body.get("model"), len(what), what[-1] if what else None)
-    return Asked(body.get("model"), -1, what)
+        return Asked(body.get("model"), len(what), what[-1] if what else None, background)
+    return Asked(body.get("model"), -1, what, background)
 
 
 def fingerprint(asked: Asked) -> bytes:

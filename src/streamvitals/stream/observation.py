@@ -23,6 +23,7 @@ from .fields import identifier
 from .outcome import Outcome, Verdict
 from .partial import TailReader
 from .record import NOT_FAILURES, Progress, RateLimit, RetryRecord, StreamLabels, StreamRecord
+from .responses import Key, Place
 from .retries import Attempts
 
 EVENT_STREAM = "text/event-stream"
@@ -40,13 +41,24 @@ class Ending(NamedTuple):
 
 class RequestFacts(NamedTuple):
     """What is known of an operation when it is issued. ``finish_optional``: this server is known never to
-    send a finish_reason, its ``[DONE]`` alone is believed."""
+    send a finish_reason, its ``[DONE]`` alone is believed. ``place``: another request can name its response, by the
+    id; ``named``: this request names one. ``fetch`` and ``resumes``: see ``Responses.settle``."""
 
     labels: StreamLabels
     method: str = "POST"
     url_path: str = ""
     server_port: int | None = None
     finish_optional: bool = False
+    place: Place | None = None
+    named: Key | None = None
+    fetch: bool = False
+    resumes: bool = False
+
+    def key_of(self, response_id: str | None) -> Key | None:
+        """What stands for the response of this id, if another request can name it."""
+        if self.named is not None:
+            return self.named
+        return self.place.key(response_id) if self.place is not None and response_id is not None else None
 
 
 class ResponseFacts(NamedTuple):
@@ -439,7 +451,7 @@ class Observation:
             retry_after=self.attempts.retry_after if response is None else None,
             retry_after_honored=self.retry_of.honored(self.started) if self.retry_of else None,
             chain_attempt=self.retry_of.attempt + 1 if self.retry_of else 1,
-            chain_wait=self.started - self.retry_of.at if self.retry_of else 0.0,
+            chain_wait=max(0.0, self.started - self.retry_of.at) if self.retry_of else 0.0,
             retry_of=self.retry_of.span if self.retry_of else None,
             trace_parent=self.trace_parent,
             slot=self.slot,
