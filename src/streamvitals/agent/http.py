@@ -26,7 +26,7 @@ from .._version import __version__
 
 # A client that has not been answered by then is let go. Seconds.
 MAX_SECONDS = 10.0
-# At one time. For one more, the oldest that has had its moment is let go.
+# At one time. For one more, the least worth of those that have had their moment is let go.
 MAX_CONNECTIONS = 32
 MOMENT = 1.0
 # Of a request: its line and its headers.
@@ -57,6 +57,10 @@ class _Asked(NamedTuple):
     gzip: bool
 
 
+# What a client is worth: one that was answered and has not hung up, one that is still asking, one that has asked.
+ANSWERED, ASKING, ASKED = range(3)
+
+
 class _Client:
     """One connection. No frame holds the body of its answer, since tracebacks keep frames alive."""
 
@@ -66,6 +70,7 @@ class _Client:
         self.connection = connection
         self.since = time.monotonic()
         self.body = b""
+        self.worth = ASKING
 
 
 class AgentServer:
@@ -132,10 +137,10 @@ class AgentServer:
     async def _make_room(self) -> None:
         while len(self._clients) >= MAX_CONNECTIONS:
             self._room.clear()
-            oldest = next(iter(self._clients))
-            left = MOMENT - (time.monotonic() - oldest.since)
-            if left <= 0:
-                oldest.task.cancel()
+            least = min(self._clients, key=lambda client: (client.worth, client.since))
+            left = MOMENT - (time.monotonic() - least.since)
+            if left <= 0 or least.worth == ANSWERED:
+                least.task.cancel()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._room.wait(), max(left, 0.01))
 
@@ -166,6 +171,7 @@ class AgentServer:
         self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         await self._respond(client, reader, writer)
+        client.worth = ANSWERED
         # A close with bytes unread would reset the connection, and the answer with it.
         if writer.can_write_eof():
             writer.write_eof()
@@ -180,6 +186,7 @@ class AgentServer:
             request = await _read_request(http, reader)
             if request is None:
                 return
+            client.worth = ASKED
             answer = await self._answer(request)
         except h11.RemoteProtocolError as error:
             request, answer = None, Answer(error.error_status_hint, TEXT, b"not a request that is answered here\n")
