@@ -8,14 +8,26 @@ command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "no ap
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian forky main" \
-    >"$work/sources.list"
 cd "$work"
 apt() {
     timeout 120 apt-get -qq -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=- \
         -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User= "$@"
 }
-if apt update && apt download prometheus promtool prometheus-alertmanager; then
+# From where apt is told to take Debian itself, however that is written down (sources.list or deb822).
+archives() {
+    apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Component: main" 2>/dev/null \
+        | grep -v security | sort -u
+}
+key=/usr/share/keyrings/debian-archive-keyring.gpg
+[ -r "$key" ] && signed="[signed-by=$key] " || signed=
+fetch() {
+    for uri in $(archives); do
+        echo "deb $signed$uri forky main" >"$work/sources.list"
+        if apt update && apt download prometheus promtool prometheus-alertmanager; then return 0; fi
+    done
+    return 1
+}
+if fetch; then
     for package in *.deb; do
         dpkg-deb -x "$package" unpacked
     done
