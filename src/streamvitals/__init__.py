@@ -6,11 +6,13 @@ within it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from ._version import __version__
 
+# Not from `typing`: this runs before entry.py has an import path of our own, and `typing` may be anybody's.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .inprocess import flush, instrument, uninstrument
     from .stream.outcome import Outcome
     from .stream.record import StreamRecord

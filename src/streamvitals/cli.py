@@ -1,4 +1,4 @@
-"""The command line. `run` is in the app's way: what it does not need it does not import."""
+"""The command line. `run` begins in entry.py, and comes here for its help and for mistakes in its options."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import click
 
+from . import entry
 from ._version import __version__
 from .cli_files import alerts, dashboards
 from .config import Config, ConfigError
@@ -47,17 +48,7 @@ def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
 
     The command replaces this process: pid, terminal, signals, descriptors and exit code are its own.
     """
-    from .agent import launch
-    from .agent.command import Command, CommandError, become, original_environment
-
-    env = original_environment()
-    try:
-        if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-            become(Command.find(command, env), env)
-        launch.run(command, _config(env, host, port), env)
-    except CommandError as error:
-        launch.say(str(error))
-        sys.exit(error.status)
+    entry.run(host, port, command)
 
 
 @main.command()

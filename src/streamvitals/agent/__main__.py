@@ -1,20 +1,33 @@
-"""The agent's own process, started by spawn.py as `python <this folder> DIRECTORY URL`."""
+"""The agent's own process, started by spawn.py as `python <this folder>`: nothing of it is the app's."""
 
-import json
-import os
-import socket
 import sys
-import traceback
 
 if __name__ == "__main__":
-    sys.path[:] = json.loads(os.environ.pop("STREAMVITALS_AGENT_PATH"))
+    # This folder, which holds modules named like standard ones.
+    del sys.path[0]
+    import json
+    import os
 
-    from streamvitals.agent.directory import note
-    from streamvitals.agent.spawn import LISTENER
+    told = json.loads(os.environ.pop("STREAMVITALS_AGENT"))
+    # The package that started this, also where another one is in front of it on the path.
+    sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
+    import streamvitals  # noqa: F401
 
+    sys.path[:] = told["path"]
     try:
         from streamvitals.agent.serve import serve_beside_app
-    except Exception:
-        note(sys.argv[1], traceback.format_exc())
-        raise
-    serve_beside_app(sys.argv[1], socket.socket(fileno=LISTENER), sys.argv[2])
+
+        serve_beside_app(told["directory"], told["url"], told["app"])
+    except BaseException as error:  # noqa: BLE001
+        import contextlib
+        import traceback
+
+        from streamvitals.agent.directory import note
+        from streamvitals.agent.spawn import READY
+
+        note(told["directory"], traceback.format_exc())
+        # If it has not served: whoever started it is told why not.
+        with contextlib.suppress(OSError):
+            os.write(READY, f"{type(error).__name__}: {error}".encode(errors="replace"))
+        os._exit(1)
+    os._exit(0)

@@ -91,16 +91,26 @@ class AgentServer:
         self._tick = tick
         self._on_fault = on_fault
         self._every = every
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hurried = asyncio.Event()
         self._clients: dict[_Client, None] = {}  # the oldest first
         self._room = asyncio.Event()
         self._answering: dict[_Asked, asyncio.Future[Answer]] = {}
 
     def serve(self, stop: threading.Event) -> None:
-        """Serve until ``stop`` is set, by a signal handler or another thread; noticed at the next tick."""
+        """Serve until ``stop`` is set, by a signal handler or another thread; noticed at the next tick. The port is
+        given up first: whoever asks then had better be refused than kept."""
         asyncio.run(self._serve(stop))
 
+    def hurry(self, every: float) -> None:
+        """Tick now, and this often from now on. For signal handlers too."""
+        self._every = every
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._hurried.set)
+
     async def _serve(self, stop: threading.Event) -> None:
-        self._room = asyncio.Event()
+        self._room, self._hurried = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._listener.setblocking(False)
         accepting = asyncio.create_task(self._accept())
         while not stop.is_set():
@@ -108,8 +118,14 @@ class AgentServer:
                 self._tick()
             except Exception as error:  # noqa: BLE001  what fails now may work again
                 self._on_fault(error)
-            await asyncio.sleep(self._every)
+            if not stop.is_set():
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._hurried.wait(), self._every)
+                self._hurried.clear()
         accepting.cancel()
+        await asyncio.wait([accepting])
+        self._listener.close()
+        self._loop = None
         for client in list(self._clients):
             client.task.cancel()
 

@@ -7,30 +7,45 @@ are its own by construction. Nothing of ours may keep it from starting: a fault 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
 from .. import presence
-from ..config import Config
+from ..config import Config, ConfigError
 from . import directory as private
-from . import init
-from .command import Command, CommandError, become
-from .spawn import spawn_agent
+from . import handover, init
+from .command import Command, CommandError, become, original_environment
+from .processes import named
+from .spawn import Beside, spawn_agent
 
 INJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "inject")
-# How many ports after a taken one are tried before any free one is taken.
-PORTS_TRIED = 32
-
-
 class Watch(NamedTuple):
     """What was set up beside the app."""
 
     directory: str
     agent: int
+
+
+def run_command(host: str | None, port: int | None, arguments: Sequence[str]) -> NoReturn:
+    """`streamvitals run`, its options read. Exits as a shell would where there is nothing to exec."""
+    env = original_environment()
+    try:
+        if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            become(Command.find(arguments, env), env)
+        config = Config.from_env(env)
+        run(arguments, replace(config, host=host or config.host, port=config.port if port is None else port), env)
+    except ConfigError as error:
+        say(str(error))
+        sys.exit(2)
+    except CommandError as error:
+        say(str(error))
+        sys.exit(error.status)
 
 
 def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoReturn:
@@ -61,10 +76,14 @@ def set_up(config: Config, env: Mapping[str, str]) -> Watch | None:
     try:
         if os.pathsep in INJECT:
             raise OSError(f"{INJECT!r} cannot stand in PYTHONPATH")
+        if not os.path.isdir(INJECT):
+            raise OSError("streamvitals is in an archive, and has to be unpacked to be run from")
         directory = private.create(env)
-        with bind(config.host, config.port) as listener:
+        with bind(config.host, config.port, env) as listener:
             url = url_of(listener, config.host)
-            agent = spawn_agent(listener, directory, url)
+            agent = spawn_agent(listener, Beside(directory, url, os.getpid()), env)
+            # For a next run that finds the port taken before the agent can say that it has it.
+            private.write_facts(directory, {"url": url, "agent": named(agent), "app": named(os.getpid())})
             _say_where(listener, config.port, url)
     except Exception as error:  # noqa: BLE001  whatever it is, the app starts
         if directory:
@@ -89,26 +108,38 @@ def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([INJECT, *parts]), "STREAMVITALS_DIR": directory}
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket on the port, or on the next one that is free. Raises OSError."""
+def bind(host: str, port: int, env: Mapping[str, str] | None = None) -> socket.socket:
+    """A listening socket on the port, or on any that is free. Raises OSError.
+
+    Never on a port next to it, which is another service's and will be scraped as that. ``env``: an agent that
+    lingers there after an app that has gone is asked to leave.
+    """
     family, kind, protocol, _, address = min(
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
         key=lambda found: found[0] != socket.AF_INET,
     )
-    following = range(port, min(port + PORTS_TRIED, 65536)) if port else ()
-    for candidate in (*following, 0):
+
+    def listen(candidate: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((address[0], candidate, *address[2:]))
             listener.listen(64)
-        except OSError:
+        except BaseException:
             listener.close()
-            if candidate == 0:
-                raise
-        else:
-            return listener
-    raise AssertionError("port 0 was tried")
+            raise
+        return listener
+
+    try:
+        return listen(port)
+    except OSError as error:
+        if port == 0:
+            raise
+        if env is not None and error.errno == errno.EADDRINUSE:
+            left = handover.take_over(port, env, lambda: listen(port))
+            if left is not None:
+                return left
+        return listen(0)
 
 
 def url_of(listener: socket.socket, host: str) -> str:

@@ -60,6 +60,12 @@ def entry_of(pid: int) -> Entry | None:
         return None
 
 
+def named(pid: int) -> str:
+    """The process with this pid as `<pid>-<starttime>`; "" if there is none."""
+    entry = entry_of(pid)
+    return f"{entry.identity.pid}-{entry.identity.start}" if entry is not None else ""
+
+
 def alive(identity: Identity) -> bool:
     """Whether this very process still runs."""
     entry = entry_of(identity.pid)
@@ -85,12 +91,6 @@ def descendants(roots: Iterable[Identity], rows: Mapping[int, Entry]) -> set[Ide
                 found.add(entry.identity)
                 todo.append(entry.identity.pid)
     return found
-
-
-def carriers(directory: str) -> set[Identity]:
-    """The live processes that got this directory in their environment, whoever their parent is."""
-    wanted = b"\0STREAMVITALS_DIR=" + os.fsencode(directory) + b"\0"
-    return {entry.identity for pid, entry in table().items() if wanted in (_environment(pid) or b"")}
 
 
 def silent_python(identity: Identity) -> Silent | None:

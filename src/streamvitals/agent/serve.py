@@ -1,4 +1,9 @@
-"""The agent's life: serve one directory until everybody in it has gone, then a little longer."""
+"""The agent's life: serve one directory until everybody in it has gone, then a little longer.
+
+What ends an app is often sent to all of its service: systemd's KillMode=control-group, Heroku, `kill -TERM -1`. So a
+SIGTERM does not end the agent of an app that lives: it serves on, the streams that drain are counted, and it ends with
+the app, without lingering, for nobody is to wait for it.
+"""
 
 from __future__ import annotations
 
@@ -22,32 +27,42 @@ from ..sinks.layout import PROCESS_LAYOUT
 from ..sinks.prometheus import SnapshotCollector
 from ..sinks.snapshot import Snapshot
 from . import directory as private
+from .handover import PLEASE_LEAVE
 from .http import AgentServer
-from .processes import Identity, entry_of
+from .processes import Identity, entry_of, named, parse_identity
+from .spawn import LISTENER, READY, SERVING
 from .tree import Tree
 from .watch import Health, Watcher
 
-# How often to see who is left; how long to stay after an app that never streamed anything. Seconds.
-TICK = 0.5
+# How often to see who is left, and how often once we were told to end with the app; how long to stay after an app that
+# never streamed anything. Seconds.
+TICK, TICK_AT_END = 0.5, 0.1
 NO_DATA_LINGER = 1.0
-# How long the last export may take. Seconds.
-EXPORT_AT_END = 4.0
+# How long the last export may take, and where somebody waits for us: 2 s from the end of the app to ours. Seconds.
+EXPORT_AT_END, EXPORT_WHEN_TOLD = 2.0, 1.5
+# What tells us to end with the app.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
 
 
 class Agent:
-    """Serves one directory. ``linger`` is for how long after the last process, in seconds; None: for ever."""
+    """Serves one directory. ``app`` is the main process of the app that it stands beside; None: beside nothing, until
+    told to stop. ``linger`` is for how long after the last process, in seconds."""
 
     def __init__(
-        self, directory: str, listener: socket.socket, url: str, config: Config, linger: float | None
+        self, directory: str, listener: socket.socket, url: str, config: Config, app: Identity | None = None
     ) -> None:
         self._directory = directory
         self._url = url
-        self._linger = linger
+        self._app = app
+        self._beside = app is not None
+        self._linger = config.linger
         self._tree = Tree(directory, stall_after=config.stall_after)
-        self._watcher = Watcher(directory)
+        self._watcher = Watcher(directory, app)
         self._faults: Counter[str] = Counter()
         self._started = time.time()
         self._last_seen = time.monotonic()
+        self._told_to_end = False
+        self._port_is_wanted = False
         self._stop = threading.Event()
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(self.take))
@@ -87,37 +102,59 @@ class Agent:
     def _count(self, place: str) -> None:
         self._faults[place] += 1
 
-    def serve(self) -> bool:
-        """Serve until nobody is left, or until SIGTERM or SIGINT; whether nobody is left."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+    def serve(self, ready: Callable[[], object] = lambda: None) -> None:
+        """Serve until nobody is left, or until told to stop where there is no app; ``ready`` is called first."""
+        self._listen_to_signals()
         entry = entry_of(os.getpid())
         private.write_facts(
             self._directory,
             {
                 "version": __version__, "url": self._url, "pid": os.getpid(), "started": self._started,
                 "start": entry.identity.start if entry is not None else 0,
+                "agent": named(os.getpid()),
+                "app": f"{self._app.pid}-{self._app.start}" if self._app is not None else "",
             },
         )
+        ready()
         self._server.serve(self._stop)
         if self._end_export is not None:
             try:
-                self._end_export(EXPORT_AT_END)
+                self._end_export(EXPORT_WHEN_TOLD if self._told_to_end or self._port_is_wanted else EXPORT_AT_END)
             except Exception as error:  # noqa: BLE001  the directory is still to be seen to
                 self.fault(error)
         self._tree.close()
-        return not self._watcher.anyone_left()
+
+    def _listen_to_signals(self) -> None:
+        for number in ENDING:
+            signal.signal(number, self._on_ending)
+        if self._beside:
+            signal.signal(PLEASE_LEAVE, self._on_please_leave)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ENDING, PLEASE_LEAVE))
+
+    def _on_ending(self, *_: object) -> None:
+        self._told_to_end = True
+        if self._app is not None and self._app.pid == 1:
+            # An init: it tells us when its app has gone, or was not told itself (kill -1). Who registered counts.
+            self._watcher.app = None
+        if not self._beside:
+            self._stop.set()
+        self._server.hurry(TICK_AT_END)
+
+    def _on_please_leave(self, *_: object) -> None:
+        self._port_is_wanted = True
+        self._server.hurry(TICK_AT_END)
 
     def _tick(self) -> None:
         now = time.monotonic()
+        leaving = self._told_to_end or self._port_is_wanted
         # When a process died is when that was noticed.
-        self._tree.sweep()
-        if self._watcher.anyone_left():
+        counting = self._tree.builds()
+        if counting or self._watcher.anyone_left():
             self._last_seen = now
-        elif self._linger is not None:
+        elif self._beside:
             # Where nothing was ever counted there is nothing to come for.
             linger = self._linger if private.has_data(self._directory) else min(self._linger, NO_DATA_LINGER)
-            if now - self._last_seen > linger:
+            if leaving or now - self._last_seen > linger:
                 self._stop.set()
 
     def _start_export(self, config: Config) -> Callable[[float], object] | None:
@@ -131,24 +168,25 @@ class Agent:
         return end
 
 
-def serve_beside_app(directory: str, listener: socket.socket, url: str) -> None:
-    """The agent's process under `streamvitals run`: serve, linger, remove the directory."""
-    try:
-        with contextlib.suppress(OSError):
-            Path("/proc/self/comm").write_text("streamvitals")
-        os.chdir("/")
-        if private.lock(directory) is None:
-            return
-        config = Config.from_env()
-        agent = Agent(directory, listener, url, config, config.linger)
-        private.sweep(directory)
-        nobody_left = agent.serve()
-    except Exception as error:
-        # There is no terminal to say it on, and what was counted stays where it is.
-        private.note(directory, "".join(traceback.format_exception(error)))
-        raise SystemExit(1) from error
-    if nobody_left:
-        private.remove(directory)
+def serve_beside_app(directory: str, url: str, app: str) -> None:
+    """The agent's process under `streamvitals run`: serve, linger, remove the directory. Whatever it raises is said by
+    whoever called, and what was counted stays where it is."""
+    listener = socket.socket(fileno=LISTENER)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text("streamvitals")
+    os.chdir("/")
+    if private.lock(directory) is None:
+        return
+    config = Config.from_env()
+    agent = Agent(directory, listener, url, config, parse_identity(app) or Identity(0, 0))
+    private.sweep(directory)
+    agent.serve(_say_ready)
+    private.remove(directory)
+
+
+def _say_ready() -> None:
+    os.write(READY, SERVING)
+    os.close(READY)
 
 
 def serve_directory(directory: str, listener: socket.socket, url: str, config: Config) -> None:
@@ -158,4 +196,4 @@ def serve_directory(directory: str, listener: socket.socket, url: str, config: C
     """
     if private.lock(directory) is None:
         raise BlockingIOError(f"{directory} is served already")
-    Agent(directory, listener, url, config, None).serve()
+    Agent(directory, listener, url, config).serve()

@@ -1,24 +1,58 @@
-"""Starts the agent: a process of its own session, no child of the app, that holds nothing of the app's."""
+"""Starts the agent: a process of its own session, no child of the app, that holds nothing of the app's.
+
+Beside it stands, until it serves, a guard: it sees an agent that dies before, says so and removes its directory. That
+is a process of its own, as the launcher becomes the app at once, and a dead agent cannot speak for itself.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import sys
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import NamedTuple, NoReturn
 
-# The one descriptor that the agent is given.
-LISTENER = 3
-# Variables of the interpreter that say where things are; the others are meant for the app, not the agent.
-_KEPT = ("PYTHONHOME", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
-_DROPPED = ("STREAMVITALS_DIR", "PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
-SEARCH_PATH = "STREAMVITALS_AGENT_PATH"
+from . import directory as private
+from .handover import PLEASE_LEAVE
+from .processes import named
+
+# The descriptors that the agent is given: where it serves, and where it says that it does, or why not.
+LISTENER, READY = 3, 4
+SERVING = b"serving"
+# The exit status of one that could not be exec'ed, of which the launcher knows.
+NOT_STARTED = 113
+# What the agent is told, in JSON, in its environment: arguments are for everybody to read.
+TOLD = "STREAMVITALS_AGENT"
+
+# All that the agent gets of the app's variables: what is meant for it, what an exporter needs to reach a collector, and
+# what this interpreter may need to find its library and its files.
+_PASSED = {
+    "PATH", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH",
+    "PYTHONHOME", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+}
+_PASSED_PREFIXES = ("OTEL_", "STREAMVITALS_")
+_DROPPED = ("STREAMVITALS_DIR", TOLD)
+# What a manager may send to every process of a service and means for the app: to read its files anew, say. And what a
+# write into a pipe without a reader sends.
+_IGNORED = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE}
 
 
-def spawn_agent(listener: socket.socket, directory: str, url: str) -> int:
+class Beside(NamedTuple):
+    """What the agent stands beside: the directory, the URL that was said, the app's main process."""
+
+    directory: str
+    url: str
+    app: int
+
+
+def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str]) -> int:
     """Fork twice and exec the agent; its pid. Raises OSError or RuntimeError where that fails.
 
     A fresh interpreter: forked from this one it would show the app's command line in `ps`, and be hit by a
@@ -31,7 +65,7 @@ def spawn_agent(listener: socket.socket, directory: str, url: str) -> int:
     reader, writer = (_high(fd) for fd in os.pipe())
     child = os.fork()
     if child == 0:
-        _intermediate(listener, directory, url, writer)
+        _intermediate(listener, beside, env, writer)
     os.close(writer)
     try:
         told = _read_all(reader)
@@ -44,48 +78,96 @@ def spawn_agent(listener: socket.socket, directory: str, url: str) -> int:
     return int(pid)
 
 
-def _intermediate(listener: socket.socket, directory: str, url: str, writer: int) -> NoReturn:
-    """The first child: leads a new session, and leaves the agent in it to whoever reaps orphans."""
+def _intermediate(listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int) -> NoReturn:
+    """The first child: leads a new session, and leaves guard and agent in it to whoever reaps orphans."""
     try:
         os.setsid()
         if os.fork() == 0:
-            os.write(writer, b"%d\n" % os.getpid())
-            _exec_agent(listener, directory, url, writer)
+            _guard(listener, beside, env, writer)
     except BaseException as error:  # noqa: BLE001  nothing may unwind into the parent's code
         os.write(writer, f"\n{type(error).__name__}: {error}".encode(errors="replace"))
     finally:
         os._exit(0)
 
 
-def _exec_agent(listener: socket.socket, directory: str, url: str, writer: int) -> NoReturn:
+def _guard(listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int) -> NoReturn:
+    """The second child: starts the agent, and stays until it serves."""
+    reader, ready = (_high(fd) for fd in os.pipe())
+    agent = os.fork()
+    if agent == 0:
+        try:
+            _exec_agent(listener, beside, env, writer, ready)
+        except BaseException as error:  # noqa: BLE001
+            os.write(writer, f"\n{type(error).__name__}: {error}".encode(errors="replace"))
+        finally:
+            os._exit(NOT_STARTED)
+    os.write(writer, b"%d\n" % agent)
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    stderr = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 10) if sys.stderr is not None else -1
+    # What the app closes is to be closed for whoever reads it.
+    _close_all_but(reader, stderr)
+    _wait(reader, stderr, beside.app)
+    told = _read_all(reader)
+    if told != SERVING and (ended := _how_it_ended(agent)):
+        private.remove(beside.directory)
+        why = told.decode(errors="replace") or ended
+        line = f"streamvitals: not watching this app: the agent ended before it served: {why}".replace("\n", " ")
+        with contextlib.suppress(OSError):
+            os.write(stderr, line.encode(errors="replace")[:2000] + b"\n")
+    os._exit(0)
+
+
+def _wait(reader: int, stderr: int, app: int) -> None:
+    """Until the agent has said something or is gone. The app's stderr is let go with the app."""
+    waiting = select.poll()
+    waiting.register(reader, select.POLLIN)
+    with contextlib.suppress(OSError):  # a kernel, or a sandbox, that does not know it
+        waiting.register(os.pidfd_open(app), select.POLLIN)
+    if all(fd != reader for fd, _ in waiting.poll()):
+        _close(stderr)
+
+
+def _how_it_ended(agent: int) -> str:
+    code = os.waitstatus_to_exitcode(os.waitpid(agent, 0)[1])
+    if code == NOT_STARTED:
+        return ""
+    return f"its exit status was {code}" if code >= 0 else f"it was ended by signal {-code}"
+
+
+def _exec_agent(
+    listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int, ready: int
+) -> NoReturn:
     socket_fd = fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, 10)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.dup2(socket_fd, LISTENER)
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
-        if fd > LISTENER and fd != writer:
-            _close(fd)
+    os.dup2(ready, READY)
+    _close_all_but(0, 1, 2, LISTENER, READY, writer)
     os.umask(0o077)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
+    # Until it knows what to do at one.
+    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM, PLEASE_LEAVE))
     folder = os.path.dirname(os.path.abspath(__file__))
-    arguments = (sys.executable, "-W", "ignore", folder, directory, url)
-    os.execve(sys.executable, arguments, _agent_environment())
+    # No `site`: nothing of the environment's .pth files, no sitecustomize, no user's packages.
+    arguments = (sys.executable, "-s", "-S", "-W", "ignore", folder)
+    os.execve(sys.executable, arguments, _agent_environment(env, beside))
 
 
-def _agent_environment() -> dict[str, str]:
-    env = {
+def _agent_environment(env: Mapping[str, str], beside: Beside) -> dict[str, str]:
+    passed = {
         name: value
-        for name, value in os.environ.items()
-        if name not in _DROPPED and (name in _KEPT or not name.startswith("PYTHON"))
+        for name, value in env.items()
+        if name not in _DROPPED and (name in _PASSED or name.startswith(_PASSED_PREFIXES))
     }
     # The agent is to find what this process found, wherever it found it; "" is the folder we are in.
-    env[SEARCH_PATH] = json.dumps([os.path.abspath(entry) for entry in sys.path])
-    return env
+    path = [os.path.abspath(entry) for entry in sys.path]
+    told = {
+        "path": path, "directory": beside.directory, "url": beside.url,
+        "app": named(beside.app),
+    }
+    return {**passed, TOLD: json.dumps(told)}
 
 
 def _high(fd: int) -> int:
@@ -109,6 +191,12 @@ def _reap(child: int, pending: set[signal.Signals]) -> None:
     # Blocked signals stay pending across exec: the app must not be told of a child that it never had.
     if signal.SIGCHLD not in pending and signal.SIGCHLD in signal.sigpending():
         signal.sigtimedwait((signal.SIGCHLD,), 0)
+
+
+def _close_all_but(*kept: int) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            _close(int(name))
 
 
 def _close(fd: int) -> None:

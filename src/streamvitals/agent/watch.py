@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from .. import presence
 from . import directory as private
-from .processes import Entry, Identity, Silent, alive, carriers, descendants, silent_python, table
+from .processes import Entry, Identity, Silent, alive, descendants, entry_of, silent_python, table
 
-# A process that never registers is found when the whole table is read, which costs more. Seconds.
-SCAN_EVERY = 5.0
 # In an answer to /healthz.
 MAX_LISTED = 20
 
@@ -28,25 +25,35 @@ class Health(NamedTuple):
 
 
 class Watcher:
-    """Looks at the registrations and at /proc. Safe to use from several threads."""
+    """Looks at the registrations and at /proc. Safe to use from several threads. ``app``: its main process."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, app: Identity | None = None) -> None:
         self._directory = directory
+        self.app = app
         self._lock = threading.Lock()
         self._registered: dict[Identity, private.Registration] = {}
         self._below: set[Identity] = set()
         self._seen = 0
-        self._scanned = float("-inf")
 
     def anyone_left(self) -> bool:
-        """Look again; whether any process of the app is alive."""
+        """Look again; whether anybody is there who may still count something.
+
+        That is the app's main process, whatever it runs, and who has registered, for as long as it runs the program
+        that did. Others below them are not waited for: a gpg-agent that the app has started lives for ever.
+        """
         with self._lock:
             self._look()
-            if not self._registered or time.monotonic() - self._scanned > SCAN_EVERY:
-                self._scan()
-            if not self._registered and not self._below:
-                self._below = carriers(self._directory)
-            return bool(self._registered or self._below)
+            if self.app is not None and alive(self.app):
+                return True
+            return any(self._runs_on(identity, what) for identity, what in self._registered.items())
+
+    @staticmethod
+    def _runs_on(identity: Identity, what: private.Registration) -> bool:
+        entry = entry_of(identity.pid)
+        if entry is None or entry.identity != identity:
+            return False
+        # What registered before `run` became it is another program by now, and the app.
+        return what.kind == presence.RUN or 0 in (what.image, entry.image) or what.image == entry.image
 
     def health(self, counting: Mapping[Identity, int]) -> Health:
         """The state of the tree now; ``counting`` are the processes that have files here, and their images."""
@@ -76,7 +83,6 @@ class Watcher:
     def _scan(self) -> dict[int, Entry]:
         """Find who is below. A process stays known when its parent goes."""
         rows = table()
-        self._scanned = time.monotonic()
         # Where the app reaps orphans the agent is below it too.
         rows.pop(os.getpid(), None)
         known = {*self._registered, *self._below}
