@@ -47,6 +47,13 @@ def eventually(look: Callable[[], T], what: str = "", deadline: float = DEADLINE
         time.sleep(0.02)
 
 
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -99,9 +106,9 @@ class App:
     """A command behind `streamvitals run`, and what its agent says."""
 
     def __init__(
-        self, command: Sequence[str], env: Mapping[str, str], *, run: Sequence[str] = RUN, **popen: Any
+        self, command: Sequence[str], env: Mapping[str, str], *, run: Sequence[str] = RUN, port: int = 0, **popen: Any
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         arguments = [*run, "--port", str(self.port), "--", *command]
         self.process = subprocess.Popen(arguments, env=dict(env), **popen)

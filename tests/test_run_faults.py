@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from run_support import RUN, answered, environment, eventually, free_port, get, python, started
+from run_support import RUN, alive, answered, environment, eventually, free_port, get, python, started
 from streamvitals.agent import directory as private
 from streamvitals.agent import launch, spawn
 from streamvitals.agent.command import Command, CommandError
@@ -183,13 +183,6 @@ def test_exec_that_fails_at_the_last_moment_leaves_nothing(monkeypatch, tmp_path
     assert caught.value.status == 127
     eventually(lambda: not alive(agents[0]))
     assert list(tmp_path.iterdir()) == [broken]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_directory_is_private(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from .cli_files import alerts, dashboards
 from .config import Config, ConfigError
 
 HOST_HELP = "Where /metrics is served; OTEL_EXPORTER_PROMETHEUS_HOST, else localhost."
-PORT_HELP = "OTEL_EXPORTER_PROMETHEUS_PORT, else 9464; 0 for any. The next free one is taken if it is in use."
+PORT_HELP = "OTEL_EXPORTER_PROMETHEUS_PORT, else 9464; 0 for any. Any free one if another has it."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
