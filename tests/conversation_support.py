@@ -8,7 +8,8 @@ from typing import Any
 from observation_support import LABELS, Host, Slot
 from streamvitals.stream.conversation import Conversation
 from streamvitals.stream.events import ResponsesEvents
-from streamvitals.stream.observation import Observation, RequestFacts
+from streamvitals.stream.observation import Observation
+from streamvitals.stream.request import RequestFacts
 
 CREATE: dict[str, Any] = {"type": "response.create"}
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from streamvitals.stream.app_retries import Origin
 from streamvitals.stream.chunks import ChatChunks
-from streamvitals.stream.observation import Ending, Observation, RequestFacts, ResponseFacts
+from streamvitals.stream.observation import Ending, Observation
 from streamvitals.stream.record import Progress, RetryRecord, StreamLabels, StreamRecord
+from streamvitals.stream.request import RequestFacts, ResponseFacts
 
 LABELS = StreamLabels("chat", "openai", "model", "host")
 OK = ResponseFacts(200, "text/event-stream")

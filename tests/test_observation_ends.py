@@ -11,10 +11,11 @@ import pytest
 
 from observation_support import OK, Host, chunk, finish, token
 from streamvitals.stream.chunks import ChatChunks
-from streamvitals.stream.observation import Observation, ResponseFacts
+from streamvitals.stream.observation import Observation
 from streamvitals.stream.observe import streamvitals_observe, streamvitals_observe_async
 from streamvitals.stream.outcome import Outcome, Verdict
 from streamvitals.stream.record import StreamRecord
+from streamvitals.stream.request import ResponseFacts
 
 PAGE = ResponseFacts(200, "text/html")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from otel_support import record
-from streamvitals.stream.observation import RequestFacts
 from streamvitals.stream.outcome import Outcome
 from streamvitals.stream.record import Usage
+from streamvitals.stream.request import RequestFacts
 from streamvitals.stream.responses import MOST, Place, Responses, progress_of
 
 PLACE = Place("127.0.0.1", 80)

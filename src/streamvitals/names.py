@@ -182,7 +182,7 @@ RATELIMIT_LIMIT = Metric(
 )
 TOKEN_USAGE = Metric(
     "gen_ai.client.token.usage", "histogram", "{token}", "Number of input and output tokens used.",
-    ("type",), _each("input", "output"), TOKEN_EDGES, otel_only=True,
+    ("type",), _each("input", "output"), TOKEN_EDGES, hidden_at_zero=True, otel_only=True,
 )
 
 LOOP_LAG = Metric(

@@ -29,10 +29,11 @@ from .stream.app_retries import Origin, asked
 from .stream.chunks import Reader
 from .stream.dispatch import Dispatch, Fault, Item, LoopLag
 from .stream.foreign import is_foreign
-from .stream.observation import Ending, Observation, RequestFacts
+from .stream.observation import Ending, Observation
 from .stream.outcome import Outcome, Verdict
 from .stream.partial import Redact, TailReader
 from .stream.record import Sink, StreamLabels, StreamRecord
+from .stream.request import RequestFacts
 
 logger = logging.getLogger("streamvitals")
 

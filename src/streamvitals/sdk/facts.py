@@ -19,8 +19,8 @@ from ..stream.events import (
     TranscriptEvents,
 )
 from ..stream.fields import get, identifier
-from ..stream.observation import EVENT_STREAM, RequestFacts, ResponseFacts
 from ..stream.record import StreamLabels
+from ..stream.request import EVENT_STREAM, RequestFacts, ResponseFacts
 from ..stream.responses import Key, Place
 from .limits import PREFIXES, LimitHeaders
 from .providers import AZURE, provider_of

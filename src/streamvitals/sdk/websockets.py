@@ -22,7 +22,8 @@ from ..stream.app_retries import asked, fingerprint
 from ..stream.chunks import Reader
 from ..stream.conversation import Conversation
 from ..stream.events import ResponsesEvents
-from ..stream.observation import Observation, RequestFacts
+from ..stream.observation import Observation
+from ..stream.request import RequestFacts
 from . import facts
 from .replacing import Replacements
 from .socket_methods import Watched, unwatch, watch

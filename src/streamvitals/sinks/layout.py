@@ -8,7 +8,7 @@ fingerprint is written into every file, so that two versions never misread each 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from .. import names
@@ -26,6 +26,10 @@ class Series(NamedTuple):
     values: tuple[str, ...]
     start: int
     width: int
+
+    def told(self, row: Sequence[float]) -> bool:
+        """Whether there is something to show: not of what must be absent until a provider reports it."""
+        return not self.metric.hidden_at_zero or any(row[self.start : self.start + self.width])
 
 
 def _width(metric: Metric) -> int:

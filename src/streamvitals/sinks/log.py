@@ -81,7 +81,6 @@ class LogSink:
 
 def point_of_failure(record: StreamRecord) -> dict[str, object]:
     """Where a stream broke: numbers, ids and closed names. Seconds are of the stream's own clock."""
-    since_last = None if record.last_chunk is None else record.duration - record.last_chunk
     return {
         "outcome": record.outcome.value,
         "error_type": record.error_type,
@@ -90,10 +89,10 @@ def point_of_failure(record: StreamRecord) -> dict[str, object]:
         "chunk_index": record.chunks,
         "bytes": record.bytes_received,
         "elapsed": record.duration,
-        "since_last_chunk": since_last,
+        "since_last_chunk": record.since_last_chunk,
         "last_event_id": record.last_event_id,
         "request_id": record.request_id,
-        "http_attempts": len(record.attempts),
+        "http_attempts": record.http_attempts,
         "chain_attempt": record.chain_attempt,
         "retry_after": record.retry_after,
         "retry_after_honored": record.retry_after_honored,

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from .. import names
-from ..stream.outcome import Outcome
-from ..stream.record import StreamLabels
+from ..stream.record import NOT_FAILURES, StreamLabels
 
 Attributes = dict[str, str]
 
-_NO_ERRORS = frozenset(
-    outcome.value
-    for outcome in (
-        Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER, Outcome.CANCELLED, Outcome.ABANDONED
-    )
-)
+_NO_ERRORS = frozenset(outcome.value for outcome in NOT_FAILURES)
 
 
 def stream_attributes(labels: StreamLabels) -> Attributes:

@@ -18,16 +18,14 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvid
 from .. import names
 from .._version import __version__
 from ..names import Metric
-from ..stream.outcome import Outcome
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Series
+from .measured import measured
 from .otel_keys import Attributes, own_attributes, semconv_attributes, stream_attributes
 from .snapshot import Snapshot
 
 SCOPE = "streamvitals"
 Take = Callable[[], Snapshot]
-
-_RATED = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
 
 
 class _Shared:
@@ -110,8 +108,7 @@ def _process_rows_of(metric: Metric) -> Callable[[Snapshot], Iterator[Observatio
 
 def _values(series: list[Series], row: list[float], base: Attributes) -> Iterator[Observation]:
     for one in series:
-        # A gauge's time is 0 until it is set, a counter is its only number.
-        if row[one.start + one.width - 1] or not one.metric.hidden_at_zero:
+        if one.told(row):
             yield Observation(row[one.start], {**base, **own_attributes(one.metric, one.values)})
 
 
@@ -166,7 +163,7 @@ class MeterSink:
         # Exemplars are to show the stream's trace, not that of whoever drains the sinks.
         parent = record.trace_parent
         context = parent if isinstance(parent, Context) else Context()
-        for metric, values, value in _told_once(record):
+        for metric, values, value in measured(record):
             if not metric.otel_only:
                 attributes = {**base, **own_attributes(metric, values)}
                 self._record(self._ours[metric.otel], value, attributes, context)
@@ -194,21 +191,3 @@ class MeterSink:
             to.record(value, attributes, context)
         else:
             to.record(value, attributes)
-
-
-def _told_once(record: StreamRecord) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
-    yield names.DURATION, (record.outcome.value,), record.duration
-    if record.first_chunk is not None:
-        yield names.TIME_TO_FIRST_CHUNK, (), record.first_chunk
-    if record.first_token is not None:
-        yield names.TIME_TO_FIRST_TOKEN, (), record.first_token
-    usage = record.usage
-    if usage is None:
-        return
-    for kind, count in (("input", usage.input), ("output", usage.output)):
-        if count is not None:
-            yield names.TOKEN_USAGE, (kind,), count
-    if usage.output and record.first_token is not None and record.outcome in _RATED:
-        seconds = record.duration - record.first_token
-        if seconds > 0:
-            yield names.TOKEN_RATE, (), usage.output / seconds

@@ -52,7 +52,6 @@ class _Family:
 
     name: str
     metric: names.Metric
-    hidden: bool
     width: int
     points: tuple[_Point, ...]
 
@@ -67,9 +66,7 @@ def _family(name: str, metric: names.Metric, layout: Layout) -> _Family:
             found = (semconv_attributes if semconv else own_attributes)(metric, series.values)
             rows.setdefault(tuple(found.items()), []).append(series.start)
     points = tuple(_Point(tuple(starts), dict(key)) for key, starts in rows.items())
-    # Token usage must not be reported where the provider did not.
-    hidden = metric.hidden_at_zero or metric is names.TOKEN_USAGE
-    return _Family(name, metric, hidden, width, points)
+    return _Family(name, metric, width, points)
 
 
 STREAM_FAMILIES = (
@@ -158,7 +155,7 @@ def _points(
     start = window.told if delta else window.began
     for point in family.points:
         values = _sum_of_rows(point, family.width, row)
-        if family.hidden and not any(values):
+        if family.metric.hidden_at_zero and not any(values):
             continue
         if delta and before is not None:
             known = _sum_of_rows(point, family.width, before)

@@ -165,7 +165,7 @@ def _attributes(record: StreamRecord) -> dict[str, Value]:
         "streamvitals.retry_after": record.retry_after,
         "streamvitals.retry_after_honored": record.retry_after_honored,
         # Of the SDK; the app's own attempts are streams of their own.
-        "http.request.resend_count": record.attempts[-1].number - 1 if record.attempts[1:] else None,
+        "http.request.resend_count": record.http_attempts - 1 if record.http_attempts > 1 else None,
     }
     if record.usage is not None:
         found.update(_usage(record.usage))
@@ -184,13 +184,12 @@ def _usage(usage: Usage) -> dict[str, Value | None]:
 
 
 def _failure(record: StreamRecord) -> dict[str, Value | None]:
-    last = record.last_chunk
     return {
         "error.type": record.error_type or record.outcome.value,
         "streamvitals.failure.chunk_index": record.chunks,
         "streamvitals.failure.bytes": record.bytes_received,
         "streamvitals.failure.elapsed": record.duration,
-        "streamvitals.failure.since_last_chunk": None if last is None else max(0.0, record.duration - last),
+        "streamvitals.failure.since_last_chunk": record.since_last_chunk,
     }
 
 

@@ -97,14 +97,10 @@ def _family(metric: Metric) -> Family:
 
 def _add(family: Family, series: Series, labels: _Labels, row: list[float], snapshot: Snapshot) -> None:
     values = [*labels, *series.values]
-    at, metric = series.start, series.metric
+    at = series.start
     if isinstance(family, HistogramMetricFamily):
         family.add_metric(values, list(_buckets(series, labels, row, snapshot)), row[at + series.width - 1])
-    elif isinstance(family, GaugeMetricFamily):
-        # The time it was set at is 0 as long as no provider has said anything.
-        if row[at + 1] or not metric.hidden_at_zero:
-            family.add_metric(values, row[at])
-    elif row[at] or not metric.hidden_at_zero:
+    elif series.told(row):
         family.add_metric(values, row[at])
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 
 from .. import names
-from ..names import Metric
-from ..stream.outcome import ERROR_TYPES, Outcome
-from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord, Usage
+from ..stream.outcome import ERROR_TYPES, GOOD_ENDS, Outcome
+from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from .layout import STREAM_LAYOUT
+from .measured import Measured, exact, first_times, measured, usage_measured
 from .snapshot import ExemplarKey
 
 Row = memoryview | Sequence[float]  # of doubles
@@ -28,12 +28,9 @@ _DURATION_AT = {o: _at(names.DURATION, o.value) for o in Outcome}
 _ERROR_AT = {(o, e): _at(names.STREAM_ERRORS, o.value, e) for o, types in ERROR_TYPES.items() for e in types}
 # Where an error type that is not listed is counted: under `other`, or under the outcome's first one.
 _UNLISTED_AT = {o: _ERROR_AT[o, names.OTHER if names.OTHER in e else e[0]] for o, e in ERROR_TYPES.items()}
-_FIRST_CHUNK_AT = _at(names.TIME_TO_FIRST_CHUNK)
-_FIRST_TOKEN_AT = _at(names.TIME_TO_FIRST_TOKEN)
 _GAP_AT = _at(names.CHUNK_GAP)
 _BUCKETS = range(len(names.GAP_EDGES) + 1)
 _SECONDS_AT = (_GAP_AT + len(names.GAP_EDGES) + 1, _at(names.WAIT), _at(names.HOLD))
-_RATE_AT = _at(names.TOKEN_RATE)
 _STALLS_AT = _at(names.STALLS)
 _SDK_RECOVERIES_AT = _at(names.RECOVERIES, "sdk")
 _APP_RECOVERIES_AT = _at(names.RECOVERIES, "app")
@@ -43,17 +40,11 @@ _CHAIN_AT = {
     "recovered": _APP_RECOVERIES_AT,
 }
 _TOKENS_AT = {kind: _at(names.TOKENS, kind) for kind in names.TOKEN_TYPES}
-_USAGE_AT = {v[0]: _at(names.TOKEN_USAGE, *v) for v in names.TOKEN_USAGE.values}
+_HISTOGRAM_AT = {(s.metric.otel, s.values): s.start for s in STREAM_LAYOUT.series if s.metric.kind == "histogram"}
 _LIMITS_AT = {
     kind: (_at(names.RATELIMIT_REMAINING, kind), _at(names.RATELIMIT_LIMIT, kind))
     for kind in names.RATELIMIT_KINDS
 }
-_FINEST = float(1 << 20)
-_MOST = float(1 << 32)
-# What came within one millisecond came in one piece, and has no rate. Seconds.
-_SHORTEST_RATED = 0.001
-_GOOD_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER})
-_RATED_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
 
 
 class Changes(defaultdict[int, float]):
@@ -77,14 +68,6 @@ class Changes(defaultdict[int, float]):
         return values
 
 
-def exact(value: float) -> float:
-    """The nearest number that can be added up without rounding. Whatever a provider claims: no counter falls
-    and none becomes infinite or NaN."""
-    if not 0.0 <= value <= _MOST:
-        return _MOST if value > 0 else 0.0
-    return round(value * _FINEST) / _FINEST
-
-
 def add_progress(changes: Changes, progress: Progress) -> None:
     """Gaps, waits, stalls and the times to first chunk and token."""
     counts = progress.gap_counts
@@ -96,10 +79,7 @@ def add_progress(changes: Changes, progress: Progress) -> None:
             changes[index] += exact(seconds)
     if progress.stalls:
         changes[_STALLS_AT] += progress.stalls
-    if progress.first_chunk is not None:
-        changes.observe(_FIRST_CHUNK_AT, names.FIRST_EDGES, progress.first_chunk)
-    if progress.first_token is not None:
-        changes.observe(_FIRST_TOKEN_AT, names.FIRST_EDGES, progress.first_token)
+    _observe(changes, first_times(progress.first_chunk, progress.first_token))
 
 
 def add_retry(changes: Changes, retry: RetryRecord) -> None:
@@ -125,12 +105,16 @@ def add_end(changes: Changes, record: StreamRecord, unix_time: Callable[[], floa
     outcome = record.outcome
     _count(changes, outcome, record.error_type, record.duration, record.chunks)
     add_progress(changes, record.progress)
-    if len(record.attempts) >= 2 and outcome in _GOOD_ENDS:
+    if len(record.attempts) >= 2 and outcome in GOOD_ENDS:
         changes[_SDK_RECOVERIES_AT] += 1.0
-    if record.chain_attempt >= 2 and outcome in _GOOD_ENDS:
+    if record.chain_attempt >= 2 and outcome in GOOD_ENDS:
         changes[_APP_RECOVERIES_AT] += 1.0
     if record.usage is not None:
-        _add_usage(changes, record, record.usage)
+        for kind in names.TOKEN_TYPES:
+            count = getattr(record.usage, kind)
+            if count is not None:
+                changes[_TOKENS_AT[kind]] += exact(count)
+        _observe(changes, usage_measured(record))
     for limit in record.rate_limits:
         for start, value in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
             if value is not None:
@@ -145,15 +129,10 @@ def add_died(changes: Changes, duration: float, chunks: float) -> None:
 
 def exemplars_of(record: StreamRecord, labels: StreamLabels) -> list[tuple[ExemplarKey, float]]:
     """The buckets, and values, that this record may be shown as an example of."""
-    seen: list[tuple[Metric, tuple[str, ...], float | None]] = [
-        (names.TIME_TO_FIRST_CHUNK, (), record.first_chunk),
-        (names.TIME_TO_FIRST_TOKEN, (), record.first_token),
-        (names.DURATION, (record.outcome.value,), record.duration),
-    ]
     return [
         (ExemplarKey(metric.otel, labels, values, bisect_left(metric.edges, value)), value)
-        for metric, values, value in seen
-        if value is not None
+        for metric, values, value in measured(record)
+        if not metric.otel_only
     ]
 
 
@@ -166,14 +145,6 @@ def _count(changes: Changes, outcome: Outcome, error_type: str, duration: float,
         changes[_UNLISTED_AT[outcome] if index is None else index] += 1.0
 
 
-def _add_usage(changes: Changes, record: StreamRecord, usage: Usage) -> None:
-    counts = {kind: exact(count) for kind in names.TOKEN_TYPES if (count := getattr(usage, kind)) is not None}
-    for kind, count in counts.items():
-        changes[_TOKENS_AT[kind]] += count
-    for kind in counts.keys() & _USAGE_AT.keys():
-        changes.observe(_USAGE_AT[kind], names.TOKEN_EDGES, counts[kind])
-    output = counts.get("output")
-    if output and record.first_token is not None and record.outcome in _RATED_ENDS:
-        seconds = record.duration - record.first_token
-        if seconds >= _SHORTEST_RATED:
-            changes.observe(_RATE_AT, names.RATE_EDGES, output / seconds)
+def _observe(changes: Changes, seen: Iterable[Measured]) -> None:
+    for metric, values, value in seen:
+        changes.observe(_HISTOGRAM_AT[metric.otel, values], metric.edges, value)

@@ -22,11 +22,10 @@ from .classify import classify_exception, names_of
 from .fields import identifier
 from .outcome import Outcome, Verdict
 from .partial import TailReader
-from .record import NOT_FAILURES, Progress, RateLimit, RetryRecord, StreamLabels, StreamRecord
-from .responses import Key, Place
+from .record import NOT_FAILURES, Progress, RetryRecord, StreamRecord
+from .request import EVENT_STREAM, RequestFacts, ResponseFacts
 from .retries import Attempts
 
-EVENT_STREAM = "text/event-stream"
 _MAX_STALLS = 16  # remembered one by one; the count goes on
 _NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
 
@@ -37,38 +36,6 @@ class Ending(NamedTuple):
     verdict: Verdict
     at: float
     causes: tuple[str, ...] = ()
-
-
-class RequestFacts(NamedTuple):
-    """What is known of an operation when it is issued. ``finish_optional``: this server is known never to
-    send a finish_reason, its ``[DONE]`` alone is believed. ``place``: another request can name its response, by the
-    id; ``named``: this request names one. ``fetch`` and ``resumes``: see ``Responses.settle``."""
-
-    labels: StreamLabels
-    method: str = "POST"
-    url_path: str = ""
-    server_port: int | None = None
-    finish_optional: bool = False
-    place: Place | None = None
-    named: Key | None = None
-    fetch: bool = False
-    resumes: bool = False
-
-    def key_of(self, response_id: str | None) -> Key | None:
-        """What stands for the response of this id, if another request can name it."""
-        if self.named is not None:
-            return self.named
-        return self.place.key(response_id) if self.place is not None and response_id is not None else None
-
-
-class ResponseFacts(NamedTuple):
-    """What the final response's headers said. ``content_type`` is lower case and without parameters."""
-
-    status: int
-    content_type: str
-    request_id: str | None = None
-    rate_limits: tuple[RateLimit, ...] = ()
-    retry_after: float | None = None
 
 
 class Numbers(Protocol):
@@ -448,6 +415,7 @@ class Observation:
             last_event_id=identifier(self.last_event_id),
             partial=self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
             hints=self.hints,
+            replayed=self.facts.fetch,
             retry_after=self.attempts.retry_after if response is None else None,
             retry_after_honored=self.retry_of.honored(self.started) if self.retry_of else None,
             chain_attempt=self.retry_of.attempt + 1 if self.retry_of else 1,

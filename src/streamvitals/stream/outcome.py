@@ -44,6 +44,10 @@ class Outcome(str, Enum):
     ABANDONED = "abandoned"
 
 
+# What those who asked wanted, or all that they had allowed.
+GOOD_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER})
+
+
 class Verdict(NamedTuple):
     """An outcome with the error type that explains it; ``error_type`` is "" where nothing failed."""
 

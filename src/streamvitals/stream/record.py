@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from .outcome import Outcome
+from .outcome import GOOD_ENDS, Outcome
 
 
 class StreamLabels(NamedTuple):
@@ -90,6 +90,7 @@ class StreamRecord(NamedTuple):
 
     Durations are seconds. ``started`` is Unix time. ``chunk_index`` is the number of chunks received when
     it failed. ``cause_chain`` holds class names only. ``hints`` are of ``names.HINTS``: what could not be known.
+    ``replayed``: it fetched a response that was generated for another request.
     """
 
     labels: StreamLabels
@@ -125,6 +126,7 @@ class StreamRecord(NamedTuple):
     last_event_id: str | None = None
     partial: str | None = None
     hints: tuple[str, ...] = ()
+    replayed: bool = False
     retry_after: float | None = None
     chain_attempt: int = 1
     retry_after_honored: bool | None = None
@@ -143,10 +145,36 @@ class StreamRecord(NamedTuple):
         """Whether a user or the app's owner would call it a failure (app-side ends and limits are none)."""
         return self.outcome not in NOT_FAILURES
 
+    @property
+    def http_attempts(self) -> int:
+        """How many requests were sent; of many, not all are in ``attempts``."""
+        return self.attempts[-1].number if self.attempts else 0
 
+    @property
+    def since_last_chunk(self) -> float | None:
+        """How long nothing had come when it ended; None if nothing ever came."""
+        return None if self.last_chunk is None else max(0.0, self.duration - self.last_chunk)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """From the first token to the end. None where that says nothing of the provider: the usage is unknown, it ended
+        otherwise, the tokens came in one piece, or had been generated before."""
+        usage = self.usage
+        if usage is None or not usage.output or self.first_token is None:
+            return None
+        if self.replayed or self.outcome not in _RATED_ENDS:
+            return None
+        seconds = self.duration - self.first_token
+        return min(usage.output, MOST_TOKENS) / seconds if seconds >= SHORTEST_RATED else None
+
+
+# What came within one millisecond came in one piece, and has no rate. Seconds.
+SHORTEST_RATED = 0.001
+MOST_TOKENS = 1 << 32  # that are believed; a number of 400 digits would break what shows it
+_RATED_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
 _NOT_SHOWN = frozenset({"partial", "retry_of", "trace_parent", "slot"})
 NOT_FAILURES = frozenset(
-    {Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER, Outcome.CANCELLED, Outcome.ABANDONED}
+    {*GOOD_ENDS, Outcome.CANCELLED, Outcome.ABANDONED}
 )
 
 

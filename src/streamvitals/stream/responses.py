@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .outcome import Outcome
+from .outcome import GOOD_ENDS
 from .record import StreamRecord
 
 if TYPE_CHECKING:
-    from .observation import RequestFacts
+    from .request import RequestFacts
 
 MOST = 2048  # responses; OpenAI takes one up again for five minutes
-_GOOD_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER})
 _ELSEWHERE = float("-inf")
 Key = int  # a hash: no id is kept
 
@@ -70,7 +69,7 @@ class Responses:
             counted_by, by_fetch = began, fetch
         elif record.usage is not None:
             record = record._replace(usage=None)
-        whole_since = began if record.outcome in _GOOD_ENDS else known and known.whole_since
+        whole_since = began if record.outcome in GOOD_ENDS else known and known.whole_since
         self._known[key] = _Known(counted_by, by_fetch, whole_since)
         while len(self._known) > MOST:
             self._known.pop(next(iter(self._known)), None)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .fields import count, get
-from .record import Usage
+from .record import MOST_TOKENS, Usage
 
 # new-api sends both names, one of them with zeros, hence the first that is not 0.
 _INPUT = ("prompt_tokens", "input_tokens")
@@ -85,7 +85,7 @@ def _first(told: Any, names: Iterable[str], otherwise: int | None = None) -> int
     for name in names:
         number = count(get(told, name))
         if number:
-            return number
+            return min(number, MOST_TOKENS)
         otherwise = number if otherwise is None else otherwise
     return otherwise
 

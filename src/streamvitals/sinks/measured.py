@@ -1,0 +1,54 @@
+"""What the histograms are told of one stream, value by value: the one place for all paths (the store, and with it
+scrapes and OTLP; the app's own MeterProvider; exemplars)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .. import names
+from ..names import Metric
+from ..stream.record import StreamRecord
+
+# A value for the histogram of this metric, of the series that has these values of its own labels.
+Measured = tuple[Metric, tuple[str, ...], float]
+_FINEST = float(1 << 20)
+_MOST = float(1 << 32)
+_NO_VALUES = ()
+_INPUT, _OUTPUT = ("input",), ("output",)
+
+
+def exact(value: float) -> float:
+    """The nearest number that can be added up without rounding. Whatever a provider claims: no counter falls
+    and none becomes infinite or NaN."""
+    if not 0.0 <= value <= _MOST:
+        return _MOST if value > 0 else 0.0
+    return round(value * _FINEST) / _FINEST
+
+
+def measured(record: StreamRecord) -> Iterator[Measured]:
+    """All of it, once per stream."""
+    yield from first_times(record.first_chunk, record.first_token)
+    yield names.DURATION, (record.outcome.value,), record.duration
+    yield from usage_measured(record)
+
+
+def first_times(first_chunk: float | None, first_token: float | None) -> Iterator[Measured]:
+    """What a long stream tells before its end."""
+    if first_chunk is not None:
+        yield names.TIME_TO_FIRST_CHUNK, _NO_VALUES, first_chunk
+    if first_token is not None:
+        yield names.TIME_TO_FIRST_TOKEN, _NO_VALUES, first_token
+
+
+def usage_measured(record: StreamRecord) -> Iterator[Measured]:
+    """What follows from the usage that was reported."""
+    usage = record.usage
+    if usage is None:
+        return
+    if usage.input is not None:
+        yield names.TOKEN_USAGE, _INPUT, exact(usage.input)
+    if usage.output is not None:
+        yield names.TOKEN_USAGE, _OUTPUT, exact(usage.output)
+    rate = record.tokens_per_second
+    if rate is not None:
+        yield names.TOKEN_RATE, _NO_VALUES, rate
