@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from google.protobuf.json_format import MessageToJson
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -47,9 +48,12 @@ class Received:
 
 @dataclass
 class Receiver:
-    """What was sent to it so far. ``status`` is answered; ``hang`` keeps every answer back until it is set."""
+    """What was sent to it so far. ``status`` is answered; ``hang`` keeps every answer back until it is set.
+    ``rejected``: of so many of a request's items it says that it does not take them, in JSON if ``json``."""
 
     status: int = 200
+    rejected: int = 0
+    json: bool = False
     requests: list[Received] = field(default_factory=list)
     attempts: int = 0
     port: int = 0
@@ -121,9 +125,12 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             receiver.add(Received(self.path, headers, message))
             if receiver.hang is not None:
                 receiver.hang.wait()
-            answer = response().SerializeToString()
+            told = response()
+            items = "rejected_spans" if "traces" in self.path else "rejected_data_points"
+            setattr(told.partial_success, items, receiver.rejected)
+            answer = MessageToJson(told).encode() if receiver.json else told.SerializeToString()
             self.send_response(receiver.status)
-            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Type", f"application/{'json' if receiver.json else 'x-protobuf'}")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)

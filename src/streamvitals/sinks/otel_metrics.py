@@ -26,7 +26,7 @@ from .. import forks
 from .._version import __version__
 from .otel_meter import MeterSink, on_app_provider
 from .otel_points import Window, to_metrics
-from .otlp import SCOPE, GaveUpError, Losses, ProcessResource, unnoticed
+from .otlp import SCOPE, GaveUpError, Losses, ProcessResource, count_rejected, unnoticed
 from .snapshot import Snapshot
 
 __all__ = ["Exporting", "MeterSink", "PreaggregatedExporter", "on_app_provider", "start_exporting", "to_metrics"]
@@ -180,9 +180,11 @@ class _Pipeline:
 
         self._losses = losses
         resource = ProcessResource()
-        self._exporter = PreaggregatedExporter(
-            OTLPMetricExporter(), take, remake=OTLPMetricExporter, resource=resource, losses=losses
-        )
+
+        def make() -> MetricExporter:
+            return count_rejected(OTLPMetricExporter(), losses)
+
+        self._exporter = PreaggregatedExporter(make(), take, remake=make, resource=resource, losses=losses)
         reader = PeriodicExportingMetricReader(self._exporter)
         self._provider = MeterProvider([reader], resource=resource.get(), shutdown_on_exit=False)
         # A reader that has nothing to report does not call its exporter.

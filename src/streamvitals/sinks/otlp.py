@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
@@ -32,6 +33,9 @@ _JITTERY = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
 )
+
+
+Exporter = TypeVar("Exporter")
 
 
 class GaveUpError(Exception):
@@ -138,3 +142,41 @@ class Losses:
             )
         if self._on_error is not None:
             self._on_error("otel")
+
+
+_MAX_ANSWER = 1 << 16  # bytes of an answer that is looked into
+_REJECTED = ("rejectedSpans", "rejectedDataPoints")
+
+
+def count_rejected(exporter: Exporter, losses: Losses) -> Exporter:
+    """Have what a collector rejects of a request that it takes (OTLP's partial success) counted as lost. Exporters see
+    the status only: https://github.com/open-telemetry/opentelemetry-python/issues/4803. Gives the exporter back."""
+    transport = getattr(getattr(exporter, "_client", None), "_transport", None)  # of newer ones
+    session = getattr(exporter, "_session", None) or getattr(transport, "_session", None)
+    endpoint = getattr(exporter, "_endpoint", None)
+
+    def look(response: Any, *args: Any, **kwargs: Any) -> None:
+        # A session may be shared, where the app's own credentials make it.
+        if response.ok and response.request.url == endpoint and _rejected(response):
+            losses.add("rejected by the collector")
+
+    hooks = getattr(session, "hooks", None)
+    if isinstance(hooks, dict):
+        hooks["response"] = [*hooks.get("response", ()), look]
+    return exporter
+
+
+def _rejected(response: Any) -> bool:
+    body = response.content
+    if not body or len(body) > _MAX_ANSWER:
+        return False
+    try:
+        if "json" in response.headers.get("Content-Type", ""):
+            told = response.json().get("partialSuccess") or {}
+            return any(int(told.get(name) or 0) > 0 for name in _REJECTED)
+        # Of both signals the same on the wire, as far as it is read.
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+        return bool(ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans > 0)
+    except Exception:  # noqa: BLE001 - whatever it answers, what it was sent has arrived
+        return False

@@ -19,7 +19,7 @@ from opentelemetry.trace import Tracer
 
 from .. import forks
 from .._version import __version__
-from .otlp import SCOPE, Losses, ProcessResource
+from .otlp import SCOPE, Losses, ProcessResource, count_rejected
 from .span_queue import MakeExporter, SpanQueue
 
 
@@ -48,8 +48,8 @@ class OwnTracing:
     """Gives the process's tracer. Raises ValueError if a standard variable is wrong."""
 
     def __init__(self, on_error: Callable[[str], None] | None, make: MakeExporter = make_exporter) -> None:
-        self._make = make
-        self._losses = Losses("spans", on_error)
+        losses = self._losses = Losses("spans", on_error)
+        self._make: MakeExporter = lambda timeout: count_rejected(make(timeout), losses)
         # Both now, not at the first span: they import and may look things up.
         self._resource = ProcessResource()
         make(None)
