@@ -20,10 +20,10 @@ from streamvitals.stream.outcome import (
     ERROR_TYPES,
     Outcome,
     Verdict,
-    classify_error_event,
     classify_status,
     closed,
 )
+from streamvitals.stream.vocabulary import classify_error_event
 
 
 def named(name: str, **attributes: Any) -> Exception:

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from . import vocabulary
 from .fields import count, fields, get, identifier, text
-from .outcome import ERROR_TYPES, Outcome, Verdict, classify_error_event
+from .outcome import Outcome, Verdict
 from .record import Usage
 from .usage import later_usage, usage_of, usage_of_choices
 
 # More choices than any provider offers; what a hostile body sends past it is not remembered.
 _MAX_CHOICES = 128
 
-# https://platform.openai.com/docs/api-reference/chat/streaming (finish_reason); `max_tokens` and
-# `model_length` are what Mistral-like and older servers say for the same.
-_LENGTH = frozenset({"length", "max_tokens", "model_length"})
-_COMPLETED = frozenset({"stop", "tool_calls", "function_call"})
-_FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
-_KNOWN = _COMPLETED | _LENGTH | _FAILED | {"content_filter"}
 _TOKEN_FIELDS = (
     "content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "tool_calls", "function_call", "audio",
 )
 # Worst first: of several choices, the worst counts.
-_SEVERITY = (Outcome.API_ERROR, Outcome.CONTENT_FILTER, Outcome.LENGTH, Outcome.COMPLETED)
+_SEVERITY = (
+    Outcome.API_ERROR, Outcome.RATE_LIMITED, Outcome.CONTENT_FILTER, Outcome.LENGTH, Outcome.CANCELLED,
+    Outcome.COMPLETED,
+)
+# Where an error may stand in a chunk that the SDK takes for any other: beside the choices, or in one.
+# https://console.groq.com/docs/api-reference (x_groq), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlmyncueh
+# (error_code), https://platform.minimax.io/docs/api-reference/errorcode (base_resp)
+_ERRORS = frozenset({"error", "error_code", "x_groq", "base_resp"})
 
 
 class Reader(Protocol):
@@ -69,22 +71,28 @@ class Reader(Protocol):
 
 
 class ChatChunks:
-    """Chat completions: finished when every choice that was seen has a finish_reason."""
+    """Chat completions: finished when every choice that was seen has a finish_reason.
+
+    Of several finishes of one choice the last counts. A finish after which content has come was none: gateways put
+    one on every chunk. From then on only one on a chunk without content ends its choice, or ``[DONE]`` does.
+    """
 
     ends_with_body = named_events = reads_errors = False
     __slots__ = (
-        "_by_choice", "_failed", "_reported", "_seen", "_unfinished", "done", "finish_reasons", "response_id",
+        "_by_choice", "_failed", "_finishes", "_open", "_reported", "_restless", "_seen", "done", "response_id",
         "response_model",
     )
 
     def __init__(self) -> None:
         self.done = False
-        self.finish_reasons: tuple[str, ...] = ()
         self.response_model: str | None = None
         self.response_id: str | None = None
         # Indexes of choices. Tuples, as there is nearly always one choice, and no smaller container.
         self._seen: tuple[int, ...] = ()
-        self._unfinished: tuple[int, ...] = ()
+        self._open: tuple[int, ...] = ()  # without a finish, or with content since
+        # The last finish of each choice: its word, what it means, and whether its chunk was without content.
+        self._finishes: dict[int, tuple[str, Verdict, bool]] | None = None
+        self._restless = False  # content has followed a finish
         self._reported: Any = None
         self._by_choice: dict[int, Any] | None = None
         self._failed: Verdict | None = None
@@ -92,13 +100,13 @@ class ChatChunks:
     def read(self, item: Any) -> None:
         """The common chunk, one unfinished choice that is known, is recognised in a few attribute reads."""
         try:
-            choices = item.choices
-            if len(choices) == 1:
-                choice = choices[0]
-                if choice.finish_reason is None and choice.index in self._unfinished and item.usage is None:
+            (choice,) = item.choices
+            if choice.finish_reason is None and choice.index in self._open and item.usage is None:
+                beside, within = item.__pydantic_extra__, choice.__pydantic_extra__
+                if (not beside or _ERRORS.isdisjoint(beside)) and (not within or _ERRORS.isdisjoint(within)):
                     return
-        except (AttributeError, TypeError, LookupError):
-            pass  # a dict, an omitted field or a null: the patient way below reads those
+        except (AttributeError, TypeError, ValueError, LookupError):
+            pass  # a dict, an omitted field, a null or several choices: the patient way below reads those
         self._read_patiently(item)
 
     def _read_patiently(self, item: Any) -> None:
@@ -113,10 +121,9 @@ class ChatChunks:
             self._reported = later_usage(self._reported, usage)
         choices = chunk.get("choices")
         if not isinstance(choices, (list, tuple)):
-            # Older vLLM: the error is not in a field `error`, so the SDK takes it for one more chunk.
-            if chunk.get("object") == "error":
-                self._failed = classify_error_event(chunk.get("code"), chunk.get("type"))
+            self._failed = _error_alone(chunk) or self._failed
             return
+        self._failed = _error_beside(chunk) or self._failed
         for each in choices:
             choice = fields(each)
             index = count(choice.get("index")) or 0
@@ -125,16 +132,46 @@ class ChatChunks:
                     continue
                 alone = (index,)
                 self._seen += alone
-                self._unfinished += alone
+                self._open += alone
             usage = choice.get("usage")
             if usage is not None:
                 self._told_by_choice(index, usage)
-            reason = text(choice.get("finish_reason"))
-            if choice.get("error") is not None or (groq is not None and get(groq, "error") is not None):
-                reason = reason if reason is not None and reason.lower() in _FAILED else "error"
-            if reason is not None and index in self._unfinished:
-                self._unfinished = tuple(other for other in self._unfinished if other != index)
-                self.finish_reasons += (known_finish(reason),)
+            error = choice.get("error") or choice.get("error_code") or (groq is not None and get(groq, "error"))
+            self._choice(index, choice, error if _told(error) else None)
+
+    def _choice(self, index: int, choice: Any, error: Any) -> None:
+        reason = text(choice.get("finish_reason"))
+        finish: tuple[str, Verdict] | None
+        if error is not None:
+            finish = _failure(reason, error)
+            self._failed = finish[1]
+        elif self._failed is not None:
+            return  # an error stands, whatever the provider still says
+        else:
+            finish = _finish(reason, choice) if reason is not None else None
+        if finish is None:
+            if index not in self._open and self._says(choice):
+                self._restless = True
+                self._open += (index,)
+            return
+        if self._finishes is None:
+            self._finishes = {}
+        bare = not self._says(choice)
+        if not bare and index in self._finishes:
+            self._restless = True
+        self._finishes[index] = (*finish, bare)
+        self._open = tuple(other for other in self._open if other != index)
+
+    def _ended(self) -> list[tuple[str, Verdict, bool]]:
+        """The finishes that have ended their choice, as far as is known by now."""
+        return [
+            finish for index, finish in (self._finishes or {}).items()
+            if self.done or self._failed or (index not in self._open and (finish[2] or not self._restless))
+        ]
+
+    @property
+    def finish_reasons(self) -> tuple[str, ...]:
+        return tuple(word for word, _, _ in self._ended())
 
     def _told_by_choice(self, index: int, usage: Any) -> None:
         """Moonshot's place for it: https://github.com/earendil-works/pi/issues/2017"""
@@ -143,30 +180,28 @@ class ChatChunks:
 
     def has_token(self, item: Any) -> bool:
         choices = get(item, "choices")
-        if not isinstance(choices, (list, tuple)):
+        return isinstance(choices, (list, tuple)) and any(map(self._says, choices))
+
+    def _says(self, choice: Any) -> bool:
+        """Whether there is something generated in this choice of a chunk."""
+        delta = get(choice, "delta")
+        if delta is None:
             return False
-        for choice in choices:
-            delta = get(choice, "delta")
-            if delta is not None:
-                told = fields(delta)
-                for name in _TOKEN_FIELDS:
-                    if told.get(name):
-                        return True
-        return False
+        told = fields(delta)
+        return any(told.get(name) for name in _TOKEN_FIELDS)
 
     def marker(self) -> Verdict | None:
         if self._failed is not None:
             return self._failed
-        if not self._seen or self._unfinished:
-            failed = [r for r in self.finish_reasons if r in _FAILED]
-            return _verdict(failed[0]) if failed else None
-        if len(self.finish_reasons) == 1:
-            return _verdict(self.finish_reasons[0])
-        verdicts = [_verdict(reason) for reason in self.finish_reasons]
-        return min(verdicts, key=lambda v: _SEVERITY.index(v.outcome))
+        verdicts = [verdict for _, verdict, _ in self._ended()]
+        if not self._seen or len(verdicts) < len(self._seen):
+            return next((verdict for verdict in verdicts if verdict.outcome is Outcome.API_ERROR), None)
+        return min(verdicts, key=lambda verdict: _SEVERITY.index(verdict.outcome))
 
     def unfinished(self) -> str:
-        return "missing_finish_reason" if self.done or self.finish_reasons else "missing_terminal"
+        if self._restless and not self.done:
+            return "missing_terminal"
+        return "missing_finish_reason" if self.done or self._finishes else "missing_terminal"
 
     def usage(self) -> Usage | None:
         return usage_of(self._reported) or usage_of_choices(self._by_choice)
@@ -177,29 +212,52 @@ class CompletionChunks(ChatChunks):
 
     __slots__ = ()
 
-    def has_token(self, item: Any) -> bool:
-        choices = get(item, "choices")
-        return isinstance(choices, (list, tuple)) and any(get(choice, "text") for choice in choices)
+    def _says(self, choice: Any) -> bool:
+        return bool(get(choice, "text"))
 
 
-_DONE = Verdict(Outcome.COMPLETED)
+def _finish(reason: str, choice: Any) -> tuple[str, Verdict] | None:
+    """What ended a choice. Gateways that know few words put the provider's own beside theirs.
+    https://openrouter.ai/docs/api/reference/overview (native_finish_reason); LiteLLM has it one level further in."""
+    found = vocabulary.finish(reason)
+    if found is not None and found[1] == vocabulary.COMPLETED:
+        native = choice.get("native_finish_reason")
+        if native is None and (more := choice.get("provider_specific_fields")) is not None:
+            native = get(more, "native_finish_reason")
+        own = vocabulary.finish(native) if isinstance(native, str) else None
+        if own is not None and (own[1] != vocabulary.COMPLETED or found[0] == vocabulary.OTHER):
+            return own
+    return found
 
 
-def _verdict(reason: str) -> Verdict:
-    if reason in _COMPLETED:
-        return _DONE
-    if reason in _LENGTH:
-        return Verdict(Outcome.LENGTH)
-    if reason == "content_filter":
-        return Verdict(Outcome.CONTENT_FILTER)
-    if reason in _FAILED:
-        kind = f"finish_{reason}"
-        return Verdict(Outcome.API_ERROR, kind if kind in ERROR_TYPES[Outcome.API_ERROR] else "other")
-    return Verdict(Outcome.COMPLETED)
+def _failure(reason: str | None, error: Any) -> tuple[str, Verdict]:
+    """What an error in a choice means: what it names, or else that the choice ended with one."""
+    finish = vocabulary.finish(reason) if reason is not None else None
+    if finish is None or finish[1].outcome is not Outcome.API_ERROR:
+        finish = vocabulary.ERROR
+    named = vocabulary.classify_error_event(error)
+    return finish[0], named if named in vocabulary.NAMED else finish[1]
 
 
-def known_finish(reason: str) -> str:
-    """A finish reason as it may be told: one of the closed list, or ``other``, for it is the provider's text.
-    Gateways to Gemini hand on its capitals: https://github.com/QwenLM/qwen-code/issues/9882"""
-    reason = reason.lower()
-    return reason if reason in _KNOWN else "other"
+def _told(code: Any) -> bool:
+    """Whether this is the code of an error. Some say that there was none."""
+    return bool(code) and not (isinstance(code, (str, int)) and str(code)[:16].lower() in ("0", "200", "ok", "success"))
+
+
+def _error_beside(chunk: Any) -> Verdict | None:
+    """An error beside the choices, where the SDK does not look."""
+    told = chunk.get("error") or chunk.get("error_code")
+    if _told(told):
+        return vocabulary.classify_error_event(told)
+    status = chunk.get("base_resp")
+    code = get(status, "status_code") if status is not None else None
+    return vocabulary.classify_base_resp(code) if _told(code) else None
+
+
+def _error_alone(chunk: Any) -> Verdict | None:
+    """An error that is the event itself: older vLLM says so, DashScope's has a code and a message."""
+    code, kind = chunk.get("code"), chunk.get("type")
+    said = "error" in (chunk.get("object"), kind) or (_told(code) and isinstance(chunk.get("message"), str))
+    return vocabulary.classify_error_event(code, kind) if said else _error_beside(chunk)
+
+

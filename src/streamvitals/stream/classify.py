@@ -10,7 +10,8 @@ import errno
 import re
 from collections.abc import Iterator
 
-from .outcome import Outcome, Verdict, classify_error_event, classify_status
+from .outcome import Outcome, Verdict, classify_status
+from .vocabulary import classify_error_event
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -84,7 +85,7 @@ def classify_exception(error: BaseException, *, headers_received: bool, closed_b
     if isinstance(status, int) and outermost != "APIResponseValidationError":
         return classify_status(status)
     if outermost == "APIError":
-        return classify_error_event(getattr(error, "code", None), getattr(error, "type", None))
+        return classify_error_event(error, getattr(error, "body", None))
     if closed_by_app:
         return Verdict(Outcome.ABANDONED, "closed")
     for link, name in zip(links, names, strict=True):

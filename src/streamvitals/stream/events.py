@@ -8,29 +8,21 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .fields import get, identifier, text
-from .outcome import Outcome, Verdict, classify_error_event
+from .outcome import Outcome, Verdict
 from .record import Usage
 from .usage import added_usage, later_usage, usage_of
+from .vocabulary import CANCELLED, COMPLETED, LENGTH, classify_error_event, incomplete, words_of
 
-_COMPLETED = Verdict(Outcome.COMPLETED)
-_CANCELLED = Verdict(Outcome.CANCELLED, "other")
-# Why a response or a run is incomplete, as `incomplete_details.reason` says it.
-_INCOMPLETE = {
-    "max_output_tokens": Verdict(Outcome.LENGTH),
-    "max_completion_tokens": Verdict(Outcome.LENGTH),
-    "max_prompt_tokens": Verdict(Outcome.LENGTH),
-    "max_messages": Verdict(Outcome.LENGTH),
-    "content_filter": Verdict(Outcome.CONTENT_FILTER),
-    "steered": _COMPLETED,
-}
 _MAX_REASONS = 8
+# What a session's budget does to the turn that uses it up.
+_CUT_SHORT = (Outcome.CANCELLED, Outcome.RATE_LIMITED)
 
 
 class TypedEvents:
     """A stream of events that say what they are. Subclasses are tables.
 
     ``TYPE`` is the field that holds the event's type, ``BODY`` the one that holds what it is about ("" where the
-    event itself does). ``ENDS`` maps terminal types to completed, incomplete, failed, cancelled or error;
+    event itself does). ``ENDS`` maps terminal types to completed, incomplete, length, failed, cancelled or error;
     ``BEGINS`` are the types after which the stream is unfinished (again). Types that end in one of ``TOKENS``
     carry something generated.
     """
@@ -87,21 +79,19 @@ class TypedEvents:
 
     def _judge(self, how: str, body: Any, item: Any) -> Verdict:
         if how == "incomplete":
-            reason = get(get(body, "incomplete_details"), "reason")
-            return _INCOMPLETE.get(reason if isinstance(reason, str) else "", _COMPLETED)
+            return incomplete(get(get(body, "incomplete_details"), "reason"))
         if how in ("failed", "error"):
             return self._failure(body, item)
-        return _CANCELLED if how == "cancelled" else _COMPLETED
+        return {"cancelled": CANCELLED, "length": LENGTH}.get(how, COMPLETED)
 
     def _failure(self, body: Any, item: Any) -> Verdict:
-        for told in (get(body, "error"), get(body, "last_error"), get(item, "error"), body, item):
-            code = get(told, "code")
-            # The event's own type says only that it is an error.
-            kind = None if told is item else get(told, "type")
-            if isinstance(code, str) and code in _INCOMPLETE:
-                return _INCOMPLETE[code]
-            if code is not None or kind is not None:
-                return classify_error_event(code, kind)
+        for told in (get(body, "error"), get(body, "last_error"), get(item, "error")):
+            if any(words_of(told)):
+                return classify_error_event(told)
+        # Of an event that is the error itself: its type says only that it is one.
+        code = get(body, "code") or get(item, "code")
+        if code is not None:
+            return classify_error_event(code)
         return Verdict(Outcome.API_ERROR, "response_failed")
 
     def has_token(self, item: Any) -> bool:
@@ -141,8 +131,7 @@ class ResponsesEvents(TypedEvents):
     def _judge(self, how: str, body: Any, item: Any) -> Verdict:
         details = get(body, "status_details")  # Realtime's
         if how == "incomplete" and details is not None:
-            reason = get(details, "reason")
-            return _INCOMPLETE.get(reason if isinstance(reason, str) else "", _COMPLETED)
+            return incomplete(get(details, "reason"))
         if how == "failed" and details is not None:
             return self._failure(details, item)
         return super()._judge(how, body, item)
@@ -211,6 +200,7 @@ class AgentEvents(TypedEvents):
         "agent.session.turn.failed": "failed",
         "agent.session.turn.cancelled": "cancelled",
         "agent.session.failed": "failed",
+        "agent.session.budget_reached": "length",  # since openai 3.54, without a type of its own
         "error": "error",
     }
     # The session waits for the app: that ends a turn of which nothing worse was said. A session that is
@@ -230,11 +220,17 @@ class AgentEvents(TypedEvents):
         if not self._worked:
             self._worked = kind.startswith(self.WORKS)
         elif kind in self.RESTS and self._verdict is None:
-            self._verdict = _COMPLETED
+            self._verdict = COMPLETED
         super().read(item)
 
     def _note_usage(self, told: Any) -> None:
         self._told = added_usage(self._told, usage_of(told))  # each turn has used its own
+
+    def _judge(self, how: str, body: Any, item: Any) -> Verdict:
+        before = self._verdict
+        if how == "length" and before is not None and before.outcome not in _CUT_SHORT:
+            return before  # the turn was whole, or had failed by itself, when the budget was found to be used up
+        return super()._judge(how, body, item)
 
     def _body(self, item: Any) -> Any:
         return get(item, "turn") or get(item, "session") or item

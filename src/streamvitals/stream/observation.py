@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
-from ..names import GAP_EDGES
+from ..names import GAP_EDGES, OTHER
 from .app_retries import Asked, Failure, Origin
 from .chunks import Reader
 from .classify import classify_exception, names_of
@@ -379,6 +379,8 @@ class Observation:
             # Not the collector's time, nor that of the SDK's draining after [DONE]; but somebody who was told
             # by an exception had been waiting until then.
             end = self._arrived_at or self._answered_at or end
+        if OTHER in reader.finish_reasons:
+            self.hint("unknown_finish_reason")
         progress = self._progress(end)
         attempts = self.attempts.close(end, response.status if response else None, verdict.error_type)
         record = StreamRecord(

@@ -16,7 +16,7 @@
     |- cancelled          the task was cancelled, KeyboardInterrupt, a deadline         (app)
     `- abandoned          the app stopped reading, or its process died                  (app)
 
-Exceptions are judged in classify.py.
+Exceptions are judged in classify.py, the words of providers in vocabulary.py.
 """
 
 from __future__ import annotations
@@ -112,55 +112,3 @@ def classify_status(status: int) -> Verdict:
     if status in (408, 409) or not 400 <= status < 500:
         return closed(Outcome.HTTP_ERROR, str(status))
     return closed(Outcome.REJECTED, str(status))
-
-
-# What providers put into `code` and `type` of an error event when a limit was hit.
-_QUOTA = {
-    "rate_limit_exceeded": "rate_limit_exceeded",
-    "rate_limit_error": "rate_limit_exceeded",
-    "rate_limited": "rate_limit_exceeded",
-    "too_many_requests": "rate_limit_exceeded",
-    "tokens": "rate_limit_exceeded",
-    "requests": "rate_limit_exceeded",
-    "429": "429",
-    "insufficient_quota": "insufficient_quota",
-    "quota_exceeded": "insufficient_quota",
-    "billing_hard_limit_reached": "insufficient_quota",
-    "402": "insufficient_quota",
-    "usage_limit_exceeded": "insufficient_quota",
-    "session_budget_exceeded": "insufficient_quota",
-    "project_spend_limit_exceeded": "insufficient_quota",
-    "organization_spend_limit_exceeded": "insufficient_quota",
-    "organization_usage_limit_exceeded": "insufficient_quota",
-    "credit_balance_exhausted": "insufficient_quota",
-    "billing_not_active": "insufficient_quota",
-}
-# The same things in other words; gateways put the status that they would have answered with into `code`.
-_SAME = {
-    "400": "invalid_request_error",
-    "408": "timeout_error",
-    "500": "server_error",
-    "502": "service_unavailable",
-    "503": "service_unavailable",
-    "504": "timeout_error",
-    "529": "overloaded_error",
-    "flex_unavailable": "service_unavailable",
-    "internal_server_error": "server_error",
-    "invalid_request": "invalid_request_error",
-    "overloaded": "overloaded_error",
-    "request_timeout": "timeout_error",
-    "server_overloaded": "overloaded_error",
-    "timeout": "timeout_error",
-}
-
-
-def classify_error_event(code: object, kind: object) -> Verdict:
-    """An error event inside a 200 stream, by its ``code`` and ``type``; the code is the finer of the two."""
-    words = [str(w).lower() for w in (code, kind) if isinstance(w, (str, int)) and w != ""]
-    for word in words:
-        if word in _QUOTA:
-            return Verdict(Outcome.RATE_LIMITED, _QUOTA[word])
-    for word in (_SAME.get(word, word) for word in words):
-        if word in ERROR_TYPES[Outcome.API_ERROR]:
-            return Verdict(Outcome.API_ERROR, word)
-    return Verdict(Outcome.API_ERROR, "other")

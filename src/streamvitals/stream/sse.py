@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .observation import Blind, Observation
-from .outcome import Outcome, Verdict, classify_error_event
+from .outcome import Outcome, Verdict
+from .vocabulary import classify_error_event
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _MAX_EVENT = 16 * 1024 * 1024  # bytes; past it an event is passed over unread
@@ -101,8 +102,7 @@ class ByteWatch:
             event, self._name = {"event": self._name, "data": event}, ""
         problem = event.get("error") if isinstance(event, dict) else None
         if problem and not (observation.reader.reads_errors and event.get("type") == "error"):
-            told = problem if isinstance(problem, dict) else {}
-            observation.in_band = classify_error_event(told.get("code"), told.get("type"))
+            observation.in_band = classify_error_event(problem)
         else:
             yield event
 
