@@ -1,5 +1,5 @@
 """Writes the generated parts of README.md: what names.py, outcome.py and config.py say, the benchmark's table
-and that of the versions.
+and that of the versions. And docs/words.md: what vocabulary.py says.
 
     python docs/generate.py            write them
     python docs/generate.py --check    exit 1 if they are not what they should be
@@ -18,13 +18,14 @@ from pathlib import Path
 from streamvitals import config, names
 from streamvitals.config import Config
 from streamvitals.names import Metric
-from streamvitals.stream import outcome
+from streamvitals.stream import outcome, vocabulary
 from streamvitals.stream.outcome import ERROR_TYPES, Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "bench" / "results.md"
 VERSIONS = ROOT / "docs" / "versions.md"
+WORDS = ROOT / "docs" / "words.md"
 
 # Variable -> default, what it does. Every variable that config.py reads is here, a test of --check sees to it.
 SETTINGS: dict[str, tuple[str, str]] = {
@@ -106,6 +107,51 @@ def versions() -> Iterator[str]:
     yield text[text.index("|"):].strip() if "|" in text else "Not run yet: `make test-versions` writes it."
 
 
+ABOUT_WORDS = """# The words of providers
+
+What counts as what, by where a word stands. Capitals, CamelCase, hyphens and dots make no difference, nor does
+`Exception` or `Error` at the end, nor `finish_reason` in front: `ThrottlingException`, `error.throttling` and
+`THROTTLING` are one word, and of `content_filter: SAFETY` the last part counts. Of several words of one error the one
+that names a filter, a quota, a rate or an overload counts before a status. The message of an error is never looked
+at. Generated from [vocabulary.py](../src/streamvitals/stream/vocabulary.py) by `make docs`.
+"""
+ABOUT_PARTS = """## By its parts
+
+A word that is not listed may name its kind by a part. The first that is found counts; `_` stands before and behind
+every word.
+"""
+ABOUT_REASONS = """A reason that is not listed counts as the same finish word does, unless that is `completed`; any
+other is a failure.
+"""
+
+
+def words() -> Iterator[str]:
+    """The table of words, place by place, and the parts by which others are known."""
+    yield ABOUT_WORDS
+    for place in vocabulary.Place:
+        yield f"## As {'an' if place.value[0] in 'aei' else 'a'} {place.value}\n"
+        yield "| counts as | words | source |"
+        yield "|---|---|---|"
+        for row in vocabulary.TABLE:
+            if row.place is place:
+                yield f"| {_counts_as(row.verdict)} | {', '.join(f'`{w}`' for w in row.words.split())} | {row.source} |"
+        yield ""
+        if place is vocabulary.Place.INCOMPLETE:
+            yield ABOUT_REASONS
+    yield f"The finish words {', '.join(f'`{word}`' for word in sorted(vocabulary.GOES_ON))} say that it goes on.\n"
+    yield ABOUT_PARTS
+    yield "| part | as a finish word | as an error code |"
+    yield "|---|---|---|"
+    for pattern, at_finish, at_error in vocabulary.PARTS:
+        part = pattern.replace("|", "\\|")
+        yield f"| `{part}` | {_counts_as(at_finish)} | {_counts_as(at_error)} |"
+
+
+def _counts_as(verdict: outcome.Verdict | None) -> str:
+    said = () if verdict is None else (verdict.outcome.value, verdict.error_type)
+    return " ".join(f"`{word}`" for word in said if word)
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "metrics": metrics, "outcomes": outcomes, "settings": settings, "bench": benchmark,
     "versions": versions,
@@ -125,17 +171,17 @@ def generated(text: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="The generated parts of README.md.")
+    parser = argparse.ArgumentParser(description="The generated parts of README.md, and docs/words.md.")
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if something would change")
     given = parser.parse_args()
-    now = README.read_text()
-    wanted = generated(now)
-    if given.check and now != wanted:
-        print("README.md is not up to date: make docs", file=sys.stderr)
-        return 1
-    if not given.check:
-        README.write_text(wanted)
-    return 0
+    wanted = {README: generated(README.read_text()), WORDS: "\n".join(words()) + "\n"}
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        if given.check:
+            print(f"{path.relative_to(ROOT)} is not up to date: make docs", file=sys.stderr)
+        else:
+            path.write_text(wanted[path])
+    return 1 if given.check and stale else 0
 
 
 if __name__ == "__main__":

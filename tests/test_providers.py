@@ -17,13 +17,11 @@ from typing import Any, NamedTuple
 import openai
 import pytest
 
+import bodies
 from app_support import VERSION, verdicts
 from streamvitals import names
 from streamvitals.config import Config
-from streamvitals.demo import plays
 from streamvitals.demo.fault_server import ThreadedFaultServer
-from streamvitals.demo.scenarios import SCENARIOS, Scenario
-from streamvitals.demo.steps import Send
 from streamvitals.demo.surface_scenarios import truth
 from streamvitals.sdk import providers
 from streamvitals.stream.record import Usage
@@ -86,10 +84,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Callable[[Quirk], str]:
     """Makes the fault server play a fixture; gives the name to ask for."""
 
     def serve(quirk: Quirk) -> str:
-        monkeypatch.setitem(SCENARIOS, quirk.name, Scenario(quirk.name, *quirk.outcome, "a provider's quirk"))
-        play = plays.stream(lambda ask: (Send(event, "chunk") for event in quirk.events))
-        monkeypatch.setitem(plays.PLAYS, quirk.name, play)  # type: ignore[arg-type]  it is a dict
-        return quirk.name
+        return bodies.play(monkeypatch, quirk.name, quirk.events)
 
     return serve
 

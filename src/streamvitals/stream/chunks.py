@@ -180,11 +180,11 @@ class ChatChunks:
 
     def has_token(self, item: Any) -> bool:
         choices = get(item, "choices")
-        return isinstance(choices, (list, tuple)) and any(map(self._says, choices))
+        return isinstance(choices, (list, tuple)) and any(self._says(fields(choice)) for choice in choices)
 
     def _says(self, choice: Any) -> bool:
-        """Whether there is something generated in this choice of a chunk."""
-        delta = get(choice, "delta")
+        """Whether there is something generated in this choice of a chunk, whose ``fields`` these are."""
+        delta = choice.get("delta")
         if delta is None:
             return False
         told = fields(delta)
@@ -213,7 +213,7 @@ class CompletionChunks(ChatChunks):
     __slots__ = ()
 
     def _says(self, choice: Any) -> bool:
-        return bool(get(choice, "text"))
+        return bool(choice.get("text"))
 
 
 def _finish(reason: str, choice: Any) -> tuple[str, Verdict] | None:
