@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 
 from observation_support import Host
@@ -55,7 +57,9 @@ def close(response: Any, is_async: bool) -> None:
 
 def watched(host: Host, is_async: bool) -> tuple[Observation, Response, Closing]:
     observation, response = host.streaming(), Response()
-    return observation, response, Closing(observation, response, is_async)
+    closing = Closing(observation, response)
+    closing.hook(response.stream, is_async)
+    return observation, response, closing
 
 
 def test_a_close_is_noted_and_passed_on_and_the_hook_is_gone(is_async: bool) -> None:
@@ -69,18 +73,55 @@ def test_a_close_is_noted_and_passed_on_and_the_hook_is_gone(is_async: bool) -> 
     assert observation.closed_by_app
 
 
-def test_a_close_out_of_a_reading_generator_is_not_the_apps(is_async: bool) -> None:
+def test_a_close_out_of_what_our_generator_reads_is_not_the_apps(is_async: bool) -> None:
+    """Whatever it is called: a Stream of a class of the app's own, say."""
     host = Host()
-    observation, response, _ = watched(host, is_async)
+    observation, response, closing = watched(host, is_async)
 
-    def __stream__() -> None:  # the SDK's name of it
+    def read() -> Iterator[int]:
         close(response, is_async)
+        yield 1
 
-    __stream__()
+    generator = read()
+    closing.add_reader(generator)
+    next(generator)
     assert response.stream.closed == 1
     assert not observation.ended
     assert not observation.closed_by_app
     assert host.records == []
+
+
+@pytest.mark.parametrize("name", ["__stream__", "iter_raw", "aiter_raw"])
+def test_an_app_may_call_its_generators_as_the_sdk_and_httpx_do(name: str, is_async: bool) -> None:
+    host = Host()
+    _, response, _ = watched(host, is_async)
+    space: dict[str, Any] = {}
+    exec(f"def {name}(close): close()", space)  # noqa: S102 - a function of that name
+    space[name](lambda: close(response, is_async))
+    assert host.ended().error_type == "closed"
+
+
+def test_the_sdks_own_generator_closes_when_the_collector_takes_it() -> None:
+    """And so does that of a subclass. Nobody reads by then."""
+    host = Host()
+    observation, response, _ = watched(host, is_async=False)
+
+    class Stream(openai.Stream[Any]):
+        def __init__(self) -> None:
+            self._iterator = self.__stream__()
+
+        def __stream__(self) -> Iterator[Any]:
+            try:
+                yield 1
+            finally:
+                close(response, is_async=False)
+
+    stream = Stream()
+    next(stream)
+    del stream
+    gc.collect()
+    assert response.stream.closed == 1
+    assert not observation.ended
 
 
 def test_while_somebody_reads_the_reader_has_the_last_word() -> None:
@@ -89,7 +130,9 @@ def test_while_somebody_reads_the_reader_has_the_last_word() -> None:
     observation, response, closing = watched(host, is_async=False)
 
     def read() -> Iterator[int]:
-        close(response, is_async=False)  # by another thread, while this one is in the generator
+        thread = threading.Thread(target=close, args=(response, False))
+        thread.start()
+        thread.join()
         yield 1
 
     generator = read()
@@ -117,11 +160,10 @@ def test_neither_the_response_nor_its_stream_is_kept_alive(is_async: bool) -> No
 
 
 def test_a_response_that_cannot_be_hooked_is_told_of_when_it_is_dropped(is_async: bool) -> None:
-    host = Host()
-    observation, response = host.streaming(), Response()
-    del response.stream
-    with pytest.raises(AttributeError):
-        Closing(observation, response, is_async)
+    host, response = Host(), Response()
+    closing = Closing(host.streaming(), response)
+    with pytest.raises((AttributeError, TypeError)):
+        closing.hook(object(), is_async)
     del response
     assert host.ended().error_type == "never_iterated"
 

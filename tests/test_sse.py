@@ -106,21 +106,20 @@ def test_one_event_on_several_lines_is_joined_with_line_feeds() -> None:
     assert watched([body.encode()]).outcome.value == "completed"
 
 
-def test_an_event_that_never_ends_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("line", [b"x" * 1000, b"data: " + b"x" * 1000 + b"\n"], ids=["a line", "an event"])
+def test_what_never_ends_is_not_kept_and_stops_the_reading(monkeypatch: pytest.MonkeyPatch, line: bytes) -> None:
     monkeypatch.setattr(sse, "_MAX_EVENT", 10_000)
     host = Host()
     observation = host.streaming()
     watch = ByteWatch(observation, "")
     for _ in range(100):
-        watch.arrived(b"x" * 1000)  # a line without an end
-    assert held(watch) <= 11_000
-    watch.arrived(b"\n")
-    for _ in range(100):
-        watch.arrived(b"data: " + b"x" * 1000 + b"\n")  # an event without an end
-    assert held(watch) <= 12_000
-    watch.arrived(b"\n\ndata: " + event({}, "stop").encode() + b"\n\n")
+        watch.arrived(line)
+        assert held(watch) <= 11_000
+    watch.arrived(b"\n\ndata: " + event({}, "length").encode() + b"\n\n")
     observation.exhausted()
-    assert host.ended().finish_reasons == ("stop",)
+    record = host.ended()
+    assert (record.outcome.value, record.finish_reasons) == ("completed", ())
+    assert record.hints == ("inflate_limit",)
 
 
 def held(watch: ByteWatch) -> int:
@@ -138,9 +137,42 @@ def test_what_is_not_gzip_is_malformed_and_no_fault_of_ours() -> None:
     assert (record.outcome.value, record.error_type) == ("malformed", "content_decoding")
 
 
-def test_an_encoding_that_cannot_be_read_is_no_accusation() -> None:
-    record = watched([b"\x8b\x00", b"\x80"], "br")
-    assert (record.outcome.value, record.chunks) == ("completed", 2)
+def test_an_encoding_that_cannot_be_read_is_no_accusation_and_no_praise() -> None:
+    record = watched([b"\x8b\x00", b"\x80"], "gzip, br")
+    assert (record.outcome.value, record.chunks, record.hints) == ("completed", 2, ("unread_encoding",))
+    record = watched([], "gzip, br")
+    assert (record.outcome.value, record.error_type) == ("truncated", "empty_stream")
+
+
+@pytest.mark.parametrize("leave", ["closed", "dropped"])
+def test_an_early_leave_is_one_whether_or_not_the_bytes_can_be_read(leave: str) -> None:
+    for encoding in ("", "gzip, br"):
+        host = Host()
+        observation = host.streaming()
+        ByteWatch(observation, encoding).arrived(b"data: 1\n\n")
+        getattr(observation, leave)()
+        record = host.ended()
+        assert (record.outcome.value, record.error_type) == ("abandoned", leave)
+
+
+def test_a_word_that_httpx_passes_over_is_no_encoding() -> None:
+    body = b"data: " + event({}, "length").encode() + b"\n\n"
+    assert watched([body], "utf-8").outcome.value == "length"
+
+
+def test_bytes_that_begin_inside_an_event_do_not_make_it_malformed() -> None:
+    """Somebody else has read the beginning."""
+    host = Host()
+    observation = host.streaming()
+    host.chunk(observation)
+    body = (f"data: {event()}\n\n" * 2 + f"data: {event({}, 'stop')}\n\n").encode()
+    watch = ByteWatch(observation, "", begun=True)
+    for piece in (body[30:500], body[500:]):
+        host.ask(observation)
+        watch.arrived(piece)
+    observation.exhausted()
+    record = host.ended()
+    assert (record.outcome.value, record.chunks) == ("completed", 3)
 
 
 def test_bytes_that_are_no_event_belong_to_the_wait_for_the_next_one() -> None:

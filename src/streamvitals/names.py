@@ -62,7 +62,8 @@ INTERNAL_PLACES = ("patch", "observe", "classify", "store", "sink", "otel", "jou
 #   unknown_finish_reason   the provider ended it with a word that no table has: it counts as completed
 #   unread_body             nobody could look into its body: its outcome is the transport's
 #   unread_encoding         the same, as its content-encoding cannot be decoded here
-HINTS = ("unknown_finish_reason", "unread_body", "unread_encoding", OTHER)
+#   inflate_limit           the same, as it was more to unpack, or a longer line, than a look may cost
+HINTS = ("unknown_finish_reason", "unread_body", "unread_encoding", "inflate_limit", OTHER)
 
 # Seconds. The gap's edges are fine where providers live (1-40 ms a chunk); the last ones show a stall.
 GAP_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.08, 0.2, 0.5, 1.0, 5.0, 15.0, 60.0)

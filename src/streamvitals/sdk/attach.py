@@ -1,48 +1,76 @@
-"""Standing between a response and its reader: SSE streams, and bodies that the app reads as bytes."""
+"""Standing between a response and its reader: SSE streams, and bodies that the app reads as bytes.
+
+Each of the ways to see a stream is taken on its own: where one fails, the others tell what can still be known.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
-from ..stream.observation import Blind, Observation
+from ..stream.observation import EVENT_STREAM, Observation, ResponseFacts
 from ..stream.observe import streamvitals_observe, streamvitals_observe_async
-from ..stream.sse import SHORT, ByteWatch
+from ..stream.sse import SHORT
 from . import facts
+from .bodies import Bodies, read_before
 from .closing import Closing
 
 
-def attach(stream: Any, observation: Observation, is_async: bool) -> None:
+def attach(stream: Any, observation: Observation, is_async: bool, bodies: Bodies) -> None:
     """Put a generator before the iterator of an SDK Stream that was just made. ``parse(to=...)`` makes a
     second Stream over the same response: it shares the observation."""
     if observation.ended:
         return
-    response = stream.response
-    closing = _respond(response, observation, is_async)
-    closing.tap(stream._decoder, _Tap(stream._decoder, observation).decode)
+    closing = _respond(stream.response, observation, is_async, bodies)
+    _tap(stream, observation, closing)
     observe: Callable[..., Any] = streamvitals_observe_async if is_async else streamvitals_observe
     generator = observe(stream._iterator, observation, observation.arrived)
     closing.add_reader(generator)
     stream._iterator = generator
 
 
-def watch(result: Any, observation: Observation, is_async: bool) -> None:
+def watch(result: Any, observation: Observation, is_async: bool, bodies: Bodies) -> None:
     """The call has returned: a Stream (attached by then), or a raw response that may be parsed later, read as
     bytes, or never touched."""
     try:
+        if observation.hooks is not None or observation.ended:
+            return
         response = getattr(result, "response", None) or getattr(result, "http_response", None) or result
-        if observation.response is None:
-            closing = _respond(response, observation, is_async)
-            _watch_bytes(response, observation, closing, is_async)
+        closing = _respond(response, observation, is_async, bodies)
+        if not read_before(response, observation) and not closing.hooked:
+            observation.unread("unread_body")
     except Exception:  # noqa: BLE001 - ours; the app has its result all the same
-        observation.host.fault("observe")
+        observation.broken()
 
 
-def _respond(response: Any, observation: Observation, is_async: bool) -> Closing:
+def _respond(response: Any, observation: Observation, is_async: bool, bodies: Bodies) -> Closing:
     if isinstance(observation.hooks, Closing):
         return observation.hooks
-    observation.responded(facts.response_facts(response))
-    return Closing(observation, response, is_async)
+    # Before what may fail: a stream of an unknown kind is still told of when the collector takes its response.
+    closing = Closing(observation, response)
+    try:
+        told = facts.response_facts(response)
+    except Exception:  # noqa: BLE001 - ours, or a response that is none of httpx's
+        observation.host.fault("observe")
+        told = ResponseFacts(200, EVENT_STREAM)
+    observation.responded(told)
+    try:
+        closing.hook(response.stream, is_async)
+        bodies.hook(response.stream, is_async)
+        closing.hooked = True
+    except Exception:  # noqa: BLE001 - a stream that takes no hook; who reads it is not seen then
+        closing.hooked = False
+    return closing
+
+
+def _tap(stream: Any, observation: Observation, closing: Closing) -> None:
+    try:
+        decoder = stream._decoder
+        # Only of the SDK's own is it known that each line goes through `decode`. Others are not asked for one.
+        if type(decoder).__module__.startswith("openai."):
+            closing.tap(decoder, _Tap(decoder, observation).decode)
+    except Exception:  # noqa: BLE001 - ours; without a tap the bytes are looked at
+        observation.host.fault("observe")
 
 
 class _Tap:
@@ -63,50 +91,3 @@ class _Tap:
             elif line.startswith("id:"):
                 self._observation.last_event_id = line[3:].strip()
         return self._original(line)
-
-
-def _watch_bytes(response: Any, observation: Observation, closing: Closing, is_async: bool) -> None:
-    """See the bytes of a response that no Stream reads, where httpx itself reads them: its streams and their
-    generators hold what they read from, so that nothing of ours has to hold the response. Who reads is seen
-    when the reading begins: a Stream may have been made, by another instrumentation say, and never be read."""
-    bound = response.stream
-    if not hasattr(bound, "_stream"):
-        # Of a client that is not httpx's nobody knows how it reads: nothing is said of these bytes.
-        observation.reader = Blind(observation.reader)
-        return
-    watched = ByteWatch(observation, facts.content_encoding(response)).arrived
-    arrived = observation.arrived if observation.reader.ends_with_body else watched
-
-    def observed(inner: Any) -> Any:
-        try:
-            if observation.ended or closing.being_read():
-                return inner
-            generator: Any = (
-                streamvitals_observe_async(inner, observation, arrived, owns_inner=isinstance(inner, AsyncGenerator))
-                if is_async
-                else streamvitals_observe(inner, observation, arrived)
-            )
-            closing.add_reader(generator)
-            return generator
-        except Exception:  # noqa: BLE001 - ours; the app gets its bytes all the same
-            observation.broken()
-            return inner
-
-    bound._stream = _Body(bound._stream, observed)
-
-
-class _Body:
-    """In place of the transport's stream of bytes."""
-
-    def __init__(self, inner: Any, observed: Callable[[Any], Any]) -> None:
-        self._inner = inner
-        self._observed = observed
-
-    def __iter__(self) -> Any:
-        return self._observed(iter(self._inner))
-
-    def __aiter__(self) -> Any:
-        return self._observed(self._inner.__aiter__())
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)  # close, aclose, and whatever else a transport offers

@@ -9,27 +9,36 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from ..stream.observation import Observation
+from .facts import content_encoding
 
 
 class Closing:
     """Per observation: the generators that read it, and the hooks on its response's close and on its garbage
-    collection. Holds neither."""
+    collection. Holds neither. ``hooked``: who reads its bytes is seen, and ``watch`` is what looks at them."""
 
-    __slots__ = ("_observation", "_readers", "_response", "_tapped")
+    __slots__ = ("_readers", "_response", "_tapped", "hooked", "observation", "watch")
 
-    def __init__(self, observation: Observation, response: Any, is_async: bool) -> None:
-        self._observation = observation
+    def __init__(self, observation: Observation, response: Any) -> None:
+        self.observation = observation
+        self.hooked = False
+        self.watch: Any = None
         self._readers: tuple[weakref.ref[Any], ...] = ()
         self._tapped: tuple[Any, ...] = ()
-        self._response = _Reference(response, _dropped)
-        self._response.observation = observation
-        # Before what may fail: a stream of an unknown kind is still told of when the collector takes its response.
+        self._response: Callable[[], Any] = _nothing
         observation.hooks = self
-        stream = response.stream
+        try:
+            self._response = reference = _Reference(response, _dropped)
+            reference.observation = observation
+        except TypeError:
+            pass  # of a class that cannot be referred to weakly: that it is dropped is not seen
+
+    def hook(self, stream: Any, is_async: bool) -> None:
+        """See who closes this stream. Raises where it takes no attribute."""
         if is_async:
             stream.aclose = _AsyncClose(self, stream)
         else:
@@ -39,6 +48,10 @@ class Closing:
         """How many bytes the transport has handed over so far, where that is known."""
         return getattr(self._response(), "num_bytes_downloaded", None)
 
+    def encoding(self) -> str:
+        """In what encoding the body comes."""
+        return content_encoding(self._response())
+
     def add_reader(self, generator: Any) -> None:
         """This generator reads the response: while it runs, the app is still waiting for a chunk."""
         self._readers = (*self._readers[-3:], weakref.ref(generator))
@@ -46,6 +59,15 @@ class Closing:
     def being_read(self) -> bool:
         """Whether somebody is in one of the generators now."""
         return any(_running(reference()) for reference in self._readers)
+
+    def read_by_another(self) -> bool:
+        """Whether somebody is half-way through reading it as bytes, and not reading now."""
+        return self.watch is not None and any(_suspended(reference()) for reference in self._readers)
+
+    @property
+    def tapped(self) -> bool:
+        """Whether a decoder tells what the SDK swallows."""
+        return bool(self._tapped)
 
     def tap(self, decoder: Any, decode: Any) -> None:
         """This decoder's ``decode`` is ours until the end."""
@@ -59,11 +81,11 @@ class Closing:
             _unhook(decoder, "decode")
 
     def noted(self, stream: Any, name: str) -> None:
-        observation = self._observation
+        observation = self.observation
         try:
             if stream is not None:
                 _unhook(stream, name)
-            if observation.ended or _closed_by_reading(sys._getframe(2)):
+            if observation.ended or self._closed_by_reading(sys._getframe(2)):
                 return
             observation.closed_by_app = True
             # Somebody else may be blocked in a read: what that reader gets is the end then.
@@ -71,6 +93,17 @@ class Closing:
                 observation.closed(sys.exc_info()[1])
         except Exception:  # noqa: BLE001 - ours; the close itself must go on
             observation.host.fault("observe")
+
+
+    def _closed_by_reading(self, frame: FrameType | None) -> bool:
+        """Whether the close comes out of a reading generator: ours, or what it reads from, at the end of the body or
+        on an error; or the SDK's or httpx's, which the collector finalizes. An app's code never runs on top of one."""
+        ours = [_frame(reference()) for reference in self._readers]
+        while frame is not None:
+            if frame in ours or (frame.f_code.co_name in _READING and _reads(frame)):
+                return True
+            frame = frame.f_back
+        return False
 
 
 class _Reference(weakref.ref):  # type: ignore[type-arg]
@@ -87,16 +120,16 @@ def _dropped(reference: Any) -> None:
 class _Close:
     """In place of the ``close`` of one transport stream, until it is called."""
 
-    __slots__ = ("_closing", "_inner", "_owner")
+    __slots__ = ("_inner", "_owner", "closing")
 
     def __init__(self, closing: Closing, stream: Any) -> None:
-        self._closing = closing
+        self.closing = closing
         self._owner = weakref.ref(stream)
         self._inner = _inner(stream)
 
     def __call__(self) -> None:
         target = self._owner()
-        self._closing.noted(target, "close")
+        self.closing.noted(target, "close")
         if target is not None:
             type(target).close(target)
         else:
@@ -110,7 +143,7 @@ class _AsyncClose(_Close):
 
     async def __call__(self) -> None:  # type: ignore[override]
         target = self._owner()
-        self._closing.noted(target, "aclose")
+        self.closing.noted(target, "aclose")
         if target is not None:
             await type(target).aclose(target)
         else:
@@ -132,18 +165,43 @@ def _unhook(thing: Any, name: str) -> None:
         pass  # somebody else took it away
 
 
+def _nothing() -> None:
+    return None
+
+
 def _running(generator: Any) -> bool:
     return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
 
 
-def _closed_by_reading(frame: FrameType | None) -> bool:
-    """Whether the close comes from the SDK's or httpx's own reading generator: at the end of the body, on an
-    error, or because the collector finalizes it. An app's code never runs on top of one."""
-    while frame is not None:
-        if frame.f_code.co_name in _READING:
-            return True
-        frame = frame.f_back
-    return False
+def _frame(generator: Any) -> FrameType | None:
+    return getattr(generator, "gi_frame", None) or getattr(generator, "ag_frame", None)
+
+
+def _suspended(generator: Any) -> bool:
+    return _frame(generator) is not None and not _running(generator)
 
 
 _READING = frozenset({"__stream__", "iter_raw", "aiter_raw"})
+_LIBRARIES = frozenset({"openai", "httpx", "httpx2"})
+
+
+def _reads(frame: FrameType) -> bool:
+    """Whether a frame of that name is the SDK's or httpx's, or of a subclass; an app may call its own so, too."""
+    if _library(frame.f_globals.get("__name__")):
+        return True
+    code = frame.f_code
+    if not code.co_argcount:
+        return False
+    kinds = type(frame.f_locals.get(code.co_varnames[0])).__mro__
+    overridden = any(getattr(vars(kind).get(code.co_name), "__code__", None) is code for kind in kinds)
+    return overridden and any(code.co_name in vars(kind) and _library(kind.__module__) for kind in kinds)
+
+
+def _library(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES
+
+
+def closing_of(stream: Any, is_async: bool) -> Closing | None:
+    """Whose stream this is, while it is open."""
+    hook = getattr(stream, "aclose" if is_async else "close", None)
+    return hook.closing if isinstance(hook, _Close) else None

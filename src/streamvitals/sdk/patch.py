@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Protocol
 from ..stream.observation import Observation
 from . import facts
 from .attach import attach, watch
+from .bodies import Bodies
 from .replacing import Replacements
 from .versions import PATCH_POINTS, problems, resolve
 from .websockets import SocketPatches
@@ -73,6 +74,7 @@ class Patches:
         self._active = False
         self._replaced = Replacements()
         self._sockets = SocketPatches(watcher)
+        self._bodies = Bodies()
 
     def apply(self, openai: Any) -> list[str]:
         """Patch all points or none. Returns what stood in the way, in words."""
@@ -106,6 +108,7 @@ class Patches:
         self._active = False
         self._replaced.undo()
         self._sockets.remove()
+        self._bodies.remove()
 
     def _begin(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observation | None:
         if not self._active:
@@ -155,7 +158,7 @@ class Patches:
             if told is not None:
                 self._tell(told, result)
             if observation is not None:
-                watch(result, observation, is_async=False)
+                watch(result, observation, is_async=False, bodies=self._bodies)
             return result
 
         return streamvitals_request
@@ -181,7 +184,7 @@ class Patches:
             if told is not None:
                 self._tell(told, result)
             if observation is not None:
-                watch(result, observation, is_async=True)
+                watch(result, observation, is_async=True, bodies=self._bodies)
             return result
 
         return streamvitals_request
@@ -261,7 +264,7 @@ class Patches:
             request = getattr(stream.response, "_request", None)
             observation = request.extensions.get(EXTENSION) if self._active and request is not None else None
             if observation is not None:
-                attach(stream, observation, is_async)
+                attach(stream, observation, is_async, self._bodies)
         except Exception:  # noqa: BLE001 - ours
             self._watcher.fault("observe")
 

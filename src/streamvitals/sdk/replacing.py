@@ -19,7 +19,11 @@ class Replacements:
     def undo(self) -> None:
         """Put back what was there. Where somebody patched over us, ours stays underneath and must do nothing."""
         for owner, name, original, ours in self._made:
-            if _found(owner, name) is ours:
+            if _found(owner, name) is not ours:
+                continue
+            if original is None:
+                delattr(owner, name)  # it was a base class's
+            else:
                 setattr(owner, name, original)
         self._made.clear()
 

@@ -79,6 +79,9 @@ class _Response:
     def bytes_received(self) -> int:
         return self.received
 
+    def read_by_another(self) -> bool:
+        return False
+
     def remove(self) -> None:
         self._conversation = None
 

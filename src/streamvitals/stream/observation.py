@@ -19,6 +19,7 @@ from ..names import GAP_EDGES, OTHER
 from .app_retries import Asked, Failure, Origin
 from .chunks import Reader
 from .classify import classify_exception, names_of
+from .events import BodyBytes
 from .fields import identifier
 from .outcome import Outcome, Verdict
 from .partial import TailReader
@@ -59,6 +60,9 @@ class Hooks(Protocol):
 
     def bytes_received(self) -> int | None:
         """How many bytes the transport has handed over so far, where that is known."""
+
+    def read_by_another(self) -> bool:
+        """Whether somebody is half-way through reading it as bytes, and not reading now."""
 
     def remove(self) -> None:
         """The stream is told of: let go of what would keep it alive."""
@@ -242,8 +246,16 @@ class Observation:
 
     def broken(self) -> None:
         """A fault of ours in reading chunks: go on without reading them."""
-        self.reader = Blind(self.reader)
         self.host.fault("observe")
+        self.unread("unread_body")
+
+    def unread(self, hint: str) -> None:
+        """Nobody can look into this body any further, for the reason that ``hint`` gives."""
+        self.hint(hint)
+        try:
+            self.reader = Blind(self.reader)
+        except Exception:  # noqa: BLE001 - the one that raised may raise at anything
+            self.reader = Blind(BodyBytes())
 
     def hint(self, hint: str) -> None:
         """Something of this stream cannot be known, or was not understood; ``hint`` is of ``names.HINTS``."""
@@ -269,6 +281,8 @@ class Observation:
     @_guarded
     def failed(self, error: BaseException) -> None:
         """An exception reached the app out of the stream."""
+        if type(error).__name__ == "StreamConsumed" and self.hooks is not None and self.hooks.read_by_another():
+            return  # it asked for a second reading of what somebody is reading still
         now = self.clock()
         self._waited(now - self.asked, now)
         verdict = classify_exception(error, headers_received=True, closed_by_app=self.closed_by_app)
@@ -278,9 +292,12 @@ class Observation:
     def closed(self, because: BaseException | None = None) -> None:
         """The app closed the stream while it was not reading; ``because`` is the exception it was handling."""
         verdict = Verdict(Outcome.ABANDONED, "closed")
-        if because is not None:
+        # A generator of the app's that is closed cancels nothing; but whoever closed it may have been cancelled.
+        while isinstance(because, GeneratorExit):
+            because = because.__context__
+        if because is not None and not isinstance(because, Exception):
             cancelled = classify_exception(because, headers_received=True)
-            if cancelled.outcome is Outcome.CANCELLED and not isinstance(because, Exception):
+            if cancelled.outcome is Outcome.CANCELLED:
                 verdict = cancelled
         self._finish(Ending(verdict, self.clock()))
 
@@ -296,7 +313,8 @@ class Observation:
 
     def drop_verdict(self) -> Verdict:
         """What a stream is that nobody can read any more."""
-        return Verdict(Outcome.ABANDONED, "dropped" if self.chunks else "never_iterated")
+        read = self.chunks or isinstance(self.reader, Blind)  # of what nobody could see, nobody says it was not read
+        return Verdict(Outcome.ABANDONED, "dropped" if read else "never_iterated")
 
     def disown(self) -> None:
         """In a forked child: this stream is the parent's; forget it without touching the parent's memory."""
@@ -440,18 +458,20 @@ class Observation:
 
 
 class Blind:
-    """Stands in for a reader that raised: what it had learnt still counts, and the end is given the benefit
-    of the doubt, because a fault of ours must not be reported as the provider's."""
+    """Stands in for a reader that raised, or that cannot look: what it had learnt still counts, and the rest is the
+    transport's to tell. A body that ended properly is given the benefit of the doubt; nothing else is."""
+
+    ends_with_body = True
 
     def __init__(self, reader: Reader) -> None:
         self.done = reader.done
-        self.ends_with_body = reader.ends_with_body
         self.named_events = reader.named_events
         self.reads_errors = reader.reads_errors
         self.finish_reasons = reader.finish_reasons
         self.response_model = reader.response_model
         self.response_id = reader.response_id
-        self._usage = reader.usage
+        self._marker = reader.marker()
+        self._usage = reader.usage()
 
     def read(self, item: Any) -> None:
         """Look away."""
@@ -459,12 +479,12 @@ class Blind:
     def has_token(self, item: Any) -> bool:
         return False
 
-    def marker(self) -> Verdict:
-        return Verdict(Outcome.COMPLETED)
+    def marker(self) -> Verdict | None:
+        return self._marker
 
     def unfinished(self) -> str:
         return "missing_terminal"
 
     def usage(self) -> Any:
-        return self._usage()
+        return self._usage
 

@@ -57,3 +57,23 @@ async def streamvitals_observe_async(
     except BaseException as error:
         observation.failed(error)
         raise
+
+
+def streamvitals_look(inner: Iterator[bytes], look: Callable[[bytes], None]) -> Generator[bytes, None, None]:
+    """Show bytes to ``look`` on their way; where a stream begins and ends is seen elsewhere."""
+    for raw in inner:
+        look(raw)
+        yield raw
+
+
+async def streamvitals_look_async(
+    inner: Any, look: Callable[[bytes], None], owns_inner: bool = False
+) -> AsyncGenerator[bytes, None]:
+    """The async twin."""
+    try:
+        async for raw in inner:
+            look(raw)
+            yield raw
+    finally:
+        if owns_inner and not inner.ag_running:
+            await inner.aclose()

@@ -8,81 +8,91 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from .observation import Blind, Observation
+from .inflate import Damaged, Unreadable, inflater
+from .observation import Observation
 from .outcome import Outcome, Verdict
 from .vocabulary import classify_error_event
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_MAX_EVENT = 16 * 1024 * 1024  # bytes; past it an event is passed over unread
-_COMMENT = b":"
+_MAX_EVENT = 1024 * 1024  # bytes of one line, and of one event
 SHORT = 64  # characters; a longer line is neither [DONE] nor an event's id
 
 
 class ByteWatch:
-    """Stands where ``Observation.arrived`` stands for SDK chunks: fed raw bytes, it counts the events in them."""
+    """Stands where ``Observation.arrived`` stands for SDK chunks: fed raw bytes, it counts the events in them.
 
-    def __init__(self, observation: Observation, encoding: str) -> None:
+    Where it cannot or must not read them, the pieces are counted as they come. ``begun``: somebody else has read
+    before, so that these bytes begin anywhere in an event."""
+
+    def __init__(self, observation: Observation, encoding: str, begun: bool = False) -> None:
         self._observation = observation
-        self._decode = _decoder(encoding)
+        self._pieces = inflater(encoding)
         self._lines = _Lines()
         self._data: list[bytes] = []
         self._name = ""
         self._named = observation.reader.named_events
+        self._begun = begun
         self._size = 0
         self._carried = 0.0
-        if self._decode is None:
-            # An encoding that the standard library cannot read: the transport's view is all there is.
-            observation.reader = Blind(observation.reader)
+        if self._pieces is None or (begun and encoding):
+            self._stop("unread_encoding")
+
+    def _stop(self, hint: str) -> None:
+        self._pieces = None
+        self._lines, self._data = _Lines(), []
+        self._observation.unread(hint)
 
     def arrived(self, raw: bytes) -> bytes:
         """Bytes have come; gives them back. Never raises."""
-        self._arrived(raw)
-        return raw
-
-    def _arrived(self, raw: bytes) -> None:
         observation = self._observation
         try:
             now = observation.clock()
-            events = list(self._events(raw))
+            events = self._read(raw)
             if not events:
                 self._carried += now - observation.asked
-                return
+                return raw
             observation.asked -= self._carried
             self._carried = 0.0
             for event in events:
                 observation.arrived(event)
                 observation.asked = now
         except Exception:  # noqa: BLE001 - ours, whatever it is
+            self._pieces = None
             observation.broken()
+        return raw
 
-    def _events(self, raw: bytes) -> Iterator[Any]:
-        if self._decode is None:
-            yield {}
-            return
-        try:
-            text = self._decode(raw)
-        except zlib.error:
-            # The app's own decoder will tell it so too, but above the bytes, where nobody watches.
-            self._observation.in_band = Verdict(Outcome.MALFORMED, "content_decoding")
-            self._decode = _nothing
-            return
-        for line in self._lines.feed(text):
-            if line:
-                self._line(line)
-            elif self._data:
+    def _read(self, raw: bytes) -> list[Any]:
+        events: list[Any] = []
+        if self._pieces is not None:
+            try:
+                for piece in self._pieces(raw):
+                    for line in self._lines.feed(piece):
+                        self._line(line, events)
+            except Damaged:
+                # The app's own decoder will tell it so too, but above the bytes, where nobody watches.
+                self._observation.in_band = Verdict(Outcome.MALFORMED, "content_decoding")
+                self._pieces = _nothing
+            except Unreadable as error:
+                self._stop(error.hint)
+        return events if self._pieces is not None else [*events, {}]
+
+    def _line(self, line: bytes, events: list[Any]) -> None:
+        if not line:
+            if self._data:
                 data, self._data, self._size = b"\n".join(self._data), [], 0
-                yield from self._event(data)
-
-    def _line(self, line: bytes) -> None:
+                events.extend(self._event(data))
+                self._begun = False
+            return
         field, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
         if field == b"event" and self._named:
             self._name = value.strip().decode("utf-8", "replace")[:64]
-        elif field == b"data" and self._size <= _MAX_EVENT:
+        elif field == b"data":
             self._size += len(value)
+            if self._size > _MAX_EVENT:
+                raise Unreadable("inflate_limit")
             self._data.append(value.removeprefix(b" "))
         elif field == b"id" and len(line) < SHORT:
             self._observation.last_event_id = value.strip().decode("utf-8", "replace")
@@ -95,6 +105,8 @@ class ByteWatch:
         try:
             event = json.loads(data)
         except (ValueError, RecursionError) as error:
+            if self._begun:
+                return  # the end of an event whose beginning others have read
             kind = "unicode_decode" if isinstance(error, UnicodeDecodeError) else "json_decode"
             observation.in_band = Verdict(Outcome.MALFORMED, kind)
             return
@@ -105,6 +117,38 @@ class ByteWatch:
             observation.in_band = classify_error_event(problem)
         else:
             yield event
+
+
+class MarkWatch:
+    """Notices ``[DONE]`` and event ids in bytes whose chunks are counted elsewhere: where the SDK's lines are read by
+    a decoder of somebody else's, which may swallow them anywhere."""
+
+    def __init__(self, observation: Observation, encoding: str) -> None:
+        self._observation = observation
+        self._pieces = inflater(encoding)
+        self._lines = _Lines()
+
+    def look(self, raw: bytes) -> None:
+        """Bytes have come. Never raises."""
+        if self._pieces is None:
+            return
+        try:
+            for piece in self._pieces(raw):
+                for line in self._lines.feed(piece):
+                    self._line(line)
+        except (Damaged, Unreadable):
+            self._pieces = None  # the chunks will tell
+        except Exception:  # noqa: BLE001 - ours, whatever it is
+            self._pieces = None
+            self._observation.host.fault("observe")
+
+    def _line(self, line: bytes) -> None:
+        if len(line) < SHORT:
+            field, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
+            if field == b"data" and value.lstrip().startswith(b"[DONE]"):
+                self._observation.reader.done = True
+            elif field == b"id":
+                self._observation.last_event_id = value.strip().decode("utf-8", "replace")
 
 
 class _Lines:
@@ -130,48 +174,16 @@ class _Lines:
         if not self._size:
             return end
         self._begin(end)
-        line = b"".join(self._begun) if self._size <= _MAX_EVENT else _COMMENT
+        line = b"".join(self._begun)
         self._begun, self._size = [], 0
         return line
 
     def _begin(self, part: bytes) -> None:
         self._size += len(part)
-        if self._size <= _MAX_EVENT:
-            self._begun.append(part)
-        else:
-            self._begun.clear()
+        if self._size > _MAX_EVENT:
+            raise Unreadable("inflate_limit")
+        self._begun.append(part)
 
 
-def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
-    if encoding in ("", "identity"):
-        return bytes
-    if encoding == "gzip":
-        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress
-    if encoding == "deflate":
-        return _Inflate()
-    return None
-
-
-class _Inflate:
-    """Either of the two formats that servers mean by "deflate": with zlib's header, or without it."""
-
-    def __init__(self) -> None:
-        self._decompress: Callable[[bytes], bytes] | None = None
-        self._begun = b""
-
-    def __call__(self, raw: bytes) -> bytes:
-        if self._decompress is None:
-            self._begun += raw
-            if len(self._begun) < 2:  # the header's length
-                return b""
-            raw = self._begun
-            try:
-                zlib.decompressobj().decompress(raw[:2])
-                self._decompress = zlib.decompressobj().decompress
-            except zlib.error:
-                self._decompress = zlib.decompressobj(-zlib.MAX_WBITS).decompress
-        return self._decompress(raw)
-
-
-def _nothing(raw: bytes) -> bytes:
-    return b""
+def _nothing(raw: bytes) -> Iterator[bytes]:
+    return iter(())

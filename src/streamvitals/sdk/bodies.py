@@ -1,0 +1,105 @@
+"""Where httpx reads the bytes of a body: all that reads below the SDK's Stream passes there.
+
+``response.iter_lines()``, ``iter_bytes()``, ``read()``, ``Stream._iter_events()`` and ``for part in response.stream``
+all iterate ``response.stream``. Iteration is looked up on the class, so the class gets a method of ours, once, that
+does nothing for any other response. The stream itself stays what it was: nothing stands in its place.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from ..stream.observation import Observation
+from ..stream.observe import (
+    streamvitals_look,
+    streamvitals_look_async,
+    streamvitals_observe,
+    streamvitals_observe_async,
+)
+from ..stream.sse import ByteWatch, MarkWatch
+from .closing import Closing, closing_of
+from .replacing import Replacements
+
+_MAX_CLASSES = 64  # of streams; httpx has two
+
+
+class Bodies:
+    """The classes of streams that have a method of ours, which can be taken away again."""
+
+    def __init__(self) -> None:
+        self._hooked: set[type] = set()
+        self._replaced = Replacements()
+
+    def hook(self, stream: Any, is_async: bool) -> None:
+        """Have the reading of such streams pass here. Raises where that cannot be."""
+        kind = type(stream)
+        if kind in self._hooked:
+            return
+        if len(self._hooked) >= _MAX_CLASSES:
+            raise LookupError("too many classes of streams")
+        name = "__aiter__" if is_async else "__iter__"
+        self._replaced.make(kind, name, _reading(getattr(kind, name), is_async))
+        self._hooked.add(kind)
+
+    def remove(self) -> None:
+        """Put back what was there."""
+        self._replaced.undo()
+        self._hooked.clear()
+
+
+def _reading(original: Callable[[Any], Any], is_async: bool) -> Callable[[Any], Any]:
+    @functools.wraps(original)
+    def streamvitals_iter(stream: Any) -> Any:
+        inner = original(stream)
+        closing = closing_of(stream, is_async)
+        return inner if closing is None else _read(closing, inner, is_async)
+
+    return streamvitals_iter
+
+
+def _read(closing: Closing, inner: Any, is_async: bool) -> Any:
+    """What to hand out in place of an iterator of bytes: itself, where the Stream that is read tells all."""
+    observation = closing.observation
+    try:
+        if observation.ended:
+            return inner
+        owned = isinstance(inner, AsyncGenerator)
+        if closing.being_read():
+            if closing.tapped:
+                return inner
+            look = MarkWatch(observation, closing.encoding()).look
+            return streamvitals_look_async(inner, look, owned) if is_async else streamvitals_look(inner, look)
+        arrived = _arrived(closing, observation)
+        generator: Any = (
+            streamvitals_observe_async(inner, observation, arrived, owns_inner=owned)
+            if is_async
+            else streamvitals_observe(inner, observation, arrived)
+        )
+        closing.add_reader(generator)
+    except Exception:  # noqa: BLE001 - ours; the app gets its bytes all the same
+        observation.broken()
+        return inner
+    return generator
+
+
+def _arrived(closing: Closing, observation: Observation) -> Callable[[Any], Any]:
+    if observation.reader.ends_with_body:
+        return observation.arrived
+    if closing.watch is None:
+        # Where a Stream has read before, these bytes begin anywhere in an event.
+        closing.watch = ByteWatch(observation, closing.encoding(), begun=bool(observation.chunks))
+    watch: ByteWatch = closing.watch
+    return watch.arrived
+
+
+def read_before(response: Any, observation: Observation) -> bool:
+    """Whether somebody below us, an event hook say, has read the whole body: then this has told what it was."""
+    content = getattr(response, "_content", None)
+    if not isinstance(content, bytes):
+        return False
+    ByteWatch(observation, "").arrived(content)
+    observation.exhausted()
+    return True
+
