@@ -11,7 +11,7 @@ import pytest
 from app_support import LONG, MESSAGES, App, run, settle
 from streamvitals import looplag, runtime
 from streamvitals.demo.fault_server import ThreadedFaultServer
-from streamvitals.sdk import attach, closing, facts, patch
+from streamvitals.sdk import attach, bodies, closing, facts, patch
 from streamvitals.sinks import store, tally
 from streamvitals.stream import chunks, classify, dispatch, observation, retries, sse
 from streamvitals.stream.observation import Observation
@@ -33,9 +33,12 @@ PLACES: list[tuple[Any, str]] = [
     (store.Store, "open_slot"), (store.Store, "close_slot"), (store.Store, "block"), (store.Store, "commit"),
     (store.StoreSink, "on_end"), (store.StoreSink, "on_retry"), (tally, "add_end"), (tally, "add_retry"),
     (tally.Changes, "onto"),
-    (patch, "attach"), (attach._Tap, "__init__"), (attach, "_watch_bytes"), (attach, "_respond"),
+    (patch, "attach"), (attach._Tap, "__init__"), (attach, "_tap"), (attach, "read_before"), (attach, "_respond"),
+    (bodies, "_read"), (bodies, "_arrived"),
+    (bodies, "_reading"), (bodies, "closing_of"), (bodies.Bodies, "hook"),
     (closing.Closing, "__init__"), (closing.Closing, "tap"), (closing.Closing, "add_reader"),
-    (closing, "_closed_by_reading"), (closing, "_running"), (closing, "_inner"),
+    (closing.Closing, "hook"), (closing.Closing, "being_read"), (closing.Closing, "_reading"), (closing, "_running"),
+    (closing, "_inner"), (closing, "_reads"), (closing, "_frame"),
     (chunks.ChatChunks, "__init__"), (chunks.ChatChunks, "read"), (chunks.ChatChunks, "has_token"),
     (chunks.ChatChunks, "marker"), (chunks.ChatChunks, "unfinished"), (chunks.ChatChunks, "usage"),
     (observation, "classify_exception"), (observation, "names_of"), (observation, "Progress"),
@@ -46,8 +49,8 @@ PLACES: list[tuple[Any, str]] = [
     (retries.Attempts, "__init__"), (retries.Attempts, "begin"), (retries.Attempts, "retry"),
     (retries.Attempts, "answered"), (retries.Attempts, "close"), (retries, "classify_status"),
     (classify, "chain"), (classify, "_broken_cause"), (classify, "classify_error_event"),
-    (sse.ByteWatch, "__init__"), (sse.ByteWatch, "_events"), (sse.ByteWatch, "_event"), (sse.ByteWatch, "_line"),
-    (sse, "_decoder"),
+    (sse.ByteWatch, "__init__"), (sse.ByteWatch, "_read"), (sse.ByteWatch, "_event"), (sse.ByteWatch, "_line"),
+    (sse, "inflater"),
     (dispatch, "_hand"), (looplag.LoopLagMeter, "watch"), (looplag.LoopLagMeter, "_next_beat"),
     (runtime.Runtime, "begin"), (runtime.Runtime, "fell_back"), (runtime.Runtime, "origin"),
     (runtime.Runtime, "_record"), (runtime.Runtime, "_recorded"), (runtime.Runtime, "discard"),

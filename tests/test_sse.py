@@ -44,7 +44,7 @@ def watched(pieces: list[bytes], encoding: str = "") -> StreamRecord:
     observation = host.begin()
     observation.attempting()
     observation.responded(OK)
-    watch = ByteWatch(observation, encoding)
+    watch = ByteWatch(observation, encoding, int)
     host.ask(observation)
     for piece in pieces:
         watch.arrived(piece)
@@ -111,7 +111,7 @@ def test_what_never_ends_is_not_kept_and_stops_the_reading(monkeypatch: pytest.M
     monkeypatch.setattr(sse, "_MAX_EVENT", 10_000)
     host = Host()
     observation = host.streaming()
-    watch = ByteWatch(observation, "")
+    watch = ByteWatch(observation, "", int)
     for _ in range(100):
         watch.arrived(line)
         assert held(watch) <= 11_000
@@ -149,7 +149,7 @@ def test_an_early_leave_is_one_whether_or_not_the_bytes_can_be_read(leave: str) 
     for encoding in ("", "gzip, br"):
         host = Host()
         observation = host.streaming()
-        ByteWatch(observation, encoding).arrived(b"data: 1\n\n")
+        ByteWatch(observation, encoding, int).arrived(b"data: 1\n\n")
         getattr(observation, leave)()
         record = host.ended()
         assert (record.outcome.value, record.error_type) == ("abandoned", leave)
@@ -166,7 +166,7 @@ def test_bytes_that_begin_inside_an_event_do_not_make_it_malformed() -> None:
     observation = host.streaming()
     host.chunk(observation)
     body = (f"data: {event()}\n\n" * 2 + f"data: {event({}, 'stop')}\n\n").encode()
-    watch = ByteWatch(observation, "", begun=True)
+    watch = ByteWatch(observation, "", int, begun=True)
     for piece in (body[30:500], body[500:]):
         host.ask(observation)
         watch.arrived(piece)
@@ -178,7 +178,7 @@ def test_bytes_that_begin_inside_an_event_do_not_make_it_malformed() -> None:
 def test_bytes_that_are_no_event_belong_to_the_wait_for_the_next_one() -> None:
     host = Host(stall_after=5.0)
     observation = host.streaming()
-    watch = ByteWatch(observation, "")
+    watch = ByteWatch(observation, "", int)
     body = b"data: " + event().encode() + b"\n\n"
     for piece in (body, b": keep-alive\n\n", b": keep-alive\n\n", body):
         host.ask(observation)

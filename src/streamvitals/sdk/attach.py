@@ -21,11 +21,14 @@ def attach(stream: Any, observation: Observation, is_async: bool, bodies: Bodies
     second Stream over the same response: it shares the observation."""
     if observation.ended:
         return
-    closing = _respond(stream.response, observation, is_async, bodies)
-    _tap(stream, observation, closing)
     observe: Callable[..., Any] = streamvitals_observe_async if is_async else streamvitals_observe
     generator = observe(stream._iterator, observation, observation.arrived)
-    closing.add_reader(generator)
+    try:
+        closing = _respond(stream.response, observation, is_async, bodies)
+        closing.add_reader(generator)
+        _tap(stream, observation, closing)
+    except Exception:  # noqa: BLE001 - ours; what is read of the Stream is seen all the same
+        observation.host.fault("observe")
     stream._iterator = generator
 
 
@@ -58,8 +61,10 @@ def _respond(response: Any, observation: Observation, is_async: bool, bodies: Bo
         closing.hook(response.stream, is_async)
         bodies.hook(response.stream, is_async)
         closing.hooked = True
-    except Exception:  # noqa: BLE001 - a stream that takes no hook; who reads it is not seen then
-        closing.hooked = False
+    except (AttributeError, TypeError, LookupError):
+        pass  # a stream that takes no hook: who reads it is not seen
+    except Exception:  # noqa: BLE001 - ours
+        observation.host.fault("observe")
     return closing
 
 

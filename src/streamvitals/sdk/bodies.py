@@ -8,6 +8,7 @@ does nothing for any other response. The stream itself stays what it was: nothin
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -28,7 +29,8 @@ _MAX_CLASSES = 64  # of streams; httpx has two
 class Bodies:
     """The classes of streams that have a method of ours, which can be taken away again."""
 
-    def __init__(self) -> None:
+    def __init__(self, fault: Callable[[str], None]) -> None:
+        self._fault = fault
         self._hooked: set[type] = set()
         self._replaced = Replacements()
 
@@ -40,7 +42,7 @@ class Bodies:
         if len(self._hooked) >= _MAX_CLASSES:
             raise LookupError("too many classes of streams")
         name = "__aiter__" if is_async else "__iter__"
-        self._replaced.make(kind, name, _reading(getattr(kind, name), is_async))
+        self._replaced.make(kind, name, _reading(getattr(kind, name), is_async, self._fault))
         self._hooked.add(kind)
 
     def remove(self) -> None:
@@ -49,12 +51,18 @@ class Bodies:
         self._hooked.clear()
 
 
-def _reading(original: Callable[[Any], Any], is_async: bool) -> Callable[[Any], Any]:
+def _reading(original: Callable[[Any], Any], is_async: bool, fault: Callable[[str], None]) -> Callable[[Any], Any]:
     @functools.wraps(original)
     def streamvitals_iter(stream: Any) -> Any:
-        inner = original(stream)
-        closing = closing_of(stream, is_async)
-        return inner if closing is None else _read(closing, inner, is_async)
+        inner, closing = original(stream), None
+        try:
+            closing = closing_of(stream, is_async)
+            return inner if closing is None else _read(closing, inner, is_async)
+        except Exception:  # noqa: BLE001 - ours; the app gets its bytes all the same
+            fault("observe")
+            if closing is not None:
+                closing.watch = None  # it looks at nothing
+            return inner
 
     return streamvitals_iter
 
@@ -62,25 +70,25 @@ def _reading(original: Callable[[Any], Any], is_async: bool) -> Callable[[Any], 
 def _read(closing: Closing, inner: Any, is_async: bool) -> Any:
     """What to hand out in place of an iterator of bytes: itself, where the Stream that is read tells all."""
     observation = closing.observation
-    try:
-        if observation.ended:
-            return inner
-        owned = isinstance(inner, AsyncGenerator)
-        if closing.being_read():
-            if closing.tapped:
-                return inner
-            look = MarkWatch(observation, closing.encoding()).look
-            return streamvitals_look_async(inner, look, owned) if is_async else streamvitals_look(inner, look)
-        arrived = _arrived(closing, observation)
-        generator: Any = (
-            streamvitals_observe_async(inner, observation, arrived, owns_inner=owned)
-            if is_async
-            else streamvitals_observe(inner, observation, arrived)
-        )
-        closing.add_reader(generator)
-    except Exception:  # noqa: BLE001 - ours; the app gets its bytes all the same
-        observation.broken()
+    if observation.ended:
         return inner
+    owned = isinstance(inner, AsyncGenerator)
+    if closing.being_read():
+        if closing.tapped:
+            return inner
+        look = MarkWatch(observation, closing.encoding(), time.thread_time).look
+        return streamvitals_look_async(inner, look, owned) if is_async else streamvitals_look(inner, look)
+    try:
+        arrived = _arrived(closing, observation)
+    except Exception:  # noqa: BLE001 - ours; the pieces are counted as they come
+        observation.broken()
+        arrived = observation.arrived
+    generator: Any = (
+        streamvitals_observe_async(inner, observation, arrived, owns_inner=owned)
+        if is_async
+        else streamvitals_observe(inner, observation, arrived)
+    )
+    closing.add_reader(generator)
     return generator
 
 
@@ -89,7 +97,7 @@ def _arrived(closing: Closing, observation: Observation) -> Callable[[Any], Any]
         return observation.arrived
     if closing.watch is None:
         # Where a Stream has read before, these bytes begin anywhere in an event.
-        closing.watch = ByteWatch(observation, closing.encoding(), begun=bool(observation.chunks))
+        closing.watch = ByteWatch(observation, closing.encoding(), time.thread_time, begun=bool(observation.chunks))
     watch: ByteWatch = closing.watch
     return watch.arrived
 
@@ -99,7 +107,7 @@ def read_before(response: Any, observation: Observation) -> bool:
     content = getattr(response, "_content", None)
     if not isinstance(content, bytes):
         return False
-    ByteWatch(observation, "").arrived(content)
+    ByteWatch(observation, "", time.thread_time).arrived(content)
     observation.exhausted()
     return True
 

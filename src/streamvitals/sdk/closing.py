@@ -85,7 +85,12 @@ class Closing:
         try:
             if stream is not None:
                 _unhook(stream, name)
-            if observation.ended or self._closed_by_reading(sys._getframe(2)):
+            if observation.ended:
+                return
+            reading = self._reading(sys._getframe(2))
+            if reading is not None:
+                if self._unseen(reading):
+                    self._ended_unseen(reading, sys.exc_info()[1])
                 return
             observation.closed_by_app = True
             # Somebody else may be blocked in a read: what that reader gets is the end then.
@@ -95,15 +100,35 @@ class Closing:
             observation.host.fault("observe")
 
 
-    def _closed_by_reading(self, frame: FrameType | None) -> bool:
-        """Whether the close comes out of a reading generator: ours, or what it reads from, at the end of the body or
+    def _reading(self, frame: FrameType | None) -> FrameType | None:
+        """The reading generator that the close comes out of: ours, or what it reads from, at the end of the body or
         on an error; or the SDK's or httpx's, which the collector finalizes. An app's code never runs on top of one."""
         ours = [_frame(reference()) for reference in self._readers]
         while frame is not None:
             if frame in ours or (frame.f_code.co_name in _READING and _reads(frame)):
-                return True
+                return frame
             frame = frame.f_back
-        return False
+        return None
+
+    def _unseen(self, frame: FrameType) -> bool:
+        """Whether what has been read there, as bytes, has passed nobody of ours."""
+        passed = self.observation.chunks or self.watch is not None or self.being_read()
+        return not passed and frame.f_code.co_name != "__stream__"
+
+    def _ended_unseen(self, frame: FrameType, error: BaseException | None) -> None:
+        """The reading of a body that we could not see has ended. Any exception may be handled further out: it ended
+        with the one that came through its frame, or properly."""
+        observation = self.observation
+        observation.unread("unread_body")
+        trace = error.__traceback__ if error is not None else None
+        while trace is not None and trace.tb_frame is not frame:
+            trace = trace.tb_next
+        if error is None or trace is None:
+            observation.exhausted()
+        elif isinstance(error, GeneratorExit):
+            observation.dropped()
+        else:
+            observation.failed(error)
 
 
 class _Reference(weakref.ref):  # type: ignore[type-arg]

@@ -74,7 +74,7 @@ class Patches:
         self._active = False
         self._replaced = Replacements()
         self._sockets = SocketPatches(watcher)
-        self._bodies = Bodies()
+        self._bodies = Bodies(watcher.fault)
 
     def apply(self, openai: Any) -> list[str]:
         """Patch all points or none. Returns what stood in the way, in words."""
@@ -262,8 +262,11 @@ class Patches:
         try:
             # A hand-made Response has no request, and asking for it raises.
             request = getattr(stream.response, "_request", None)
-            observation = request.extensions.get(EXTENSION) if self._active and request is not None else None
-            if observation is not None:
+            observation = request.extensions.get(EXTENSION) if request is not None else None
+            if observation is None:
+                # Somebody else's authentication, say, has sent a request of its own making.
+                observation = _observation_of(stream._client)
+            if observation is not None and self._active:
                 attach(stream, observation, is_async, self._bodies)
         except Exception:  # noqa: BLE001 - ours
             self._watcher.fault("observe")

@@ -7,7 +7,6 @@ calls can be bounded: https://pypi.org/project/Brotli/ from 1.2, and zstd as in 
 from __future__ import annotations
 
 import sys
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,15 +33,15 @@ class Damaged(Exception):
     """These bytes are not what the encoding says."""
 
 
-def inflater(encoding: str) -> Pieces | None:
-    """What makes readable what comes in this encoding, piece by piece; None where nothing can.
+def inflater(encoding: str, cpu: Callable[[], float]) -> Pieces | None:
+    """What makes readable what comes in this encoding, piece by piece; None where nothing can. ``cpu`` is a clock.
 
     It raises ``Damaged``, or ``Unreadable`` past the bounds above."""
     codings = [word for word in map(str.strip, encoding.split(",")) if word in _CODINGS]
     if not codings:
         return _as_it_is
     made = _MAKERS[codings[0]]() if len(codings) == 1 else None
-    return _Bounded(made).pieces if made is not None else None
+    return _Bounded(made, cpu).pieces if made is not None else None
 
 
 def _as_it_is(raw: bytes) -> Iterator[bytes]:
@@ -53,8 +52,9 @@ class _Bounded:
     """Stops what inflates to too much, too fast or for too long. ``inflate`` is asked with no bytes for what is
     left of the last ones."""
 
-    def __init__(self, inflate: Callable[[bytes], bytes]) -> None:
+    def __init__(self, inflate: Callable[[bytes], bytes], cpu: Callable[[], float]) -> None:
         self._inflate = inflate
+        self._cpu = cpu
         self._came = 0
         self._inflated = 0
 
@@ -65,8 +65,8 @@ class _Bounded:
             piece = self._inflate(raw)
             while piece:
                 if not read:
-                    began = time.thread_time()
-                elif time.thread_time() - began > MAX_SECONDS:
+                    began = self._cpu()
+                elif self._cpu() - began > MAX_SECONDS:
                     raise Unreadable("inflate_limit")
                 read += len(piece)
                 self._inflated += len(piece)

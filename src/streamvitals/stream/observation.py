@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from ..names import GAP_EDGES, OTHER
 from .app_retries import Asked, Failure, Origin
+from .blind import Blind, blinded
 from .chunks import Reader
 from .classify import classify_exception, names_of
-from .events import BodyBytes
 from .fields import identifier
 from .outcome import Outcome, Verdict
 from .partial import TailReader
@@ -252,10 +252,7 @@ class Observation:
     def unread(self, hint: str) -> None:
         """Nobody can look into this body any further, for the reason that ``hint`` gives."""
         self.hint(hint)
-        try:
-            self.reader = Blind(self.reader)
-        except Exception:  # noqa: BLE001 - the one that raised may raise at anything
-            self.reader = Blind(BodyBytes())
+        self.reader = blinded(self.reader)
 
     def hint(self, hint: str) -> None:
         """Something of this stream cannot be known, or was not understood; ``hint`` is of ``names.HINTS``."""
@@ -345,7 +342,7 @@ class Observation:
         if marker is not None:
             return marker
         kind = self.response.content_type if self.response is not None else EVENT_STREAM
-        if self.reader.ends_with_body and self.chunks:
+        if self.reader.ends_with_body and (self.chunks or (isinstance(self.reader, Blind) and self._came())):
             page = kind in ("text/html", "application/json")
             return Verdict(Outcome.MALFORMED, "unexpected_content_type") if page else Verdict(Outcome.COMPLETED)
         if self.facts.finish_optional and self.reader.done and self.chunks:
@@ -355,6 +352,9 @@ class Observation:
                 return Verdict(Outcome.MALFORMED, "unexpected_content_type")
             return Verdict(Outcome.TRUNCATED, "empty_stream")
         return Verdict(Outcome.TRUNCATED, self.reader.unfinished())
+
+    def _came(self) -> bool:
+        return self.hooks is not None and bool(self.hooks.bytes_received())
 
     # -- telling
 
@@ -455,36 +455,3 @@ class Observation:
         except Exception:  # noqa: BLE001 - a redaction hook that fails must not let the text through
             self.host.fault("observe")
             return None
-
-
-class Blind:
-    """Stands in for a reader that raised, or that cannot look: what it had learnt still counts, and the rest is the
-    transport's to tell. A body that ended properly is given the benefit of the doubt; nothing else is."""
-
-    ends_with_body = True
-
-    def __init__(self, reader: Reader) -> None:
-        self.done = reader.done
-        self.named_events = reader.named_events
-        self.reads_errors = reader.reads_errors
-        self.finish_reasons = reader.finish_reasons
-        self.response_model = reader.response_model
-        self.response_id = reader.response_id
-        self._marker = reader.marker()
-        self._usage = reader.usage()
-
-    def read(self, item: Any) -> None:
-        """Look away."""
-
-    def has_token(self, item: Any) -> bool:
-        return False
-
-    def marker(self) -> Verdict | None:
-        return self._marker
-
-    def unfinished(self) -> str:
-        return "missing_terminal"
-
-    def usage(self) -> Any:
-        return self._usage
-

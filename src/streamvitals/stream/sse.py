@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .inflate import Damaged, Unreadable, inflater
@@ -24,12 +24,15 @@ SHORT = 64  # characters; a longer line is neither [DONE] nor an event's id
 class ByteWatch:
     """Stands where ``Observation.arrived`` stands for SDK chunks: fed raw bytes, it counts the events in them.
 
-    Where it cannot or must not read them, the pieces are counted as they come. ``begun``: somebody else has read
+    Where it cannot or must not read them, the pieces are counted as they come. ``cpu`` is a clock of the time that
+    this thread takes, which bounds what is unpacked at once. ``begun``: somebody else has read
     before, so that these bytes begin anywhere in an event."""
 
-    def __init__(self, observation: Observation, encoding: str, begun: bool = False) -> None:
+    def __init__(
+        self, observation: Observation, encoding: str, cpu: Callable[[], float], begun: bool = False
+    ) -> None:
         self._observation = observation
-        self._pieces = inflater(encoding)
+        self._pieces = inflater(encoding, cpu)
         self._lines = _Lines()
         self._data: list[bytes] = []
         self._name = ""
@@ -123,9 +126,9 @@ class MarkWatch:
     """Notices ``[DONE]`` and event ids in bytes whose chunks are counted elsewhere: where the SDK's lines are read by
     a decoder of somebody else's, which may swallow them anywhere."""
 
-    def __init__(self, observation: Observation, encoding: str) -> None:
+    def __init__(self, observation: Observation, encoding: str, cpu: Callable[[], float]) -> None:
         self._observation = observation
-        self._pieces = inflater(encoding)
+        self._pieces = inflater(encoding, cpu)
         self._lines = _Lines()
 
     def look(self, raw: bytes) -> None:

@@ -1,0 +1,50 @@
+"""The reader of what nobody can read: a reader of ours has raised, or the body gives no way to look into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .chunks import Reader
+from .events import BodyBytes
+from .outcome import Verdict
+
+
+def blinded(reader: Reader) -> Blind:
+    """What stands in for this reader from now on. Never raises."""
+    try:
+        return Blind(reader)
+    except Exception:  # noqa: BLE001 - the one that raised may raise at anything
+        return Blind(BodyBytes())
+
+
+class Blind:
+    """Stands in for a reader that raised, or that cannot look: what it had learnt still counts, and the rest is the
+    transport's to tell. A body that ended properly is given the benefit of the doubt; nothing else is."""
+
+    ends_with_body = True
+
+    def __init__(self, reader: Reader) -> None:
+        self.done = reader.done
+        self.named_events = reader.named_events
+        self.reads_errors = reader.reads_errors
+        self.finish_reasons = reader.finish_reasons
+        self.response_model = reader.response_model
+        self.response_id = reader.response_id
+        self._marker = reader.marker()
+        self._usage = reader.usage()
+
+    def read(self, item: Any) -> None:
+        """Look away."""
+
+    def has_token(self, item: Any) -> bool:
+        return False
+
+    def marker(self) -> Verdict | None:
+        return self._marker
+
+    def unfinished(self) -> str:
+        return "missing_terminal"
+
+    def usage(self) -> Any:
+        return self._usage
+
