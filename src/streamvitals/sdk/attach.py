@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..stream.observation import EVENT_STREAM, Observation, ResponseFacts
+from ..stream.observation import Observation
 from ..stream.observe import streamvitals_observe, streamvitals_observe_async
+from ..stream.request import EVENT_STREAM, ResponseFacts
 from ..stream.sse import SHORT
 from . import facts
 from .bodies import Bodies, read_before
