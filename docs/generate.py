@@ -30,9 +30,7 @@ WORDS = ROOT / "docs" / "words.md"
 # Variable -> default, what it does. Every variable that config.py reads is here, a test of --check sees to it.
 SETTINGS: dict[str, tuple[str, str]] = {
     "OTEL_EXPORTER_PROMETHEUS_HOST": (Config.host, "where `run` serves /metrics and /healthz"),
-    "OTEL_EXPORTER_PROMETHEUS_PORT": (
-        str(Config.port), "its port, 0 for any; if another has it, any free one, which is said"
-    ),
+    "OTEL_EXPORTER_PROMETHEUS_PORT": (str(Config.port), "its port, 0 for any; if it is taken, any free one"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("", "set: metrics and spans go there too, as http/protobuf (extra `otlp`)"),
     "OTEL_EXPORTER_OTLP_PROTOCOL": ("", "any but `http/protobuf` is for the app's own pipeline"),
     "OTEL_TRACES_EXPORTER": ("", "`otlp` or `none`, whatever the endpoint says"),

@@ -48,7 +48,8 @@ class Received:
 
 @dataclass
 class Receiver:
-    """What was sent to it so far. ``status`` is answered; ``hang`` keeps every answer back until it is set.
+    """What was sent to it so far. ``status`` is answered; ``hang`` keeps every answer back until it is set; until then
+    ``drip`` sends of it what never ends.
     ``rejected``: of so many of a request's items it says that it does not take them, in JSON if ``json``."""
 
     status: int = 200
@@ -58,6 +59,7 @@ class Receiver:
     attempts: int = 0
     port: int = 0
     hang: threading.Event | None = None
+    drip: bytes = b""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -124,7 +126,9 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             headers = {k.lower(): v for k, v in self.headers.items()}
             receiver.add(Received(self.path, headers, message))
             if receiver.hang is not None:
-                receiver.hang.wait()
+                self.wfile.write(receiver.drip[:-1])
+                while not receiver.hang.wait(0.05):
+                    self.wfile.write(receiver.drip[-1:])
             told = response()
             items = "rejected_spans" if "traces" in self.path else "rejected_data_points"
             setattr(told.partial_success, items, receiver.rejected)

@@ -58,7 +58,7 @@ def uninstrument() -> None:
 
 
 def flush() -> None:
-    """Hand everything that has ended to the exporters and wait for them, 2 seconds at most each.
+    """Hand everything that has ended to the exporters and wait for them, 2 seconds at most for all of it.
 
     For processes that skip ``atexit``, such as workers that end with ``os._exit``.
     """
@@ -104,5 +104,7 @@ def _export_metrics(started: runtime.Runtime, config: Config, provider: MeterPro
         _undo.append(sink.close)
         return
     exporting = otel_metrics.start_exporting(started.snapshot, config, on_error=runtime.count_fault)
-    started.flushers.append(exporting.flush)
-    _undo.append(exporting.shutdown)
+    # Before the spans', which are begun and go out meanwhile.
+    started.flushers.insert(0, exporting.flush)
+    started.enders.insert(0, exporting.shutdown)
+    runtime.end_before_others()

@@ -22,6 +22,7 @@ from .sdk.patch import Patches
 from .sinks.journal import JournalSink
 from .sinks.log import LogSink
 from .sinks.memory import HeapMemory, MappedMemory
+from .sinks.patience import MOST, Patience, at_exit
 from .sinks.snapshot import Snapshot
 from .sinks.store import Slot, Store, StoreSink
 from .sinks.trace_parent import capture_parent
@@ -53,7 +54,11 @@ class Runtime:
         self.span_ids: Callable[[], object | None] | None = None
         self.capture_parent: Callable[[], object | None] | None = None
         self.patches = Patches(self)
-        self.flushers: list[Callable[[], object]] = []
+        # Of exporters: all begin before the first is waited for, with the seconds that are left.
+        self.hasteners: list[Callable[[], object]] = []
+        self.flushers: list[Callable[[float], object]] = []
+        self.beginners_of_end: list[Callable[[], object]] = []
+        self.enders: list[Callable[[float], object]] = []
         self.at_stop: list[Callable[[], object]] = []
         self.trace_http_client: Callable[[Any], object] | None = None
         self._open: dict[Observation, None] = {}  # in the order in which they were asked for
@@ -198,11 +203,22 @@ class Runtime:
         """Hand records to one more sink from now on."""
         self._dispatch.add(sink)
 
-    def flush(self) -> None:
-        """Hand to the sinks what finalizers have left behind, and have exporters send what they hold."""
+    def flush(self, timeout: float = MOST) -> None:
+        """Hand to the sinks what finalizers have left behind, and have exporters send what they hold: ``timeout``
+        seconds for all of them."""
+        patience = Patience(timeout)
         self._dispatch.drain()
+        for begin in self.hasteners:
+            begin()
         for flusher in self.flushers:
-            flusher()
+            flusher(patience.left())
+
+    def end_exporters(self, patience: Patience) -> None:
+        """Have exporters send what they hold, for the last time; a collector that refuses is not waited for."""
+        for begin in self.beginners_of_end:
+            begin()
+        for end in self.enders:
+            end(patience.left())
 
     def close(self) -> None:
         """The process is exiting: what is still open ends here."""
@@ -258,6 +274,15 @@ class Tracing(Protocol):
     @property
     def get_tracer(self) -> Callable[[], Any]: ...
 
+    @property
+    def hasten(self) -> Callable[[], None]: ...
+
+    @property
+    def begin_shutdown(self) -> Callable[[], None]: ...
+
+    @property
+    def prepare(self) -> Callable[[], object]: ...
+
 
 TracingFactory = Callable[[], "Tracing | None"]
 
@@ -291,16 +316,28 @@ def start(config: Config, tracing: TracingFactory | None = None, sinks: Iterable
         span_ids = (lambda: spans.last) if traced is not None else (lambda: None)
         _runtime = Runtime(config, store, [*first, *sinks, LogSink(span_ids)])
         if traced is not None:
-            _runtime.capture_parent = capture_parent
+            _runtime.capture_parent = _prepared(traced)
             _runtime.span_ids = span_ids
+            _runtime.hasteners.append(traced.hasten)
             _runtime.flushers.append(traced.flush)
-            _runtime.at_stop.append(traced.shutdown)
+            _runtime.beginners_of_end.append(traced.begin_shutdown)
+            _runtime.enders.append(traced.shutdown)
             if config.http_spans:
                 _add_http_spans(_runtime, traced)
         if next(_fork_hook) == 0:
             forks.in_child(_after_fork)
             atexit.register(_at_exit)
     return _runtime
+
+
+def _prepared(traced: Tracing) -> Callable[[], object | None]:
+    prepare = traced.prepare
+
+    def capture() -> object | None:
+        prepare()
+        return capture_parent()
+
+    return capture
 
 
 def _add_http_spans(runtime: Runtime, traced: Tracing) -> None:
@@ -344,6 +381,7 @@ def stop() -> None:
         ending, _runtime = _runtime, None
         ending.patches.remove()
         ending.close()
+        ending.end_exporters(Patience())
         for function in ending.at_stop:
             function()
 
@@ -372,8 +410,14 @@ def _after_fork() -> None:
         _runtime.forked()
 
 
+def end_before_others() -> None:
+    """Run our exit function before those that were registered since: what it counts is for them to send."""
+    atexit.unregister(_at_exit)
+    atexit.register(_at_exit)
+
+
 def _at_exit() -> None:
     if _runtime is not None:
+        patience = at_exit()
         _runtime.close()
-        # The exporters' own exit functions may have run before this one.
-        _runtime.flush()
+        _runtime.end_exporters(patience)

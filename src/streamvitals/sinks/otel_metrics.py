@@ -27,6 +27,7 @@ from .._version import __version__
 from .otel_meter import MeterSink, on_app_provider
 from .otel_points import Window, to_metrics
 from .otlp import SCOPE, GaveUpError, Losses, ProcessResource, count_rejected, unnoticed
+from .patience import MOST, at_exit
 from .snapshot import Snapshot
 
 __all__ = ["Exporting", "MeterSink", "PreaggregatedExporter", "on_app_provider", "start_exporting", "to_metrics"]
@@ -165,7 +166,7 @@ def start_exporting(
     return _Pipeline(take, Losses("metrics", on_error)).start()
 
 
-def _done(timeout: float = 2.0) -> bool:
+def _done(timeout: float = MOST) -> bool:
     return True
 
 
@@ -192,14 +193,18 @@ class _Pipeline:
         self._ended = False
 
     def start(self) -> Exporting:
-        atexit.register(self.shutdown)
+        atexit.register(self._end)
         return Exporting(self.flush, self.shutdown)
 
-    def flush(self, timeout: float = 2.0) -> bool:
+    def flush(self, timeout: float = MOST) -> bool:
         """Export now. The SDK does that in the calling thread, for as long as it takes; hence another one."""
         lost = self._losses.count
         thread = threading.Thread(target=self._flush, name="streamvitals-flush", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            # The interpreter is exiting, and the last export is about to be made, or it is out of threads.
+            return False
         thread.join(timeout)
         return not thread.is_alive() and self._losses.count == lost
 
@@ -207,9 +212,12 @@ class _Pipeline:
         with unnoticed(lambda: None):
             self._provider.force_flush()
 
-    def shutdown(self, timeout: float = 2.0) -> bool:
+    def _end(self) -> None:
+        self.shutdown(at_exit().left())
+
+    def shutdown(self, timeout: float = MOST) -> bool:
         """Export once more and stop."""
-        atexit.unregister(self.shutdown)
+        atexit.unregister(self._end)
         if self._ended:
             return True
         self._ended = True

@@ -30,6 +30,7 @@ from opentelemetry.trace import (
 from .._version import __version__
 from ..names import UNKNOWN_MODEL
 from ..stream.record import Attempt, ChainRecord, Progress, RetryRecord, StreamRecord, Usage
+from .patience import MOST, at_exit, exiting
 
 SCOPE = "streamvitals"
 _MAX_EVENTS = 16  # of each kind, on one span
@@ -275,14 +276,19 @@ class Tracing(NamedTuple):
     """A sink for spans, and what is to be done at the end of the process.
 
     ``flush`` and ``shutdown`` take the seconds that they may last (2 if not said) and return False if spans
-    were lost or are still queued. ``shutdown`` also runs at exit; providers of the app are left to the app.
-    ``get_tracer`` is what the sink uses, for other spans that are to go the same way.
+    were lost or are still queued. ``hasten`` and ``begin_shutdown`` begin that and do not wait. ``shutdown`` also runs
+    at exit; providers of the app are left to the app.
+    ``get_tracer`` is what the sink uses, for other spans that are to go the same way. ``prepare`` is for a process that
+    will make spans, while it can still start a thread.
     """
 
     sink: TraceSink
     flush: Callable[..., bool]
     shutdown: Callable[..., bool]
     get_tracer: TracerSource
+    hasten: Callable[[], None]
+    begin_shutdown: Callable[[], None]
+    prepare: Callable[[], None]
 
 
 def start_tracing(
@@ -295,29 +301,40 @@ def start_tracing(
     if ``config.otlp_traces``, to an exporter of our own, set up from the standard variables. No global
     provider is ever set.
 
-    ``on_error("otel")`` is called, on any thread, for each export that failed. 2 s at exit are ample for a
-    collector that answers, across an ocean and with TLS; a script must end soon with one that does not.
+    ``on_error("otel")`` is called, on any thread, for each export that failed.
 
     Raises ImportError if our own exporter is asked for and not installed, ValueError if a variable is wrong.
     """
     if provider is not None:
         source = tracer_of(provider)
-        return Tracing(TraceSink(source), _done, _done, source)
+        return Tracing(TraceSink(source), _done, _done, source, _nothing, _nothing, _nothing)
     if not config.otlp_traces:
         source = _AppFirst(lambda: None)
-        return Tracing(TraceSink(source), _done, _done, source)
+        return Tracing(TraceSink(source), _done, _done, source, _nothing, _nothing, _nothing)
     from .own_tracing import OwnTracing
 
     own = OwnTracing(on_error)
     source = _AppFirst(own.tracer)
 
-    def shutdown(timeout: float = 2.0) -> bool:
-        atexit.unregister(shutdown)
+    def shutdown(timeout: float = MOST) -> bool:
+        if not exiting():  # else for what other exit functions stream
+            atexit.unregister(end)
         return own.shutdown(timeout)
 
-    atexit.register(shutdown)
-    return Tracing(TraceSink(source), own.flush, shutdown, source)
+    def end() -> None:
+        shutdown(at_exit().left())
+
+    def prepare() -> None:
+        if getattr(trace, "_TRACER_PROVIDER", None) is None:
+            own.prepare()
+
+    atexit.register(end)
+    return Tracing(TraceSink(source), own.flush, shutdown, source, own.hasten, own.begin_shutdown, prepare)
 
 
-def _done(timeout: float = 2.0) -> bool:
+def _nothing() -> None:
+    """There is nothing to begin."""
+
+
+def _done(timeout: float = MOST) -> bool:
     return True

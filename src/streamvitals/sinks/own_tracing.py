@@ -20,6 +20,7 @@ from opentelemetry.trace import Tracer
 from .. import forks
 from .._version import __version__
 from .otlp import SCOPE, Losses, ProcessResource, count_rejected
+from .patience import MOST, Patience
 from .span_queue import MakeExporter, SpanQueue
 
 
@@ -55,6 +56,7 @@ class OwnTracing:
         make(None)
         self._queue: SpanQueue | None = None
         self._tracer: Tracer | None = None
+        self._ending: list[SpanQueue] = []
         self._inherited: list[SpanQueue] = []
         forget = weakref.WeakMethod(self._forget)
 
@@ -78,17 +80,37 @@ class OwnTracing:
             self._end_with_worker()
         return self._tracer
 
-    def flush(self, timeout: float = 2.0) -> bool:
+    def prepare(self) -> None:
+        """Start the thread that exports: there may be none to start any more when the first span is made at exit."""
+        if self._tracer is None:
+            self.tracer()
+            if self._queue is not None:
+                self._queue.start()
+
+    def hasten(self) -> None:
+        """Begin to export what is queued."""
+        if self._queue is not None:
+            self._queue.hasten()
+
+    def flush(self, timeout: float = MOST) -> bool:
         """Export what is queued; False if that took longer than ``timeout`` seconds or failed."""
         return self._queue is None or self._queue.force_flush(int(timeout * 1000))
 
-    def shutdown(self, timeout: float = 2.0) -> bool:
-        """Export what is queued and stop; see ``SpanQueue.close``.
-
-        Spans that are made later start anew, and go out with the next flush or shutdown.
-        """
+    def begin_shutdown(self) -> None:
+        """Begin to export what is queued, for the last time. Spans that are made later start anew, and go out with
+        the next flush or shutdown."""
         queue, self._queue, self._tracer = self._queue, None, None
-        return queue is None or queue.close(timeout)
+        if queue is not None:
+            self._ending.append(queue)
+            queue.begin_close()
+
+    def shutdown(self, timeout: float = MOST) -> bool:
+        """Export what is queued and stop; see ``SpanQueue.close``."""
+        patience = Patience(timeout)
+        self.begin_shutdown()
+        ending, self._ending = self._ending, []
+        lost = [queue for queue in ending if not queue.close(patience.left())]
+        return not lost
 
     def _end_with_worker(self) -> None:
         # multiprocessing's children, uvicorn's workers among them, skip atexit but run these.
@@ -100,4 +122,6 @@ class OwnTracing:
         # Kept alive: closing the parent's connections here could send something on them.
         if self._queue is not None:
             self._inherited.append(self._queue)
+        self._inherited += self._ending
+        self._ending = []
         self._queue = self._tracer = None

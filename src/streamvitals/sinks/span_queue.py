@@ -9,6 +9,7 @@ defaults.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .otlp import GaveUpError, Losses, unnoticed
+from .patience import MOST, Patience
 
 
 def _number(env: Mapping[str, str], name: str, default: int) -> int:
@@ -67,7 +69,7 @@ class SpanQueue(SpanProcessor):
             self._losses.add("the queue is full")
         self._spans.append(span)
         if self._thread is None:
-            self._start()
+            self.start()
         # Appended first, asked then; the thread says idle first and looks at the queue then.
         if self._idle or len(self._spans) >= self._batch:
             with self._changed:
@@ -79,27 +81,37 @@ class SpanQueue(SpanProcessor):
 
     def shutdown(self) -> None:
         """As the interface wants it; see ``close``."""
-        self.close(2.0)
+        self.close(MOST)
+
+    def hasten(self) -> None:
+        """Have the thread export what is queued now, and do not wait for it."""
+        with self._changed:
+            self._urgent = not self._nothing_left()
+            self._changed.notify_all()
+
+    def begin_close(self) -> None:
+        """Have the thread export what is queued and end, and do not wait for it; see ``close``."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
 
     def close(self, timeout: float) -> bool:
         """Export what is queued, waiting ``timeout`` seconds at most, then stop; False if spans were lost.
 
         A collector that refuses is not waited for: the first failed attempt is the last.
         """
-        with self._changed:
-            self._closing = True
-        if self._thread is None and self._spans:
-            # No thread could be started, so this one exports. It must not take the exporter's own 10 s.
-            self._exporter = self._make_exporter(timeout)
+        patience = Patience(timeout)
+        self.begin_close()
         flushed = self._flush(timeout)
         with self._changed:
             self._gave_up = True
             self._changed.notify_all()
         if flushed and self._thread is not None:
-            self._thread.join(timeout)
+            self._thread.join(patience.left())
         return flushed
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the thread, if it can be started; the first span does otherwise."""
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="streamvitals-spans", daemon=True)
@@ -113,13 +125,20 @@ class SpanQueue(SpanProcessor):
     def _flush(self, timeout: float) -> bool:
         lost = self._losses.count
         if self._thread is None:
-            self._drain()
-            return self._losses.count == lost
+            self._drain_here(Patience(timeout))
+            return not self._spans and self._losses.count == lost
+        self.hasten()
         with self._changed:
-            self._urgent = not self._nothing_left()
-            self._changed.notify_all()
             done = self._changed.wait_for(self._nothing_left, timeout)
         return done and self._losses.count == lost
+
+    def _drain_here(self, patience: Patience) -> None:
+        """No thread could be started, so this one exports. A request must not take the exporter's own 10 s."""
+        usual = self._exporter
+        while self._spans and not self._gave_up and patience.left() > 0:
+            self._exporter = self._make_exporter(max(patience.left(), 0.01))
+            self._drain(batches=1)
+        self._exporter = usual
 
     def _nothing_left(self) -> bool:
         return self._gave_up or not (self._spans or self._exporting)
@@ -147,10 +166,11 @@ class SpanQueue(SpanProcessor):
     def _is_time(self) -> bool:
         return self._urgent or self._closing or len(self._spans) >= self._batch
 
-    def _drain(self) -> None:
+    def _drain(self, batches: int = sys.maxsize) -> None:
         try:
             with unnoticed(self._on_trouble):
-                while self._spans and not self._gave_up:
+                while self._spans and not self._gave_up and batches:
+                    batches -= 1
                     batch = [self._spans.popleft() for _ in range(min(self._batch, len(self._spans)))]
                     self._export(batch)
         finally:
