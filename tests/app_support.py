@@ -26,7 +26,7 @@ from streamvitals import runtime
 from streamvitals.config import Config
 from streamvitals.demo.fault_server import ThreadedFaultServer
 from streamvitals.demo.request_log import RequestLog
-from streamvitals.stream.classify import chain
+from streamvitals.stream.tracebacks import chain
 from streamvitals.testing import RecordList, recorded
 
 MESSAGES: list[Any] = [{"role": "user", "content": "hello"}]

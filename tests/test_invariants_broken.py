@@ -13,7 +13,7 @@ from streamvitals import looplag, runtime
 from streamvitals.demo.fault_server import ThreadedFaultServer
 from streamvitals.sdk import attach, bodies, closing, facts, patch
 from streamvitals.sinks import store, tally
-from streamvitals.stream import chunks, classify, dispatch, observation, retries, sse
+from streamvitals.stream import chunks, classify, dispatch, observation, retries, sse, tracebacks
 from streamvitals.stream.observation import Observation
 from streamvitals.testing import RecordList, recorded
 
@@ -48,7 +48,8 @@ PLACES: list[tuple[Any, str]] = [
     (Observation, "_detach"), (Observation, "_finish"),
     (retries.Attempts, "__init__"), (retries.Attempts, "begin"), (retries.Attempts, "retry"),
     (retries.Attempts, "answered"), (retries.Attempts, "close"), (retries, "classify_status"),
-    (classify, "chain"), (classify, "_broken_cause"), (classify, "classify_error_event"),
+    (tracebacks, "chain"), (classify, "chain"), (classify, "interrupted"), (classify, "_broken_cause"),
+    (classify, "classify_error_event"),
     (sse.ByteWatch, "__init__"), (sse.ByteWatch, "_read"), (sse.ByteWatch, "_event"), (sse.ByteWatch, "_line"),
     (sse, "inflater"),
     (dispatch, "_hand"), (looplag.LoopLagMeter, "watch"), (looplag.LoopLagMeter, "_next_beat"),

@@ -1,39 +1,34 @@
 """What an exception that reached the app means: an outcome with its error type.
 
-``classify_exception`` judges by names and codes: message texts differ between SDK versions, and one of them is
-the empty string. One text is looked at, of an error that keeps its cause nowhere else.
+``classify_exception`` judges by the names of classes, by codes, and by the functions that raised (tracebacks.py):
+message texts differ between SDK versions, and one of them is the empty string. One text is looked at, of an error
+that keeps its cause nowhere else.
 """
 
 from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
 
 from .outcome import Outcome, Verdict, classify_status
+from .tracebacks import (
+    chain,
+    in_event_hook,
+    interrupted,
+    is_library,
+    kinds_of,
+    passed,
+    raised_in,
+    thrown_in,
+)
 from .vocabulary import classify_error_event
-
-
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception, then what caused it: ``__cause__`` first, else ``__context__``. Bounded, cycle-safe."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen and len(seen) < 16:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
-
-
-def names_of(error: BaseException) -> tuple[str, ...]:
-    """Class names along the chain, outermost first: what is kept of an exception."""
-    return tuple(type(link).__name__ for link in chain(error))
-
 
 _CANCELLED = {
     "CancelledError": "cancelled",  # asyncio
     "Cancelled": "cancelled",  # trio
-    "GreenletExit": "cancelled",  # gevent
+    "GreenletExit": "cancelled",  # gevent, eventlet
     "KeyboardInterrupt": "keyboard_interrupt",
+    "Timeout": "deadline",  # gevent, eventlet
 }
 _TIMEOUTS = {
     "ReadTimeout": "read_timeout",
@@ -48,6 +43,11 @@ _MALFORMED = {
     "APIResponseValidationError": "validation",
     "ValidationError": "validation",
 }
+# What the SDK's helpers raise where the app has asked for a structured answer and the model stopped before its end.
+_STOPPED = {
+    "LengthFinishReasonError": Verdict(Outcome.LENGTH),
+    "ContentFilterFinishReasonError": Verdict(Outcome.CONTENT_FILTER),
+}
 # What the websockets library raises once a connection is closed; openai 1.x to 3.x use 13 to 15 of it.
 SOCKET_CLOSED = frozenset({"ConnectionClosed", "ConnectionClosedOK", "ConnectionClosedError"})
 # What it says itself when it closes one, by code (https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1): the
@@ -60,116 +60,255 @@ _CLOSED_BY_US = {
     1009: ("malformed", "other"),
     1011: ("timeout", "read_timeout"),
 }
-# Libraries below the app: an unknown error that was raised in them is a reply they could not read, one
-# that was raised anywhere else (a signal handler, an app's own hook) is the app's.
-_LIBRARIES = frozenset({
-    "openai", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "hpack", "anyio", "ssl", "socket", "json",
-    "pydantic", "pydantic_core", "aiohttp", "codecs", "zlib", "encodings",
-})
+_LOOPS = frozenset({"asyncio", "uvloop", "anyio"})
+
+_CLOSED = Verdict(Outcome.ABANDONED, "closed")
+_DEADLINE = Verdict(Outcome.CANCELLED, "deadline")
+_PROTOCOL = Verdict(Outcome.MALFORMED, "protocol_error")
+_INCOMPLETE = Verdict(Outcome.TRUNCATED, "incomplete_read")
+_HUNG_UP = Verdict(Outcome.RESET, "server_disconnected")
 
 
 def classify_exception(error: BaseException, *, headers_received: bool, closed_by_app: bool = False) -> Verdict:
-    """What an exception that reached the app means, judged by class names, codes and errno along its chain.
+    """What an exception that reached the app means, judged by class names, codes and frames along its chain.
 
     ``headers_received`` is whether the response had begun: a peer that hangs up before that has reset the
     request, after it the body is incomplete. ``closed_by_app``: the app had closed the stream before.
     """
-    links = list(chain(error))
-    names = [type(link).__name__ for link in links]
-    outermost = names[0]
-    if outermost in _CANCELLED:
-        return Verdict(Outcome.CANCELLED, _CANCELLED[outermost])
     if not isinstance(error, Exception):
-        return Verdict(Outcome.CANCELLED, "other")
+        return _not_an_exception(error)
+    links = list(chain(error))
+    kinds = kinds_of(error)
+    if "CancelledError" in kinds:  # of concurrent.futures
+        return Verdict(Outcome.CANCELLED, "cancelled")
     status = getattr(error, "status_code", None)
-    if isinstance(status, int) and outermost != "APIResponseValidationError":
+    if isinstance(status, int) and "APIStatusError" in kinds:
         return classify_status(status)
-    if outermost == "APIError":
+    if type(error).__name__ == "APIError":
         return classify_error_event(error, getattr(error, "body", None))
+    if any(map(interrupted, links)) or any(map(thrown_in, links)):
+        return _DEADLINE
     if closed_by_app:
-        return Verdict(Outcome.ABANDONED, "closed")
-    for link, name in zip(links, names, strict=True):
-        verdict = _classify_link(link, name, names, headers_received)
+        return _CLOSED
+    if not headers_received and any(map(in_event_hook, links)):
+        return _answered(links) or Verdict(Outcome.REJECTED, "event_hook")
+    for link in links:
+        verdict = _classify_link(link, headers_received)
         if verdict is not None:
             return verdict
+    if "APITimeoutError" in kinds:
+        return Verdict(Outcome.TIMEOUT, "other")
     if not headers_received:
         return Verdict(Outcome.REJECTED, "other")
-    if _raised_in(error) in _LIBRARIES:
+    if is_library(raised_in(error)[0].partition(".")[0]):
         return Verdict(Outcome.MALFORMED, "other")
-    return Verdict(Outcome.CANCELLED, "deadline")
+    return Verdict(Outcome.CANCELLED, "other")
 
 
-def _classify_link(link: BaseException, name: str, names: list[str], headers_received: bool) -> Verdict | None:
-    """The verdict of the first link that decides; wrappers such as APIConnectionError decide nothing."""
-    if name == "ConnectTimeout" and type(link.__cause__).__name__ == "ClientOSError":
-        return _broken_cause(link)  # the aiohttp transport says so of whatever the system said
-    if name in _TIMEOUTS:
-        return Verdict(Outcome.TIMEOUT, _TIMEOUTS[name])
-    if name in _MALFORMED:
-        return Verdict(Outcome.MALFORMED, _MALFORMED[name])
-    if name == "ProxyError":
-        return Verdict(Outcome.CONNECT_ERROR, "proxy")
-    if name == "ConnectError":
-        return Verdict(Outcome.CONNECT_ERROR, _connect_cause(link))
-    if name in ("StreamClosed", "StreamConsumed"):
-        return Verdict(Outcome.ABANDONED, "closed")
-    if name in ("ReadError", "WriteError", "CloseError"):
-        return _broken_cause(link)
-    if name in SOCKET_CLOSED:
-        return _closed_socket(link)
-    if name == "RemoteProtocolError":
-        arguments = (type(arg).__name__ for cause in chain(link) for arg in cause.args)
-        if not {"StreamReset", "ConnectionTerminated"}.isdisjoint(arguments):  # HTTP/2
-            return Verdict(Outcome.RESET, "stream_reset")
-        if headers_received:
-            return Verdict(Outcome.TRUNCATED, "incomplete_read")
-        return Verdict(Outcome.RESET, "server_disconnected")
-    if name == "APITimeoutError" and not any(n in _TIMEOUTS for n in names):
-        return Verdict(Outcome.TIMEOUT, "other")
+def _not_an_exception(error: BaseException) -> Verdict:
+    for link in chain(error) if hasattr(error, "exceptions") else (error,):  # a group tells of what is in it
+        for kind in kinds_of(link):
+            if kind in _CANCELLED:
+                return Verdict(Outcome.CANCELLED, _CANCELLED[kind])
+    return Verdict(Outcome.CANCELLED, "other")
+
+
+def _answered(links: list[BaseException]) -> Verdict | None:
+    """The status that a hook made an exception of, as ``raise_for_status()`` does."""
+    for link in links:
+        status = getattr(getattr(link, "response", None), "status_code", None)
+        if isinstance(status, int) and "HTTPStatusError" in kinds_of(link):
+            return classify_status(status)
     return None
 
 
-def _connect_cause(error: BaseException) -> str:
+def _classify_link(link: BaseException, headers_received: bool) -> Verdict | None:
+    """The verdict of the first link that decides; wrappers such as APIConnectionError decide nothing."""
+    kinds = kinds_of(link)
+    if "ClientError" in kinds or "HttpProcessingError" in kinds:
+        return _aiohttp(link, kinds, headers_received)
+    if link.__cause__ is not None and "ClientError" in kinds_of(link.__cause__):
+        return None  # aiohttp's transport says ConnectTimeout of whatever breaks before the headers
+    for table, outcome in ((_TIMEOUTS, Outcome.TIMEOUT), (_MALFORMED, Outcome.MALFORMED)):
+        for name in kinds & table.keys():
+            return Verdict(outcome, table[name])
+    for name in kinds & _STOPPED.keys():
+        return _STOPPED[name]
+    if not kinds.isdisjoint(_PROXY):
+        return Verdict(Outcome.CONNECT_ERROR, "proxy")
+    if "ConnectError" in kinds:
+        return Verdict(Outcome.CONNECT_ERROR, _connect_cause(link))
+    if "TooManyRedirects" in kinds:
+        return _own_set_up("too_many_redirects", headers_received)
+    if not kinds.isdisjoint(("StreamClosed", "StreamConsumed")):
+        return _CLOSED
+    if not kinds.isdisjoint(("ReadError", "WriteError", "CloseError")):
+        return _broken_cause(link)
+    if not kinds.isdisjoint(SOCKET_CLOSED):
+        return _closed_socket(link)
+    if "RemoteProtocolError" in kinds:
+        return _protocol(link, headers_received)
+    if "LocalProtocolError" in kinds:
+        # h2 says so of what it was sent, too.
+        return _PROTOCOL if any(passed(cause, "h2", "receive_data") for cause in chain(link)) else None
+    if "RuntimeError" in kinds and raised_in(link)[0].partition(".")[0] in _LOOPS:
+        return _own_set_up("closed_loop", headers_received)
+    if not kinds.isdisjoint(("EndOfStream", "IncompleteReadError", "IncompleteRead")):
+        return _INCOMPLETE if headers_received else _HUNG_UP
+    return _system(link) or _deadline(link, kinds)
+
+
+_PROXY = frozenset({"ProxyError", "ProxyConnectionError", "ProxyTimeoutError"})  # the latter of python-socks
+
+
+def _own_set_up(error_type: str, headers_received: bool) -> Verdict:
+    """What the app has set up broke the request; a stream that had begun was ended by it."""
+    return Verdict(Outcome.CANCELLED, "other") if headers_received else Verdict(Outcome.REJECTED, error_type)
+
+
+def _deadline(link: BaseException, kinds: frozenset[str]) -> Verdict | None:
+    """A timeout that no transport has made its own: of a scope that the app has put around one, or of a socket."""
+    if "TimeoutError" not in kinds:
+        return None
+    if raised_in(link)[0].partition(".")[0] in ("asyncio", "anyio", "trio", "async_timeout"):
+        return _DEADLINE
+    return Verdict(Outcome.TIMEOUT, "other")
+
+
+def _protocol(error: BaseException, headers_received: bool) -> Verdict:
+    """Broken HTTP, or a connection that was closed before its end: the functions that raised tell which."""
     for link in chain(error):
-        name = type(link).__name__
-        if isinstance(link, ConnectionRefusedError):
-            return "connection_refused"
-        if name == "gaierror":
-            return "dns"
-        if name.startswith("SSL") or name == "CertificateError":
-            return "tls"
-        if isinstance(link, OSError) and link.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-            return "unreachable"
-        for inner in getattr(link, "exceptions", ()):  # several addresses tried: an exception group
-            if isinstance(inner, ConnectionRefusedError):
-                return "connection_refused"
-    return "other"
+        if not {"StreamReset", "ConnectionTerminated"}.isdisjoint(type(arg).__name__ for arg in link.args):
+            return Verdict(Outcome.RESET, "stream_reset")  # HTTP/2
+        module, function = raised_in(link)
+        if module.partition(".")[0] == "h11" and not _at_the_end(link, function):
+            return _PROTOCOL
+        if passed(link, "h2", "receive_data"):
+            return _PROTOCOL
+    return _INCOMPLETE if headers_received else _HUNG_UP
+
+
+def _at_the_end(error: BaseException, function: str) -> bool:
+    """Whether h11 raised because nothing more came. ``next_event`` also says that a header is too long, which it
+    would answer with 431 (https://h11.readthedocs.io/en/latest/api.html#h11.ProtocolError.error_status_hint)."""
+    if function == "next_event":
+        return getattr(error, "error_status_hint", None) != 431
+    return function == "read_eof"
+
+
+def _aiohttp(link: BaseException, kinds: frozenset[str], headers_received: bool) -> Verdict | None:
+    """The errors of aiohttp: https://docs.aiohttp.org/en/stable/client_reference.html#client-exceptions"""
+    if not kinds.isdisjoint(("ClientSSLError", "ServerFingerprintMismatch")):
+        return Verdict(Outcome.CONNECT_ERROR, "tls")
+    if not kinds.isdisjoint(("ClientProxyConnectionError", "ClientHttpProxyError")):
+        return Verdict(Outcome.CONNECT_ERROR, "proxy")
+    if "ClientConnectorError" in kinds:
+        return Verdict(Outcome.CONNECT_ERROR, _connect_cause(link))
+    if "SocketTimeoutError" in kinds:
+        return Verdict(Outcome.TIMEOUT, "read_timeout")
+    if "ServerTimeoutError" in kinds:
+        waited = any(passed(cause, "aiohttp", "_wait_for_available_connection") for cause in chain(link))
+        return Verdict(Outcome.TIMEOUT, "pool_timeout" if waited else "connect_timeout")
+    if "ServerDisconnectedError" in kinds:
+        return _INCOMPLETE if headers_received else _HUNG_UP
+    if not kinds.isdisjoint(("ClientOSError", "ClientConnectionError")):
+        return _broken_cause(link)
+    if "ClientPayloadError" in kinds:
+        return _broken_by(str(link)) or _payload(link)
+    if "TooManyRedirects" in kinds:
+        return _own_set_up("too_many_redirects", headers_received)
+    if "HttpProcessingError" in kinds:
+        return _payload(link)
+    return None
+
+
+def _payload(error: BaseException) -> Verdict:
+    """A body that aiohttp could not read to its end: it was broken, or just no longer there."""
+    for link in chain(error):
+        if "ContentEncodingError" in kinds_of(link):
+            return Verdict(Outcome.MALFORMED, "content_decoding")
+        module, function = raised_in(link)
+        if function != "feed_eof" and module in ("aiohttp._http_parser", "aiohttp.http_parser"):
+            return _PROTOCOL
+    return _INCOMPLETE
 
 
 # aiohttp raises its complaint of the framing from what it found there, and keeps the error that broke the
 # connection only as its repr, at the end of the text: no other text is ever looked at.
-_AIOHTTP_RESET = re.compile(r"\. ConnectionResetError\([^()]*\)$")
+_AIOHTTP_BROKEN = re.compile(r">\. (\w+)\(.*\)$", re.DOTALL)
+_BROKEN_BY = {
+    "ConnectionResetError": "connection_reset",
+    "BrokenPipeError": "broken_pipe",
+    "ConnectionAbortedError": "connection_aborted",
+}
+
+
+def _broken_by(text: str) -> Verdict | None:
+    found = _AIOHTTP_BROKEN.search(text)
+    name = found[1] if found else ""
+    if name.startswith("SSL"):
+        return Verdict(Outcome.RESET, "connection_aborted")
+    return Verdict(Outcome.RESET, _BROKEN_BY[name]) if name in _BROKEN_BY else None
+
+
+def _connect_cause(error: BaseException) -> str:
+    for link in chain(error):
+        kinds = kinds_of(link)
+        if "ConnectionRefusedError" in kinds:
+            return "connection_refused"
+        if "gaierror" in kinds or "ClientConnectorDNSError" in kinds:
+            return "dns"
+        if not kinds.isdisjoint(("SSLError", "CertificateError")):
+            return "tls"
+        # Several addresses tried: an exception group.
+        if any(isinstance(inner, ConnectionRefusedError) for inner in getattr(link, "exceptions", ())):
+            return "connection_refused"
+        if isinstance(link, OSError) and link.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            return "unreachable"
+    return "other"
 
 
 def _broken_cause(error: BaseException) -> Verdict:
+    """What broke a connection, by the first link that says so."""
     for link in chain(error):
-        name = type(link).__name__
-        code = link.errno if isinstance(link, OSError) else None
-        if name == "ClosedResourceError" or code == errno.EBADF:
-            return Verdict(Outcome.ABANDONED, "closed")
-        if isinstance(link, ConnectionResetError) or code == errno.ECONNRESET:
-            return Verdict(Outcome.RESET, "connection_reset")
-        if isinstance(link, BrokenPipeError):
-            return Verdict(Outcome.RESET, "broken_pipe")
-        if isinstance(link, ConnectionAbortedError) or name.startswith("SSL"):
-            return Verdict(Outcome.RESET, "connection_aborted")
-        if code == errno.ETIMEDOUT:
-            return Verdict(Outcome.TIMEOUT, "other")
-        if name == "ClientPayloadError" and _AIOHTTP_RESET.search(str(link)):
-            return Verdict(Outcome.RESET, "connection_reset")
-        if name in ("TransferEncodingError", "ContentLengthError"):
-            return Verdict(Outcome.TRUNCATED, "incomplete_read")
-    return Verdict(Outcome.RESET, "connection_reset" if "BrokenResourceError" in names_of(error) else "other")
+        verdict = _system(link)
+        if verdict is not None:
+            return verdict
+        if "ClientPayloadError" in kinds_of(link):
+            return _broken_by(str(link)) or _payload(link)
+        if "HttpProcessingError" in kinds_of(link):
+            return _payload(link)
+    return Verdict(Outcome.RESET, "other")
+
+
+def _system(link: BaseException) -> Verdict | None:
+    """What the system, TLS or the event loop said of a connection."""
+    kinds = kinds_of(link)
+    code = link.errno if isinstance(link, OSError) else None
+    if "ClosedResourceError" in kinds or code == errno.EBADF:
+        return _CLOSED
+    if "BrokenResourceError" in kinds:  # anyio and trio say no more, but for its cause
+        causes = filter(None, map(_system, list(chain(link))[1:]))
+        return next(causes, Verdict(Outcome.RESET, "connection_reset"))
+    if "SSLError" in kinds:
+        if "SSLCertVerificationError" in kinds or raised_in(link)[1] == "do_handshake":
+            return Verdict(Outcome.CONNECT_ERROR, "tls")
+        return Verdict(Outcome.RESET, "connection_aborted")
+    if "ConnectionResetError" in kinds or code == errno.ECONNRESET:
+        return Verdict(Outcome.RESET, "connection_reset")
+    if "BrokenPipeError" in kinds:
+        return Verdict(Outcome.RESET, "broken_pipe")
+    if "ConnectionAbortedError" in kinds:
+        return Verdict(Outcome.RESET, "connection_aborted")
+    if "ConnectionRefusedError" in kinds:
+        return Verdict(Outcome.CONNECT_ERROR, "connection_refused")
+    if "gaierror" in kinds:
+        return Verdict(Outcome.CONNECT_ERROR, "dns")
+    if code in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        return Verdict(Outcome.CONNECT_ERROR, "unreachable")
+    if code == errno.ETIMEDOUT:
+        return Verdict(Outcome.TIMEOUT, "other")
+    return None
 
 
 def _closed_socket(error: BaseException) -> Verdict:
@@ -182,14 +321,4 @@ def _closed_socket(error: BaseException) -> Verdict:
         return Verdict(Outcome(outcome), error_type)
     if any(isinstance(link, OSError) for link in chain(error)):
         return _broken_cause(error)
-    return Verdict(Outcome.TRUNCATED, "incomplete_read")
-
-
-def _raised_in(error: BaseException) -> str:
-    """The top-level package of the frame that raised."""
-    trace = error.__traceback__
-    module = ""
-    while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__") or ""
-        trace = trace.tb_next
-    return module.partition(".")[0]
+    return _INCOMPLETE

@@ -19,13 +19,14 @@ from ..names import GAP_EDGES, OTHER
 from .app_retries import Asked, Failure, Origin
 from .blind import Blind, blinded
 from .chunks import Reader
-from .classify import classify_exception, names_of
+from .classify import classify_exception
 from .fields import identifier
 from .outcome import Outcome, Verdict
 from .partial import TailReader
 from .record import NOT_FAILURES, Progress, RetryRecord, StreamRecord
 from .request import EVENT_STREAM, RequestFacts, ResponseFacts
 from .retries import Attempts
+from .tracebacks import names_of
 
 _MAX_STALLS = 16  # remembered one by one; the count goes on
 _NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end

@@ -11,7 +11,7 @@
     |- api_error          an error event or an error finish_reason inside the stream    (provider)
     |- rate_limited       429 after all SDK retries, or in-stream rate limit or quota   (quota)
     |- http_error         5xx, 408 or 409 after all SDK retries                         (provider)
-    |- rejected           any other 4xx                                                 (caller)
+    |- rejected           any other 4xx, or the caller's own set-up broke the request   (caller)
     |- connect_error      refused, DNS, TLS, proxy                                      (provider)
     |- cancelled          the task was cancelled, KeyboardInterrupt, a deadline         (app)
     `- abandoned          the app stopped reading, or its process died                  (app)
@@ -74,7 +74,10 @@ ERROR_TYPES: dict[Outcome, tuple[str, ...]] = {
     ),
     Outcome.RATE_LIMITED: ("429", "rate_limit_exceeded", "insufficient_quota", "other"),
     Outcome.HTTP_ERROR: ("408", "409", "500", "502", "503", "504", "529", "other"),
-    Outcome.REJECTED: ("400", "401", "403", "404", "405", "413", "415", "422", "other"),
+    Outcome.REJECTED: (
+        "400", "401", "403", "404", "405", "413", "415", "422", "too_many_redirects", "event_hook", "closed_loop",
+        "other",
+    ),
     Outcome.CONNECT_ERROR: ("connection_refused", "dns", "tls", "proxy", "unreachable", "other"),
     Outcome.CANCELLED: ("cancelled", "keyboard_interrupt", "deadline", "other"),
     Outcome.ABANDONED: ("closed", "dropped", "never_iterated", "process_died"),

@@ -1,0 +1,143 @@
+"""Where an exception came from: what caused it, and through whose frames it passed. It keeps nothing of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from types import FrameType
+
+# Libraries between the provider and the app.
+LIBRARIES = frozenset({
+    "openai", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "hpack", "hyperframe", "httpx_aiohttp",
+    "aiohttp", "anyio", "sniffio", "trio", "uvloop", "gevent", "eventlet", "greenlet", "websockets", "socksio",
+    "jiter", "httptools",
+    "pydantic", "pydantic_core", "brotli", "brotlicffi", "zstandard", "async_timeout", "exceptiongroup", "outcome",
+    "streamvitals",
+})
+_MAX_LINKS = 16
+_MAX_FRAMES = 12  # of a handler, from the frame that raised outwards
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, then what caused it: ``__cause__`` first, else ``__context__``. Bounded, cycle-safe.
+
+    It ends before an exception that the app was handling when it made this call: Python makes that the context
+    of whatever is raised then. Of a group the first error stands for all.
+    """
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen and len(seen) < _MAX_LINKS:
+        seen.add(id(link))
+        yield link
+        before = link.__cause__
+        if before is None:
+            before = link.__context__
+            if before is not None and _handled_above(before):
+                return
+        if before is None:
+            inner = getattr(link, "exceptions", None)
+            before = inner[0] if isinstance(inner, tuple) and inner and isinstance(inner[0], BaseException) else None
+        link = before
+
+
+def names_of(error: BaseException) -> tuple[str, ...]:
+    """Class names along the chain, outermost first: what is kept of an exception."""
+    return tuple(type(link).__name__ for link in chain(error))
+
+
+def kinds_of(error: BaseException) -> frozenset[str]:
+    """The names of the exception's class and of all that it is derived from."""
+    return frozenset(kind.__name__ for kind in type(error).__mro__)
+
+
+def _handled_above(error: BaseException) -> bool:
+    """Whether a frame that is still running, outside our own, has caught it."""
+    trace = error.__traceback__
+    frame: FrameType | None = sys._getframe(1)
+    while trace is not None and frame is not None:
+        if frame is trace.tb_frame:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def frames_of(error: BaseException) -> list[FrameType]:
+    """The frames that it passed through, the one that raised it last."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    return frames
+
+
+def module_of(frame: FrameType) -> str:
+    name = frame.f_globals.get("__name__")
+    return name if isinstance(name, str) else ""
+
+
+def package_of(frame: FrameType) -> str:
+    return module_of(frame).partition(".")[0]
+
+
+def raised_in(error: BaseException) -> tuple[str, str]:
+    """Module and function of the frame that raised; of compiled code the function's name without its class."""
+    frames = frames_of(error)
+    if not frames:
+        return "", ""
+    return module_of(frames[-1]), frames[-1].f_code.co_name.rpartition(".")[2]
+
+
+def passed(error: BaseException, package: str, function: str) -> bool:
+    """Whether it came through this function of this package."""
+    return any(frame.f_code.co_name == function and package_of(frame) == package for frame in frames_of(error))
+
+
+def is_library(package: str) -> bool:
+    """Whether code of this name is neither the app's nor that of what the app has put in between."""
+    return package in LIBRARIES or (package in sys.stdlib_module_names and package != "__main__")
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether a signal's handler raised it: a handler is given the frame that it interrupts
+    (https://docs.python.org/3/library/signal.html#signal.signal)."""
+    frames = frames_of(error)[-_MAX_FRAMES:]
+    return any(
+        not is_library(package_of(frame)) and any(one is before for one in _frames_given(frame))
+        for before, frame in pairwise(frames)
+    )
+
+
+def _frames_given(frame: FrameType) -> Iterator[FrameType]:
+    """The frames among what this frame was called with."""
+    code = frame.f_code
+    given = code.co_argcount + code.co_kwonlyargcount
+    if code.co_flags & _VARARGS:
+        given += 1
+    variables = frame.f_locals
+    for name in code.co_varnames[:given]:
+        value = variables.get(name)
+        for one in value if type(value) is tuple else (value,):
+            if type(one) is FrameType:
+                yield one
+
+
+_VARARGS = 0x04  # inspect.CO_VARARGS: the module costs more to import than all the rest
+
+
+def thrown_in(error: BaseException) -> bool:
+    """Whether an exception of the app's own class came up in a library: another thread, or gevent, threw it."""
+    module = str(type(error).__module__)
+    return not is_library(module.partition(".")[0]) and is_library(raised_in(error)[0].partition(".")[0])
+
+
+def in_event_hook(error: BaseException) -> bool:
+    """Whether a hook that the app has given to the HTTP client raised it, or let it through."""
+    frames = frames_of(error)
+    return any(
+        caller.f_code.co_name == "_send_handling_redirects"
+        and package_of(caller) in ("httpx", "httpx2")
+        and package_of(called) not in ("httpx", "httpx2", "streamvitals")
+        for caller, called in pairwise(frames)
+    )
