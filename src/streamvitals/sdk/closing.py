@@ -15,6 +15,7 @@ from typing import Any
 
 from ..stream.observation import Observation
 from .facts import content_encoding
+from .helpers import raised_by_helper
 
 
 class Closing:
@@ -95,7 +96,11 @@ class Closing:
             observation.closed_by_app = True
             # Somebody else may be blocked in a read: what that reader gets is the end then.
             if not self.being_read():
-                observation.closed(sys.exc_info()[1])
+                because = sys.exc_info()[1]
+                if isinstance(because, Exception) and raised_by_helper(because, self._response()):
+                    observation.unreadable(because)
+                else:
+                    observation.closed(because)
         except Exception:  # noqa: BLE001 - ours; the close itself must go on
             observation.host.fault("observe")
 

@@ -60,7 +60,8 @@ _CLOSED_BY_US = {
     1009: ("malformed", "other"),
     1011: ("timeout", "read_timeout"),
 }
-_LOOPS = frozenset({"asyncio", "uvloop", "anyio"})
+# Where a RuntimeError says that the event loop is closed, or another one.
+_LOOPS = ("asyncio.", "uvloop.", "anyio.", "aiohttp.streams", "aiohttp.connector", "aiohttp.helpers")
 
 _CLOSED = Verdict(Outcome.ABANDONED, "closed")
 _DEADLINE = Verdict(Outcome.CANCELLED, "deadline")
@@ -151,7 +152,7 @@ def _classify_link(link: BaseException, headers_received: bool) -> Verdict | Non
     if "LocalProtocolError" in kinds:
         # h2 says so of what it was sent, too.
         return _PROTOCOL if any(passed(cause, "h2", "receive_data") for cause in chain(link)) else None
-    if "RuntimeError" in kinds and raised_in(link)[0].partition(".")[0] in _LOOPS:
+    if "RuntimeError" in kinds and raised_in(link)[0].startswith(_LOOPS):
         return _own_set_up("closed_loop", headers_received)
     if not kinds.isdisjoint(("EndOfStream", "IncompleteReadError", "IncompleteRead")):
         return _INCOMPLETE if headers_received else _HUNG_UP

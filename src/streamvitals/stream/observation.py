@@ -299,6 +299,11 @@ class Observation:
                 verdict = cancelled
         self._finish(Ending(verdict, self.clock()))
 
+    @_guarded
+    def unreadable(self, error: Exception) -> None:
+        """What was read for the app, and told as a chunk already, could not be understood: it got this exception."""
+        self._finish(Ending(classify_exception(error, headers_received=True), self.clock(), names_of(error)))
+
     def dropped(self) -> None:
         """The stream was garbage-collected or its generator closed. Called by finalizers: only defers."""
         if not self.ended:
