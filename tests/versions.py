@@ -26,6 +26,7 @@ from bench.environments import environment  # noqa: E402
 TESTS = (
     "test_outcomes.py", "test_app_side.py", "test_app_readers.py", "test_raw.py", "test_raw_and_bytes.py",
     "test_clients.py", "test_trio.py", "test_app_end.py", "test_invariants.py", "test_surfaces.py",
+    "test_broken_http.py", "test_callers_set_up.py", "test_helpers_raise.py",
     "test_run_scripts.py", "test_retry_loops.py", "test_retry_pools.py", "test_taken_up.py", "test_limits.py",
     "test_providers.py", "test_websockets.py", "test_websockets_invariants.py", "test_websockets_methods.py",
 )

@@ -97,10 +97,7 @@ class Closing:
             # Somebody else may be blocked in a read: what that reader gets is the end then.
             if not self.being_read():
                 because = sys.exc_info()[1]
-                if isinstance(because, Exception) and raised_by_helper(because, self._response()):
-                    observation.unreadable(because)
-                else:
-                    observation.closed(because)
+                observation.closed(because, raised_by_helper(because, self._response()))
         except Exception:  # noqa: BLE001 - ours; the close itself must go on
             observation.host.fault("observe")
 

@@ -14,9 +14,11 @@ from ..stream.tracebacks import frames_of, is_library, kinds_of, module_of, pack
 _HELPERS = "openai.lib.streaming"
 
 
-def raised_by_helper(error: BaseException, response: Any) -> bool:
+def raised_by_helper(error: BaseException | None, response: Any) -> bool:
     """Whether a helper that reads this response raised it, and neither the app in the helper's callbacks, nor a
     request made there, nor the app's own model, which found the answer not to be one of its kind."""
+    if not isinstance(error, Exception):
+        return False
     frames = frames_of(error)
     apps = [at for at, frame in enumerate(frames) if not is_library(package_of(frame))]
     frames = frames[apps[-1] + 1 :] if apps else frames

@@ -106,6 +106,18 @@ def classify_exception(error: BaseException, *, headers_received: bool, closed_b
     return Verdict(Outcome.CANCELLED, "other")
 
 
+def classify_close(because: BaseException | None, *, by_helper: bool = False) -> Verdict:
+    """What it means that the app closed a stream that it was not reading, while it handled this exception."""
+    # A generator of the app's that is closed cancels nothing; but whoever closed it may have been cancelled.
+    while isinstance(because, GeneratorExit):
+        because = because.__context__
+    if because is None:
+        return _CLOSED
+    if by_helper or not isinstance(because, Exception):
+        return classify_exception(because, headers_received=True)
+    return _DEADLINE if any(map(interrupted, chain(because))) else _CLOSED
+
+
 def _not_an_exception(error: BaseException) -> Verdict:
     for link in chain(error) if hasattr(error, "exceptions") else (error,):  # a group tells of what is in it
         for kind in kinds_of(link):

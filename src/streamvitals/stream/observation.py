@@ -19,7 +19,7 @@ from ..names import GAP_EDGES, OTHER
 from .app_retries import Asked, Failure, Origin
 from .blind import Blind, blinded
 from .chunks import Reader
-from .classify import classify_exception
+from .classify import classify_close, classify_exception
 from .fields import identifier
 from .outcome import Outcome, Verdict
 from .partial import TailReader
@@ -287,22 +287,11 @@ class Observation:
         self._finish(Ending(verdict, now, names_of(error)))
 
     @_guarded
-    def closed(self, because: BaseException | None = None) -> None:
-        """The app closed the stream while it was not reading; ``because`` is the exception it was handling."""
-        verdict = Verdict(Outcome.ABANDONED, "closed")
-        # A generator of the app's that is closed cancels nothing; but whoever closed it may have been cancelled.
-        while isinstance(because, GeneratorExit):
-            because = because.__context__
-        if because is not None and not isinstance(because, Exception):
-            cancelled = classify_exception(because, headers_received=True)
-            if cancelled.outcome is Outcome.CANCELLED:
-                verdict = cancelled
-        self._finish(Ending(verdict, self.clock()))
-
-    @_guarded
-    def unreadable(self, error: Exception) -> None:
-        """What was read for the app, and told as a chunk already, could not be understood: it got this exception."""
-        self._finish(Ending(classify_exception(error, headers_received=True), self.clock(), names_of(error)))
+    def closed(self, because: BaseException | None = None, by_helper: bool = False) -> None:
+        """The app closed the stream while it was not reading; ``because`` is the exception it was handling, which it
+        has got from the SDK's helper if that could not read what came."""
+        causes = names_of(because) if because is not None and by_helper else ()
+        self._finish(Ending(classify_close(because, by_helper=by_helper), self.clock(), causes))
 
     def dropped(self) -> None:
         """The stream was garbage-collected or its generator closed. Called by finalizers: only defers."""

@@ -7,7 +7,7 @@
     |- truncated          the body ended without the terminal marker                    (provider)
     |- reset              the connection was reset or aborted                           (provider)
     |- timeout            no data within the client's timeout                           (provider)
-    |- malformed          broken JSON, UTF-8 or SSE; a 200 that is no event stream      (provider)
+    |- malformed          broken HTTP, JSON, UTF-8 or SSE; a 200 that is no stream       (provider)
     |- api_error          an error event or an error finish_reason inside the stream    (provider)
     |- rate_limited       429 after all SDK retries, or in-stream rate limit or quota   (quota)
     |- http_error         5xx, 408 or 409 after all SDK retries                         (provider)
