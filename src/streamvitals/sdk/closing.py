@@ -101,7 +101,6 @@ class Closing:
         except Exception:  # noqa: BLE001 - ours; the close itself must go on
             observation.host.fault("observe")
 
-
     def _reading(self, frame: FrameType | None) -> FrameType | None:
         """The reading generator that the close comes out of: ours, or what it reads from, at the end of the body or
         on an error; or the SDK's or httpx's, which the collector finalizes. An app's code never runs on top of one."""
