@@ -104,19 +104,71 @@ print(os.path.exists("/proc/" + orphan))
 
 def test_pipe_that_the_app_closes_is_closed():
     """The init holds no end of it."""
-    code = "import os, sys; os.close(1); sys.stderr.write('closed\\n'); sys.stdin.read()"
+    reader, writer = os.pipe()
+    code = f"import os, sys; os.close({writer}); print('closed', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         contained(python("-c", code)), env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        pass_fds=[writer],
     ) as process:
-        assert process.stderr is not None
         assert process.stdout is not None
         assert process.stdin is not None
-        assert process.stderr.readline() == b"closed\n"
+        assert process.stdout.readline() == b"closed\n"
         # `unshare` is one that still holds it, outside; the app's end and the init's are gone.
         inner = only_child(process.pid)
-        holders = [pid for pid in (inner, only_child(inner, but_agents=True)) if holds(pid, process.stdout.fileno())]
+        holders = [pid for pid in (inner, only_child(inner, but_agents=True)) if holds(pid, reader)]
         assert holders == []
+        process.stdin.close()
+        assert process.wait() == 0
+    os.close(reader)
+    os.close(writer)
+
+
+def test_what_is_written_to_the_output_of_pid_1_comes_out():
+    """As cron jobs and programs that log to files do in a container."""
+    code = (
+        "import os, sys\n"
+        "for fd in (1, 2): open(f'/proc/1/fd/{fd}', 'w').write(f'to {fd}\\n')\n"
+        "print(os.read(os.open('/proc/1/fd/0', os.O_RDONLY), 100))"
+    )
+    done = subprocess.run(
+        contained(python("-c", code)), env=environment(), input=b"in", capture_output=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (b"to 1\nb'in'\n", b"to 2\n")
+
+
+def test_a_socket_that_is_handed_on_is_for_the_app():
+    """Socket activation into a container, and a watchdog: who is to take it is said by pid."""
+    told = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "LISTEN_PIDFDID": "7", "WATCHDOG_PID": "1", "SYSTEMD_EXEC_PID": "42"}
+    code = (
+        "import os; me = str(os.getpid())\n"
+        "print(*[(n, me if os.environ[n] != me else 'me') for n in ('LISTEN_PID', 'WATCHDOG_PID')],"
+        " os.environ['SYSTEMD_EXEC_PID'], os.environ['LISTEN_FDS'], 'LISTEN_PIDFDID' in os.environ)"
+    )
+    done = subprocess.run(contained(python("-c", code)), env=environment(**told), capture_output=True, check=True)
+    assert done.stdout == b"('LISTEN_PID', 'me') ('WATCHDOG_PID', 'me') 42 1 False\n"
+
+
+def test_a_signal_to_every_process_leaves_the_agent_to_count_what_drains(server):
+    """`kill -TERM -1` in a container reaches all but PID 1."""
+    port = free_port()
+    code = (
+        "import os, signal\n"
+        "signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        "os.kill(-1, signal.SIGTERM)\n"
+        "exec(open({!r}).read())\n"
+        "print('drained', flush=True); input()\n"
+    ).format(str(APPS / "stream_script.py"))
+    command = contained(python("-c", code, "sv-ok"), port)
+    with subprocess.Popen(
+        command, env=environment(server.base_url), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        while process.stdout.readline() != b"drained\n":
+            pass
+        metrics = get(f"http://127.0.0.1:{port}/metrics")
+        assert total(parse_metrics(metrics), "streamvitals_streams_total", outcome="completed") == 1
+        process.stdin.write(b"\n")
         process.stdin.close()
         assert process.wait() == 0
 

@@ -2,7 +2,8 @@
 
 The kernel gives PID 1 no default dispositions and every orphan of its namespace, the agent among them; an
 app that was not written for that would neither end on SIGTERM nor reap. So here the app is a child, with
-everything this process was started with, and this process holds nothing, reaps, and passes signals on.
+everything this process was started with, and this process reaps and passes signals on. Of what it was started with it
+holds the standard descriptors, and nothing else: what is written to /proc/1/fd/1 in a container is for its log.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ _FROM_TERMINAL = {
     signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH,
 }
 # How long an exporter may take to get rid of the last values before the container ends. Seconds.
-FLUSH_TIMEOUT = 5.0
+FLUSH_TIMEOUT = 2.0
+# Whom what a manager hands on is for, by pid: sockets (sd_listen_fds(3)), a watchdog (sd_watchdog_enabled(3)), the
+# journal (SYSTEMD_EXEC_PID in systemd.exec(5)).
+_ADDRESSES = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
+# The same once more, by the inode of a pidfd, where it is set.
+_LISTEN_PIDFD = "LISTEN_PIDFDID"
 
 
 def run_as_init(command: Command, env: Mapping[str, str], watch: Watch, *, flush: bool) -> NoReturn:
@@ -62,13 +68,20 @@ def _become_app(command: Command, env: Mapping[str, str], watch: Watch, mask: It
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         presence.register(watch.directory, presence.RUN)
-        become(command, env)
+        become(command, addressed_to(env, os.getppid(), os.getpid()))
     except CommandError as error:
         sys.stderr.write(f"streamvitals: {error}\n")
         sys.stderr.flush()
         status = error.status
     finally:
         os._exit(status)
+
+
+def addressed_to(env: Mapping[str, str], before: int, pid: int) -> dict[str, str]:
+    """The environment, with what was addressed to the pid ``before`` addressed to this one."""
+    changed = {name: str(pid) for name in _ADDRESSES if env.get(name) == str(before)}
+    dropped = {_LISTEN_PIDFD} if "LISTEN_PID" in changed else set()
+    return {name: value for name, value in {**env, **changed}.items() if name not in dropped}
 
 
 def _has_it_already(info: signal.struct_siginfo, app: int) -> bool:
@@ -95,14 +108,11 @@ def _reap(app: int) -> int | None:
 
 
 def _let_go_of_descriptors() -> None:
-    """A pipe that the app closes is to be closed for whoever reads it."""
-    null = os.open(os.devnull, os.O_RDWR)
+    """A pipe or a socket that the app closes is to be closed for whoever reads it; the standard ones stay."""
     for fd in sorted(int(name) for name in os.listdir("/proc/self/fd")):
-        with contextlib.suppress(OSError):
-            if fd > 2:
+        if fd > 2:
+            with contextlib.suppress(OSError):
                 os.close(fd)
-            else:
-                os.dup2(null, fd)
 
 
 def _end_agent(agent: int) -> None:
