@@ -15,7 +15,18 @@ from typing import Any
 
 import pytest
 
-from run_support import APPS, RUN, environment, eventually, free_port, python, started
+from run_support import (
+    APPS,
+    PACKAGES,
+    RUN,
+    environment,
+    eventually,
+    everybodys_python,
+    free_port,
+    only_root,
+    python,
+    started,
+)
 
 INJECT = os.path.join("streamvitals", "inject")
 
@@ -114,6 +125,50 @@ def test_ignored_signals_of_a_program_that_is_no_python(ignored):
             ["/bin/sh", "-c", line.format(" ".join(prefix))], env=environment(), stdout=subprocess.PIPE, check=True
         ).stdout
         for prefix in ((), run_prefix())
+    ]
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("name", ["supervisord", "starter"])
+def test_ignored_signals_below_a_python_that_forks_and_execs(tmp_path, name):
+    """supervisord hands on what Python ignores. Of others that is not known: most give the default back."""
+    script = tmp_path / name
+    script.write_text(
+        "import os, signal, sys\n"
+        "if sys.argv[1] == 'default':\n    signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+        "if os.fork() == 0:\n    os.execvp(sys.argv[2], sys.argv[2:])\n"
+        "sys.exit(os.wait()[1])\n"
+    )
+    how = "ignored" if name == "supervisord" else "default"
+    seen = [
+        subprocess.run(
+            python("-W", "ignore", str(script), how, *prefix, "grep", "SigIgn", "/proc/self/status"),
+            env=environment(), stdout=subprocess.PIPE, check=True,
+        ).stdout
+        for prefix in ((), run_prefix())
+    ]
+    assert mask(seen[0]) & PIPE == mask(seen[1]) & PIPE == (PIPE if how == "ignored" else 0)
+
+
+PIPE = 1 << (signal.SIGPIPE - 1)
+
+
+def mask(line: bytes) -> int:
+    return int(line.split()[1], 16)
+
+
+@only_root
+@pytest.mark.parametrize("trap", ["", "trap '' PIPE; "])
+def test_ignored_signals_below_another_user(trap):
+    """`sudo -u app`, a service manager: what such a parent runs is not for us to see, what it ignores is."""
+    prefix = " ".join([everybodys_python(), "-m", "streamvitals", "run", "--port", "0", "--"])
+    line = trap + "setpriv --reuid=65534 --regid=65534 --clear-groups {} grep SigIgn /proc/self/status; :"
+    seen = [
+        subprocess.run(
+            ["/bin/sh", "-c", line.format(before)], env=environment(PYTHONPATH=PACKAGES), stdout=subprocess.PIPE,
+            check=True, cwd="/",
+        ).stdout
+        for before in ("", prefix)
     ]
     assert seen[0] == seen[1]
 

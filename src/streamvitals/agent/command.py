@@ -75,17 +75,30 @@ def _ignored_by_parent() -> set[int]:
 
     What it really was is lost by the time Python code runs. A shell or a service manager that ignores a
     signal hands that on; a Python ignores these two itself and gives children the default (subprocess,
-    `restore_signals`).
+    `restore_signals`), but for one that forks and execs by itself, as supervisord does. A parent that has gone, or
+    that is outside of a container, ignores nothing as far as we know.
     """
     parent = os.getppid()
     try:
-        if os.path.basename(os.readlink(f"/proc/{parent}/exe")).startswith("python"):
-            return set()
+        # Unlike what it executes that is for every user to read.
         with open(f"/proc/{parent}/status", "rb") as file:
             mask = next(int(line.split()[1], 16) for line in file if line.startswith(b"SigIgn:"))
     except (OSError, StopIteration):
         return set()
-    return {number for number in _PYTHON_IGNORES if mask >> (number - 1) & 1}
+    ignored = {int(number) for number in _PYTHON_IGNORES if mask >> (number - 1) & 1}
+    return ignored if ignored and _hands_on(parent) else set()
+
+
+def _hands_on(pid: int) -> bool:
+    """Whether children of this process are started with what it ignores itself."""
+    arguments, executable = b"", ""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        arguments = file.read()
+    with contextlib.suppress(OSError):
+        executable = os.readlink(f"/proc/{pid}/exe")
+    first, *rest = (os.path.basename(os.fsdecode(argument)) for argument in arguments.split(b"\0"))
+    is_python = any(os.path.basename(name).startswith(("python", "pypy")) for name in (first, executable))
+    return not is_python or "supervisord" in rest
 
 
 def original_environment() -> dict[str, str]:
