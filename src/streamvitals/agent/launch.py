@@ -25,6 +25,8 @@ from .processes import named
 from .spawn import Beside, spawn_agent
 
 INJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "inject")
+
+
 class Watch(NamedTuple):
     """What was set up beside the app."""
 
@@ -83,7 +85,8 @@ def set_up(config: Config, env: Mapping[str, str]) -> Watch | None:
             url = url_of(listener, config.host)
             agent = spawn_agent(listener, Beside(directory, url, os.getpid()), env)
             # For a next run that finds the port taken before the agent can say that it has it.
-            private.write_facts(directory, {"url": url, "agent": named(agent), "app": named(os.getpid())})
+            with contextlib.suppress(OSError):
+                private.write_facts(directory, {"url": url, "agent": named(agent), "app": named(os.getpid())})
             _say_where(listener, config.port, url)
     except Exception as error:  # noqa: BLE001  whatever it is, the app starts
         if directory:
