@@ -166,7 +166,7 @@ RECOVERIES = Metric(
 )
 OPERATIONS_FAILED = Metric(
     "streamvitals.operations_failed", "counter", "{operation}",
-    "Chains of attempts that ended in failure: what users felt.",
+    "Chains of attempts that ended in failure, or had failed for two minutes: what users felt.",
 )
 FALLBACKS = Metric("streamvitals.fallbacks", "counter", "{stream}", "Failed streams asked again without streaming.")
 TOKENS = Metric(

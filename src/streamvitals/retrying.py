@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .names import OTHER, RETRY_REASONS
 from .origin import alive, current_origin
-from .stream.app_retries import Asked, Failure, Origin, PendingFailures, fingerprint
+from .stream.app_retries import Asked, Chain, Failure, Origin, PendingFailures, fingerprint
 from .stream.record import ChainRecord, RetryRecord, StreamRecord
 from .stream.responses import Key, Responses, progress_of
 
@@ -52,14 +52,15 @@ class AppRetries:
             first.labels if first is not None and told.named is not None else record.labels,
             reason if reason in RETRY_REASONS else OTHER, now, record.chain_attempt, observation.origin or NOBODY,
             fingerprint(asks), span, record.retry_after, response, anywhere=asks.background or told.fetch,
+            chain=observation.chain or Chain(now),
         )
         other = self.taking_up.get(response) if response is not None else None
         if response is not None and self.responses.came_whole(response, observation.started):
             self._again(failure, now)
-            self._runtime.submit(ChainRecord(failure.labels, "recovered", failure.attempt))
+            self._recovered(failure)
         elif other is not None and other.started > observation.started and other.retry_of is None:
             self._again(failure, now)
-            other.retry_of = failure
+            other.retry_of, other.chain = failure, failure.chain
         else:
             self._await(failure)
 
@@ -99,9 +100,10 @@ class AppRetries:
         now = self._runtime.clock()
         worked = result is not None and (not named or progress_of(result))
         if worked:
-            self._runtime.submit(ChainRecord(failure.labels, "recovered", failure.attempt))
-        elif worked is None:  # it is still under way: there will be another look
-            self._await(replace(failure, at=now, polled=True, anywhere=True))
+            self._recovered(failure)
+        elif worked is None:  # it is still under way, which is no failure: there will be another look
+            chain = failure.chain if failure.chain.failed else Chain(now)
+            self._await(replace(failure, at=now, polled=True, anywhere=True, chain=chain))
         else:
             self._await(
                 replace(
@@ -109,6 +111,11 @@ class AppRetries:
                     retry_after=None, polled=named,
                 )
             )
+
+    def _recovered(self, failure: Failure) -> None:
+        """Nothing where it comes too late, and has been counted as failed."""
+        if not failure.chain.failed:
+            self._runtime.submit(ChainRecord(failure.labels, "recovered", failure.attempt))
 
     def sweep(self) -> None:
         """Give up on what nobody can retry any more."""

@@ -105,6 +105,7 @@ class Runtime:
             read = TailReader(read, self.config.capture_partial, self._redact)
         observation = Observation(self, told, read, slot, now, time.time())
         observation.asks, observation.retry_of = asks, retry_of
+        observation.chain = retry_of.chain if retry_of is not None else None
         if self.capture_parent is not None:
             observation.trace_parent = self.capture_parent()
         try:

@@ -87,6 +87,8 @@ def add_retry(changes: Changes, retry: RetryRecord) -> None:
     changes[_at(names.RETRIES, retry.source, retry.reason)] += 1.0
     if retry.backoff > 0:
         changes[_at(names.BACKOFF, retry.source)] += exact(retry.backoff)
+    if retry.given_up:
+        changes[_CHAIN_AT["failed"]] += 1.0
 
 
 def add_chain(changes: Changes, chain: ChainRecord) -> None:
@@ -105,10 +107,11 @@ def add_end(changes: Changes, record: StreamRecord, unix_time: Callable[[], floa
     outcome = record.outcome
     _count(changes, outcome, record.error_type, record.duration, record.chunks)
     add_progress(changes, record.progress)
-    if len(record.attempts) >= 2 and outcome in GOOD_ENDS:
-        changes[_SDK_RECOVERIES_AT] += 1.0
-    if record.chain_attempt >= 2 and outcome in GOOD_ENDS:
-        changes[_APP_RECOVERIES_AT] += 1.0
+    if outcome in GOOD_ENDS and not record.given_up:
+        if len(record.attempts) >= 2:
+            changes[_SDK_RECOVERIES_AT] += 1.0
+        if record.chain_attempt >= 2:
+            changes[_APP_RECOVERIES_AT] += 1.0
     if record.usage is not None:
         for kind in names.TOKEN_TYPES:
             count = getattr(record.usage, kind)

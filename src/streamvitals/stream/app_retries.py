@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 from .record import StreamLabels
 from .responses import Key
 
+# An operation that has failed for longer has failed for its users, whatever is still tried. Nobody looks at a chat for
+# two minutes; and it is longer than the waits of retries that are meant to end, such as tenacity's usual ones.
+FAILED_AFTER = 120.0  # seconds since its first failed attempt
 _SAMPLE = 2048  # characters of each end of the last message
 _MAX_PENDING = 512
 _MAX_DEPTH = 4
@@ -65,6 +68,32 @@ def nothing() -> None:
     """In place of a reference, to nothing."""
 
 
+class Chain:
+    """The attempts of one operation that has begun to fail: since when, and whether it has been counted as failed."""
+
+    __slots__ = ("_uncounted", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self._uncounted = [True]  # taken by whoever counts it, of several threads one
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has been counted: what still comes of it is no recovery."""
+        return not self._uncounted
+
+    def fail(self) -> bool:
+        """Count it as failed. False where it has been."""
+        try:
+            return self._uncounted.pop()
+        except IndexError:
+            return False
+
+    def overdue(self, now: float) -> bool:
+        """Whether it has failed for so long that its users have been given up on, and is to be counted for that."""
+        return now - self.since >= FAILED_AFTER and self.fail()
+
+
 @dataclass(frozen=True)
 class Failure:
     """An attempt that failed and may be made again. Times in seconds on the runtime's clock.
@@ -84,6 +113,11 @@ class Failure:
     response: Key | None = None
     anywhere: bool = False
     polled: bool = False
+    chain: Chain = None  # type: ignore[assignment]  # the first failure of an operation begins one
+
+    def __post_init__(self) -> None:
+        if self.chain is None:
+            object.__setattr__(self, "chain", Chain(self.at))
 
     def honored(self, now: float) -> bool | None:
         """Whether a request that begins now waited as long as the provider asked; None if it asked for nothing."""
@@ -91,8 +125,8 @@ class Failure:
 
 
 class PendingFailures:
-    """Bounded. ``alive`` says whether an origin can still retry; ``gave_up`` is called with each failure that
-    nobody tried again within ``window`` seconds."""
+    """Bounded. ``alive`` says whether an origin can still retry; ``gave_up`` is called once for each chain of which
+    nobody tried the last failure again within ``window`` seconds, or that has been failing for too long."""
 
     def __init__(
         self, window: float, alive: Callable[[Origin], bool], gave_up: Callable[[Failure], None]
@@ -105,6 +139,7 @@ class PendingFailures:
 
     def add(self, failure: Failure) -> None:
         """A stream failed. The oldest pending one makes room."""
+        self._overdue(failure, failure.at)
         self._next += 1
         self.failures[self._next] = failure
         while len(self.failures) > _MAX_PENDING:
@@ -130,12 +165,14 @@ class PendingFailures:
         return None
 
     def sweep(self, now: float) -> None:
-        """Give up on what can no longer be retried: too long ago, or its task or thread is gone."""
+        """Give up on what can no longer be retried: too long ago, or its task or thread is gone; and count what has
+        been tried again for too long, which may go on."""
         for number, failure in list(self.failures.items()):
+            self._overdue(failure, now)
             late = now - failure.at > self._window
             gone = late or not (failure.anywhere or self._alive(failure.origin))
             if gone and self.failures.pop(number, None) is not None:
-                self._gave_up(failure)
+                self._nobody_tried(failure)
 
     def close(self) -> None:
         """Nothing will be retried any more."""
@@ -147,7 +184,15 @@ class PendingFailures:
             _, failure = self.failures.popitem(last=False)
         except KeyError:
             return  # another thread was faster
-        self._gave_up(failure)
+        self._nobody_tried(failure)
+
+    def _nobody_tried(self, failure: Failure) -> None:
+        if failure.chain.fail():
+            self._gave_up(failure)
+
+    def _overdue(self, failure: Failure, now: float) -> None:
+        if failure.chain.overdue(now):
+            self._gave_up(failure)
 
 
 class Asked(NamedTuple):

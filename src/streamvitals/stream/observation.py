@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from ..names import GAP_EDGES, OTHER
-from .app_retries import Asked, Failure, Origin
+from .app_retries import Asked, Chain, Failure, Origin
 from .blind import Blind, blinded
 from .chunks import Reader
 from .classify import classify_close, classify_exception
@@ -114,7 +114,8 @@ class Observation:
     __slots__ = (
         "__weakref__", "_answered_at", "_arrived_at", "_first_chunk", "_first_token", "_flush_at",
         "_gap_counts", "_max_gap", "_other_wait", "_stall_after", "_stall_times", "_stalls", "_told", "_wait",
-        "asked", "asks", "at", "attempts", "chunks", "clock", "closed_by_app", "ended", "facts", "hints", "hooks",
+        "asked", "asks", "at", "attempts", "chain", "chunks", "clock", "closed_by_app", "ended", "facts", "hints",
+        "hooks",
         "host", "in_band", "last_event_id", "origin", "reader", "response", "retry_of", "slot", "started",
         "started_unix", "trace_parent", "unasked", "view",
     )
@@ -142,6 +143,7 @@ class Observation:
         self.unasked = False  # it began with its first chunk, for which nobody waited
         self.origin: Origin | None = None
         self.retry_of: Failure | None = None
+        self.chain: Chain | None = None  # of the attempts that have failed, the SDK's included
         self.trace_parent: object | None = None
         self.hooks: Hooks | None = None
         self._answered_at: float | None = None
@@ -166,7 +168,8 @@ class Observation:
         retry = self.attempts.begin(now)
         self.view[self.at] = self.asked = now
         if retry is not None:
-            self.host.submit(RetryRecord(self.facts.labels, "sdk", *retry))
+            given_up = self.chain is not None and self.chain.overdue(now)
+            self.host.submit(RetryRecord(self.facts.labels, "sdk", *retry, given_up=given_up))
 
     @_guarded
     def retrying(self, error: BaseException | None, backoff: float) -> None:
@@ -175,6 +178,7 @@ class Observation:
         self._waited(now - self.asked, now)
         self.view[self.at] = -now
         self.attempts.retry(now, error, backoff)
+        self.chain = self.chain or Chain(now)
 
     def responded(self, facts: ResponseFacts) -> None:
         """The headers of the final response have come; the app holds the stream now."""
@@ -436,6 +440,7 @@ class Observation:
             chain_attempt=self.retry_of.attempt + 1 if self.retry_of else 1,
             chain_wait=max(0.0, self.started - self.retry_of.at) if self.retry_of else 0.0,
             retry_of=self.retry_of.span if self.retry_of else None,
+            given_up=self.chain is not None and self.chain.failed,
             trace_parent=self.trace_parent,
             slot=self.slot,
         )

@@ -50,19 +50,22 @@ class Attempt(NamedTuple):
 
 
 class RetryRecord(NamedTuple):
-    """An attempt failed and is made again; ``reason`` is of ``names.RETRY_REASONS``, ``backoff`` in seconds."""
+    """An attempt failed and is made again; ``reason`` is of ``names.RETRY_REASONS``, ``backoff`` in seconds.
+    ``given_up``: its operation has failed for so long that it has failed for its users, and is counted for that now."""
 
     labels: StreamLabels
     source: str
     reason: str
     backoff: float
+    given_up: bool = False
 
 
 class ChainRecord(NamedTuple):
     """What became of a chain of attempts that the application made itself.
 
-    ``event`` is "failed" (nobody tried again), "fallback" (asked again without streaming) or "recovered" (the
-    fallback worked; a stream that worked says so in its own record). ``attempts`` counts those that failed.
+    ``event`` is "failed" (nobody tried again, or in vain for too long), "fallback" (asked again without streaming) or
+    "recovered" (the fallback worked; a stream that worked says so in its own record). ``attempts`` counts those that
+    failed.
     """
 
     labels: StreamLabels
@@ -90,7 +93,8 @@ class StreamRecord(NamedTuple):
 
     Durations are seconds. ``started`` is Unix time. ``chunk_index`` is the number of chunks received when
     it failed. ``cause_chain`` holds class names only. ``hints`` are of ``names.HINTS``: what could not be known.
-    ``replayed``: it fetched a response that was generated for another request.
+    ``replayed``: it fetched a response that was generated for another request. ``given_up``: its operation had been
+    failing for so long that it was counted as failed before this stream ended.
     """
 
     labels: StreamLabels
@@ -132,6 +136,7 @@ class StreamRecord(NamedTuple):
     retry_after_honored: bool | None = None
     chain_wait: float = 0.0
     retry_of: object | None = None
+    given_up: bool = False
     trace_parent: object | None = None
     slot: object | None = None
 
