@@ -100,7 +100,7 @@ def figures() -> Sequence[object]:
         number(
             "Operations failing", operation_failures(over=NOW),
             "Of the last five minutes' operations, how many failed for good: failed streams less what the application"
-            " tried again. The pages' own measure.",
+            " tried again; all, where no stream ended well. The pages' own measure.",
             unit="percentunit", decimals=1, thresholds=FAILING,
         ),
         number(
@@ -110,8 +110,8 @@ def figures() -> Sequence[object]:
         ),
         number(
             "Failed for users in 1h", increase(names.OPERATIONS_FAILED, over="1h"),
-            "Chains of attempts that ended in failure, nothing having been tried again in time. A failure is counted "
-            "when a retry can no longer come, up to the retry window later.",
+            "Chains of attempts that ended in failure, nothing having been tried again in time, or all of it in vain "
+            "for two minutes. A failure is counted when a retry can no longer come, up to the retry window later.",
             unit="locale", decimals=0, thresholds=steps((1, AMBER)), idle="none",
         ),
         number(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from streamvitals import names
-from streamvitals.alerts.promql import COUNTED, FAILED
+from streamvitals.alerts.promql import COUNTED, FAILED, WELL
 from streamvitals.names import Metric
 
 _SELECTED = re.compile(r"\b([A-Za-z_]\w*)\{")
@@ -29,6 +29,7 @@ FAILED_OUTCOMES, COUNTED_OUTCOMES = "|".join(FAILED), "|".join(COUNTED)
 
 failed = f'outcome=~"{FAILED_OUTCOMES}"'
 counted = f'outcome=~"{COUNTED_OUTCOMES}"'
+well = f'outcome=~"{"|".join(WELL)}"'
 # What the application tried again; reasons that are no failure of a stream's are "other".
 retried = 'source="app",reason!="other"'
 
@@ -85,11 +86,15 @@ def stream_failures(*by: str, over: str = RATE, offset: str = "") -> str:
 
 
 def operation_failures(*by: str, over: str = RATE, offset: str = "") -> str:
-    """The share of operations that failed for good: what the app tried again is not counted, as in the alerts."""
-    again, fallbacks = (
+    """The share of operations that failed for good: what the app tried again is not counted, as in the alerts. All,
+    where nothing ended well, be it tried again for ever."""
+    again, fallbacks, saved = (
         increase(metric, *by, where=where, over=over, offset=offset)
-        for metric, where in ((names.RETRIES, retried), (names.FALLBACKS, ""))
+        for metric, where in ((names.RETRIES, retried), (names.FALLBACKS, ""), (names.RECOVERIES, 'source="app"'))
     )
-    bad, asked = (increase(names.STREAMS, *by, where=w, over=over, offset=offset) for w in (failed, counted))
+    bad, good, asked = (
+        increase(names.STREAMS, *by, where=w, over=over, offset=offset) for w in (failed, well, counted)
+    )
     # A fallback is a retry too, but not a stream.
-    return ratio(f"clamp_min({bad} - {again}, 0)", f"({asked} - {again} + {fallbacks})")
+    some = ratio(f"clamp_min({bad} - {again}, 0)", f"({asked} - {again} + {fallbacks})")
+    return f"({ratio(bad, bad)} unless {good} > 0 unless {saved} > 0) or {some}"

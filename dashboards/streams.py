@@ -111,7 +111,7 @@ def streams() -> Dashboard:
         number(
             "Operations failing", operation_failures(over=NOW),
             "Of the last five minutes' operations, how many failed for good: streams that the provider or a quota "
-            "broke, less what the application tried again. Amber over the budget, red "
+            "broke, less what the application tried again; all, where none ended well. Amber over the budget, red "
             "where the alerts page.",
             unit="percentunit", decimals=1, thresholds=FAILING, links=[TO_INCIDENT],
         ),

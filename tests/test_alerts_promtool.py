@@ -10,93 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alerts.backtest.replay import left_open
 
 from alerts_cases import ACTIVE, BUILD, CASES, FIRST, GAP, ONE, UP, Case, fallbacks
-from alerts_support import needs, newer
+from alerts_support import needs
 from alerts_world import COMPLETED, HEALTHY, MODELS, REPLICAS, SHAPES, Course, Thing, errors, latency, retries, streams
+from promtool_support import RULES, Promtool, ever, firing, needed
 from streamvitals import names
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import recorded_in
-from streamvitals.alerts.render import ALERTS, rule_groups
+from streamvitals.alerts.render import ALERTS
 from streamvitals.names import Metric
 
 pytestmark = needs("promtool")
-RULES: list[dict[str, Any]] = rule_groups(Objectives())["groups"][0]["rules"]
 ANY = 'ALERTS{alertname!="StreamvitalsWatchdog",alertstate="firing"}'
 CAUSES = 'ALERTS{severity="ticket",kind="cause",alertstate="firing"}'
 PAGES = 'ALERTS{severity="page",alertstate="firing"}'
-
-
-def needed(*alerts: str) -> list[dict[str, Any]]:
-    """The rules of these alerts, and what they read."""
-    wanted, chosen = set(alerts), []
-    for rule in reversed(RULES):
-        name = rule.get("alert") or rule["record"]
-        if name in wanted:
-            chosen.append(rule)
-            wanted |= recorded_in(rule["expr"]).union(*map(recorded_in, rule.get("annotations", {}).values()))
-    return chosen[::-1]
-
-
-class Promtool:
-    """Collects groups of tests for one run: by promtool, and by that of Prometheus 3.
-
-    Where there is none it is imitated: what it leaves out of a window is left out by shorter windows. The files are
-    JSON, which YAML is, and which is written faster.
-    """
-
-    def __init__(self, folder: Path, rules: list[dict[str, Any]]) -> None:
-        self.folder = folder
-        self.groups: list[dict[str, Any]] = []
-        self.longest = 0.0
-        three = newer("promtool")
-        self.programs = [("promtool", "rules"), (three, "rules") if three else ("promtool", "left_open")]
-        for name, read in (("rules", rules), ("left_open", left_open(rules))):
-            (folder / f"{name}.yaml").write_text(json.dumps({"groups": [{"name": "all", "rules": read}]}))
-
-    def expect(self, name: str, course: Course, *checks: tuple[float, str, float | None], **more: Any) -> None:
-        """At so many minutes an expression gives this value, or nothing."""
-        self.longest = max(self.longest, course.well + course.ill + course.after)
-        self.groups.append({
-            "name": name, "interval": "30s", "input_series": list(course.series()),
-            "promql_expr_test": [
-                {
-                    "expr": expr, "eval_time": f"{minute * 60:.0f}s",
-                    "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
-                }
-                for minute, expr, value in checks
-            ],
-            **more,
-        })
-
-    def check(self) -> None:
-        """All is as expected, or promtool says what is not."""
-        said = self.run()
-        if said:
-            pytest.fail(said, pytrace=False)
-
-    def run(self) -> str:
-        """What promtool says; empty where all is as expected."""
-        # Where hours are to be evaluated half as often, and days seldom.
-        interval = "5m" if self.longest > 1000 else "1m" if self.longest > 200 else "30s"
-        said = ""
-        for program, name in self.programs:
-            tests = {"rule_files": [f"{name}.yaml"], "evaluation_interval": interval, "tests": self.groups}
-            (self.folder / "test.yaml").write_text(json.dumps(tests))
-            done = subprocess.run(
-                [program, "test", "rules", "test.yaml"], cwd=self.folder, capture_output=True, text=True, check=False
-            )
-            said += f"{program}, {name}: {done.stdout}{done.stderr}" if done.returncode else ""
-        return said
-
-
-def firing(alert: str) -> str:
-    return f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})'
-
-
-def ever(alert: str, minutes: float) -> str:
-    return f'count(count_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[{minutes:.0f}m]))'
 
 
 def said(case: Case) -> dict[str, Any]:

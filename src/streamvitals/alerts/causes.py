@@ -126,8 +126,13 @@ OTHERS = (
             ' for {{ label "$reason" . }} by the {{ label "$source" . }}, $mid',
         ),
         description=(
-            "Attempts are made again so often that a failing provider is hidden from the users, who wait longer and pay"
-            " more. Look next: 1. the reason on the dashboard, and whether failures of whole operations rise as well;"
+            "Attempts are made again so often that "
+            + ask(
+                "streamvitals:failing{SERVICE} or streamvitals:none_well:increase$short{SERVICE}",
+                "the provider is the busier for it, and users are not helped",
+                "a failing provider is hidden from the users, who wait longer and pay more",
+            )
+            + ". Look next: 1. the reason on the dashboard, and whether failures of whole operations rise as well;"
             " 2. the provider's status page: this is what an outage looks like before it is one."
         ),
         dashboard=links.INCIDENT, hold=120, keep=KEEP,
@@ -149,7 +154,8 @@ OTHERS = (
     Alert(
         "StreamvitalsOneModelFailing", "cause", "ticket",
         "count by ($service) (streamvitals:failing:model)"
-        " < on ($service) count by ($service) (streamvitals:model_operations:increase$mid > 0)",
+        " < on ($service)"
+        " count by ($service) (streamvitals:model_operations:increase$mid > 0 or streamvitals:failing:model)",
         summary=ask("topk(1, 100 * streamvitals:failing:model{SERVICE})", f"{PERCENT} of {MODEL} fail, others do not"),
         description=(
             "One model fails and the rest of the service does not, or hardly. Look next: 1. whether the provider still"

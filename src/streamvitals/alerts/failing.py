@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .chance import beyond, lowest, proven
+from .none_well import AT_ONCE, condition
 from .promql import RATE_WINDOWS
 from .rule import Record
 
 # A slow burn, which is no page's business, brings the lowest share of a page itself now and then: in five minutes,
 # which come often, nearly never, and in longer windows, which are fewer, seldom.
 SIGMAS_SOON, SIGMAS_LATER = 4, 3
-# Of the failures that page, so large a part at most comes within the shortest window: the rest is no blip.
-AT_ONCE = 0.6
 # What is usual is said by what was asked before, and so many operations more that fail as expected.
 PRIOR = 100
 # So many streams must hang at once.
@@ -40,6 +39,7 @@ def failing() -> Iterator[Record]:
     Where much is asked, failures must have gone on for some minutes, and not be going down: one bad minute stays in a
     window for longer than it lasts. Where little is asked nobody can tell, and longer windows decide alone: there must
     be more failures than this service usually has, and than a slow burn would bring, and not all of them at once.
+    Where nothing ends well, streams are what counts.
     """
     for scope, low, spike, windows in (
         ("", "$low", "$spike", ("mid", "half_hour", "hour")),
@@ -98,7 +98,7 @@ def failing() -> Iterator[Record]:
             and {lasting}
             and {proven(f"{failed}$fast", f"{asked}$fast", usual)}
             and {beyond(f"{failed}$fast", f"{asked}$fast", "$low", SIGMAS_SOON)}
-        ){longer}""",
+        ) or {condition(scope, usual)}{longer}""",
         )
 
 

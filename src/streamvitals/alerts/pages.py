@@ -22,6 +22,20 @@ _HANGING = ask(
 )
 
 
+_NONE = "none of {{ value . | printf `%.0f` }}"
+_FAILED = ask(
+    "streamvitals:failed:increase$fast{SERVICE} > 0",
+    ": {{ value . | printf `%.0f` }} operations failed in $fast",
+) + ask("100 * streamvitals:failure_ratio:increase$fast{SERVICE} > 0", f", {PERCENT} of all") + ask(
+    "topk(1, streamvitals:model_none_well:increase$fast{SERVICE} and streamvitals:failing:model{SERVICE})",
+    f"; {_NONE} {MODEL} streams ended well",
+    ask(
+        "topk(1, streamvitals:server_none_well:increase$fast{SERVICE} and streamvitals:failing:server{SERVICE})",
+        f"; {_NONE} {MODEL} streams from {SERVER} ended well",
+    ),
+)
+
+
 def _slow(quantity: str, words: str, otherwise: str = "") -> str:
     """What users wait for, also for the while that the alert goes on after they do."""
     return ask(f"topk(1, last_over_time(streamvitals:{quantity}:slow{{SERVICE}}[$half_hour]))", words, otherwise)
@@ -38,17 +52,14 @@ PAGES = (
     Alert(
         "StreamvitalsFailing", "symptom", "page", "streamvitals:failing",
         summary=ask(
-            "streamvitals:failing:service{SERVICE} or streamvitals:failing:model{SERVICE}",
+            "streamvitals:failing:service{SERVICE} or streamvitals:failing:model{SERVICE}"
+            " or streamvitals:failing:server{SERVICE}",
             worst_now("operations fail"),
             _HANGING,
         ),
         description=(
             "Users get errors, cut answers or silence"
-            + ask(
-                "streamvitals:failed:increase$fast{SERVICE} > 0",
-                ": {{ value . | printf `%.0f` }} operations failed in $fast",
-            )
-            + ask("100 * streamvitals:failure_ratio:increase$fast{SERVICE} > 0", f", {PERCENT} of all")
+            + ask("streamvitals:none_well:increase$fast{SERVICE}", f": {_NONE} streams in $fast ended well", _FAILED)
             + ask("streamvitals:stalled{SERVICE} > 0", "; {{ value . | printf `%.0f` }} streams are silent now")
             + ". Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page,"
             " and the log lines of the logger streamvitals, which say where each stream broke."

@@ -13,6 +13,8 @@ from .objectives import PAGE_BURN, Objectives
 FAILED = tuple(o.value for o in Outcome if owner(o) in ("provider", "quota"))
 # What the error ratio is taken of: what could have failed and did not, and what failed.
 COUNTED = tuple(o.value for o in Outcome if owner(o) in ("nobody", "limit", "provider", "quota"))
+# What ended well, for the users.
+WELL = tuple(outcome for outcome in COUNTED if outcome not in FAILED)
 # Statuses that say "not with this key" or "no such model"; the others say that the request was bad.
 REFUSED = ("401", "403", "404")
 
@@ -22,9 +24,10 @@ RATE_WINDOWS = ("short", "fast", "mid")
 _METRICS: dict[str, Metric] = {
     "streams": names.STREAMS, "errors": names.STREAM_ERRORS, "active": names.ACTIVE, "stalled": names.STALLED,
     "first_token": names.TIME_TO_FIRST_TOKEN, "chunk_gap": names.CHUNK_GAP, "duration": names.DURATION,
-    "retries": names.RETRIES, "operations_failed": names.OPERATIONS_FAILED, "fallbacks": names.FALLBACKS,
-    "remaining": names.RATELIMIT_REMAINING, "limit": names.RATELIMIT_LIMIT, "internal": names.INTERNAL_ERRORS,
-    "build": names.BUILD_INFO, "unreported": names.UNREPORTED, "loop_lag": names.LOOP_LAG,
+    "retries": names.RETRIES, "recoveries": names.RECOVERIES, "operations_failed": names.OPERATIONS_FAILED,
+    "fallbacks": names.FALLBACKS, "remaining": names.RATELIMIT_REMAINING, "limit": names.RATELIMIT_LIMIT,
+    "internal": names.INTERNAL_ERRORS, "build": names.BUILD_INFO, "unreported": names.UNREPORTED,
+    "loop_lag": names.LOOP_LAG,
 }
 # Placeholder -> OTel key, by which names.py knows the label.
 _LABELS = {"model": "gen_ai.request.model", "server": "server.address", "outcome": "outcome", "type": "error.type",
@@ -61,6 +64,7 @@ class Language:
         self._words["service"] = ", ".join(objectives.service)
         self._words["failed_outcomes"] = "|".join(FAILED)
         self._words["counted_outcomes"] = "|".join(COUNTED)
+        self._words["well_outcomes"] = "|".join(WELL)
         self._words["refused_types"] = "|".join(REFUSED)
         self._known = {
             name + suffix

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from .failing import failing, hanging, refusals, replicas
 from .latency import begun_streams, latency
+from .none_well import failing_servers, none_well
 from .promql import RATE_WINDOWS
 from .rule import Record
 from .traffic import traffic
@@ -57,10 +58,17 @@ def _counts(window: str) -> Iterator[Record]:
             f"streamvitals:{what}:increase{w}",
             f"sum by ($service) (streamvitals:model_{what}:increase{w})",
         )
-    for scope in ("", "model_") if window != "mid" else ():
+    if window == "mid":
+        return
+    yield from none_well(window)
+    for scope in ("", "model_"):
+        none = f"streamvitals:{scope}none_well:increase{w}"
+        # Where nothing ends well everything fails, though it may all be tried again, and nothing be left to divide by.
         yield Record(
             f"streamvitals:{scope}failure_ratio:increase{w}",
-            f"streamvitals:{scope}failed:increase{w} / (streamvitals:{scope}operations:increase{w} > 0)",
+            f"""
+        {none} / {none}
+          or streamvitals:{scope}failed:increase{w} / (streamvitals:{scope}operations:increase{w} > 0)""",
         )
 
 
@@ -96,8 +104,11 @@ def _gauges() -> Iterator[Record]:
 
 def _conditions() -> Iterator[Record]:
     """What outranks every other page, and what share of a model's streams each failure has."""
-    conditions = " or ".join(f"streamvitals:{what}:{scope}" for what in ("failing", "hanging")
-                             for scope in ("service", "model"))
+    conditions = " or ".join(
+        f"streamvitals:{what}:{scope}"
+        for what, scopes in (("failing", ("service", "model", "server")), ("hanging", ("service", "model")))
+        for scope in scopes
+    )
     yield Record("streamvitals:failing", f"group by ($service) ({conditions})")
     for window in ("fast", "mid"):
         streams = f"streamvitals:streams:increase${{{window}}}"
@@ -113,7 +124,7 @@ def _conditions() -> Iterator[Record]:
 def records() -> tuple[Record, ...]:
     """In the order in which they depend on each other."""
     rules: list[Record] = [record for window in RATE_WINDOWS for record in _counts(window)]
-    rules += [*_long_counts(), *_gauges(), *failing(), *hanging(), *_conditions(), *refusals()]
+    rules += [*_long_counts(), *_gauges(), *failing(), *failing_servers(), *hanging(), *_conditions(), *refusals()]
     rules += [*begun_streams(), *latency("first_token", "$ttft", "0.3"), *latency("chunk_gap", "$gap", "0.03")]
     rules += [*traffic(), *replicas()]
     return tuple(rules)
