@@ -77,16 +77,16 @@ def test_the_dashboards_first_figure_is_everything(tmp_path: Path) -> None:
 def test_the_page_says_that_nothing_ends_well_and_the_ticket_hides_nothing(tmp_path: Path) -> None:
     page, storm = "StreamvitalsFailing", "StreamvitalsRetryStorm"
     promtool = Promtool(tmp_path, needed(page, storm))
-    course = Course(ALL, ill=20, after=0)
+    course = Course(retried(0.8), healthy=little(), replicas=ONE, ill=20, after=0)
     told = (
-        "Users get errors, cut answers or silence: none of 1800 streams in 5m ended well. Look next: 1. on the"
+        "Users get errors, cut answers or silence: none of 4 streams in 5m ended well. Look next: 1. on the"
         " dashboard, which outcome, model and server lead; 2. the provider's status page, and the log lines of the"
         " logger streamvitals, which say where each stream broke."
     )
     promtool.expect("says", course, alert_rule_test=[
         rendered(page, 38, "100% of gpt-4o streams reset by api.example mid-stream, 5m", told),
         rendered(
-            storm, 38, "2700 retries of gpt-4o at api.example for reset by the app, 15m",
+            storm, 38, "12 retries of gpt-4o at api.example for reset by the app, 15m",
             "Attempts are made again so often that the provider is the busier for it, and users are not helped. Look"
             " next: 1. the reason on the dashboard, and whether failures of whole operations rise as well; 2. the"
             " provider's status page: this is what an outage looks like before it is one.",
