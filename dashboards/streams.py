@@ -47,7 +47,7 @@ FAILING = steps((OBJECTIVES.budget, AMBER), (OBJECTIVES.page_share, RED))
 FIRST_TOKEN = steps((OBJECTIVES.ttft_p95, RED))
 GAP = steps((OBJECTIVES.chunk_gap_p95, RED))
 STALLED = steps((1, AMBER), (HANGING, RED))
-QUIET = 'alertstate="firing",alertname=~"Streamvitals.+",alertname!="StreamvitalsWatchdog",job=~"$job"'
+QUIET = 'alertstate="firing",alertname=~"Streamvitals.+",severity!="none",job=~"$job"'
 TO_INCIDENT = drill("What broke", known.INCIDENT)
 TO_LATENCY = drill("Where the time goes", known.LATENCY)
 

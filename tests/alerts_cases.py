@@ -70,9 +70,9 @@ CASES = (
     case(
         "StreamvitalsFailing", {streams("reset"): 17.0}, {streams("reset"): 11.8},
         "22% of gpt-4o streams reset by api.example mid-stream, 5m", soon=6,
-        description="Users get errors, cut answers or silence: 255 operations failed in 5m, 12% of all. Look next: 1."
-        " on the dashboard, which outcome, model and server lead; 2. the provider's status page, and the log lines of"
-        " the logger streamvitals, which say where each stream broke.",
+        description="Users get errors, cut answers or silence: 255 operations failed in 5m, 12% of all (at 00:26 UTC)."
+        " Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page, and the"
+        " log lines of the logger streamvitals, which say where each stream broke.",
     ),
     case(
         "StreamvitalsRefused", {streams("rejected"): 65.0, errors("rejected", "401"): 65.0},

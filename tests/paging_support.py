@@ -10,7 +10,9 @@ import subprocess
 import threading
 import time
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,13 @@ import yaml
 from run_support import answered, eventually, free_port, get
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import Language
-from streamvitals.alerts.render import FILE, render
+from streamvitals.alerts.render import FILE, render, rule_groups
 
 EXAMPLES = Path(__file__).parents[1] / "alerts"
 # A minute is two and a half seconds.
 SPEED = 24.0
 OBJECTIVES = Objectives(speed=SPEED)
+_RULES = {rule["alert"]: rule for rule in rule_groups(OBJECTIVES)["groups"][0]["rules"] if "alert" in rule}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -66,21 +69,21 @@ class Receiver:
         self._server.server_close()
 
 
-def faster(value: Any) -> Any:
-    """The example's configuration with every duration divided by SPEED."""
+def faster(value: Any, speed: float = SPEED) -> Any:
+    """The example's configuration with every duration divided by ``speed``."""
     if isinstance(value, dict):
-        return {k: faster(v) for k, v in value.items()}
+        return {k: faster(v, speed) for k, v in value.items()}
     if isinstance(value, list):
-        return [faster(v) for v in value]
+        return [faster(v, speed) for v in value]
     found = re.fullmatch(r"(\d+)([smhd])", value) if isinstance(value, str) else None
-    return f"{max(100, round(int(found[1]) * _SECONDS[found[2]] * 1000 / SPEED))}ms" if found else value
+    return f"{max(100, round(int(found[1]) * _SECONDS[found[2]] * 1000 / speed))}ms" if found else value
 
 
-def alertmanager_config(folder: Path, port: int) -> Path:
+def alertmanager_config(folder: Path, port: int, speed: float = SPEED) -> Path:
     """The example, faster, with its addresses and with Slack beside the webhook of the pager."""
-    config = faster(yaml.safe_load((EXAMPLES / "alertmanager.example.yaml").read_text()))
+    config = faster(yaml.safe_load((EXAMPLES / "alertmanager.example.yaml").read_text()), speed)
     for receiver in config["receivers"]:
-        for hook in receiver["webhook_configs"]:
+        for hook in receiver.get("webhook_configs", ()):
             hook["url"] = hook["url"].replace("127.0.0.1:9095", f"127.0.0.1:{port}")
     config["receivers"][0]["slack_configs"] = [{
         "api_url": f"http://127.0.0.1:{port}/slack", "channel": "#llm-streams", "send_resolved": True,
@@ -89,6 +92,52 @@ def alertmanager_config(folder: Path, port: int) -> Path:
     shutil.copy(EXAMPLES / "streamvitals.tmpl", folder)
     (folder / "alertmanager.yaml").write_text(json.dumps(config))
     return folder / "alertmanager.yaml"
+
+
+class Alertmanager:
+    """One that nobody but the test tells of alerts, and that notifies ``receiver``."""
+
+    def __init__(self, folder: Path, receiver: Receiver, program: str, speed: float) -> None:
+        self._folder = folder
+        self._url = f"http://127.0.0.1:{free_port()}"
+        self._command = [
+            program, f"--config.file={alertmanager_config(folder, receiver.port, speed)}",
+            f"--storage.path={folder / 'alertmanager'}", "--cluster.listen-address=",
+            f"--web.listen-address={self._url.removeprefix('http://')}",
+        ]
+        self._began: dict[str, float] = {}
+
+    def tell(self, *alerts: str, over: bool = False) -> None:
+        """These alerts fire, or are over; a ticket's name after a slash is what the alert says of it."""
+        now, told = time.time(), []
+        for text in alerts:
+            name, _, ticket = text.partition("/")
+            rule = _RULES[name]
+            ticket = ticket or rule["labels"].get("ticket", "")
+            labels = {"alertname": name, "job": "chat", **rule["labels"]} | ({"ticket": ticket} if ticket else {})
+            told.append({
+                "labels": labels, "annotations": {"summary": name},
+                "startsAt": _rfc3339(self._began.setdefault(text, now)), "endsAt": _rfc3339(now + (0 if over else 600)),
+            })
+        request = urllib.request.Request(
+            f"{self._url}/api/v2/alerts", json.dumps(told).encode(), {"content-type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Alertmanager]:
+        with open(self._folder / "log", "ab") as log:
+            process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self._folder)
+            try:
+                eventually(lambda: answered(self._url + "/-/ready"), f"{self._command[0]}, see {self._folder}/log")
+                yield self
+            finally:
+                process.terminate()
+                process.wait()
+
+
+def _rfc3339(unix: float) -> str:
+    return datetime.fromtimestamp(unix, timezone.utc).isoformat()
 
 
 class Watch:

@@ -88,3 +88,19 @@ def firing(alert: str) -> str:
 
 def ever(alert: str, minutes: float) -> str:
     return f'count(count_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[{minutes:.0f}m]))'
+
+
+def at(minute: float) -> str:
+    """How a text says when it was so."""
+    return f" (at {int(minute) // 60:02}:{int(minute) % 60:02} UTC)"
+
+
+def rendered(alert: str, minute: float, summary: str, description: str = "") -> dict[str, Any]:
+    """The alert as it must be told then, as an alert_rule_test; the time is not among the summary that is given."""
+    rule = next(rule for rule in RULES if rule.get("alert") == alert)
+    annotations = {k: v.replace("{{ $labels.job | urlquery }}", "chat") for k, v in rule["annotations"].items()}
+    annotations["summary"] = summary + at(minute)
+    if description:
+        annotations["description"] = description
+    expected = {"exp_labels": {"job": "chat", **rule["labels"]}, "exp_annotations": annotations}
+    return {"eval_time": f"{minute * 60:.0f}s", "alertname": alert, "exp_alerts": [expected]}

@@ -139,7 +139,7 @@ def test_examples_are_for_the_services_that_were_named(tmp_path: Path, service: 
     example = yaml.safe_load((tmp_path / "alertmanager.example.yaml").read_text())
     assert example["route"]["group_by"] == list(service)
     assert example["route"]["routes"][-1]["group_by"] == [*service, "alertname"]
-    assert all(rule["equal"] == list(service) for rule in example["inhibit_rules"])
+    assert all(rule["equal"] == [*service, "ticket"] for rule in example["inhibit_rules"])
     template = (tmp_path / "streamvitals.tmpl").read_text()
     assert [label in template for label in (".CommonLabels.job", ".CommonLabels.app")] == [
         "job" in service, "app" in service

@@ -69,6 +69,8 @@ BY_OUTCOME = (
 )
 
 _ASKED = "streamvitals:asked:increase$mid"
+# Attempts, where all are of operations that were asked before, and are tried again for ever.
+_TRIED = f"({_ASKED} > 0 or {_COUNTED})"
 _RETRIED = f"{_BY} (increase($retries[$mid]))"
 _LIMITED = (
     f'({_BY} (streamvitals:streams:increase$mid{{$outcome="rate_limited"}}) or 0 * {_ASKED})'
@@ -91,7 +93,7 @@ OTHERS = (
         dashboard=links.INCIDENT, hold=60, keep=KEEP, cause="timeout",
     ),
     Alert(
-        "StreamvitalsRateLimited", "cause", "ticket", share(f"({_LIMITED})", _ASKED),
+        "StreamvitalsRateLimited", "cause", "ticket", share(f"({_LIMITED})", _TRIED),
         summary=ask(
             'topk(1, sum by ($model, $server) (increase($errors{SERVICE,$outcome="rate_limited"}[$mid]))'
             ' + sum by ($model, $server) (increase($retries{SERVICE,$reason="429"}[$mid])))',
@@ -119,7 +121,7 @@ OTHERS = (
         dashboard=links.STREAMS, hold=120, keep=KEEP, cause="rejected",
     ),
     Alert(
-        "StreamvitalsRetryStorm", "cause", "ticket", share(_RETRIED, _ASKED, "0.1"),
+        "StreamvitalsRetryStorm", "cause", "ticket", share(_RETRIED, _TRIED, "0.1"),
         summary=ask(
             "topk(1, sum by ($model, $server, $source, $reason) (increase($retries{SERVICE}[$mid])))",
             '{{ value . | printf "%.0f" }} retries of ' + MODEL + ' at {{ or (label "$server" .) "the provider" }}'

@@ -15,6 +15,10 @@ _URL = re.compile(r"https?://[^\s\"'{}\\]+")
 # The shortest window of a rate, and how many scrapes it must have: with two, one lost scrape is a gap.
 SHORTEST_WINDOW, SCRAPES_PER_WINDOW = 120.0, 4
 
+# Seconds that the example for Alertmanager lets pass before it sends a ticket, its `group_wait`: until a page that is
+# due as well is there to silence it.
+TICKET_WAIT = 300.0
+
 # So many times faster than the budget allows is worth waking somebody.
 PAGE_BURN = 10
 

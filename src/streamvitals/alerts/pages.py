@@ -10,7 +10,7 @@ from __future__ import annotations
 from . import links
 from .rule import Alert
 from .traffic import EXPECTED_SOON
-from .words import MODEL, PERCENT, SERVER, ask, worst_now
+from .words import AT, MODEL, PERCENT, SERVER, ask, worst_now
 
 _HANGING = ask(
     "topk(1, streamvitals:model_stalled{SERVICE} > 0)",
@@ -60,7 +60,8 @@ PAGES = (
         description=(
             "Users get errors, cut answers or silence"
             + ask("streamvitals:none_well:increase$fast{SERVICE}", f": {_NONE} streams in $fast ended well", _FAILED)
-            + ask("streamvitals:stalled{SERVICE} > 0", "; {{ value . | printf `%.0f` }} streams are silent now")
+            + ask("streamvitals:stalled{SERVICE} > 0", "; {{ value . | printf `%.0f` }} streams silent")
+            + AT
             + ". Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page,"
             " and the log lines of the logger streamvitals, which say where each stream broke."
         ),

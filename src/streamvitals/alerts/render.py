@@ -16,7 +16,8 @@ from .recording import records
 from .rule import Alert, Record
 from .telemetry import TELEMETRY
 from .tickets import TICKETS
-from .words import service
+from .told import LABEL, PAGED, tickets
+from .words import AT, service
 
 FILE = "streamvitals.rules.yaml"
 FORMATS = ("prometheus", "kubernetes", "configmap")
@@ -33,7 +34,8 @@ def rule_groups(objectives: Objectives) -> dict[str, Any]:
     Raises UnknownNameError for a name that there is not.
     """
     language = Language(objectives)
-    every: tuple[Record | Alert, ...] = (*records(), *ALERTS)
+    # What silences causes reads whether they, and pages, fire.
+    every: tuple[Record | Alert, ...] = (*records(), *tickets(), *ALERTS, PAGED)
     rules = [_rule(rule, language) for rule in every]
     _check_recorded(rules)
     return {"groups": [{"name": "streamvitals", "interval": language.pace(objectives.interval), "rules": rules}]}
@@ -66,11 +68,16 @@ def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:
     if rule.keep:
         made["keep_firing_for"] = language.pace(rule.keep)
     made["labels"] = {"severity": rule.severity, "kind": rule.kind} | ({"cause": rule.cause} if rule.cause else {})
+    if rule.kind == "cause":
+        made["labels"][LABEL] = rule.name
     asks = service(objectives)
-    texts = {"summary": rule.summary, "description": rule.description}
+    # The text is that of the last time that it was true, for as long as it is kept.
+    texts = {"summary": rule.summary + (AT if rule.keep else ""), "description": rule.description}
     made["annotations"] = {
         name: language.fill((asks if "$$service" in text else "") + text) for name, text in texts.items()
     }
+    if rule.kind == "silence":
+        return made
     made["annotations"]["runbook_url"] = links.runbook(rule.name, objectives)
     if rule.dashboard:
         made["annotations"]["dashboard_url"] = links.dashboard(rule.dashboard, objectives)

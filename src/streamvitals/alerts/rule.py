@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["page", "ticket", "none"]
-# symptom: what users feel. cause: why; silenced by a symptom of the same service. state: something to mend that
-# is no cause of anything yet. telemetry: what we cannot see.
-Kind = Literal["symptom", "cause", "state", "telemetry", "watchdog"]
+# symptom: what users feel. cause: why; silenced while a symptom of the same service pages, unless it has been told
+# before. state: something to mend that is no cause of anything yet. telemetry: what we cannot see. silence: is told to
+# nobody, and silences causes.
+Kind = Literal["symptom", "cause", "state", "telemetry", "watchdog", "silence"]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ MODEL = '{{ label "$model" . }}'
 # Of a value that was multiplied by a hundred.
 PERCENT = '{{ value . | printf "%.0f" }}%'
 
+# When it was so. An alert that is kept firing after it was true, and one that is over, keep the text that they had.
+AT = '{{ with query `time()` }} (at {{ (first . | value | toTime).Format "15:04" }} UTC){{ end }}'
+
 
 def ask(expression: str, then: str, otherwise: str = "") -> str:
     """``then`` with the first sample that the expression gives as its dot; SERVICE stands for its matchers."""
