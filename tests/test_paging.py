@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from contextlib import ExitStack
@@ -71,3 +72,34 @@ def test_a_page_comes_once_says_why_and_goes(version: int, tmp_path: Path) -> No
     assert told["description"] in texts[0]["text"]
     assert texts[-1]["title"].startswith("OK chat: ")
     print(texts[0]["title"], texts[0]["text"], sep="\n")
+
+
+@pytest.mark.parametrize("models", [["gpt-4o", "gpt-4o-mini"], ["gpt-4o"]], ids=["all models", "one model"])
+def test_an_application_that_asks_again_for_ever_is_no_reason_not_to_page(models: list[str], tmp_path: Path) -> None:
+    """All users ask the same, and no request fails for good; nothing is hidden from anybody."""
+    command = [sys.executable, str(APPS / "stubborn_script.py"), "3", "gpt-4o", "gpt-4o-mini"]
+    with ExitStack() as stack:
+        server = stack.enter_context(ThreadedFaultServer())
+        server.moods.update({"gpt-4o": GOOD, "gpt-4o-mini": GOOD})
+        receiver = stack.enter_context(Receiver())
+        devnull = stack.enter_context(open("/dev/null", "wb"))
+        app = stack.enter_context(started(command, environment(server.base_url), stdout=devnull))
+        app.wait_for_agent()
+        programs = ("prometheus", str(alertmanager()))
+        watch = stack.enter_context(Watch(tmp_path, [app.port], receiver, programs).running())
+        eventually(lambda: watch.value("streamvitals:operations:increase$fast") > 60, "traffic", PATIENCE)
+        assert not receiver.at("/page")
+
+        server.moods.update(dict.fromkeys(models, BAD))
+        eventually(lambda: receiver.at("/page", "firing"), "a page", PATIENCE)
+        eventually(lambda: watch.silenced_by("StreamvitalsRetryStorm"), "a silenced cause", PATIENCE)
+        server.moods.update(dict.fromkeys(models, GOOD))
+        eventually(lambda: receiver.at("/page", "resolved"), "the end of it", PATIENCE)
+
+    (page,) = receiver.at("/page", "firing")
+    assert [alert["labels"]["alertname"] for alert in page["alerts"]] == ["StreamvitalsFailing"]
+    told = page["commonAnnotations"]
+    assert told["summary"].startswith("100% of gpt-4o")
+    of = "" if len(models) > 1 else "gpt-4o "
+    assert re.search(rf"none of \d+ {of}streams", told["description"])
+    assert not [body for body in receiver.at("/ticket") if body["commonLabels"].get("kind") == "cause"]

@@ -98,6 +98,20 @@ def test_uvicorn_workers(server):
         app.wait_for_streams("truncated", 2)
 
 
+def test_requests_that_one_thread_answers_do_not_try_again_for_each_other(server):
+    """A worker of gunicorn answers one after the other: all ask the same, as health checks do, and all fail."""
+    site = Site()
+    with serving(gunicorn(site, "-w", "1"), site, environment(server.base_url)) as app:
+        site.stream("sv-reset", 3)
+        site.stream("sv-ok")
+        app.wait_for_streams("reset", 3)
+        app.wait_for_streams("completed", 1)
+        samples = app.samples()
+        assert total(samples, "streamvitals_retries_total", source="app") == 0
+        assert total(samples, "streamvitals_recoveries_total", source="app") == 0
+        assert total(samples, "streamvitals_operations_failed_total") == 3
+
+
 def test_uvicorn_ends_a_request_in_flight_on_ctrl_c(server):
     site, port = Site(), free_port()
     command = [*RUN, "--port", str(port), "--", *uvicorn(site, "--app-dir", str(APPS))]

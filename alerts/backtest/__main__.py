@@ -15,6 +15,7 @@ from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.render import rule_groups
 
 from .baselines import BASELINES
+from .endless import USERS, EndlessWorld
 from .events import HOUR
 from .replay import left_open, prometheus, replay
 from .score import COLUMNS, Score, score, summary
@@ -23,15 +24,25 @@ from .world import SIZES, World, rough
 OURS = "streamvitals"
 # Seconds: what a world of each size is scraped at, and rules are evaluated at.
 STEPS = {"small": 30.0, "medium": 30.0, "large": 60.0}
+ONE_PROMPT = ", one prompt"
+ENDLESS = tuple(users + prompt for users in USERS for prompt in ("", ONE_PROMPT))
+
+
+def drawn(size: str, seed: int, weeks: float, *, irregular: bool) -> World:
+    """The world of this size, or of so many users that ask again for ever, and seed."""
+    if size in ENDLESS:
+        users = USERS[size.removesuffix(ONE_PROMPT)]
+        return EndlessWorld(users, seed, weeks, 30.0, one_prompt=size.endswith(ONE_PROMPT))
+    manner = rough(Random(f"{size} {seed} manner")) if irregular else None
+    return World(SIZES[size], seed, weeks, STEPS[size], manner)
 
 
 def run(
     size: str, seed: int, weeks: float, directory: Path, *, baselines: bool, newer: bool, irregular: bool
 ) -> dict[str, Score]:
     """The scores of one world, by the name of the rules; ``newer`` as Prometheus 3 would have it."""
-    step = STEPS[size]
-    manner = rough(Random(f"{size} {seed} manner")) if irregular else None
-    world = World(SIZES[size], seed, weeks, step, manner)
+    world = drawn(size, seed, weeks, irregular=irregular)
+    step = world.scrape
     samples = directory / "world.om"
     with open(samples, "w") as file:
         written = world.write(file)
@@ -83,14 +94,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-baselines", action="store_true", help="only these rules")
     parser.add_argument("--left-open", action="store_true", help="read windows as Prometheus 3 does")
     parser.add_argument("--rough", action="store_true", help="services of which none is like the other")
+    parser.add_argument("--endless", action="store_true", help="applications that ask again for ever, by their users")
     parser.add_argument("--verbose", action="store_true", help="say what was missed, and what was paged for nothing")
     parser.add_argument("--costs", action="store_true", help="print what an evaluation costs instead")
     given = parser.parse_args(arguments)
     # Ended from outside it ends its Prometheus too, and removes what it wrote.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seeds = given.seeds.split(",")
-    sizes = given.sizes.split(",")
-    if unknown := set(sizes) - set(SIZES):
+    sizes = list(ENDLESS) if given.endless else given.sizes.split(",")
+    if unknown := set(sizes) - {*SIZES, *ENDLESS}:
         parser.error(f"no such size: {', '.join(sorted(unknown))}; there are {', '.join(SIZES)}")
     if not all(seed.isdigit() for seed in seeds):
         parser.error(f"seeds are whole numbers, separated by commas: {given.seeds!r}")

@@ -123,13 +123,17 @@ class World:
         steps = max(1, int((end - begin) / MINUTE))
         return sum(self.rate(begin + (end - begin) * i / steps) for i in range(steps)) * (end - begin) / steps
 
-    def write(self, file: TextIO) -> int:
-        """All samples in OpenMetrics, in the order of time; how many."""
-        cells = [
+    def cells(self) -> list[_Cell]:
+        """What counts: each model on each replica."""
+        return [
             _Cell(self, model, replica)
             for replica in range(self.size.replicas)
             for model in range(self.size.models)
         ]
+
+    def write(self, file: TextIO) -> int:
+        """All samples in OpenMetrics, in the order of time; how many."""
+        cells = self.cells()
         replicas = [_Replica(self, replica, [c for c in cells if c.replica == replica])
                     for replica in range(self.size.replicas)]
         written, now = 0, self.begin
@@ -178,18 +182,18 @@ def _les(metric: names.Metric) -> tuple[str, ...]:
     return (*(f"{edge:g}" for edge in metric.edges), "+Inf")
 
 
-def _reason(outcome: str, error_type: str) -> str:
+def retry_reason(outcome: str, error_type: str) -> str:
     return error_type if error_type.isdigit() else outcome
 
 
 class _Cell:
-    """One model on one replica."""
+    """One model on one replica, at one server."""
 
-    def __init__(self, world: World, model: int, replica: int) -> None:
-        self.world, self.model, self.replica = world, model, replica
+    def __init__(self, world: World, model: int, replica: int, server: str = SERVER) -> None:
+        self.world, self.model, self.replica, self.server = world, model, replica, server
         labels = {
             "job": "chat", "instance": f"chat-{replica}:9464", "gen_ai_operation_name": "chat",
-            "gen_ai_provider_name": "openai", "gen_ai_request_model": MODELS[model], "server_address": SERVER,
+            "gen_ai_provider_name": "openai", "gen_ai_request_model": MODELS[model], "server_address": server,
         }
         counts = self.counts = _Counts(labels)
         for metric in (names.STREAMS, names.RECOVERIES, names.OPERATIONS_FAILED, names.FALLBACKS):
@@ -198,7 +202,7 @@ class _Cell:
         for key in (*BACKGROUND, *ORDINARY, ("rejected", "401"), ("http_error", "503"), ("truncated",
                     "missing_terminal"), ("api_error", "overloaded_error"), ("malformed", "unexpected_content_type")):
             counts.add(names.STREAM_ERRORS, key)
-        for reason in sorted({_reason(*key) for key in (*BACKGROUND, ("http_error", "503"))}):
+        for reason in sorted({retry_reason(*key) for key in (*BACKGROUND, ("http_error", "503"))}):
             counts.add(names.RETRIES, ("app", reason))
         for reason in ("429", "503"):
             counts.add(names.RETRIES, ("sdk", reason))
@@ -215,6 +219,10 @@ class _Cell:
         self.hanging: list[tuple[float, float, int]] = []
         self.leaked = 0.0
         self.seen = False
+
+    def again(self) -> _Cell:
+        """The same in a process that has just begun."""
+        return _Cell(self.world, self.model, self.replica, self.server)
 
     def step(self, now: float, rate: float, near: list[Event]) -> None:
         """What happens until ``now`` since the scrape before."""
@@ -292,7 +300,7 @@ class _Cell:
                 count = round(drawn.count((outcome, error_type)) * failed / len(drawn))
                 self._end(outcome, error_type, count)
                 if count:
-                    yield _reason(outcome, error_type), count
+                    yield retry_reason(outcome, error_type), count
 
     def _completed(self, count: int, here: list[Event]) -> None:
         rng = self.world.rng
@@ -364,7 +372,7 @@ class _Replica:
         self._begin()
 
     def _begin(self) -> None:
-        self.cells = [_Cell(self.world, cell.model, cell.replica) for cell in self.cells]
+        self.cells = [cell.again() for cell in self.cells]
         self.counts = _Counts(self.labels)
         self.counts.add(names.INTERNAL_ERRORS, ("agent",))
         self.counts.add(names.INTERNAL_ERRORS, ("sink",))

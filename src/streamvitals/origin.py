@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
 from _thread import get_ident
 from typing import Any
 
-from .stream.app_retries import Origin
+from .stream.app_retries import Origin, goes_on
 from .waiting import Flow, all_waiting_for, flow_of_this_thread, frames_of_all_threads
 
 
@@ -51,14 +50,4 @@ def alive(origin: Origin) -> bool:
     if origin.task is None:
         return origin.thread in frames_of_all_threads()
     flow: list[Any] = [origin.task(), *(waiting.who() for waiting in origin.waiting)]
-    return any(_going_on(who) for who in flow if who is not None)
-
-
-def _going_on(who: Any) -> bool:
-    if isinstance(who, threading.Thread):
-        return who.is_alive()
-    if hasattr(who, "done"):
-        return not who.done()
-    if hasattr(who, "dead"):
-        return not who.dead  # a greenlet
-    return getattr(getattr(who, "coro", None), "cr_frame", None) is not None  # trio's task
+    return any(goes_on(who) is not False for who in flow if who is not None)

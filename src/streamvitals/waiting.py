@@ -26,6 +26,12 @@ _NO_AWAIT = frozenset({"_wait.<locals>._on_completion"})  # who waits for the fi
 _RUNS_A_LOOP = frozenset({("asyncio.base_events", "_run_until_complete_cb"), ("uvloop.loop", "done_cb")})
 # Functions that do something for a pool, by module, with the name that its future has there.
 _WORKS = {"run": {"concurrent.futures.thread": "self", "anyio._backends._asyncio": "future"}}
+# Functions in which the thread of a server answers one request, with the name that the request has there: the thread
+# answers another one afterwards, maybe with the same question. A dictionary cannot be held weakly.
+_SERVES = {
+    "handle_request": {"gunicorn.workers.sync": "req"}, "service": {"waitress.task": "self"},
+    "respond": {"cheroot.server": "self"},
+}
 _TAKES_WORK = {"_worker": {"concurrent.futures.thread": "work_queue"}}
 # Functions in which a thread hands over work or waits for it.
 _HANDS_OVER = {
@@ -36,8 +42,8 @@ _FRAMES_OF_WAITING = 6  # between those functions and the lock that the thread s
 
 
 class Flow(NamedTuple):
-    """What a thread is doing: the future of ``work`` that it does for a pool, else itself. There is more ``queued``
-    for the same pool, or not."""
+    """What a thread is doing: the future of ``work`` that it does for a pool, or the request that it answers, else
+    itself. There is more ``queued`` for the same pool, or not."""
 
     work: Any
     queued: bool = False
@@ -65,6 +71,9 @@ def _work(frame: FrameType | None) -> Flow | None:
         if future is not None and _is_future(future):
             queue = _of_one_of(_TAKES_WORK, caller.f_back) if caller.f_back is not None else None
             return Flow(future, queue is not None and not queue.empty())
+        request = _of_one_of(_SERVES, caller)
+        if request is not None:
+            return Flow(request)
     return None
 
 

@@ -52,16 +52,37 @@ class Origin(NamedTuple):
     waiting: tuple[Waiting, ...] = ()
 
     def same(self, other: Origin) -> bool:
-        """Whether both are the same flow of the program; ``self`` is the earlier one, whose attempt failed."""
-        if self.trace and self.trace == other.trace:
-            return True
+        """Whether both are the same flow of the program; ``self`` is the earlier one, whose attempt failed.
+
+        A trace joins what is over to what comes after it. Of two that go on beside each other, or for which the same
+        one waits that has not heard of a failure, neither tries for the other.
+        """
+        traced = bool(self.trace) and self.trace == other.trace
         if self.task is None or other.task is None:
-            return self.task is other.task and self.thread == other.thread
-        return any(
-            later.who() is earlier.who() is not None and not later.still(earlier) and not earlier.queued
+            return traced or (self.task is other.task and self.thread == other.thread)
+        common = [
+            (earlier, later)
             for later in (Waiting(other.task, nothing), *other.waiting)
             for earlier in (Waiting(self.task, nothing), *self.waiting)
-        )
+            if later.who() is earlier.who() is not None
+        ]
+        if any(not later.still(earlier) and not earlier.queued for earlier, later in common):
+            return True
+        return traced and not common and goes_on(self.task()) is not True
+
+
+def goes_on(who: Any) -> bool | None:
+    """Whether a task, a thread, a greenlet or what a thread does for a pool is not over; None where nothing says so, as
+    of a request that is answered."""
+    if hasattr(who, "is_alive"):
+        return bool(who.is_alive())
+    if hasattr(who, "done"):
+        return not who.done()
+    if hasattr(who, "dead"):
+        return not who.dead  # a greenlet
+    if hasattr(who, "coro"):
+        return getattr(who.coro, "cr_frame", None) is not None  # trio's task
+    return None
 
 
 def nothing() -> None:
