@@ -24,7 +24,7 @@ from .world import SIZES, World, rough
 OURS = "streamvitals"
 # Seconds: what a world of each size is scraped at, and rules are evaluated at.
 STEPS = {"small": 30.0, "medium": 30.0, "large": 60.0}
-ONE_PROMPT = ", one prompt"
+ONE_PROMPT = " with one prompt"
 ENDLESS = tuple(users + prompt for users in USERS for prompt in ("", ONE_PROMPT))
 
 
