@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import pytest
 
 from alerts_cases import CASES
 from alerts_support import alertmanager, needs, newer
-from alerts_world import COMPLETED, MODELS, Course, streams
+from alerts_world import Course, streams
 from paging_support import Alertmanager, Receiver
-from promtool_support import RULES, Promtool, firing, rendered
+from promtool_support import RULES, Promtool, firing, needed, rendered
 from run_support import eventually
 
 FAILING, SLOW = "StreamvitalsFailing", "StreamvitalsSlow"
@@ -120,12 +120,13 @@ def test_a_page_silences_nothing_that_has_been_told(tmp_path: Path) -> None:
 
 @needs("promtool")
 def test_a_text_that_is_kept_says_when_it_was_so(tmp_path: Path) -> None:
-    """Ten minutes after the last bad stream it still fires, with what was true then and the time of that."""
-    case = next(case for case in CASES if case.alert == FAILING)
-    promtool = Promtool(tmp_path, RULES)
-    course = Course({streams("reset"): COMPLETED, streams("completed"): 0.0}, ill=10, after=20)
-    told = case.description.replace("255", "800").replace("12%", "44%").replace("00:26", "00:30")
-    kept = rendered(FAILING, 30, f"89% of {MODELS[0]} streams reset by api.example mid-stream, 5m", told)
+    """Ten minutes after the last silent stream it still fires, with what was true then and the time of that."""
+    case = next(case for case in CASES if case.alert == "StreamvitalsStalled")
+    told = next(case for case in CASES if case.alert == FAILING).description.replace("00:26", "00:29")
+    told = told.replace(": 255 operations failed in 5m, 12% of all", "; 18 streams silent")
+    promtool = Promtool(tmp_path, needed(FAILING))
+    kept = rendered(FAILING, 29, case.summary, told)
     kept["eval_time"] = "40m"
+    course = replace(case.over, ill=10.0, after=20.0)
     promtool.expect("kept", course, (40, "streamvitals:failing", None), alert_rule_test=[kept])
     promtool.check()
