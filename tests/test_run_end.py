@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 
 import pytest
 
+from otlp_receiver import receiver
 from run_support import RUN, App, alive, answered, environment, eventually, free_port, python, started
 
 LONG = "900"
@@ -48,6 +50,26 @@ def test_a_signal_to_all_of_a_service_leaves_the_agent_to_count_what_drains(serv
         # It had been told to go: it does not linger.
         eventually(lambda: not alive(agent), deadline=20)
         assert not os.path.exists(directory)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_collector_that_is_silent_does_not_keep_the_agent(told: bool) -> None:
+    """Its own patience would be longer than this test's."""
+    with receiver() as collector:
+        collector.hang = threading.Event()
+        env = environment(
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_EXPORTER_OTLP_TIMEOUT="100000", OTEL_TRACES_EXPORTER="none",
+            STREAMVITALS_LINGER_SECONDS=LONG if told else "0",
+        )
+        with started(["/bin/sh", "-c", "read line"], env, stdin=subprocess.PIPE) as app:
+            agent = app.wait_for_agent()["agent_pid"]
+            directory = app.directory()
+            if told:
+                os.kill(agent, signal.SIGTERM)
+            app.process.communicate(b"\n")
+            eventually(lambda: not alive(agent))
+            assert collector.attempts == 1
+            assert not os.path.exists(directory)
 
 
 def test_a_signal_before_the_agent_knows_what_to_do_at_one() -> None:

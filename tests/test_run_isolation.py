@@ -153,6 +153,44 @@ def test_agent_that_dies_before_it_serves_is_said_once_and_leaves_nothing(
         assert app.process.returncode == 0
 
 
+def test_from_an_archive(tmp_path: Path) -> None:
+    """Where no app could load anything from: said, and the app is started."""
+    (tmp_path / "app").mkdir()
+    copy_of_ours(tmp_path / "app")
+    (tmp_path / "app" / "__main__.py").write_text("from streamvitals.entry import main\nmain()\n")
+    archive = str(tmp_path / "sv.pyz")
+    subprocess.run([sys.executable, "-m", "zipapp", str(tmp_path / "app"), "-o", archive], check=True)
+    status, out, err = run(
+        "/bin/echo", "ran", env=environment(), cwd=tmp_path, command=(sys.executable, archive, "run")
+    )
+    assert (status, out) == (0, "ran\n")
+    assert err.startswith("streamvitals: not watching this app: streamvitals is in an archive")
+
+
+def test_from_a_folder_that_has_been_removed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone');"
+        "command = '-m streamvitals run --port 0 -- /bin/echo ran'.split();"
+        "os.execv(sys.executable, [sys.executable, *command])"
+    )
+    done = subprocess.run(
+        python("-c", code), env=environment(), cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("ran\n", "")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("PYTHONSAFEPATH", "1"), ("PYTHONINSPECT", "1"), ("PYTHONSTARTUP", "/nowhere"), ("PYTHONWARNINGS", "error"),
+    ("PYTHONDEVMODE", "1"), ("PYTHONHOME", sys.base_prefix), ("PYTHONPATH", os.path.dirname(os.__file__)),
+])
+def test_variables_of_the_interpreter(name: str, value: str) -> None:
+    with started(["/bin/sh", "-c", "read line"], environment(**{name: value}), stdin=subprocess.PIPE) as app:
+        app.wait_for_agent()
+        assert app.samples()
+        assert environment_of(app.pid)[name].endswith(value)
+        app.process.communicate(b"\n")
+
+
 def test_what_the_app_closes_early_is_closed(tmp_path: Path) -> None:
     """Whoever waits for the agent holds neither the app's output nor, once the app is gone, its stderr."""
     copied = copy_of_ours(tmp_path)

@@ -18,7 +18,10 @@ HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 def main() -> None:
     """The console script."""
     arguments = sys.argv[1:]
-    own_import_path()
+    try:
+        own_import_path()
+    except Exception as error:  # noqa: BLE001  then it is the path that it was
+        _say(f"streamvitals: {type(error).__name__}: {error}")
     if arguments[:1] == ["run"]:
         asked = parse_run(arguments[1:])
         if asked is not None:
@@ -87,8 +90,9 @@ def path_without(path: list[str], others: list[str]) -> list[str]:
 def foreign(path: list[str]) -> list[str]:
     """What is on the path for the app's sake: PYTHONPATH, the script's or working folder, the user's packages."""
     found = [_user_packages()]
-    if not sys.flags.ignore_environment:
-        found += [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    told = os.environ.get("PYTHONPATH", "")
+    if told and not sys.flags.ignore_environment:
+        found += [os.path.normpath(os.path.join(_working_folder(), entry)) for entry in told.split(os.pathsep)]
     if path and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
         # `python -m` puts the working folder there, and a script its own.
         found += [path[0]] if path[0] in ("", _working_folder(), os.path.dirname(os.path.realpath(sys.argv[0]))) else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ def instrument(
     """Observe the streams of this process from now on; a second call does nothing.
 
     ``registry`` gets our metrics (prometheus_client's default one if not given, nothing where that package is
-    missing). Where PROMETHEUS_MULTIPROC_DIR is set they go into prometheus_client's own files instead.
+    missing). Where that is in multiprocess mode they go into its own files instead.
     ``tracer_provider`` and ``meter_provider`` are the app's; without them the standard ``OTEL_*`` variables
     decide, and an app's global tracer provider is used once there is one. ``config`` replaces the environment.
 
@@ -80,7 +79,8 @@ def _serve_prometheus(started: runtime.Runtime, registry: CollectorRegistry | No
             raise
         logger.debug("prometheus_client is not installed: no metrics in a registry")
         return
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ and registry is None:
+    # Not by the variable, which has two spellings, and counts only if it was set before that package was imported.
+    if registry is None and getattr(prometheus_client.values.ValueClass, "_multiprocess", False):
         from .sinks.multiprocess import MultiprocessSink
 
         sink = MultiprocessSink(started.store)
