@@ -131,7 +131,7 @@ def test_a_model_that_is_no_text_is_unknown(model: Any, server: ThreadedFaultSer
 
 SECRET = "S3CR3T"
 # What the fault server says by itself: its tokens, the texts of its errors, the pages.
-CONTENT = (SECRET, "token1", "token3", "injected", "never whole", "lookup", "call_1", "Sign in", "eos_token", "hello")
+CONTENT = (SECRET, "token1", "token3", "injected", "never whole", "lookup", "call_1", "Sign in", "gave_up", "hello")
 SCENARIOS = (
     "sv-ok", "sv-tool-calls", "sv-reasoning", "sv-unknown-finish-reason", "sv-silent-cut", "sv-truncated-json-event",
     "sv-reset", "sv-fin-in-chunk", "sv-broken-json", "sv-html-200", "sv-json-200", "sv-error-event", "sv-finish-error",

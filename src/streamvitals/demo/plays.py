@@ -95,7 +95,7 @@ PLAYS: Mapping[str, Play] = {
     "role-first": stream(events.role_first),
     "usage-last": stream(events.usage_last),
     "usage-every-chunk": stream(events.usage_every_chunk),
-    "unknown-finish-reason": stream(finishing("eos_token")),
+    "unknown-finish-reason": stream(finishing("gave_up")),
     "n2-ok": stream(events.two_choices((0, 1))),
     "keep-alive-comments": stream(dressed(lambda event, _: b": keep-alive\n\n" + event)),
     "heartbeat-only-then-ok": stream(events.heartbeats_first),

@@ -11,7 +11,7 @@ from .fields import get, identifier, text
 from .outcome import Outcome, Verdict
 from .record import Usage
 from .usage import added_usage, later_usage, usage_of
-from .vocabulary import CANCELLED, COMPLETED, LENGTH, classify_error_event, incomplete, words_of
+from .vocabulary import CANCELLED, COMPLETED, FAILED, LENGTH, classify_error_event, incomplete, words_of
 
 _MAX_REASONS = 8
 # What a session's budget does to the turn that uses it up.
@@ -87,7 +87,9 @@ class TypedEvents:
     def _failure(self, body: Any, item: Any) -> Verdict:
         for told in (get(body, "error"), get(body, "last_error"), get(item, "error")):
             if any(words_of(told)):
-                return classify_error_event(told)
+                verdict = classify_error_event(told, get(item, "status"))
+                if verdict != FAILED or not isinstance(told, str):  # a string may be a sentence
+                    return verdict
         # Of an event that is the error itself: its type says only that it is one.
         code = get(body, "code") or get(item, "code")
         if code is not None:
