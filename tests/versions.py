@@ -28,7 +28,8 @@ TESTS = (
     "test_clients.py", "test_trio.py", "test_app_end.py", "test_invariants.py", "test_surfaces.py",
     "test_broken_http.py", "test_callers_set_up.py", "test_helpers_raise.py",
     "test_run_scripts.py", "test_retry_loops.py", "test_retry_pools.py", "test_taken_up.py", "test_limits.py",
-    "test_providers.py", "test_websockets.py", "test_websockets_invariants.py", "test_websockets_methods.py",
+    "test_providers.py", "test_provider_words.py", "test_finishes.py",
+    "test_websockets.py", "test_websockets_invariants.py", "test_websockets_methods.py",
 )
 WRITTEN = ROOT / "docs" / "versions.md"
 INTRODUCTION = """# Versions
