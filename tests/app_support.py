@@ -70,6 +70,12 @@ def _transport(kind: str) -> dict[str, Any]:
     return {"http_client": make(verify=_NO_CERTIFICATES)} if make is not None else {}
 
 
+def http_package() -> Any:
+    """What the clients here are of: httpx or httpx2."""
+    names = (os.environ.get("STREAMVITALS_TEST_CLIENT"), "httpx2" if VERSION >= (3, 0) else "httpx")
+    return importlib.import_module(next(filter(None, names)))
+
+
 class App:
     """Hands out clients to an act, and keeps what the act saw in ``saw``."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import openai
 import pytest
 
-from app_support import MESSAGES, App, _transport, until, verdicts
+from app_support import MESSAGES, App, http_package, until, verdicts
 from peer_support import CHUNKED, GOOD, HEAD, below_tls, certificate, chunk, framed, peer, says, wait
 from streamvitals.testing import RecordList
 
@@ -123,10 +123,10 @@ def test_tls_that_breaks_later_is_a_connection_that_was_aborted(
         wait(0.1)
 
     def client(app: App) -> Any:
-        kind = "Client" if mode == "sync" else "AsyncClient"
         if mode == "aiohttp":
             return openai.DefaultAioHttpClient(verify=trusting)
-        return type(_transport(kind).get("http_client") or openai.OpenAI(api_key="k")._client)(verify=trusting)
+        http = http_package()
+        return http.Client(verify=trusting) if mode == "sync" else http.AsyncClient(verify=trusting)
 
     def act(app: App) -> Any:
         apps.append(app)

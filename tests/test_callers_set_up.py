@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import signal
 import socket
 import threading
@@ -16,7 +15,7 @@ import openai
 import pytest
 
 from app_acts import LATE_HEADERS, STALL, stands_in
-from app_support import _NO_CERTIFICATES, HANGS, MESSAGES, App, _transport, until, verdicts
+from app_support import _NO_CERTIFICATES, HANGS, MESSAGES, App, http_package, until, verdicts
 from peer_support import HEAD, peer, says, wait
 from streamvitals.testing import RecordList, recorded
 from test_broken_http import HAS_AIOHTTP, reading
@@ -37,14 +36,7 @@ async def arefuse(*_: object) -> None:
     raise Refused
 
 
-def http(kind: str) -> Any:
-    """The module of the SDK's HTTP client, httpx or httpx2."""
-    made = _transport(kind).get("http_client") or openai.OpenAI(api_key="k")._client
-    names = [base.__module__.partition(".")[0] for base in type(made).__mro__]
-    return importlib.import_module(next(name for name in names if name.startswith("httpx")))
-
-
-HTTP = http("Client")
+HTTP = http_package()
 # As the SDK makes them, but without loading the certificates of all the world.
 SYNC, ASYNC = partial(HTTP.Client, verify=_NO_CERTIFICATES), partial(HTTP.AsyncClient, verify=_NO_CERTIFICATES)
 
@@ -88,7 +80,15 @@ def test_a_hook_that_makes_an_exception_of_a_status_hides_nothing(observe: Obser
 def test_too_many_redirects_are_the_callers(mode: str, observe: Observe) -> None:
     moved = b"HTTP/1.1 307 x\r\nlocation: /v1/chat/completions\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     with peer(says({"m": moved})) as url:
-        assert verdicts(observe(reading(mode, "m", base_url=url))) == [("rejected", "too_many_redirects")]
+
+        def act(app: App) -> Any:
+            client = (SYNC if mode == "sync" else ASYNC)(follow_redirects=True)
+            return reading(mode, "m", base_url=url, http_client=client)(app)
+
+        async def aact(app: App) -> None:
+            await act(app)
+
+        assert verdicts(observe(act if mode == "sync" else aact)) == [("rejected", "too_many_redirects")]
 
 
 # -- event loops ----------------------------------------------------------------------------------------------

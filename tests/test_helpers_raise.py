@@ -36,6 +36,10 @@ CHAT = {
 RESPONSES = {"a text of no item": TEXT + COMPLETE, "nothing but the end": COMPLETE}
 
 
+class Answer(pydantic.BaseModel):
+    number: int
+
+
 Each = Callable[[App, Any], None]
 
 
@@ -60,6 +64,36 @@ def reading(surface: str, mode: str, each: Each = App.chunk, **asked: Any) -> Ca
     return act if mode == "sync" else aact
 
 
+def caught_inside(surface: str, mode: str, raises: type[Exception] | None, **asked: Any) -> Callable[..., Any]:
+    """As ``reading``, but the app catches within the helper's block, and raises its own if it is told to."""
+    asked = {"model": "m", **({"messages": MESSAGES} if surface == "chat" else {"input": "hello"}), **asked}
+
+    def helper(client: Any) -> Any:
+        return client.chat.completions.stream(**asked) if surface == "chat" else client.responses.stream(**asked)
+
+    def reacts(app: App, error: Exception) -> None:
+        app.saw.append(type(error).__name__)
+        if raises is not None:
+            raise raises from error
+
+    def act(app: App, url: str) -> None:
+        with app.catching(), helper(app.client(base_url=url)) as events:
+            try:
+                app.read(events)
+            except Exception as error:  # noqa: BLE001 - as applications do
+                reacts(app, error)
+
+    async def aact(app: App, url: str) -> None:
+        with app.catching():
+            async with helper(app.async_client(base_url=url)) as events:
+                try:
+                    await app.aread(events)
+                except Exception as error:  # noqa: BLE001 - as applications do
+                    reacts(app, error)
+
+    return act if mode == "sync" else aact
+
+
 def recorded(observe: Observe, said: bytes, act: Callable[..., Any]) -> list[tuple[str, str]]:
     with peer(says({"m": CHUNKED + framed(said) + b"0\r\n\r\n"})) as url:
 
@@ -75,6 +109,22 @@ def recorded(observe: Observe, said: bytes, act: Callable[..., Any]) -> list[tup
 def test_what_the_helper_cannot_read_is_malformed(what: str, mode: str, observe: Observe) -> None:
     surface = "chat" if what in CHAT else "responses"
     assert recorded(observe, {**CHAT, **RESPONSES}[what], reading(surface, mode)) == [MALFORMED]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("raises", [None, KeyError])
+@pytest.mark.parametrize("what", ["no delta", "a text of no item"])
+def test_so_it_is_where_the_app_catches_it_inside_the_block(
+    what: str, raises: Any, mode: str, observe: Observe
+) -> None:
+    surface = "chat" if what in CHAT else "responses"
+    assert recorded(observe, {**CHAT, **RESPONSES}[what], caught_inside(surface, mode, raises)) == [MALFORMED]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_what_the_apps_own_model_refused_and_the_app_caught_is_the_apps(mode: str, observe: Observe) -> None:
+    said = chunk('{"number": "none"}') + chunk(finish="stop") + event("[DONE]")
+    assert recorded(observe, said, caught_inside("chat", mode, None, response_format=Answer)) == [COMPLETED]
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -106,10 +156,6 @@ def test_another_helper_that_raises_inside_the_loop_is_not_this_one(mode: str, o
                 app.read(events)
 
         assert recorded(observe, chunk("a") + LATER, reading("chat", mode, fails)) == [MALFORMED, CLOSED]
-
-
-class Answer(pydantic.BaseModel):
-    number: int
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..stream.observation import Observation
 from .facts import content_encoding
-from .helpers import raised_by_helper
+from .helpers import error_of_helper
 
 
 class Closing:
@@ -97,7 +97,8 @@ class Closing:
             # Somebody else may be blocked in a read: what that reader gets is the end then.
             if not self.being_read():
                 because = sys.exc_info()[1]
-                observation.closed(because, raised_by_helper(because, self._response()))
+                raised = error_of_helper(because, sys._getframe(2), self._response())
+                observation.closed(raised or because, raised is not None)
         except Exception:  # noqa: BLE001 - ours; the close itself must go on
             observation.host.fault("observe")
 

@@ -1,7 +1,7 @@
 """Whether the SDK's own helper (``client.chat.completions.stream()`` and its like) raised at what a stream said.
 
 A helper reads the stream as an application does, so that its exception arises above us: all that is seen of it is
-that somebody closes the stream while handling it. Its traceback says where it came from.
+that somebody closes the stream, while handling it or later. Its traceback says where it came from.
 """
 
 from __future__ import annotations
@@ -9,16 +9,33 @@ from __future__ import annotations
 from types import FrameType
 from typing import Any
 
-from ..stream.tracebacks import frames_of, is_library, kinds_of, module_of, package_of
+from ..stream.tracebacks import chain, frames_of, is_library, kinds_of, module_of, package_of
 
 _HELPERS = "openai.lib.streaming"
+_MAX_FRAMES = 16  # between httpx's close and the helper's
 
 
-def raised_by_helper(error: BaseException | None, response: Any) -> bool:
-    """Whether a helper that reads this response raised it, and neither the app in the helper's callbacks, nor a
-    request made there, nor the app's own model, which found the answer not to be one of its kind."""
-    if not isinstance(error, Exception):
-        return False
+class UnreadableError(Exception):
+    """Stands for what a helper raised, where nobody handles that any more."""
+
+
+def error_of_helper(handled: BaseException | None, closing: FrameType | None, response: Any) -> Exception | None:
+    """What a helper that reads this response has raised: in the chain of the exception that is handled while the
+    response is closed, or before, if it is the helper that closes, and has given up reading."""
+    if isinstance(handled, Exception):
+        return next((e for e in chain(handled) if isinstance(e, Exception) and _raised_by_helper(e, response)), None)
+    for _ in range(_MAX_FRAMES):
+        if handled is not None or closing is None:
+            return None
+        if module_of(closing).startswith(_HELPERS) and _gave_up(closing, response):
+            return UnreadableError()
+        closing = closing.f_back
+    return None
+
+
+def _raised_by_helper(error: Exception, response: Any) -> bool:
+    """And neither the app in the helper's callbacks, nor a request made there, nor the app's own model, which found
+    the answer not to be one of its kind."""
     frames = frames_of(error)
     apps = [at for at, frame in enumerate(frames) if not is_library(package_of(frame))]
     frames = frames[apps[-1] + 1 :] if apps else frames
@@ -38,3 +55,16 @@ def _reads(frame: FrameType, response: Any) -> bool:
         return True
     streams = [value for value in values if hasattr(value, "_iterator") and hasattr(value, "response")]
     return not streams or any(stream.response is response for stream in streams)
+
+
+def _gave_up(frame: FrameType, response: Any) -> bool:
+    """Whether the generator of this frame's helper is over, though the stream is not: it raised. Where the app has
+    given a model or tools, that may have been those."""
+    helper = frame.f_locals.get("self")
+    stream, state = getattr(helper, "_raw_stream", None), getattr(helper, "_state", None)
+    if stream is None or state is None or getattr(stream, "response", None) is not response:
+        return False
+    model = getattr(state, "_response_format", None) or getattr(state, "_text_format", None)
+    iterator = getattr(helper, "_iterator", None)
+    over = getattr(iterator, "gi_frame", iterator) is None or getattr(iterator, "ag_frame", iterator) is None
+    return over and not isinstance(model, type) and not getattr(state, "_input_tools", None)

@@ -42,6 +42,7 @@ _MALFORMED = {
     "DecodingError": "content_decoding",
     "APIResponseValidationError": "validation",
     "ValidationError": "validation",
+    "UnreadableError": "other",  # of ours: sdk/helpers.py
 }
 # What the SDK's helpers raise where the app has asked for a structured answer and the model stopped before its end.
 _STOPPED = {
@@ -161,9 +162,8 @@ def _classify_link(link: BaseException, headers_received: bool) -> Verdict | Non
         return _closed_socket(link)
     if "RemoteProtocolError" in kinds:
         return _protocol(link, headers_received)
-    if "LocalProtocolError" in kinds:
-        # h2 says so of what it was sent, too.
-        return _PROTOCOL if any(passed(cause, "h2", "receive_data") for cause in chain(link)) else None
+    if passed(link, "h2", "receive_data"):
+        return _PROTOCOL  # under a LocalProtocolError, or bare
     if "RuntimeError" in kinds and raised_in(link)[0].startswith(_LOOPS):
         return _own_set_up("closed_loop", headers_received)
     if not kinds.isdisjoint(("EndOfStream", "IncompleteReadError", "IncompleteRead")):
