@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import logging
 import os
+import socket
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,6 +104,76 @@ def test_a_large_journal_is_begun_anew(
     assert os.path.exists(f"{path}.1")
     written = path.read_text().splitlines() + Path(f"{path}.1").read_text().splitlines()
     assert all(json.loads(line)["outcome"] == "reset" for line in written)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_processes_that_share_a_journal_lose_no_line_when_it_is_put_aside(
+    failed: StreamRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file that is put aside is kept by a hard link: the next one takes its name."""
+    path, each = tmp_path / "journal.jsonl", 50
+    monkeypatch.setattr(journal_module, "MAX_SIZE", 5000)
+    replace = os.replace
+
+    def keep_and_replace(source: str, target: str) -> None:
+        os.link(source, tmp_path / f"kept-{os.getpid()}-{os.stat(source).st_ino}-{os.urandom(4).hex()}")
+        time.sleep(0.002)  # what may come in between does come
+        replace(source, target)
+
+    monkeypatch.setattr(journal_module.os, "replace", keep_and_replace)
+    workers = []
+    for number in range(6):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                sink = JournalSink(str(path))
+                for i in range(each):
+                    sink.on_end(failed._replace(labels=failed.labels._replace(model=f"{number}-{i}")))
+                status = 0
+            finally:
+                os._exit(status)
+        workers.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in workers] == [0] * 6, "nobody was switched off"
+    kept = [file for file in tmp_path.iterdir() if file.name.startswith("kept-")]
+    lines = [line for file in (path, *kept) if file.exists() for line in file.read_text().splitlines()]
+    assert len({json.loads(line)["model"] for line in lines}) == len(lines) == 6 * each
+    assert kept
+    assert all(file.stat().st_size > 5000 for file in kept), "none was put aside that had just been begun"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "pipe nobody reads", "socket"])
+def test_only_a_file_is_put_aside_and_nothing_holds_the_app_up(
+    failed: StreamRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path = tmp_path / "journal"
+    monkeypatch.setattr(journal_module, "MAX_SIZE", 10)
+    reader = -1
+    if kind == "link":
+        path.symlink_to(tmp_path / "file")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    else:
+        os.mkfifo(path)
+        if kind == "pipe":
+            reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    before = path.lstat()
+    sink = JournalSink(str(path))
+    if reader >= 0 or kind == "link":
+        for _ in range(3):
+            sink.on_end(failed)
+        text = os.read(reader, 65536).decode() if reader >= 0 else path.read_text()
+        assert len(text.splitlines()) == 3
+    else:
+        with pytest.raises(OSError, match="No such device or address"):
+            sink.on_end(failed)
+    if reader >= 0:
+        with pytest.raises(BlockingIOError):
+            collections.deque(iter(lambda: sink.on_end(failed), "full"), maxlen=0)
+        os.close(reader)
+    assert path.lstat().st_ino == before.st_ino
+    assert not os.path.lexists(f"{path}.1")
 
 
 def test_a_journal_that_cannot_be_written_is_switched_off(server: ThreadedFaultServer, tmp_path: Path) -> None:

@@ -7,13 +7,17 @@ partial text where that was asked for.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import stat
 
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 from .log import point_of_failure
 
 MAX_SIZE = 64 * 1024 * 1024  # bytes; then the file is renamed to <name>.1 and begun anew
+# A pipe that nobody reads, or reads slowly, must not hold the app up: it is an error instead.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class JournalSink:
@@ -30,13 +34,16 @@ class JournalSink:
         if record.partial is not None:
             line["partial"] = record.partial
         data = (json.dumps(line, default=str) + "\n").encode()
-        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(self._path, _FLAGS, 0o600)
         try:
-            if os.fstat(fd).st_size > MAX_SIZE:
-                os.replace(self._path, self._path + ".1")
+            if os.fstat(fd).st_size > MAX_SIZE and _put_aside(self._path, fd):
+                os.close(fd)
+                fd = -1
+                fd = os.open(self._path, _FLAGS, 0o600)
             os.write(fd, data)
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
 
     def on_progress(self, progress: Progress) -> None:
         """Only ends are written."""
@@ -52,3 +59,21 @@ class JournalSink:
 
     def on_internal_error(self, where: str) -> None:
         """Not of a stream."""
+
+
+def _put_aside(path: str, fd: int) -> bool:
+    """Rename the file that ``fd`` is open on; whether it was done.
+
+    Not where another process does it or has done it, whose line is then the last of the old file, nor where
+    the path is no file of its own but a link or a device (``/dev/stdout``). Raises OSError.
+    """
+    try:
+        # Of those that have this very file open one at a time, so that nobody renames the next one in its place.
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        there = os.lstat(path)
+        if not stat.S_ISREG(there.st_mode) or not os.path.samestat(there, os.fstat(fd)):
+            return False
+        os.replace(path, path + ".1")
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    return True
