@@ -27,7 +27,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     "streamvitals.sdk": ("streamvitals.names", "streamvitals.stream", "streamvitals.sdk"),
     "streamvitals.sinks": (
         "streamvitals.names", "streamvitals.stream.record", "streamvitals.stream.outcome", "streamvitals.sinks",
-        "streamvitals.forks", "streamvitals._version",
+        "streamvitals.forks", "streamvitals._version", "streamvitals.presence",
     ),
     # Loaded by path and under private names at the start of every Python: they know nothing of the package.
     "streamvitals.importhook": (),

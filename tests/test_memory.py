@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from store_support import LABELS, OTHER_SET, ended, progress, record, total, value
 from streamvitals import names
+from streamvitals.agent import directory as private
 from streamvitals.agent.tree import Tree
 from streamvitals.sinks import memory, segment
 from streamvitals.sinks.labels import clean
@@ -105,10 +106,9 @@ def test_root_takes_what_a_worker_may_need_before_it_becomes_somebody_else(
 def test_a_name_that_a_program_before_an_exec_used_is_left_alone(directory: str, ordinary_user: None) -> None:
     older = Path(directory, f"{stem()}.0.sv")
     older.write_text("mine")
-    Path(directory, f".{stem()}.1.tmp").write_text("left over")
     Store(MappedMemory(directory)).open_slot(LABELS, NOW)
     assert older.read_text() == "mine"
-    assert f"{stem()}.2.sv" in files(directory)
+    assert files(directory) == [f"{stem()}.0.sv", f"{stem()}.1.sv"]
 
 
 @pytest.mark.parametrize("version", [(3, 11), (3, 13)])
@@ -162,7 +162,9 @@ def test_without_space_for_a_first_file_everything_is_on_the_heap_and_that_is_sa
         sink.on_end(record(store.open_slot(labels_of(i), NOW), labels=labels_of(i)))
         store.open_slot(LABELS, NOW)
     assert not store.mapped
-    assert files(directory) == []
+    (told,) = private.registered(directory).values()
+    assert (told.kind, told.detail) == ("unseen", errno.errorcode[code]), "and to the agent"
+    assert files(directory) == [os.path.basename(told.files[0])]
     snapshot = store.snapshot(NOW, 5.0)
     assert ended(snapshot) == {"completed": 500}
     assert value(snapshot, names.INTERNAL_ERRORS, "store") == 1
@@ -213,7 +215,7 @@ def test_whatever_is_missing_the_app_does_not_notice(
     StoreSink(store).on_end(record(store.open_slot(LABELS, NOW)))
     assert ended(store.snapshot(NOW, 5.0)) == {"completed": 1}
     assert not store.mapped
-    assert missing == "directory" or files(directory) == []
+    assert missing == "directory" or [name.split(".")[2:4] for name in files(directory)] == [["unseen", "no_ctypes"]]
     assert len(caplog.records) == 1
 
 

@@ -206,7 +206,7 @@ def test_directories_that_killed_agents_left_are_removed_in_time(tmp_path, monke
     held = private.lock(served)
     assert held is not None
     me = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-    Path(living, f"{os.getpid()}-{me}.proc").write_text("0 python")
+    Path(living, f"{os.getpid()}-{me}.0.python.proc").touch()
     for path in (old, served, living, own):
         os.utime(path, (0, 0))
     private.sweep(own)

@@ -455,20 +455,20 @@ def test_a_damaged_sum_is_counted_and_the_living_still_seen(processes: Processes
     assert value(snapshot, names.INTERNAL_ERRORS, "agent") == 1
 
 
-def test_no_mapping_is_kept_of_what_is_gone(processes: Processes) -> None:
-    def mappings() -> int:
-        return Path("/proc/self/maps").read_text().count(processes.directory)
+def test_nothing_is_kept_open_of_what_is_gone(processes: Processes) -> None:
+    def opened() -> int:
+        return len(os.listdir("/proc/self/fd"))
 
     reader = processes.tree()
     stores = [processes.start(pid)[0] for pid in range(10, 15)]
     for made in stores:
         made.open_slot(LABELS, 990.0)
-    before = mappings()
+    before = opened()
     reader.snapshot()
-    assert mappings() == before + 5
+    assert opened() == before + 5
     processes.die(*range(10, 15))
     reader.snapshot()
-    assert mappings() == before
+    assert opened() == before
 
 
 def test_labels_of_slots_whose_block_cannot_be_read_are_other(processes: Processes) -> None:

@@ -5,7 +5,11 @@ entrypoint that ends in `gosu`), who must be able to leave files there too: root
 everybody who knows its name, shows nobody what is in it, and has a name that only the app's environment
 tells, for the folder around it cannot be listed.
 
-Registrations `<pid>-<starttime>.proc` (presence.py), mapped files (sinks/store.py), the agent's own facts.
+In it are registrations (presence.py) and mapped files (sinks/memory.py). Strangers may learn the name, as a
+worker does that drops its rights, and leave what they like: what is read there is not trusted, and nothing
+is written to what is there already. The agent's own files are where only its user may write, around it.
+
+A second one, the reserve, is made on another file system, for when the first is full.
 """
 
 from __future__ import annotations
@@ -16,20 +20,24 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from ..presence import SUFFIX
-from .processes import Identity, alive, parse_identity
+from ..presence import PREFIX, RESERVE, SUFFIX, home, reserve
+from .processes import Identity, alive, may_be_of, parse_identity
 
-PREFIX = "streamvitals-"
 _NAME = re.compile(re.escape(PREFIX) + "[0-9a-f]{12}")
 FACTS, LOCK, LOG = "agent.json", "agent.lock", "agent.log"
+# In a reserve: a link back to what it is the reserve of.
+_FIRST = "agent.first"
 # How long the data of an agent that was killed is kept for somebody to serve again. Seconds.
 KEEP_ORPHANS = 86400.0
 # A fault that repeats must not fill a tmpfs. Bytes.
 LOG_LIMIT = 65536
+# With less than that free a file system is not the first choice. Bytes, files.
+_ROOM, _FILES = 8 * 1024 * 1024, 1000
 
 
 def parents(env: Mapping[str, str]) -> list[str]:
@@ -39,28 +47,81 @@ def parents(env: Mapping[str, str]) -> list[str]:
 
 
 def create(env: Mapping[str, str]) -> str:
-    """Make a private directory and return its path. Raises OSError where none can be made."""
+    """Make a private directory, and its reserve, and return its path. Raises OSError where none can be made."""
+    name, inner = PREFIX + os.urandom(6).hex(), os.urandom(12).hex()
+    made: list[str] = []
+    devices: set[int] = set()
     fault = OSError("no directory for temporary files is writable")
-    for parent in parents(env):
-        path = f"{parent}/{PREFIX}{os.urandom(6).hex()}"
+    # In the order of preference, those with room before those without.
+    for parent in sorted(parents(env), key=_is_full):
         try:
-            os.mkdir(path, 0o700)
-            return _drop_box(path) if os.geteuid() == 0 else path
+            device = os.stat(parent).st_dev
+            if device not in devices:
+                made.append(_make(f"{parent}/{name}", inner))
+                devices.add(device)
         except OSError as error:
             fault = error
-    raise fault
+        if len(made) == 2:
+            break
+    if not made:
+        raise fault
+    if len(made) == 2:
+        with contextlib.suppress(OSError):
+            link_reserve(*made)
+    return made[0]
 
 
-def _drop_box(path: str) -> str:
-    inner = f"{path}/{os.urandom(12).hex()}"
+def _is_full(parent: str) -> bool:
     try:
-        os.mkdir(inner, 0o700)
-        os.chmod(inner, 0o1733)
-        os.chmod(path, 0o711)
+        found = os.statvfs(parent)
+    except OSError:
+        return True
+    # Without a size or a number of files: it has no bound, or does not say.
+    space = not found.f_blocks or found.f_bavail * found.f_frsize >= min(_ROOM, found.f_blocks * found.f_frsize // 2)
+    return not (space and (not found.f_files or found.f_favail >= _FILES))
+
+
+def _make(path: str, inner: str) -> str:
+    os.mkdir(path, 0o700)
+    try:
+        return _drop_box(path, inner) if os.geteuid() == 0 else path
     except OSError:
         remove(path)
         raise
+
+
+def _drop_box(path: str, name: str) -> str:
+    inner = f"{path}/{name}"
+    os.mkdir(inner, 0o700)
+    os.chmod(inner, 0o1733)
+    os.chmod(path, 0o711)
     return inner
+
+
+def link_reserve(first: str, second: str) -> None:
+    """Have each of the two name the other. Raises OSError."""
+    os.symlink(first, f"{home(second)}/{_FIRST}")
+    os.symlink(second, f"{home(first)}/{RESERVE}")
+
+
+def restore(directory: str) -> None:
+    """Make it again, after somebody has removed it. Raises OSError; FileExistsError if it is there."""
+    outer = home(directory)
+    if outer == directory:
+        os.mkdir(directory, 0o700)
+    else:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(outer, 0o700)
+        # Not into what a stranger has put in its place.
+        if os.lstat(outer).st_uid != os.geteuid() or not stat.S_ISDIR(os.lstat(outer).st_mode):
+            raise PermissionError(f"{outer} is another user's")
+        _drop_box(outer, os.path.basename(directory))
+
+
+def places(directory: str) -> list[str]:
+    """The directory, and its reserve where it has one."""
+    other = reserve(directory)
+    return [directory] if other is None else [directory, other]
 
 
 class Registration(NamedTuple):
@@ -76,14 +137,19 @@ class Registration(NamedTuple):
     files: tuple[str, ...]
 
 
-def registered(directory: str) -> dict[Identity, Registration]:
-    """Who has registered."""
+def registered(directory: str, refuse: Callable[[str], object] = lambda _: None) -> dict[Identity, Registration]:
+    """Who has registered; ``refuse`` is told of each file that is named like a registration and is none."""
     found: dict[Identity, Registration] = {}
-    for name in _names(directory):
-        identity = parse_identity(name.split(".")[0]) if name.endswith(SUFFIX) else None
-        if identity is not None:
-            with contextlib.suppress(OSError, ValueError):
-                said = _read(f"{directory}/{name}")
+    for place in places(directory):
+        for entry in _entries(place):
+            identity = parse_identity(entry.name.split(".")[0]) if entry.name.endswith(SUFFIX) else None
+            if identity is None:
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                said = _read(entry, identity)
+                if said is None:
+                    refuse(entry.path)
+                    continue
                 other = found.get(identity)
                 if other is not None:
                     said = max(said, other)._replace(files=said.files + other.files)
@@ -91,12 +157,14 @@ def registered(directory: str) -> dict[Identity, Registration]:
     return found
 
 
-def _read(path: str) -> Registration:
-    with open(path, errors="replace") as file:
-        image, _, what = file.read().partition(" ")
-        written = os.fstat(file.fileno()).st_mtime_ns
-    kind, _, detail = what.partition(" ")
-    return Registration(written, int(image or 0), kind, detail, (path,))
+def _read(entry: os.DirEntry[str], identity: Identity) -> Registration | None:
+    # All of it is in the name: a file that is never opened cannot hold anybody up.
+    info = entry.stat(follow_symlinks=False)
+    _, image, kind, *rest = (entry.name.removesuffix(SUFFIX) + "..").split(".")
+    good = stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and not info.st_size
+    if not good or not image.isdecimal() or not kind or not may_be_of(info.st_uid, identity.pid):
+        return None
+    return Registration(info.st_mtime_ns, int(image), kind, rest[0], (entry.path,))
 
 
 def forget(registration: Registration) -> None:
@@ -108,12 +176,14 @@ def forget(registration: Registration) -> None:
 
 def has_data(directory: str) -> bool:
     """Whether any process has ever had something to count here."""
-    return any(not name.startswith(("agent.", ".")) and name[-5:] != SUFFIX for name in _names(directory))
+    names = {name for place in {*places(directory), home(directory)} for name in _names(place)}
+    return any(name.endswith((".sv", ".sum")) for name in names)
 
 
 def lock(directory: str) -> int | None:
     """Become the one agent of a directory: a descriptor to keep open, or None where another one is."""
-    fd = os.open(f"{directory}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(f"{home(directory)}/{LOCK}", flags, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -129,7 +199,7 @@ def unlock(held: int) -> None:
 
 def write_facts(directory: str, facts: Mapping[str, object]) -> None:
     """Say who serves this directory and where, for `doctor` and for a person who looks."""
-    path = f"{directory}/{FACTS}"
+    path = f"{home(directory)}/{FACTS}"
     with open(path + ".new", "w") as file:
         json.dump(facts, file)
     os.replace(path + ".new", path)
@@ -138,7 +208,7 @@ def write_facts(directory: str, facts: Mapping[str, object]) -> None:
 def read_facts(directory: str) -> dict[str, object]:
     """What the agent said of itself; empty where there is none."""
     try:
-        with open(f"{directory}/{FACTS}") as file:
+        with open(f"{home(directory)}/{FACTS}") as file:
             facts = json.load(file)
     except (OSError, ValueError):
         return {}
@@ -147,24 +217,27 @@ def read_facts(directory: str) -> dict[str, object]:
 
 def note(directory: str, text: str) -> None:
     """Add a line to the agent's log, up to a bound."""
-    with contextlib.suppress(OSError), open(f"{directory}/{LOG}", "a") as file:
+    with contextlib.suppress(OSError), open(f"{home(directory)}/{LOG}", "a") as file:
         if file.tell() < LOG_LIMIT:
             file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
 
 
 def remove(directory: str) -> None:
-    """Remove the directory and all that is in it."""
-    outer = os.path.dirname(directory)
-    shutil.rmtree(outer if os.path.basename(outer).startswith(PREFIX) else directory, ignore_errors=True)
+    """Remove the directory, all that is in it, and its reserve."""
+    for place in places(directory)[::-1]:
+        outer = home(place)
+        if _NAME.fullmatch(os.path.basename(outer)):
+            with contextlib.suppress(RecursionError):  # folders in folders, which a stranger has left
+                shutil.rmtree(outer, ignore_errors=True)
 
 
 def sweep(directory: str) -> None:
     """Remove what agents that were killed left beside `directory` and nobody has come back for."""
-    outer = os.path.dirname(directory)
-    parent = os.path.dirname(outer) if os.path.basename(outer).startswith(PREFIX) else outer
-    for path in _siblings(parent):
-        if not f"{directory}/".startswith(f"{path}/") and _abandoned(path):
-            remove(path)
+    for place in places(directory):
+        own = home(place)
+        for path in _siblings(os.path.dirname(own)):
+            if path != own and _abandoned(path):
+                remove(path)
 
 
 def _siblings(parent: str) -> Iterator[str]:
@@ -176,13 +249,15 @@ def _siblings(parent: str) -> Iterator[str]:
 
 
 def _abandoned(path: str) -> bool:
-    inside = _names(path)
-    if len(inside) == 1 and os.path.isdir(f"{path}/{inside[0]}"):
-        path = f"{path}/{inside[0]}"
+    """Whether the folder around a directory, or a directory without one, is nobody's any more."""
     try:
-        if time.time() - os.stat(path).st_mtime < KEEP_ORPHANS:
+        inside = [entry.path for entry in _entries(path) if entry.is_dir(follow_symlinks=False)]
+        if time.time() - max(os.stat(each).st_mtime for each in inside or [path]) < KEEP_ORPHANS:
             return False
-        owners = {parse_identity(name.split(".")[0]) for name in _names(path)}
+        if os.path.lexists(f"{path}/{_FIRST}"):
+            # It goes with what it is the reserve of.
+            return not os.path.lexists(os.readlink(f"{path}/{_FIRST}"))
+        owners = {parse_identity(name.split(".")[0]) for each in (path, *inside) for name in _names(each)}
         if any(owner is not None and alive(owner) for owner in owners):
             return False
         held = lock(path)
@@ -192,6 +267,14 @@ def _abandoned(path: str) -> bool:
         return False
     unlock(held)
     return True
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 def _names(directory: str) -> list[str]:

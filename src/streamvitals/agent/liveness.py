@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ..sinks.segment import Identity
+from .processes import entry_of
 
 
 def alive(identity: Identity) -> bool:
@@ -14,34 +15,21 @@ def alive(identity: Identity) -> bool:
     """
     if not identity.start:
         return _exists(identity.pid)
-    found = _runs(str(identity.pid), identity)
+    found = _runs(identity.pid, identity)
     if found or not identity.namespace or identity.namespace == _namespace("self"):
         return found
     return _elsewhere(identity)
 
 
-def _runs(pid: str, identity: Identity) -> bool:
+def _runs(pid: int, identity: Identity) -> bool:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
+        entry = entry_of(pid)
     except OSError:
+        return True
+    if entry is None or entry.identity.start != identity.start:
         return False
-    fields = text[text.rindex(b")") + 2 :].split()
-    if int(fields[19]) != identity.start:
-        return False
-    image = int(fields[25])
     # 0: not for this user to see.
-    if image and identity.image and image != identity.image:
-        return False
-    return fields[0] not in (b"Z", b"X") or _threads(pid) > 1
-
-
-def _threads(pid: str) -> int:
-    # A main thread that has gone is a zombie for as long as others run.
-    try:
-        return len(os.listdir(f"/proc/{pid}/task"))
-    except OSError:
-        return 0
+    return not entry.image or not identity.image or entry.image == identity.image
 
 
 def _exists(pid: int) -> bool:
@@ -55,6 +43,7 @@ def _exists(pid: int) -> bool:
 
 
 def _namespace(pid: str) -> int:
+    """Which pid namespace it is in; 0 where that is not for this user to see."""
     try:
         return os.stat(f"/proc/{pid}/ns/pid").st_ino
     except OSError:
@@ -67,4 +56,7 @@ def _elsewhere(identity: Identity) -> bool:
         pids = [name for name in os.listdir("/proc") if name.isdecimal()]
     except OSError:
         return True
-    return any(_namespace(pid) == identity.namespace and _runs(pid, identity) for pid in pids)
+    # Where others' processes are hidden it may be one of those.
+    return "1" not in pids or any(
+        _namespace(pid) in (identity.namespace, 0) and _runs(int(pid), identity) for pid in pids
+    )

@@ -1,75 +1,155 @@
-"""Reads what one process has counted from its mapped files, while it lives and after."""
+"""Reads what one process has counted from its mapped files, while it lives and after.
+
+They are read and never mapped: a file that shrinks would end the agent (SIGBUS). Whoever may write to the
+directory may leave files there, and a file of the app's may be damaged: each is believed as far as it makes
+sense, and costs nobody but itself.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+import resource
+import stat
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 
 from ..sinks import segment, tally
 from ..sinks.labels import OTHER_SET
 from ..sinks.layout import PROCESS_LAYOUT, STREAM_LAYOUT
-from ..sinks.memory import map_shared
 from ..sinks.segment import BadSegmentError, Header, OpenSlot
 from ..sinks.snapshot import Build, Snapshot
 from ..sinks.tally import Changes
 from ..stream.record import StreamLabels
 
+NAME = re.compile(r"(\d+)-(\d+)\.\d+\.sv")
+FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+# Larger than any segment (sinks/segments.py). Bytes.
+_MAX_SIZE = 4 * 1024 * 1024
+# Past that not every number is one (tally.py adds up exact multiples of 2**-20).
+_MAX_NUMBER = float(1 << 53)
+
 Rows = dict[int, list[float]]
 
 
 class MappedFile:
-    """One file, mapped for reading. ``labels`` are those of its blocks seen so far, by ordinal."""
+    """One file. ``labels`` are those that its blocks are counted under, by ordinal; whoever admits them fills it in.
 
-    def __init__(self, path: str) -> None:
-        """Raises OSError, and BadSegmentError for what is no file of ours."""
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    What it says is what it said when it was last read whole.
+    """
+
+    def __init__(self, path: str, trusted: Callable[[int, int], bool]) -> None:
+        """``trusted`` says whether a file of this user may be the process's with that pid.
+
+        Raises OSError, and BadSegmentError for what is no file of ours.
+        """
+        fd = os.open(path, FLAGS)
         try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise BadSegmentError("no regular file")
+            if found.st_size > _MAX_SIZE:
+                raise BadSegmentError("too large")
             # A view of doubles has to be made of whole ones.
-            size = os.fstat(fd).st_size // 8 * 8
-            if not size:
+            raw = os.pread(fd, found.st_size // 8 * 8, 0)
+            if not raw:
                 raise BadSegmentError("empty")
-            self.view, self._unmap = map_shared(fd, size, writable=False)
-        finally:
+            self.header: Header = segment.read_header(memoryview(raw).cast("d"))
+            identity, name = self.header.identity, NAME.fullmatch(os.path.basename(path))
+            if name is None or (int(name[1]), int(name[2])) != (identity.pid, identity.start):
+                raise BadSegmentError("another process's")
+            if not trusted(found.st_uid, identity.pid):
+                raise BadSegmentError("of another user")
+        except BaseException:
             os.close(fd)
-        try:
-            self.header: Header = segment.read_header(self.view)
-        except BadSegmentError:
-            self.close()
             raise
+        # Kept open it stays readable when its name is removed. Half of the descriptors are for other things.
+        if fd >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:
+            os.close(fd)
+            fd = -1
         self.path = path
+        self.inode = (found.st_dev, found.st_ino)
         self.labels: dict[int, StreamLabels] = {}
+        self.named: dict[int, StreamLabels] = {}
+        self.slots: list[OpenSlot] = []
+        self.redo: Sequence[float] = ()
+        self.build: Build | None = None
+        self.process_row: Sequence[float] = ()
+        self._rows: dict[int, array[float]] = {}
+        self._fd = fd
+        self._head = raw[: segment.HEADER_BYTES]
+
+    def read(self) -> None:
+        """Take in what the file says now.
+
+        Raises OSError, and BadSegmentError where it is damaged: then what was counted before stands, and what
+        is open is not known.
+        """
+        form = self.header.shape
+        raw = self._contents(form.size)
+        try:
+            if len(raw) < form.size or not raw.startswith(self._head):
+                raise BadSegmentError("cut, or written over")
+            view = memoryview(raw).cast("d")
+            slots = list(segment.open_slots(view, form)) if any(view[form.slots_at : form.blocks_at]) else []
+            named = dict(self.named)
+            for ordinal in range(form.ordinal, form.ordinal + form.blocks):
+                if ordinal not in named:
+                    labels = segment.read_labels(view, form.block_at(ordinal))
+                    if labels is not None:
+                        named[ordinal] = labels
+            rows = {ordinal: _numbers(raw, form.block_at(ordinal), STREAM_LAYOUT.size) for ordinal in named}
+            process = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size) if form.first else ()
+            redo = _redo(raw, view[segment.REDO_AT]) if form.first else ()
+            if any(not _sane((abs(slot.state), *slot[1:])) for slot in slots):
+                raise BadSegmentError("impossible streams")
+        except (ValueError, OverflowError) as error:
+            self.slots, self.redo = [], ()
+            raise BadSegmentError(str(error)) from error
+        self.slots, self.named, self._rows, self.process_row, self.redo = slots, named, rows, process, redo
+        self.build = segment.read_build(view) if form.first else None
 
     def new_blocks(self) -> Iterator[tuple[int, StreamLabels]]:
-        """Blocks that have come into use since the last time."""
-        form = self.header.shape
-        for ordinal in range(form.ordinal, form.ordinal + form.blocks):
-            if ordinal not in self.labels:
-                labels = segment.read_labels(self.view, form.block_at(ordinal))
-                if labels is not None:
-                    yield ordinal, labels
+        """Blocks in use that have no entry in ``labels`` yet."""
+        return ((ordinal, labels) for ordinal, labels in self.named.items() if ordinal not in self.labels)
 
     def rows(self) -> Iterator[tuple[int, list[float]]]:
-        """The numbers of the known blocks."""
-        for ordinal in self.labels:
-            at = self.header.shape.block_at(ordinal)
-            yield ordinal, segment.doubles(self.view, at, STREAM_LAYOUT.size)
+        """The numbers of the blocks in ``labels``."""
+        return ((ordinal, list(self._rows[ordinal])) for ordinal in self.labels)
 
-    def process_row(self) -> list[float]:
-        """The process's own numbers; only in a first segment."""
-        return segment.doubles(self.view, segment.PROCESS_AT, PROCESS_LAYOUT.size)
-
-    def redo(self) -> list[float]:
-        """Which block was being changed, then pairs of index and new value; empty if none was."""
-        at = segment.REDO_AT
-        count = int(self.view[at])
-        if not 0 < count <= segment.REDO_ENTRIES:
-            return []
-        return segment.doubles(self.view, at + 1, 1 + 2 * count)
+    def _contents(self, size: int) -> bytes:
+        if self._fd >= 0:
+            return os.pread(self._fd, size, 0)
+        fd = os.open(self.path, FLAGS)
+        try:
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) != self.inode:
+                raise FileNotFoundError(self.path)
+            return os.pread(fd, size, 0)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
-        """Unmap; the object is of no use afterwards."""
-        self.view.release()
-        self._unmap()
+        """Let go of the file; the object is of no use afterwards."""
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+def _numbers(raw: bytes, at: int, count: int) -> array[float]:
+    row = array("d", raw[8 * at : 8 * (at + count)])
+    if not _sane(row):
+        raise BadSegmentError("impossible numbers")
+    return row
+
+
+def _sane(numbers: Sequence[float]) -> bool:
+    """Whether all can be a count, a time or a state; what is not a number makes the sum none."""
+    return 0.0 <= sum(numbers) <= _MAX_NUMBER and min(numbers) >= 0.0
+
+
+def _redo(raw: bytes, count: float) -> Sequence[float]:
+    """Which block was being changed, then pairs of index and new value; empty if none was."""
+    return _numbers(raw, segment.REDO_AT + 1, 1 + 2 * int(count)) if 0.0 < count <= segment.REDO_ENTRIES else ()
 
 
 class Image:
@@ -85,8 +165,7 @@ class Image:
 
     def build(self) -> Build | None:
         """What it runs, if it has said so."""
-        builds = (segment.read_build(f.view) for f in self.files if f.header.shape.first)
-        return next((build for build in builds if build is not None), None)
+        return next((file.build for file in self.files if file.build is not None), None)
 
     def add_counted(self, total: Snapshot) -> None:
         """Add what it has counted so far."""
@@ -106,8 +185,7 @@ class Image:
         """
         rows = self._rows()
         for file in self.files:
-            if file.header.shape.first:
-                _finish(rows, file.redo())
+            _finish(rows, file.redo)
         died = [(slot, labels) for slot, labels in self._slots() if not _counted(rows, slot)]
         total = Snapshot()
         self._add(total, rows)
@@ -119,11 +197,6 @@ class Image:
                 row[index] = value
         return total
 
-    def close(self) -> None:
-        """Unmap all files."""
-        for file in self.files:
-            file.close()
-
     def _rows(self) -> Rows:
         return {ordinal: row for file in self.files for ordinal, row in file.rows()}
 
@@ -131,25 +204,27 @@ class Image:
         for file in self.files:
             for ordinal, labels in file.labels.items():
                 total.add_streams(labels, rows[ordinal])
-            if file.header.shape.first:
-                total.add_process(file.process_row())
+            if file.process_row:
+                total.add_process(file.process_row)
 
     def _slots(self) -> Iterator[tuple[OpenSlot, StreamLabels]]:
         labels = {ordinal: labels for file in self.files for ordinal, labels in file.labels.items()}
         for file in self.files:
-            for slot in segment.open_slots(file.view, file.header.shape):
+            for slot in file.slots:
                 yield slot, labels.get(slot.ordinal, OTHER_SET)
 
 
-def _finish(rows: Rows, redo: list[float]) -> None:
+def _finish(rows: Rows, redo: Sequence[float]) -> None:
     row = rows.get(int(redo[0])) if redo else None
     if row is None:
         return
     for index, value in zip(redo[1::2], redo[2::2], strict=True):
-        if 0 <= index < len(row):
+        if index < len(row):
             row[int(index)] = value
 
 
 def _counted(rows: Rows, slot: OpenSlot) -> bool:
     row, index = rows.get(slot.ordinal), int(slot.commit_index) - 1
     return row is not None and 0 <= index < len(row) and row[index] >= slot.commit_value
+
+

@@ -1,21 +1,28 @@
 """Which processes of the app are alive, and which Pythons among them did not report in; all from /proc.
 
-Fields as proc(5) numbers them. A process that this user may not read is treated as not there.
+Fields as proc(5) numbers them. Only "no such process" says that one is gone. Where that cannot be told (no
+descriptor or memory left, a process that is hidden from this user by hidepid) it is taken for alive.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
+
+from .. import presence
 
 # An interpreter that has just been started has not come to its `sitecustomize` yet. Seconds.
 GRACE = 2.0
 
 
 class Identity(NamedTuple):
-    """A process, told apart from a later one with the same pid. ``start`` in clock ticks since boot."""
+    """A process, told apart from a later one with the same pid. ``start`` in clock ticks since boot, of the machine
+    and not of a time namespace."""
 
     pid: int
     start: int
@@ -41,13 +48,13 @@ class Silent(NamedTuple):
 def parse_identity(text: str) -> Identity | None:
     """`<pid>-<starttime>`, or None where it is something else."""
     pid, dash, start = text.partition("-")
-    if dash and pid.isdecimal() and start.isdecimal():
+    if dash and pid.isdecimal() and start.isdecimal() and 0 < int(pid[:12]) < 1 << 31 and len(text) < 40:
         return Identity(int(pid), int(start))
     return None
 
 
 def entry_of(pid: int) -> Entry | None:
-    """The process with this pid; None if there is none, or only a zombie of one."""
+    """The process with this pid; None if there is none, or only a zombie of one. Raises OSError in doubt."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             stat = file.read()
@@ -55,27 +62,76 @@ def entry_of(pid: int) -> Entry | None:
         # A main thread that has ended is a zombie for as long as others run.
         if fields[0] == b"X" or (fields[0] == b"Z" and len(os.listdir(f"/proc/{pid}/task")) < 2):
             return None
-        return Entry(Identity(pid, int(fields[19])), int(fields[1]), int(fields[25]))
-    except (OSError, ValueError, IndexError):
+        return Entry(Identity(pid, int(fields[19]) - _boot_offset()), int(fields[1]), int(fields[25]))
+    except (FileNotFoundError, ProcessLookupError):
+        if _hidden(pid):
+            raise PermissionError(errno.EPERM, "it is there, and not for this user to see") from None
+        return None
+    except (ValueError, IndexError):
         return None
 
 
 def named(pid: int) -> str:
-    """The process with this pid as `<pid>-<starttime>`; "" if there is none."""
-    entry = entry_of(pid)
+    """The process with this pid as `<pid>-<starttime>`; "" if there is none to be seen."""
+    try:
+        entry = entry_of(pid)
+    except OSError:
+        return ""
     return f"{entry.identity.pid}-{entry.identity.start}" if entry is not None else ""
 
 
+def _hidden(pid: int) -> bool:
+    """Whether there is a process though /proc shows none (hidepid in proc(5))."""
+    if pid <= 0:  # to kill(2) a group
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@cache
+def _boot_offset() -> int:
+    return presence.boot_offset()
+
+
 def alive(identity: Identity) -> bool:
-    """Whether this very process still runs."""
-    entry = entry_of(identity.pid)
+    """Whether this very process still runs, or may."""
+    try:
+        entry = entry_of(identity.pid)
+    except OSError:
+        return True
     return entry is not None and entry.identity == identity
 
 
 def table() -> dict[int, Entry]:
-    """Every process that can be seen, by pid."""
-    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
-    return {pid: entry for pid in pids if (entry := entry_of(pid)) is not None}
+    """Every process that can be seen, by pid. Raises OSError where none can."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(OSError):
+                entry = entry_of(int(name))
+                if entry is not None:
+                    found[entry.identity.pid] = entry
+    return found
+
+
+def users_of(pid: int) -> frozenset[int]:
+    """The user ids that a process has (real, effective, saved, of files); none where there is none to be seen."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            line = next(line for line in file if line.startswith(b"Uid:"))
+    except (OSError, StopIteration):
+        return frozenset()
+    return frozenset(map(int, line.split()[1:]))
+
+
+def may_be_of(user: int, pid: int) -> bool:
+    """Whether a file of this user may be this process's: its own user's, root's or ours, who may all become others."""
+    return user in (0, os.geteuid()) or user in users_of(pid)
 
 
 def descendants(roots: Iterable[Identity], rows: Mapping[int, Entry]) -> set[Identity]:

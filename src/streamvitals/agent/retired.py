@@ -6,8 +6,10 @@ a crash in between, knows from the list that the files are in the sum already.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 import struct
 import zlib
 from array import array
@@ -18,6 +20,7 @@ from ..sinks.layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from ..sinks.segment import Identity
 from ..sinks.snapshot import Snapshot
 from ..stream.record import StreamLabels
+from .mapped import FLAGS
 
 # Layouts do not mix: an agent of another version keeps a file of its own.
 NAME = f"retired-{STREAM_LAYOUT.fingerprint:08x}{PROCESS_LAYOUT.fingerprint:08x}.sum"
@@ -27,6 +30,8 @@ _HEAD = struct.Struct("<8sII")
 # Processes stay listed for some time after their files were removed, for the sake of another reader that
 # still has the files mapped.
 _MAX_LISTED = 1000
+# Larger than all label sets that are admitted, and the list. Bytes.
+_MAX_SIZE = 64 * 1024 * 1024
 
 
 @dataclass
@@ -47,9 +52,12 @@ class Retired:
         if version == self._version:
             return False
         try:
-            with open(self._path(NAME), "rb") as file:
-                version = _version_of(os.fstat(file.fileno()))
-                raw = file.read()
+            with open(os.open(self._path(NAME), FLAGS), "rb") as file:
+                found = os.fstat(file.fileno())
+                version = _version_of(found)
+                if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_SIZE:
+                    raise ValueError("no regular file, or too large")
+                raw = file.read(_MAX_SIZE)
         except FileNotFoundError:
             return False
         self._version = version
@@ -72,7 +80,10 @@ class Retired:
         recent = set(listed[-_MAX_LISTED:])
         included = dict.fromkeys(i for i in listed if i in must or i in recent)
         aside = self._path(_ASIDE)
-        with open(aside, "wb") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)  # of an agent that was killed
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        with open(os.open(aside, flags, 0o600), "wb") as file:
             file.write(_encode(total, included))
             file.flush()
             version = _version_of(os.fstat(file.fileno()))

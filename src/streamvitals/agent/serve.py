@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import threading
@@ -17,6 +18,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
@@ -28,11 +30,14 @@ from ..sinks.prometheus import SnapshotCollector
 from ..sinks.snapshot import Snapshot
 from . import directory as private
 from .handover import PLEASE_LEAVE
+from .hold import Hold
 from .http import AgentServer
-from .processes import Identity, entry_of, named, parse_identity
+from .processes import Identity, named, parse_identity
 from .spawn import LISTENER, READY, SERVING
 from .tree import Tree
 from .watch import Health, Watcher
+
+T = TypeVar("T")
 
 # How often to see who is left, and how often once we were told to end with the app; how long to stay after an app that
 # never streamed anything. Seconds.
@@ -51,14 +56,17 @@ class Agent:
     def __init__(
         self, directory: str, listener: socket.socket, url: str, config: Config, app: Identity | None = None
     ) -> None:
+        """Raises BlockingIOError where another agent serves it, OSError where it cannot be had."""
         self._directory = directory
         self._url = url
         self._app = app
         self._beside = app is not None
         self._linger = config.linger
-        self._tree = Tree(directory, stall_after=config.stall_after)
-        self._watcher = Watcher(directory, app)
         self._faults: Counter[str] = Counter()
+        self._hold = Hold(directory)
+        self._watcher = Watcher(directory, app, self._complain)
+        self._tree = Tree(directory, stall_after=config.stall_after, trusts=self._watcher.trusts, complain=self._note)
+        self._data = False
         self._started = time.time()
         self._last_seen = time.monotonic()
         self._told_to_end = False
@@ -74,6 +82,7 @@ class Agent:
         snapshot = self._tree.snapshot()
         for place, count in tuple(self._faults.items()):
             snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, place)] += count
+        snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "store")] += self._watcher.unseen
         snapshot.unreported = len(self._state().silent)
         return snapshot
 
@@ -88,16 +97,23 @@ class Agent:
             "version": __version__,
             "uptime_seconds": round(time.time() - self._started, 1),
             "agent_pid": os.getpid(),
-            "agent_faults": self._faults.total(),
+            "agent_faults": self._faults.total() + self._tree.errors,
             "processes": {"seen": state.seen, "alive": state.alive},
             "not_reporting": [silent._asdict() for silent in state.silent],
             "not_patched": [{"pid": pid, "error": error} for pid, error in state.faults],
+            "not_counting": [{"pid": pid, "error": error} for pid, error in state.unseen],
         }
 
     def fault(self, error: BaseException) -> None:
         """Count a fault of ours and leave it in the bounded log."""
+        self._complain("".join(traceback.format_exception(error)))
+
+    def _complain(self, text: str) -> None:
         self._count("agent")
-        private.note(self._directory, "".join(traceback.format_exception(error)))
+        self._note(text)
+
+    def _note(self, text: str) -> None:
+        private.note(self._directory, text)
 
     def _count(self, place: str) -> None:
         self._faults[place] += 1
@@ -105,24 +121,22 @@ class Agent:
     def serve(self, ready: Callable[[], object] = lambda: None) -> None:
         """Serve until nobody is left, or until told to stop where there is no app; ``ready`` is called first."""
         self._listen_to_signals()
-        entry = entry_of(os.getpid())
-        private.write_facts(
-            self._directory,
-            {
-                "version": __version__, "url": self._url, "pid": os.getpid(), "started": self._started,
-                "start": entry.identity.start if entry is not None else 0,
-                "agent": named(os.getpid()),
-                "app": f"{self._app.pid}-{self._app.start}" if self._app is not None else "",
-            },
-        )
+        self._try(self._say_who)
         ready()
         self._server.serve(self._stop)
         if self._end_export is not None:
-            try:
-                self._end_export(EXPORT_WHEN_TOLD if self._told_to_end or self._port_is_wanted else EXPORT_AT_END)
-            except Exception as error:  # noqa: BLE001  the directory is still to be seen to
-                self.fault(error)
-        self._tree.close()
+            # The directory is still to be seen to.
+            end, told = self._end_export, self._told_to_end or self._port_is_wanted
+            self._try(lambda: end(EXPORT_WHEN_TOLD if told else EXPORT_AT_END))
+        self._try(self._tree.close)
+
+    def _say_who(self) -> None:
+        me = named(os.getpid())
+        self._hold.write_facts({
+            "version": __version__, "url": self._url, "pid": os.getpid(), "started": self._started,
+            "start": int(me.partition("-")[2] or 0), "agent": me,
+            "app": f"{self._app.pid}-{self._app.start}" if self._app is not None else "",
+        })
 
     def _listen_to_signals(self) -> None:
         for number in ENDING:
@@ -145,15 +159,33 @@ class Agent:
         self._server.hurry(TICK_AT_END)
 
     def _tick(self) -> None:
+        # Whatever fails of one step, the next ones are taken, and above all the last one.
+        self._try(self._renew)
+        self._try(self._look)
+
+    def _try(self, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except Exception as error:  # noqa: BLE001  what fails now may work again
+            self.fault(error)
+            return None
+
+    def _renew(self) -> None:
+        if self._hold.renew():
+            self._complain("the directory had been removed, and was made again")
+
+    def _look(self) -> None:
         now = time.monotonic()
         leaving = self._told_to_end or self._port_is_wanted
         # When a process died is when that was noticed.
-        counting = self._tree.builds()
+        counting = self._try(self._tree.builds)
+        # Also when its files have been removed since.
+        self._data = self._data or bool(counting) or private.has_data(self._directory)
         if counting or self._watcher.anyone_left():
             self._last_seen = now
         elif self._beside:
             # Where nothing was ever counted there is nothing to come for.
-            linger = self._linger if private.has_data(self._directory) else min(self._linger, NO_DATA_LINGER)
+            linger = self._linger if self._data else min(self._linger, NO_DATA_LINGER)
             if leaving or now - self._last_seen > linger:
                 self._stop.set()
 
@@ -168,6 +200,13 @@ class Agent:
         return end
 
 
+def _use_all_descriptors() -> None:
+    """Each mapped file takes one (mapped.py)."""
+    with contextlib.suppress(OSError, ValueError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def serve_beside_app(directory: str, url: str, app: str) -> None:
     """The agent's process under `streamvitals run`: serve, linger, remove the directory. Whatever it raises is said by
     whoever called, and what was counted stays where it is."""
@@ -175,10 +214,11 @@ def serve_beside_app(directory: str, url: str, app: str) -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("streamvitals")
     os.chdir("/")
-    if private.lock(directory) is None:
+    _use_all_descriptors()
+    try:
+        agent = Agent(directory, listener, url, Config.from_env(), parse_identity(app) or Identity(0, 0))
+    except BlockingIOError:
         return
-    config = Config.from_env()
-    agent = Agent(directory, listener, url, config, parse_identity(app) or Identity(0, 0))
     private.sweep(directory)
     agent.serve(_say_ready)
     private.remove(directory)
@@ -194,6 +234,5 @@ def serve_directory(directory: str, listener: socket.socket, url: str, config: C
 
     Raises BlockingIOError where an agent is serving it, OSError where it cannot be read.
     """
-    if private.lock(directory) is None:
-        raise BlockingIOError(f"{directory} is served already")
+    _use_all_descriptors()
     Agent(directory, listener, url, config).serve()

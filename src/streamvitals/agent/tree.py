@@ -12,30 +12,30 @@ import contextlib
 import fcntl
 import logging
 import os
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from .. import names
+from ..presence import home
 from ..sinks.labels import Admission
 from ..sinks.layout import PROCESS_LAYOUT
-from ..sinks.memory import MemoryUnavailableError
 from ..sinks.segment import BadSegmentError, Identity
 from ..sinks.snapshot import Build, Snapshot
+from .directory import places
 from .liveness import alive
-from .mapped import Image, MappedFile
+from .mapped import NAME, Image, MappedFile
+from .processes import may_be_of
 from .retired import Retired
 
 _log = logging.getLogger("streamvitals")
 
 LOCK = "agent.fold.lock"
-_NAME = re.compile(r"\d+-\d+\.\d+\.sv")
 _ERRORS_AT = PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "agent")
 # How often another reader may change the directory under our eyes before we take what we have.
 _TRIES = 20
 
-# A file's name, and its inode: a name is used again after an exec.
+# A file's path, and its inode: a name is used again after an exec.
 _Key = tuple[str, int]
 
 
@@ -52,15 +52,21 @@ class Tree:
         stall_after: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
         alive: Callable[[Identity], bool] = alive,
+        trusts: Callable[[int, int], bool] = may_be_of,
+        complain: Callable[[str], object] = _log.debug,
     ) -> None:
+        """``trusts`` says whether a file of a user may be a process's; ``complain`` is told of each error once."""
         self._directory = directory
+        self._trusts = trusts
+        self._complain = complain
         self._stall_after = stall_after
         self._clock = clock
         self._alive = alive
         self._lock = threading.RLock()
         self._admission = Admission()
-        self._retired = Retired(directory)
+        self._retired = Retired(home(directory))
         self._files: dict[_Key, MappedFile] = {}
+        # Each is complained of once; those that cannot be read now may be read later.
         self._bad: set[_Key] = set()
         self._unread: set[_Key] = set()
         # Folded, but the sum could not be written.
@@ -73,6 +79,7 @@ class Tree:
         """Everything that was counted in the directory, and what is open now."""
         with self._lock:
             self._sweep()
+            self._read(self._files)
             now = self._clock()
             total = Snapshot()
             for part in (self._retired.total, *self._unwritten.values()):
@@ -100,10 +107,16 @@ class Tree:
         """The living processes that have files here, and what they run."""
         with self._lock:
             self._sweep()
+            self._read([key for key, file in self._files.items() if file.header.shape.first and file.build is None])
             return {i: image.build() for i, image in self._images().items() if i in self._living}
 
+    @property
+    def errors(self) -> int:
+        """How many errors there were, of files and of our own."""
+        return int(self._errors)
+
     def close(self) -> None:
-        """Let go of all mappings."""
+        """Let go of all files."""
         with self._lock:
             for file in self._files.values():
                 file.close()
@@ -126,7 +139,7 @@ class Tree:
         try:
             changed = self._retired.load()
         except (OSError, ValueError) as error:
-            self._count_error("sum of processes that are gone: %s", error)
+            self._count_error("the sum of processes that are gone", error)
             return False
         if changed:
             # Whoever was admitted in the run of an earlier agent comes first in this one too.
@@ -135,10 +148,12 @@ class Tree:
         return changed
 
     def _scan(self) -> None:
-        """Map files that are new, let go of those that are in the sum, name blocks that came into use."""
+        """Open files that are new, let go of those that are in the sum."""
         there = self._list()
+        self._bad &= there
+        self._unread &= there | self._files.keys()
         for key in there - self._files.keys() - self._bad:
-            self._map(key)
+            self._open(key)
         for key in list(self._files):
             file = self._files[key]
             if file.header.identity in self._retired.included:
@@ -147,31 +162,46 @@ class Tree:
                 if key in there:
                     with contextlib.suppress(OSError):
                         os.unlink(file.path)
-        for file in sorted(self._files.values(), key=lambda file: file.header.created):
+
+    def _read(self, keys: Iterable[_Key]) -> None:
+        """Take in what these files say now, and admit the label sets that are new in them, the oldest first."""
+        for key in sorted(keys, key=lambda key: self._files[key].header.created):
+            file = self._files[key]
+            try:
+                file.read()
+            except (OSError, BadSegmentError) as error:
+                if key not in self._unread:
+                    self._count_error(f"{_name(key)} is damaged or cannot be read", error)
+                self._unread.add(key)
             for ordinal, labels in list(file.new_blocks()):
                 file.labels[ordinal] = self._admission.admit(labels)
 
     def _list(self) -> set[_Key]:
-        try:
-            with os.scandir(self._directory) as entries:
-                return {(entry.name, entry.inode()) for entry in entries if _NAME.fullmatch(entry.name)}
-        except OSError:
-            # Files that are mapped stay readable without their directory.
-            return set()
+        found: set[_Key] = set()
+        for place in places(self._directory):
+            # Files that are open stay readable without their directory.
+            with contextlib.suppress(OSError), os.scandir(place) as entries:
+                found.update((entry.path, entry.inode()) for entry in entries if NAME.fullmatch(entry.name))
+        return found
 
-    def _map(self, key: _Key) -> None:
+    def _open(self, key: _Key) -> None:
         try:
-            self._files[key] = MappedFile(os.path.join(self._directory, key[0]))
+            file = MappedFile(key[0], self._trusts)
         except FileNotFoundError:
             return
         except BadSegmentError as error:
             self._bad.add(key)
-            self._count_error("a file is skipped: %s", error)
-        except (OSError, MemoryUnavailableError) as error:
-            # Too many open files, say: may go away.
+            self._count_error(f"{_name(key)} is no file of this app's", error)
+        except OSError as error:
+            # Too many open files, say: may go away. A link does not.
             if key not in self._unread:
-                self._count_error("a file cannot be read now: %s", error)
+                self._count_error(f"{_name(key)} cannot be read now", error)
             self._unread.add(key)
+        else:
+            if any(other.inode == file.inode for other in self._files.values()):
+                file.close()  # another name of the same
+            else:
+                self._files[key] = file
 
     def _images(self) -> dict[Identity, Image]:
         images: dict[Identity, Image] = {}
@@ -199,6 +229,7 @@ class Tree:
             for identity in [i for i in self._unwritten if i in done]:
                 del self._unwritten[identity]
             images, now = self._images(), self._clock()
+            self._read([key for key, file in self._files.items() if file.header.identity in dead])
             for identity in dead:
                 if identity not in done and identity not in self._unwritten:
                     self._unwritten[identity] = images[identity].last_words(now)
@@ -208,7 +239,7 @@ class Tree:
                 except OSError as error:
                     # A full file system, say: what was folded stays in memory, its files stay where they are.
                     if not self._write_failed:
-                        self._count_error("the sum cannot be written: %s", error)
+                        self._count_error("the sum cannot be written", error)
                     self._write_failed = True
                     return
                 self._unwritten = {}
@@ -218,7 +249,7 @@ class Tree:
     def _directory_lock(self) -> Iterator[bool]:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            fd = os.open(os.path.join(self._directory, LOCK), flags, 0o600)
+            fd = os.open(os.path.join(home(self._directory), LOCK), flags, 0o600)
         except OSError:
             # Nobody can write here, so nobody folds but in memory, each for itself.
             yield True
@@ -233,10 +264,14 @@ class Tree:
         finally:
             os.close(fd)
 
-    def _count_error(self, text: str, error: Exception) -> None:
+    def _count_error(self, what: str, error: Exception) -> None:
         self._errors += 1.0
-        _log.debug(text, error)
+        self._complain(f"{what}: {error}")
 
 
 def _process(identity: Identity) -> Identity:
     return identity._replace(image=0, store=0)
+
+
+def _name(key: _Key) -> str:
+    return os.path.basename(key[0])

@@ -4,36 +4,65 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from .. import presence
 from . import directory as private
-from .processes import Entry, Identity, Silent, alive, descendants, entry_of, silent_python, table
+from .processes import (
+    Entry,
+    Identity,
+    Silent,
+    alive,
+    descendants,
+    entry_of,
+    may_be_of,
+    silent_python,
+    table,
+    users_of,
+)
 
 # In an answer to /healthz.
 MAX_LISTED = 20
+# Of files that are not believed: the first so many are counted.
+MAX_REFUSED = 1000
 
 
 class Health(NamedTuple):
-    """``silent`` are Pythons that did not report in, ``faults`` those that could not patch openai, by pid."""
+    """``silent`` are Pythons that did not report in, ``faults`` those that could not patch openai, by pid, and
+    ``unseen`` those that count where nobody sees it."""
 
     seen: int
     alive: int
     silent: tuple[Silent, ...]
     faults: tuple[tuple[int, str], ...]
+    unseen: tuple[tuple[int, str], ...]
 
 
 class Watcher:
-    """Looks at the registrations and at /proc. Safe to use from several threads. ``app``: its main process."""
+    """Looks at the registrations and at /proc. Safe to use from several threads. ``app``: its main process.
 
-    def __init__(self, directory: str, app: Identity | None = None) -> None:
+    Who has registered stays so until it is gone, whatever becomes of its file. ``unseen`` counts the processes
+    that said that they count where nobody sees it. ``complain`` is told of files that are not believed.
+    """
+
+    def __init__(
+        self, directory: str, app: Identity | None = None, complain: Callable[[str], object] = lambda _: None
+    ) -> None:
         self._directory = directory
         self.app = app
+        self._complain = complain
         self._lock = threading.Lock()
         self._registered: dict[Identity, private.Registration] = {}
         self._below: set[Identity] = set()
+        self._users: set[int] = set()
+        self._refused: set[str] = set()
         self._seen = 0
+        self.unseen = 0
+
+    def trusts(self, user: int, pid: int) -> bool:
+        """Whether a file of that user may be that process's; of one that is gone: whether any of the app was his."""
+        return user in self._users or may_be_of(user, pid)
 
     def anyone_left(self) -> bool:
         """Look again; whether anybody is there who may still count something.
@@ -49,7 +78,10 @@ class Watcher:
 
     @staticmethod
     def _runs_on(identity: Identity, what: private.Registration) -> bool:
-        entry = entry_of(identity.pid)
+        try:
+            entry = entry_of(identity.pid)
+        except OSError:
+            return True
         if entry is None or entry.identity != identity:
             return False
         # What registered before `run` became it is another program by now, and the app.
@@ -64,30 +96,47 @@ class Watcher:
             suspects = [identity for identity in living if not self._reported(identity, rows, counting)]
             silent = sorted(s for identity in suspects if (s := silent_python(identity)) is not None)
             said = self._registered.items()
-            faults = sorted((i.pid, what.detail) for i, what in said if what.kind == presence.FAULT)
-            return Health(self._seen, len(living), tuple(silent[:MAX_LISTED]), tuple(faults[:MAX_LISTED]))
+            faults, unseen = (
+                tuple(sorted((i.pid, what.detail) for i, what in said if what.kind == kind)[:MAX_LISTED])
+                for kind in (presence.FAULT, presence.UNSEEN)
+            )
+            return Health(self._seen, len(living), tuple(silent[:MAX_LISTED]), faults, unseen)
 
     def _look(self) -> None:
         """Read the registrations; those of processes that have gone are removed."""
         before = {*self._registered, *self._below}
-        self._registered = {}
-        for identity, what in private.registered(self._directory).items():
-            here = alive(identity)
-            if here:
+        said = {**self._registered, **private.registered(self._directory, self._refuse)}
+        for identity, what in said.items():
+            if what.kind == presence.UNSEEN and what != self._registered.get(identity):
+                self.unseen += 1
+            if alive(identity):
+                if identity not in self._registered:
+                    self._users |= users_of(identity.pid)
                 self._registered[identity] = what
             else:
+                self._registered.pop(identity, None)
                 private.forget(what)
             self._seen += identity not in before
         self._below = {identity for identity in self._below if alive(identity)} - self._registered.keys()
 
+    def _refuse(self, path: str) -> None:
+        if path not in self._refused and len(self._refused) < MAX_REFUSED:
+            self._refused.add(path)
+            self._complain("a file that is named like a registration is none, or another user's")
+
     def _scan(self) -> dict[int, Entry]:
         """Find who is below. A process stays known when its parent goes."""
-        rows = table()
+        try:
+            rows = table()
+        except OSError:
+            return {}
         # Where the app reaps orphans the agent is below it too.
         rows.pop(os.getpid(), None)
         known = {*self._registered, *self._below}
         new = descendants(known, rows) - known
         self._below |= new
+        for identity in new:
+            self._users |= users_of(identity.pid)
         self._seen += len(new)
         return rows
 

@@ -61,7 +61,7 @@ def _streamvitals_start():
         return
     presence = _streamvitals_load("presence")
     # A directory that is gone belongs to an agent that has ended: this process is nobody's to watch.
-    if presence.announce(directory, sys.version.split()[0]):
+    if presence.announce(directory):
         _streamvitals_load("importhook").install(_streamvitals_activate, presence.report_fault)
 
 

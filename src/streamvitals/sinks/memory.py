@@ -3,7 +3,8 @@
 The rules for working inside somebody else's process: a file is filled with real space before it is mapped
 (a full tmpfs must be an error here and not a SIGBUS there); no descriptor is kept (an app that daemonises
 closes all of them, and its next files get the numbers); nothing is ever unmapped, and a forked child lets go
-of views without touching what they show (MADV_DONTFORK would make it a segmentation fault).
+of views without touching what they show (MADV_DONTFORK would make it a segmentation fault). What the app needs
+of a file system is left to it: where that is small or nearly full, the files are made elsewhere, or not at all.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from array import array
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from .. import presence
 from .segment import Header, Identity, Shape, write_header
 
 SUFFIX = ".sv"
+# What is left of a file system: a quarter of a small one, so much of a large one. Bytes.
+_LEFT_FREE = 16 * 1024 * 1024
 _SPACE = b"\0" * 65536
 # Mappings stay for as long as the process does.
 _kept: list[Any] = []
@@ -44,6 +48,9 @@ class Memory(Protocol):
     def after_fork(self) -> None:
         """This process is a new one."""
 
+    def tell_unseen(self, reason: str) -> None:
+        """Say where somebody looks that nobody sees what this process counts."""
+
 
 class HeapMemory:
     """Segments that only this process sees."""
@@ -59,6 +66,9 @@ class HeapMemory:
 
     def after_fork(self) -> None:
         """Nothing to do."""
+
+    def tell_unseen(self, reason: str) -> None:
+        """Nobody else is to see it."""
 
 
 class MappedMemory:
@@ -79,7 +89,15 @@ class MappedMemory:
     def allocate(self, form: Shape) -> memoryview[float]:
         """A new file, filled with zeros, mapped, with its header. Raises MemoryUnavailableError."""
         try:
-            return self._create(form)
+            if not presence.may_grow(self._directory):
+                raise MemoryUnavailableError("nobody reads")
+            try:
+                return self._create(self._directory, form)
+            except OSError:
+                other = presence.reserve(self._directory)
+                if other is None:
+                    raise
+                return self._create(other, form)
         except OSError as error:
             raise MemoryUnavailableError(errno.errorcode.get(error.errno or 0, "OSError")) from error
 
@@ -88,22 +106,25 @@ class MappedMemory:
         self._identity = process_identity()
         self._next = 0
 
-    def _create(self, form: Shape) -> memoryview[float]:
+    def tell_unseen(self, reason: str) -> None:
+        """Leave word for the agent."""
+        presence.register(self._directory, presence.UNSEEN, reason.replace(" ", "_"))
+
+    def _create(self, directory: str, form: Shape) -> memoryview[float]:
+        _check_room(directory, form.size)
         while True:
-            name = f"{self._identity.pid}-{self._identity.start}.{self._next}"
+            # Strangers may have taken the next names; not these.
+            number = self._next if self._next < 1000 else int.from_bytes(os.urandom(7), "little")
             self._next += 1
-            aside = os.path.join(self._directory, f".{name}.tmp")
-            final = os.path.join(self._directory, name + SUFFIX)
-            try:
-                fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            except FileExistsError:
+            name = f"{self._identity.pid}-{self._identity.start}.{number}"
+            aside = os.path.join(directory, f".{name}.{os.urandom(8).hex()}.tmp")
+            final = os.path.join(directory, name + SUFFIX)
+            # Of a program that was exec'ed away in this process, or a stranger's.
+            if os.path.lexists(final):
                 continue
+            fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             done = False
             try:
-                # Of a program that was exec'ed away in this process. Nobody else can come in between: whoever
-                # wants this name needs the other one first.
-                if os.path.lexists(final):
-                    continue
                 view = self._fill(fd, form)
                 os.rename(aside, final)
                 done = True
@@ -119,6 +140,24 @@ class MappedMemory:
         view, _ = map_shared(fd, form.size, writable=True)
         write_header(view, Header(self._identity, time.monotonic_ns(), form))
         return view
+
+
+def _check_room(directory: str, size: int) -> None:
+    """Raise OSError where a file of that size would take what the app needs, or would be refused by a signal."""
+    try:
+        import resource
+    except ImportError:
+        pass
+    else:
+        # Past the limit the kernel sends SIGXFSZ, which kills a program that does not ignore it.
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if limit != resource.RLIM_INFINITY and size > limit:
+            raise OSError(errno.EFBIG, "file size limit")
+    found = os.statvfs(directory)
+    whole, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    # Without a size: a tmpfs that is mounted with none, or a file system that does not say.
+    if whole and free - size < min(whole // 4, _LEFT_FREE):
+        raise OSError(errno.ENOSPC, "the rest is the app's")
 
 
 def reserve(fd: int, size: int) -> None:
@@ -196,4 +235,5 @@ def process_identity() -> Identity:
         return Identity(os.getpid(), 0, 0, 0, store)
     # The name in parentheses may hold anything, parentheses too; field 3 follows the last one.
     rest = text[text.rindex(b")") + 2 :].split()
-    return Identity(int(text[: text.index(b" ")]), int(rest[19]), int(rest[25]), namespace, store)
+    start = int(rest[19]) - presence.boot_offset()
+    return Identity(int(text[: text.index(b" ")]), start, int(rest[25]), namespace, store)

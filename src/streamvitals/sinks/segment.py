@@ -31,7 +31,7 @@ STATE, STARTED, ORDINAL, CHUNKS, COMMIT_INDEX, COMMIT_VALUE = range(6)
 SLOT = 8
 
 _HEADER = struct.Struct("<8sIIIIQQQQQQIIII")
-_HEADER_BYTES = 128
+HEADER_BYTES = 128
 _BUILD = struct.Struct("<IHHH")
 _BUILD_BYTES = 256
 _BUILD_FIELDS = (40, 40, 160)
@@ -40,14 +40,14 @@ _BLOCK_HEADER_BYTES = 384
 # Operation, provider, model, server: bytes of UTF-8.
 LABEL_FIELDS = (32, 64, 128, 128)
 
-BUILD_AT = _HEADER_BYTES // _DOUBLE
+BUILD_AT = HEADER_BYTES // _DOUBLE
 PROCESS_AT = BUILD_AT + _BUILD_BYTES // _DOUBLE
 # How many entries there are, which block they are for, then pairs of index and new value.
 REDO_AT = PROCESS_AT + PROCESS_LAYOUT.size
 REDO_ENTRIES = 64
 REDO_DOUBLES = 2 + 2 * REDO_ENTRIES
 _FIRST_HEAD = -(-(REDO_AT + REDO_DOUBLES) // SLOT) * SLOT
-_HEAD = _HEADER_BYTES // _DOUBLE
+_HEAD = HEADER_BYTES // _DOUBLE
 _BLOCK_HEAD = _BLOCK_HEADER_BYTES // _DOUBLE
 BLOCK = -(-(_BLOCK_HEAD + STREAM_LAYOUT.size) // SLOT) * SLOT
 
@@ -129,7 +129,7 @@ def read_header(view: memoryview[float]) -> Header:
 
     Raises BadSegmentError unless the segment is whole and of this layout.
     """
-    if view.nbytes < _HEADER_BYTES:
+    if view.nbytes < HEADER_BYTES:
         raise BadSegmentError("shorter than a header")
     with view.cast("B") as raw:
         magic, crc, *fields = _HEADER.unpack_from(raw, 0)

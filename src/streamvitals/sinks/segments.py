@@ -50,7 +50,7 @@ class Segments:
         self._other: Place | None = None
         self._vacant: list[Place] = []
         self._ordinal = 0
-        self._faulty = False
+        self._faulty, self._reason = False, ""
         self.said = quiet
 
     @property
@@ -115,6 +115,7 @@ class Segments:
         view = self._allocate(form)
         if view is None:
             # Without a first file this process is none to the agent: do not go on by halves.
+            self._memory.tell_unseen(self._reason)
             self._memory = HeapMemory()
             view = self._memory.allocate(form)
         if self._first is not None:
@@ -137,7 +138,7 @@ class Segments:
         except MemoryUnavailableError as error:
             if not self._faulty and self._first is not None:
                 self._first[_FAULT_AT] += 1.0
-            self._faulty = True
+            self._faulty, self._reason = True, str(error)
             if not self.said:
                 self.said = True
                 _log.warning(
