@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +19,11 @@ from store_support import (
     ended,
     segments,
 )
-from streamvitals.agent import liveness
+from streamvitals import presence
+from streamvitals.agent import directory as private
+from streamvitals.agent import liveness, processes
 from streamvitals.agent.tree import Tree
+from streamvitals.agent.watch import Watcher
 from streamvitals.sinks import segment
 
 
@@ -127,3 +133,107 @@ def test_a_process_in_another_pid_namespace_is_alive_though_its_pid_means_anothe
         assert reader.snapshot().active == {LABELS: 1}
         child.communicate("\n")
     assert ended(reader.snapshot()) == {"abandoned": 1}
+
+
+# -- in doubt
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EIO])
+def test_only_no_such_process_says_that_one_is_gone(
+    directory: str, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    presence.register(directory, presence.PYTHON)
+    identity = identity_of(os.getpid())
+    pair = processes.Identity(identity.pid, identity.start)
+    gone = identity._replace(pid=2**22 - 1), processes.Identity(2**22 - 1, 1)
+    watcher = Watcher(directory)
+    assert watcher.health({}).alive == 1
+    real_open, real_list = builtins.open, os.listdir
+
+    def refuse(path: Any) -> None:
+        if str(path).startswith(("/proc", directory)):
+            raise OSError(code, os.strerror(code))
+
+    def refusing_open(path: Any, *rest: Any, **more: Any) -> Any:
+        refuse(path)
+        return real_open(path, *rest, **more)
+
+    def refusing_list(path: Any = ".") -> Any:
+        refuse(path)
+        return real_list(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "open", refusing_open)
+        patch.setattr(os, "listdir", refusing_list)
+        patch.setattr(os, "scandir", refusing_list)
+        assert liveness.alive(identity)
+        assert processes.alive(pair)
+        assert watcher.anyone_left()
+        assert watcher.health({}).alive == 1
+    assert not liveness.alive(gone[0])
+    assert not processes.alive(gone[1])
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
+def test_a_process_that_is_hidden_from_us_is_alive() -> None:
+    """hidepid=2, and a process that became undumpable, as one that has changed its user is."""
+    script = f"""
+        import ctypes, os, sys
+        sys.path[:0] = {sys.path!r}
+        from streamvitals.agent import liveness, processes
+        from streamvitals.sinks.segment import Identity
+        reader, writer = os.pipe()
+        os.setgid(65534); os.setuid(65534)
+        child = os.fork()
+        if child == 0:
+            ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+            os.write(writer, b"x"); os.read(reader, 1); os._exit(0)
+        while os.path.exists(f"/proc/{{child}}"): pass
+        assert not os.path.exists("/proc/1")
+        identity = Identity(child, 1, 1, os.stat("/proc/self/ns/pid").st_ino, 1)
+        assert liveness.alive(identity)
+        assert processes.alive(processes.Identity(child, 1))
+        os.kill(child, 9); os.waitpid(child, 0)
+        assert not liveness.alive(identity)
+        assert not processes.alive(processes.Identity(child, 1))
+        print("done")
+        """
+    inner = 'mount -t proc -o hidepid=2 proc /proc || exit 77; "$@"; exit $?'
+    command = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "sh", "-c", inner, "sh"]
+    command += [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode == 77 or "Operation not permitted" in done.stderr:
+        pytest.skip("may not mount a /proc of its own")
+    assert done.stdout == "done\n", done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
+def test_a_process_in_another_time_namespace_has_the_same_start_time(directory: str) -> None:
+    script = f"""
+        import sys
+        sys.path[:0] = {sys.path!r}
+        from store_support import LABELS
+        from streamvitals import presence
+        from streamvitals.sinks.memory import MappedMemory
+        from streamvitals.sinks.store import Store
+        presence.register({directory!r}, presence.PYTHON)
+        store = Store(MappedMemory({directory!r}))
+        store.open_slot(LABELS, 1.0)
+        print("ready", flush=True)
+        input()
+        """
+    command = ["unshare", "--time", "--boottime", "100000", "--fork", "--kill-child"]
+    command += [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        if child.stdout.readline() != "ready\n":
+            pytest.skip("may not make a time namespace")
+        reader, watcher = Tree(directory), Watcher(directory)
+        assert reader.snapshot().active == {LABELS: 1}
+        assert watcher.anyone_left()
+        (identity,) = private.registered(directory)
+        assert identity.start < 10_000_000 + processes.table()[identity.pid].identity.start
+        assert processes.alive(identity)
+        child.communicate("\n")
+    assert ended(reader.snapshot()) == {"abandoned": 1}
+    assert not watcher.anyone_left()

@@ -52,15 +52,17 @@ class Retired:
         if version == self._version:
             return False
         try:
-            with open(os.open(self._path(NAME), FLAGS), "rb") as file:
-                found = os.fstat(file.fileno())
-                version = _version_of(found)
-                if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_SIZE:
-                    raise ValueError("no regular file, or too large")
-                raw = file.read(_MAX_SIZE)
+            fd = os.open(self._path(NAME), FLAGS)
         except FileNotFoundError:
             return False
-        self._version = version
+        try:
+            found = os.fstat(fd)
+            self._version = _version_of(found)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_SIZE:
+                raise ValueError("no regular file, or too large")
+            raw = os.pread(fd, found.st_size, 0)
+        finally:
+            os.close(fd)
         self.total, self.included = _decode(raw)
         return True
 

@@ -60,6 +60,9 @@ def check_url(url: str) -> Iterator[Check]:
     for fault in health["not_patched"]:
         what = f"pid {fault['pid']} could not patch openai: {fault['error']}"
         yield Check(FAIL, what, "run `streamvitals doctor -- <the app's command>`")
+    for process in health.get("not_counting", ()):
+        what = f"pid {process['pid']} counts where the agent does not see it: {process['error']}"
+        yield Check(FAIL, what, "give /dev/shm, or TMPDIR, more room, and start the process again")
     if health["agent_faults"]:
         what = f"the agent has counted {health['agent_faults']} faults of its own"
-        yield Check(WARN, what, "see agent.log in STREAMVITALS_DIR")
+        yield Check(WARN, what, "see agent.log in STREAMVITALS_DIR, or in the folder around it")
