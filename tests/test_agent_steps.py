@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamvitals.agent import serve
+from streamvitals.agent.processes import Identity
 from streamvitals.agent.serve import Agent
 from streamvitals.config import Config
 
@@ -20,7 +21,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     directory = tmp_path / "d"
     directory.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        made = Agent(str(directory), listener, "http://localhost/metrics", Config(), 0.0)
+        made = Agent(str(directory), listener, "http://localhost/metrics", Config(linger=0.0), Identity(2**22 - 1, 1))
         yield made
         made._tree.close()
         made._server.server_close() if hasattr(made._server, "server_close") else None
@@ -30,7 +31,7 @@ def broken(*_: object) -> None:
     raise LookupError("a step of ours")
 
 
-@pytest.mark.parametrize("step", ["_hold.renew", "_tree.sweep"])
+@pytest.mark.parametrize("step", ["_hold.renew", "_tree.builds"])
 def test_it_ends_with_its_tree_whatever_a_step_raises(
     agent: Agent, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -40,6 +41,7 @@ def test_it_ends_with_its_tree_whatever_a_step_raises(
     agent._last_seen -= 1.0
     agent._tick()
     assert agent._stop.is_set()
+    monkeypatch.undo()
     assert agent.health()["agent_faults"] == 1
 
 
@@ -61,7 +63,7 @@ def test_facts_that_cannot_be_written_do_not_end_it(agent: Agent, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(serve.private, "write_facts", full)
-    monkeypatch.setattr(serve.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(agent, "_listen_to_signals", lambda: None)
     agent._stop.set()
     thread = threading.Thread(target=agent.serve)
     thread.start()

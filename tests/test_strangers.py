@@ -274,7 +274,7 @@ def test_a_stranger_can_neither_register_others_nor_make_us_write_for_him(tmp_pa
     forged.touch()
     os.chown(forged, NOBODY, NOBODY)
     complaints: list[str] = []
-    watcher = Watcher(str(directory), complaints.append)
+    watcher = Watcher(str(directory), None, complaints.append)
     for _ in range(3):
         assert watcher.health({}).faults == ()
     assert len(complaints) == 1

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from ..presence import PREFIX
 from . import directory as private
 from .processes import Identity, alive, parse_identity
 
@@ -61,7 +62,7 @@ def agents(env: Mapping[str, str]) -> Iterator[tuple[Identity, int]]:
 
 def _directories(env: Mapping[str, str]) -> Iterator[str]:
     for parent in dict.fromkeys(private.parents(env)):
-        for path in _folders(parent, re.escape(private.PREFIX) + "[0-9a-f]+"):
+        for path in _folders(parent, re.escape(PREFIX) + "[0-9a-f]+"):
             yield path
             # Root's is one further in.
             yield from _folders(path, "[0-9a-f]+")
