@@ -11,8 +11,9 @@ import os
 import re
 import resource
 import stat
+import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..sinks import segment, tally
 from ..sinks.labels import OTHER_SET
@@ -26,8 +27,10 @@ NAME = re.compile(r"(\d+)-(\d+)\.\d+\.sv")
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 # Larger than any segment (sinks/segments.py). Bytes.
 _MAX_SIZE = 4 * 1024 * 1024
-# Past that not every number is one (tally.py adds up exact multiples of 2**-20).
-_MAX_NUMBER = float(1 << 53)
+# The first byte of a double, sign and exponent, tells what is no count, time or state: one that is negative, 2**65 or
+# more, infinite or not a number. Nothing that is counted comes near.
+_FIRST_BYTE = 7 if sys.byteorder == "little" else 0
+_PLAUSIBLE = bytes(range(0x44))
 
 Rows = dict[int, list[float]]
 
@@ -91,7 +94,7 @@ class MappedFile:
             if len(raw) < form.size or not raw.startswith(self._head):
                 raise BadSegmentError("cut, or written over")
             view = memoryview(raw).cast("d")
-            slots = list(segment.open_slots(view, form)) if any(view[form.slots_at : form.blocks_at]) else []
+            slots = list(segment.open_slots(view, form))
             named = dict(self.named)
             for ordinal in range(form.ordinal, form.ordinal + form.blocks):
                 if ordinal not in named:
@@ -101,8 +104,8 @@ class MappedFile:
             rows = {ordinal: _numbers(raw, form.block_at(ordinal), STREAM_LAYOUT.size) for ordinal in named}
             process = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size) if form.first else ()
             redo = _redo(raw, view[segment.REDO_AT]) if form.first else ()
-            if any(not _sane((abs(slot.state), *slot[1:])) for slot in slots):
-                raise BadSegmentError("impossible streams")
+            for slot in slots:
+                _numbers(array("d", (abs(slot.state), *slot[1:])).tobytes(), 0, len(slot))
         except (ValueError, OverflowError) as error:
             self.slots, self.redo = [], ()
             raise BadSegmentError(str(error)) from error
@@ -113,9 +116,9 @@ class MappedFile:
         """Blocks in use that have no entry in ``labels`` yet."""
         return ((ordinal, labels) for ordinal, labels in self.named.items() if ordinal not in self.labels)
 
-    def rows(self) -> Iterator[tuple[int, list[float]]]:
+    def rows(self) -> Iterator[tuple[int, Sequence[float]]]:
         """The numbers of the blocks in ``labels``."""
-        return ((ordinal, list(self._rows[ordinal])) for ordinal in self.labels)
+        return ((ordinal, self._rows[ordinal]) for ordinal in self.labels)
 
     def _contents(self, size: int) -> bytes:
         if self._fd >= 0:
@@ -136,15 +139,10 @@ class MappedFile:
 
 
 def _numbers(raw: bytes, at: int, count: int) -> array[float]:
-    row = array("d", raw[8 * at : 8 * (at + count)])
-    if not _sane(row):
+    part = raw[8 * at : 8 * (at + count)]
+    if part[_FIRST_BYTE::8].translate(None, _PLAUSIBLE):
         raise BadSegmentError("impossible numbers")
-    return row
-
-
-def _sane(numbers: Sequence[float]) -> bool:
-    """Whether all can be a count, a time or a state; what is not a number makes the sum none."""
-    return 0.0 <= sum(numbers) <= _MAX_NUMBER and min(numbers) >= 0.0
+    return array("d", part)
 
 
 def _redo(raw: bytes, count: float) -> Sequence[float]:
@@ -183,7 +181,7 @@ class Image:
         A record that was being counted is finished first; then a slot's commit pair tells whether its stream
         is among what was counted.
         """
-        rows = self._rows()
+        rows = {ordinal: list(row) for ordinal, row in self._rows().items()}
         for file in self.files:
             _finish(rows, file.redo)
         died = [(slot, labels) for slot, labels in self._slots() if not _counted(rows, slot)]
@@ -197,10 +195,10 @@ class Image:
                 row[index] = value
         return total
 
-    def _rows(self) -> Rows:
+    def _rows(self) -> dict[int, Sequence[float]]:
         return {ordinal: row for file in self.files for ordinal, row in file.rows()}
 
-    def _add(self, total: Snapshot, rows: Rows) -> None:
+    def _add(self, total: Snapshot, rows: Mapping[int, Sequence[float]]) -> None:
         for file in self.files:
             for ordinal, labels in file.labels.items():
                 total.add_streams(labels, rows[ordinal])

@@ -219,9 +219,10 @@ class OpenSlot(NamedTuple):
 
 
 def open_slots(view: memoryview[float], form: Shape) -> Iterator[OpenSlot]:
-    """The slots in use, as they are at one moment."""
-    row = doubles(view, form.slots_at, SLOT * form.slots)
-    for at in range(0, len(row), SLOT):
-        if row[at]:
-            state, started, ordinal, chunks, index, value = row[at : at + 6]
-            yield OpenSlot(state, started, int(ordinal), chunks, index, value)
+    """The slots in use."""
+    states = view[form.slots_at : form.blocks_at : SLOT].tolist()
+    for number, there in enumerate(states):
+        if there:
+            state, started, ordinal, chunks, index, value = doubles(view, form.slots_at + SLOT * number, 6)
+            if state:
+                yield OpenSlot(state, started, int(ordinal), chunks, index, value)
