@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvitals.stream.app_retries import Failure, Origin, PendingFailures, asked, fingerprint
+from streamvitals.stream.app_retries import (
+    Failure,
+    Origin,
+    PendingFailures,
+    Waiting,
+    asked,
+    fingerprint,
+    nothing,
+)
 from streamvitals.stream.record import StreamLabels
 
 LABELS = StreamLabels("chat", "other", "m", "h")
@@ -144,3 +152,78 @@ JSON = st.recursive(
 @given(JSON | st.fixed_dictionaries({"messages": JSON}) | st.fixed_dictionaries({"input": JSON}))
 def test_a_fingerprint_never_raises_and_is_stable(body: Any) -> None:
     assert fingerprint(asked(body)) == fingerprint(asked(body))
+
+
+# -- what a request costs in an outage
+
+
+def test_a_request_looks_at_a_few_whatever_is_pending() -> None:
+    looked_at: list[Origin] = []
+
+    def alive(origin: Origin) -> bool:
+        looked_at.append(origin)
+        return True
+
+    pending = PendingFailures(60.0, alive, lambda _: None)
+    for number in range(512):
+        pending.add(failure(origin=Origin(number)))
+    for _ in range(128):
+        looked_at.clear()
+        pending.sweep_some(1.0)
+        assert len(looked_at) == 4
+    assert pending.match(lambda: b"q", Origin(3), 1.0) is not None
+    assert pending.match(lambda: b"q", Origin(3), 1.0) is None
+
+
+def test_all_are_swept_in_turn(pending: Pending) -> None:
+    for number in range(100):
+        pending.found.add(failure(origin=Origin(number)))
+    pending.gone.update(range(0, 100, 2))
+    for _ in range(25):
+        pending.found.sweep_some(1.0)
+    assert sorted(f.origin.thread for f in pending.gave_up) == list(range(0, 100, 2))
+    assert len(pending.found.failures) == 50
+
+
+def test_of_a_fan_out_that_failed_each_question_is_found_again(pending: Pending) -> None:
+    """All of them wait for the same task, which asks all of them again."""
+    parent, questions = Task(), [b"%d" % number for number in range(300)]
+
+    def child() -> Origin:
+        own = Task()
+        return Origin(1, lambda: own, waiting=(Waiting(lambda: parent, nothing),))
+
+    for question in questions:
+        pending.found.add(failure(origin=child(), asked=question))
+    assert all(pending.match(child(), asked=question) is not None for question in questions)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "match", "take_up", "sweep", "sweep_some"]), st.integers(0, 3), st.integers(0, 2),
+        st.sampled_from([b"p", b"q"]), st.integers(0, 20),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_it_finds_what_looking_at_all_would_find(steps: list[Any]) -> None:
+    pending, tasks, now = Pending(), [Task() for _ in range(4)], 0.0
+    origins = [HERE, ELSEWHERE, in_task(tasks[0]), in_task(tasks[1], trace=5)]
+    for what, who, response, text, later in steps:
+        now += later
+        held = list(pending.found.failures.values())
+        recent = [one for one in reversed(held) if now - one.at <= 60.0]
+        if what == "add":
+            made = Failure(LABELS, "reset", now, 1, origins[who], text, response=response or None)
+            pending.found.add(made)
+        elif what == "match":
+            fit = (one for one in recent if one.origin.same(origins[who]) and one.fingerprint == text)
+            assert pending.match(origins[who], now, text) is next(fit, None)
+        elif what == "take_up":
+            assert pending.found.take_up(response, now) is next((f for f in recent if f.response == response), None)
+        else:
+            getattr(pending.found, what)(now)
+    pending.found.close()
+    assert pending.found._by_asker == pending.found._by_response == pending.found._askers == {}

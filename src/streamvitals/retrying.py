@@ -122,6 +122,11 @@ class AppRetries:
         if self.pending.failures:
             self.pending.sweep(self._runtime.clock())
 
+    def sweep_some(self) -> None:
+        """The same at each request, which must cost the same whatever is pending."""
+        if self.pending.failures:
+            self.pending.sweep_some(self._runtime.clock())
+
     def close(self) -> None:
         """The process ends: nothing will be retried."""
         self.pending.close()

@@ -73,9 +73,7 @@ class Runtime:
         """Start observing a streaming call of the SDK; None for a surface that is not observed."""
         forks.notice()
         self._dispatch.drain()
-        failures = self.retrying.pending.failures
-        if failures:
-            self.retrying.sweep()
+        self.retrying.sweep_some()
         surface = facts.surface_of(options)
         if surface is None:
             return None
@@ -90,8 +88,7 @@ class Runtime:
         """Start observing one response of a WebSocket; ``asks`` is None where nothing tells what was asked."""
         forks.notice()
         self._dispatch.drain()
-        if self.retrying.pending.failures:
-            self.retrying.sweep()
+        self.retrying.sweep_some()
         return self._begin(facts.named_by_user(told, self.config.providers), reader, asks)
 
     def _begin(self, told: RequestFacts, read: Reader, body: Any) -> Observation:

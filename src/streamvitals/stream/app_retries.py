@@ -22,6 +22,8 @@ from .responses import Key
 FAILED_AFTER = 120.0  # seconds since its first failed attempt
 _SAMPLE = 2048  # characters of each end of the last message
 _MAX_PENDING = 512
+_MAX_CANDIDATES = 16  # that asked the same in the same flow; the newest are looked at
+_SWEPT_AT_ONCE = 4
 _MAX_DEPTH = 4
 _MAX_PARTS = 8
 _key = os.urandom(32)
@@ -69,6 +71,16 @@ class Origin(NamedTuple):
         if any(not later.still(earlier) and not earlier.queued for earlier, later in common):
             return True
         return traced and not common and goes_on(self.task()) is not True
+
+    def askers(self) -> list[int]:
+        """A number for each of those that make it the same flow as another, as long as they live."""
+        who = [self.task() if self.task is not None else None, *(waiting.who() for waiting in self.waiting)]
+        found = [id(one) for one in who if one is not None]
+        if self.task is None:
+            found.append(-1 - self.thread)
+        if self.trace:
+            found.append(self.trace << 64)
+        return found
 
 
 def goes_on(who: Any) -> bool | None:
@@ -156,44 +168,90 @@ class PendingFailures:
         self._alive = alive
         self._gave_up = gave_up
         self.failures: OrderedDict[int, Failure] = OrderedDict()  # those that may be tried again, the oldest first
+        # The same by who asked and by fingerprint, and by response: what a request costs in an outage must not grow
+        # with what is pending. What is not in ``failures`` any more may stand there for a moment.
+        self._by_asker: dict[int, dict[bytes, dict[int, None]]] = {}
+        self._by_response: dict[Key, dict[int, None]] = {}
+        self._askers: dict[int, list[int]] = {}
+        self._to_sweep: list[int] = []
         self._next = 0
 
     def add(self, failure: Failure) -> None:
         """A stream failed. The oldest pending one makes room."""
         self._overdue(failure, failure.at)
-        self._next += 1
-        self.failures[self._next] = failure
+        self._next = number = self._next + 1
+        self.failures[number] = failure
+        self._askers[number] = askers = failure.origin.askers()
+        for asker in askers:
+            self._by_asker.setdefault(asker, {}).setdefault(failure.fingerprint, {})[number] = None
+        if failure.response is not None:
+            self._by_response.setdefault(failure.response, {})[number] = None
         while len(self.failures) > _MAX_PENDING:
             self._take_oldest()
 
     def match(self, print_of: Callable[[], bytes], origin: Origin, now: float) -> Failure | None:
         """The newest failure that this request tries again, which is then no longer pending. The fingerprint
         is only asked for if somebody of this origin has failed."""
-        asked: bytes | None = None
-        for number, failure in reversed(list(self.failures.items())):
-            if now - failure.at > self._window or not failure.origin.same(origin):
+        known = [found for asker in origin.askers() if (found := self._by_asker.get(asker)) is not None]
+        if not known:
+            return None
+        asked = print_of()
+        numbers = {number for found in known for number in list(found.get(asked, ()))[-_MAX_CANDIDATES:]}
+        for number in sorted(numbers, reverse=True):
+            failure = self.failures.get(number)
+            if failure is None or now - failure.at > self._window or not failure.origin.same(origin):
                 continue
-            asked = asked or print_of()
-            if failure.fingerprint == asked and self.failures.pop(number, None) is not None:
+            if self._take(number) is not None:
                 return failure
         return None
 
     def take_up(self, response: Key, now: float) -> Failure | None:
         """The newest failure of this response, which is then no longer pending."""
-        for number, failure in reversed(list(self.failures.items())):
-            if failure.response == response and now - failure.at <= self._window:
-                return self.failures.pop(number, None)
+        for number in reversed(list(self._by_response.get(response, ()))[-_MAX_CANDIDATES:]):
+            failure = self.failures.get(number)
+            if failure is not None and now - failure.at <= self._window:
+                return self._take(number)
         return None
 
     def sweep(self, now: float) -> None:
         """Give up on what can no longer be retried: too long ago, or its task or thread is gone; and count what has
         been tried again for too long, which may go on."""
-        for number, failure in list(self.failures.items()):
-            self._overdue(failure, now)
-            late = now - failure.at > self._window
-            gone = late or not (failure.anywhere or self._alive(failure.origin))
-            if gone and self.failures.pop(number, None) is not None:
-                self._nobody_tried(failure)
+        for number in list(self.failures):
+            self._look_at(number, now)
+
+    def sweep_some(self, now: float) -> None:
+        """The same for a few, in turn: for whoever comes by."""
+        for _ in range(_SWEPT_AT_ONCE):
+            if not self._to_sweep:
+                self._to_sweep = list(self.failures)
+            try:
+                number = self._to_sweep.pop()
+            except IndexError:
+                return
+            self._look_at(number, now)
+
+    def _look_at(self, number: int, now: float) -> None:
+        failure = self.failures.get(number)
+        if failure is None:
+            return
+        self._overdue(failure, now)
+        late = now - failure.at > self._window
+        gone = late or not (failure.anywhere or self._alive(failure.origin))
+        if gone and self._take(number) is not None:
+            self._nobody_tried(failure)
+
+    def _take(self, number: int) -> Failure | None:
+        """It is no longer pending. None where another thread was faster."""
+        failure = self.failures.pop(number, None)
+        if failure is not None:
+            for asker in self._askers.pop(number, ()):
+                prints = self._by_asker.get(asker, {})
+                _without(prints, failure.fingerprint, number)
+                if not prints:
+                    self._by_asker.pop(asker, None)
+            if failure.response is not None:
+                _without(self._by_response, failure.response, number)
+        return failure
 
     def close(self) -> None:
         """Nothing will be retried any more."""
@@ -202,10 +260,11 @@ class PendingFailures:
 
     def _take_oldest(self) -> None:
         try:
-            _, failure = self.failures.popitem(last=False)
-        except KeyError:
+            failure = self._take(next(iter(self.failures)))
+        except (StopIteration, RuntimeError):
             return  # another thread was faster
-        self._nobody_tried(failure)
+        if failure is not None:
+            self._nobody_tried(failure)
 
     def _nobody_tried(self, failure: Failure) -> None:
         if failure.chain.fail():
@@ -214,6 +273,14 @@ class PendingFailures:
     def _overdue(self, failure: Failure, now: float) -> None:
         if failure.chain.overdue(now):
             self._gave_up(failure)
+
+
+def _without(index: dict[Any, dict[int, None]], key: Any, number: int) -> None:
+    numbers = index.get(key)
+    if numbers is not None:
+        numbers.pop(number, None)
+        if not numbers:
+            index.pop(key, None)
 
 
 class Asked(NamedTuple):
