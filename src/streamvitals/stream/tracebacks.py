@@ -48,7 +48,7 @@ def names_of(error: BaseException) -> tuple[str, ...]:
 
 def kinds_of(error: BaseException) -> frozenset[str]:
     """The names of the exception's class and of all that it is derived from."""
-    return frozenset(kind.__name__ for kind in type(error).__mro__)
+    return frozenset([kind.__name__ for kind in type(error).__mro__])
 
 
 def _handled_above(error: BaseException) -> bool:
@@ -78,15 +78,18 @@ def module_of(frame: FrameType) -> str:
 
 
 def package_of(frame: FrameType) -> str:
-    return module_of(frame).partition(".")[0]
+    name = frame.f_globals.get("__name__")
+    return name.partition(".")[0] if isinstance(name, str) else ""
 
 
 def raised_in(error: BaseException) -> tuple[str, str]:
     """Module and function of the frame that raised; of compiled code the function's name without its class."""
-    frames = frames_of(error)
-    if not frames:
+    trace = error.__traceback__
+    if trace is None:
         return "", ""
-    return module_of(frames[-1]), frames[-1].f_code.co_name.rpartition(".")[2]
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return module_of(trace.tb_frame), trace.tb_frame.f_code.co_name.rpartition(".")[2]
 
 
 def passed(error: BaseException, package: str, function: str) -> bool:
@@ -103,10 +106,10 @@ def interrupted(error: BaseException) -> bool:
     """Whether a signal's handler raised it: a handler is given the frame that it interrupts
     (https://docs.python.org/3/library/signal.html#signal.signal)."""
     frames = frames_of(error)[-_MAX_FRAMES:]
-    return any(
-        not is_library(package_of(frame)) and any(one is before for one in _frames_given(frame))
-        for before, frame in pairwise(frames)
-    )
+    for before, frame in pairwise(frames):
+        if not is_library(package_of(frame)) and any(one is before for one in _frames_given(frame)):
+            return True
+    return False
 
 
 def _frames_given(frame: FrameType) -> Iterator[FrameType]:
@@ -134,10 +137,7 @@ def thrown_in(error: BaseException) -> bool:
 
 def in_event_hook(error: BaseException) -> bool:
     """Whether a hook that the app has given to the HTTP client raised it, or let it through."""
-    frames = frames_of(error)
-    return any(
-        caller.f_code.co_name == "_send_handling_redirects"
-        and package_of(caller) in ("httpx", "httpx2")
-        and package_of(called) not in ("httpx", "httpx2", "streamvitals")
-        for caller, called in pairwise(frames)
-    )
+    for caller, called in pairwise(frames_of(error)):
+        if caller.f_code.co_name == "_send_handling_redirects" and package_of(caller) in ("httpx", "httpx2"):
+            return package_of(called) not in ("httpx", "httpx2", "streamvitals")
+    return False
