@@ -138,6 +138,8 @@ def thrown_in(error: BaseException) -> bool:
 def in_event_hook(error: BaseException) -> bool:
     """Whether a hook that the app has given to the HTTP client raised it, or let it through."""
     for caller, called in pairwise(frames_of(error)):
-        if caller.f_code.co_name == "_send_handling_redirects" and package_of(caller) in ("httpx", "httpx2"):
-            return package_of(called) not in ("httpx", "httpx2", "streamvitals")
+        if caller.f_code.co_name != "_send_handling_redirects" or package_of(caller) not in ("httpx", "httpx2"):
+            continue
+        if package_of(called) not in ("httpx", "httpx2", "streamvitals"):  # it is there twice where it raised again
+            return True
     return False
