@@ -15,8 +15,9 @@ import openai
 import pytest
 
 from app_acts import LATE_HEADERS, STALL, stands_in
-from app_support import _NO_CERTIFICATES, HANGS, MESSAGES, App, http_package, until, verdicts
+from app_support import _NO_CERTIFICATES, HANGS, MESSAGES, App, http_package, run, until, verdicts
 from peer_support import HEAD, peer, says, wait
+from streamvitals.demo.fault_server import ThreadedFaultServer
 from streamvitals.testing import RecordList, recorded
 from test_broken_http import HAS_AIOHTTP, reading
 
@@ -121,6 +122,30 @@ def test_a_client_in_a_second_event_loop_is_the_callers(kind: str) -> None:
         for loop in loops:
             loop.close()
     assert verdicts(records)[1:] == [("rejected", "closed_loop")]
+
+
+@pytest.mark.parametrize("kind", ["httpx", "aiohttp"])
+def test_a_pool_that_is_exhausted_is_the_callers(kind: str, server: ThreadedFaultServer) -> None:
+    if kind == "aiohttp" and not HAS_AIOHTTP:
+        pytest.skip("openai[aiohttp] is not installed")
+
+    def play(sock: socket.socket, model: str) -> None:
+        sock.sendall(HEAD + b"content-length: 9999\r\n\r\n")
+        wait(HANGS)
+
+    async def act(app: App) -> None:
+        make = openai.DefaultAioHttpClient if kind == "aiohttp" else ASYNC
+        limited = make(limits=HTTP.Limits(max_connections=1))
+        timeout = openai.Timeout(HANGS, pool=0.05)
+        client = app.async_client(base_url=url, http_client=limited, timeout=timeout)
+        asked: dict[str, Any] = {"model": "m", "messages": MESSAGES, "stream": True}
+        async with await client.chat.completions.create(**asked):
+            with pytest.raises(openai.APITimeoutError):
+                await client.chat.completions.create(**asked)
+
+    with peer(play) as url, recorded() as records:
+        run(act, server)
+    assert sorted(verdicts(records)) == [("abandoned", "closed"), ("timeout", "pool_timeout")]
 
 
 # -- transports of the app ------------------------------------------------------------------------------------

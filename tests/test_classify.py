@@ -245,6 +245,14 @@ def test_error_events(code: object, kind: object, want: tuple[str, str]) -> None
     assert (verdict.outcome.value, verdict.error_type) == want
 
 
+def test_a_class_of_the_app_that_comes_up_in_a_library_was_thrown_in() -> None:
+    """By another thread, or by gevent: it is the app's deadline, before the headers too."""
+    for kind, want in ((type("SoftLimit", (Exception,), {}), "cancelled deadline"), (LookupError, "malformed other")):
+        with pytest.raises(kind) as raised:
+            exec("raise error", {"__name__": "httpcore._backends.sync", "error": kind()})  # noqa: S102
+        assert said(classify_exception(raised.value, headers_received=True)) == want
+
+
 KINDS = sorted({type(link) for _, error, _ in (*MID_STREAM, *AT_CREATE) for link in chain(error)}, key=str)
 
 
