@@ -51,6 +51,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "STREAMVITALS_REDACT": ("", "`package.module:function` that the captured text is passed through"),
     "STREAMVITALS_JOURNAL": ("", "a file that gets one JSON line per ended stream"),
+    "STREAMVITALS_QUIET": ("false", "`true`: no line of ours on stderr, neither at the start nor of a failed stream"),
 }
 # Set by `run` for the app, not by people.
 INTERNAL = {"STREAMVITALS_DIR"}

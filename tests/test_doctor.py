@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 from run_support import APPS, RUN, environment, eventually, free_port, python, started
 from streamvitals.agent import directory as private
 from streamvitals.demo.fault_server import connect_timeout_url, refused_url, tls_failure_url
-from streamvitals.doctor import machine
+from streamvitals.doctor import examine, machine
 from streamvitals.doctor.check import FAIL, OK, WARN
 
 KEY = "sk-this-must-never-show"
@@ -66,7 +67,7 @@ def test_healthy():
 def test_for_people():
     env = environment(STREAMVITALS_STALL_SECONDS="soon")
     done = subprocess.run([RUN[0], "doctor"], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     lines = done.stdout.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("fail  STREAMVITALS_STALL_SECONDS='soon' is not"))
     assert lines[at + 1].startswith("      -> ")
@@ -80,8 +81,72 @@ def test_every_bad_variable_is_named():
     assert found.find("STREAMVITALS_STAL is not")["status"] == WARN
 
 
-def test_disabled_is_said():
-    assert doctor("true", OTEL_SDK_DISABLED="true").find("not watched")["status"] == WARN
+def test_disabled_is_said_and_nothing_else_is_guessed_from_it():
+    found = doctor("--", *python("app.py"), OTEL_SDK_DISABLED="true")
+    assert found.find("not watched")["status"] == WARN
+    assert (found.status, len(found.checks)) == (0, 2)
+
+
+def test_misspelt_name_is_told_with_the_right_one():
+    assert doctor("true", STREAMVITALS_JURNAL="x").find("STREAMVITALS_JURNAL")["mend"].endswith("STREAMVITALS_JOURNAL?")
+
+
+@pytest.mark.parametrize(("command", "status"), [
+    (("doctor", "true"), 2), (("doctor", "--url", "http://127.0.0.1:9"), 2), (("agent", "--dir", "/tmp"), 2),
+    (("alerts",), 2), (("dashboards", "--format", "kubernetes"), 2), (("run", "--port", "0", "true"), 0),
+])
+def test_a_bad_variable_ends_all_that_start_no_app(command, status):
+    env = environment(STREAMVITALS_STALL_SECONDS="5s")
+    done = subprocess.run([RUN[0], *command], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert "STREAMVITALS_STALL_SECONDS='5s' is not allowed: a number of seconds" in done.stdout + done.stderr
+
+
+def test_agent_names_option_and_variable_of_a_host_that_is_not_ours(tmp_path):
+    command = [RUN[0], "agent", "--dir", str(tmp_path), "--host", "192.0.2.1"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--host or OTEL_EXPORTER_PROMETHEUS_HOST: '192.0.2.1'" in done.stderr
+
+
+def test_no_proc_is_one_cause_and_one_line(monkeypatch):
+    real = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: not str(path).startswith("/proc") and real(path))
+    found = examine(python("app.py"), environment())
+    assert [check.what for check in found if check.status != OK] == ["there is no /proc here"]
+    assert any("every patch point is there" in check.what for check in found)
+
+
+def test_nothing_writable_is_one_cause_and_one_line(monkeypatch):
+    monkeypatch.setattr(private, "parents", lambda _: ["/proc/nowhere"])
+    found = examine(python("app.py"), environment())
+    assert [check.what.partition(":")[0] for check in found if check.status != OK] == [
+        "no private directory can be made"
+    ]
+
+
+def test_journal(tmp_path):
+    assert doctor("true", STREAMVITALS_JOURNAL=str(tmp_path / "j")).find("the journal can be written")["status"] == OK
+    assert doctor("true", STREAMVITALS_JOURNAL="/no/such").find("journal /no/such cannot be written")["status"] == FAIL
+
+
+@pytest.mark.parametrize(("hook", "status"), [
+    ("os.path:basename", OK), ("nosuch.module:hook", FAIL), ("os:nosuch", FAIL), ("os:sep", FAIL),
+])
+def test_redaction_hook(hook, status):
+    found = doctor(*python("app.py"), STREAMVITALS_CAPTURE_PARTIAL="100", STREAMVITALS_REDACT=hook)
+    assert found.find(f"the redaction hook {hook}")["status"] == status
+
+
+def test_collector():
+    with pytest.importorskip("otlp_receiver").receiver() as good:
+        found = doctor("--connect", "true", OTEL_EXPORTER_OTLP_ENDPOINT=good.url)
+        assert found.find("takes OTLP traces")["status"] == found.find("takes OTLP metrics")["status"] == OK
+    found = doctor("--connect", "true", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{good.url}/v1/traces")
+    assert found.find("refuses the connection")["status"] == FAIL
+    found = doctor("--connect", "true", OTEL_EXPORTER_OTLP_ENDPOINT="localhost:4318")
+    assert found.find("does not begin with http://")["mend"].endswith("=http://localhost:4318")
+    assert len(found.bad) == 1
 
 
 def test_taken_port():
@@ -152,6 +217,7 @@ def test_sdk_that_is_too_old(tmp_path):
     (packages / "openai-0.28.1.dist-info" / "METADATA").write_text(metadata)
     found = doctor(str(tmp_path / "venv" / "bin" / "python"), "app.py")
     assert found.find("0.28.1 is not supported")["status"] == FAIL
+    assert len(found.bad) == 1
     assert found.status == 1
 
 
@@ -238,6 +304,55 @@ def test_running_app():
             assert found.status == 0
             assert "2 processes alive of 2 seen" in found.find("agent ")["what"]
             assert found.find("is not watched: started with -I")["status"] == WARN
+        app.process.communicate(b"\n")
+
+
+def test_sdk_that_is_not_patched_shows(tmp_path):
+    (tmp_path / "openai").mkdir()
+    (tmp_path / "openai" / "__init__.py").write_text("__version__ = '0.28.1'\n")
+    env = environment(PYTHONPATH=str(tmp_path))
+    command = python("-c", "import openai; input()")
+    with started(command, env, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as app:
+        app.wait_for_agent()
+        assert app.process.stderr is not None
+        lines = [app.process.stderr.readline() for _ in range(2)]
+        assert b"not observing: openai 0.28.1 is not supported" in lines[1]
+        health = eventually(lambda: (found := app.health())["not_patched"] and found)
+        assert health["status"] == "degraded"
+        assert [fault["pid"] for fault in health["not_patched"]] == [app.pid]
+        assert health["sdk"] == [{"openai": "0.28.1", "patched": False, "processes": 1}]
+        found = doctor("--url", app.url)
+        assert (found.status, len(found.bad)) == (1, 1)
+        assert "0.28.1" in found.find("could not patch openai")["what"]
+        app.process.communicate(b"\n")
+
+
+def test_app_that_is_well_is_ok_and_what_is_wrong_with_it_is_told_where_one_asks():
+    code = "import openai; input()"
+    with started(python("-c", code), environment(), stdin=subprocess.PIPE) as app:
+        app.wait_for_agent()
+        health = eventually(lambda: (found := app.health())["sdk"] and found)
+        assert (health["status"], health["problems"], health["internal_errors"]) == ("ok", [], {})
+        app.process.communicate(b"\n")
+    env = environment(STREAMVITALS_STALL_SECONDS="5s")
+    with started(python("-c", code), env, stdin=subprocess.PIPE) as app:
+        app.wait_for_agent()
+        health = app.health()
+        assert health["status"] == "degraded"
+        assert "STREAMVITALS_STALL_SECONDS='5s'" in health["problems"][0]["what"]
+        assert doctor("--url", app.url).find("STREAMVITALS_STALL_SECONDS='5s'")["status"] == FAIL
+        app.process.communicate(b"\n")
+
+
+def test_log_that_is_named_is_there(tmp_path):
+    """Exports that fail are faults that are counted: the file that doctor names tells of them."""
+    env = environment(OTEL_EXPORTER_OTLP_ENDPOINT=refused_url().removesuffix("/v1"), OTEL_METRIC_EXPORT_INTERVAL="200")
+    with started(python("-c", "input()"), env, stdin=subprocess.PIPE) as app:
+        app.wait_for_agent()
+        eventually(lambda: app.health()["agent_faults"])
+        found = doctor("--url", app.url)
+        assert "agent.log" in found.find("the agent has counted")["mend"]
+        assert "counted in otel" in Path(app.directory(), "agent.log").read_text()
         app.process.communicate(b"\n")
 
 

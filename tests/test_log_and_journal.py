@@ -20,6 +20,8 @@ from streamvitals.demo.fault_server import ThreadedFaultServer
 from streamvitals.sinks import journal as journal_module
 from streamvitals.sinks.journal import JournalSink
 from streamvitals.sinks.log import BURST, EVERY, LogSink
+from streamvitals.stream.dispatch import MAX_FAULTS
+from streamvitals.stream.outcome import Outcome
 from streamvitals.stream.record import StreamRecord
 from streamvitals.testing import recorded
 
@@ -61,6 +63,7 @@ def test_the_exact_point_of_failure(failed: StreamRecord, caplog: pytest.LogCapt
     assert point["trace_id"] == "t" * 32
     assert point["causes"][-1] == "ConnectionResetError"
     assert "after 3 chunks" in line.getMessage()
+    assert f"request: {point['request_id']}" in line.getMessage()
 
 
 def test_few_lines_when_everything_fails(failed: StreamRecord, caplog: pytest.LogCaptureFixture) -> None:
@@ -73,10 +76,41 @@ def test_few_lines_when_everything_fails(failed: StreamRecord, caplog: pytest.Lo
         clock.now += EVERY
         sink.on_end(failed)
     assert vars(caplog.records[-1])["streamvitals"]["suppressed"] == 30
-    assert "30 more not logged" in caplog.records[-1].getMessage()
+    assert "and 30 more not logged" in caplog.records[-1].getMessage()
+    assert BURST + 60 / EVERY <= 20
 
 
-def test_nothing_on_stderr_for_an_app_without_logging() -> None:
+def test_what_was_not_logged_is_told_when_all_is_well_again(
+    failed: StreamRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    sink = LogSink(clock=clock)
+    good = failed._replace(outcome=Outcome.COMPLETED, error_type="")
+    with caplog.at_level(logging.WARNING, "streamvitals"):
+        for _ in range(BURST + 34):
+            sink.on_end(failed)
+        sink.on_end(good)
+        assert len(caplog.records) == BURST
+        clock.now += EVERY
+        for _ in range(3):
+            sink.on_end(good)
+    assert [line.getMessage() for line in caplog.records[BURST:]] == ["and 34 more streams failed, not logged"]
+
+
+def test_what_others_chose_cannot_pass_for_a_line_of_ours(
+    failed: StreamRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    forged = failed._replace(
+        request_id="req\r\nstreamvitals: all is well", labels=failed.labels._replace(model="m\n\x1b[2J" + "m" * 999)
+    )
+    with caplog.at_level(logging.WARNING, "streamvitals"):
+        LogSink(clock=Clock()).on_end(forged)
+    (line,) = caplog.records
+    assert line.getMessage().isprintable()
+    assert len(line.getMessage()) < 600
+
+
+def test_pythons_last_resort_which_may_block_is_never_used() -> None:
     assert any(isinstance(h, logging.NullHandler) for h in logging.getLogger("streamvitals").handlers)
 
 
@@ -179,7 +213,7 @@ def test_only_a_file_is_put_aside_and_nothing_holds_the_app_up(
 def test_a_journal_that_cannot_be_written_is_switched_off(server: ThreadedFaultServer, tmp_path: Path) -> None:
     config = Config(journal=str(tmp_path / "no" / "such"))
     with recorded(config) as records, openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=0) as client:
-        for _ in range(2):
+        for _ in range(MAX_FAULTS + 2):
             list(client.chat.completions.create(model="sv-ok", messages=[], stream=True))
-    assert len(records) == 2
-    assert records.faults == ["sink"]
+    assert len(records) == MAX_FAULTS + 2
+    assert records.faults == ["sink"] * MAX_FAULTS

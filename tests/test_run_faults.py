@@ -48,7 +48,8 @@ def test_script_without_an_interpreter(tmp_path):
     script.chmod(0o755)
     done = run("--port", "0", "--", str(script))
     assert done.returncode == 127
-    assert done.stderr == f"streamvitals: {script}: found, but what its first line says should run it is not\n"
+    said = f"streamvitals: {script}: found, but what its first line says should run it is not"
+    assert done.stderr.splitlines()[1:] == [said]
 
 
 def test_script_that_names_no_interpreter_is_a_shell_script(tmp_path):
@@ -66,16 +67,20 @@ def test_bad_usage(arguments):
     assert "Usage: streamvitals run" in done.stderr
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("STREAMVITALS_STALL_SECONDS", "soon"), ("STREAMVITALS_LINGER_SECONDS", "-1"),
-    ("OTEL_EXPORTER_PROMETHEUS_PORT", "http"), ("OTEL_SDK_DISABLED", "perhaps"),
+@pytest.mark.parametrize(("name", "value", "instead"), [
+    ("STREAMVITALS_STALL_SECONDS", "5s", "5 is used"), ("STREAMVITALS_LINGER_SECONDS", "-1", "15 is used"),
+    ("OTEL_EXPORTER_PROMETHEUS_PORT", "http", "9464 is used"), ("OTEL_SDK_DISABLED", "perhaps", "false is used"),
+    ("STREAMVITALS_QUIET", "1", "false is used"), ("STREAMVITALS_PROVIDERS", "llm=nobody", "none is used"),
+    ("STREAMVITALS_REDACT", "not a function", "no text is captured"),
 ])
-def test_bad_variable(tmp_path, name, value):
+def test_bad_variable_is_said_and_its_default_is_used(tmp_path, name, value, instead):
     mark = tmp_path / "started"
     done = run("touch", str(mark), **{name: value})
-    assert done.returncode == 2
-    assert f"{name}={value!r} is not allowed" in done.stderr
-    assert not mark.exists()
+    assert done.returncode == 0
+    line = next(line for line in done.stderr.splitlines() if name in line)
+    assert line.startswith(f"streamvitals: {name}={value!r} is not allowed: ")
+    assert f"; {instead} -> " in line
+    assert mark.exists()
 
 
 @pytest.mark.parametrize("separator", [(), ("--",)])
@@ -104,15 +109,35 @@ def test_taken_port_is_no_obstacle_and_the_one_beside_it_is_left_to_its_owner():
         done = run("--port", str(port), "--", *python("-c", "print('ran')"))
     assert done.stdout == "ran\n"
     assert f":{port + 1}/" not in done.stderr
-    assert f"streamvitals: port {port} is not free; metrics are at http://localhost:" in done.stderr
-    assert done.stderr.count("\n") == 1
+    where, why = done.stderr.splitlines()
+    assert where.startswith("streamvitals: metrics are at http://localhost:")
+    assert f":{port}/" not in where
+    assert why.startswith(f"streamvitals: port {port} is not free; ")
+    assert "--port or OTEL_EXPORTER_PROMETHEUS_PORT" in why
 
 
-def test_host_that_is_not_ours():
-    done = run("--host", "192.0.2.1", "--", *python("-c", PRINT_ENV))
-    assert done.stdout == "None None\n"
-    assert done.stderr.startswith("streamvitals: not watching this app: ")
-    assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize("host", ["192.0.2.1", "nosuch.invalid", "a" * 300, "not a host"])
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_host_that_is_not_ours_is_said_and_the_default_is_used(host, by):
+    options = ("--host", host) if by == "option" else ()
+    variables = {} if by == "option" else {"OTEL_EXPORTER_PROMETHEUS_HOST": host}
+    done = run("--port", "0", *options, "--", *python("-c", PRINT_ENV), **variables)
+    assert "None" not in done.stdout
+    where, why = done.stderr.splitlines()
+    assert where.startswith("streamvitals: metrics are at http://localhost:")
+    assert why.startswith(f"streamvitals: {host[:100]!r} is no address to serve on (")
+    assert "--host or OTEL_EXPORTER_PROMETHEUS_HOST" in why
+
+
+def test_machine_without_proc_is_told_what_to_do(monkeypatch, capfd):
+    """As macOS is."""
+    real = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: not str(path).startswith("/proc") and real(path))
+    (_, env), = become_nothing(monkeypatch)
+    assert "STREAMVITALS_DIR" not in env
+    said = capfd.readouterr().err
+    assert "needs /proc of Linux" in said
+    assert "streamvitals.instrument()" in said
 
 
 def become_nothing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:

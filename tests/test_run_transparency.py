@@ -175,7 +175,8 @@ def test_ignored_signals_below_another_user(trap):
 
 def test_process_substitution():
     line = f"{' '.join(run_prefix())} cat <(echo through a descriptor)"
-    done = subprocess.run(["bash", "-c", line], env=environment(), capture_output=True, check=True)
+    env = environment(STREAMVITALS_QUIET="true")
+    done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"through a descriptor\n", b"")
 
 
@@ -193,7 +194,8 @@ def test_death_by_signal(number):
 
 def test_output_is_the_apps_alone():
     with started(
-        python("-c", "import sys; print('out'); print('err', file=sys.stderr)"), environment(),
+        python("-c", "import sys; print('out'); print('err', file=sys.stderr)"),
+        environment(STREAMVITALS_QUIET="true"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as app:
         assert app.process.communicate() == (b"out\n", b"err\n")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 
 import click
 
 from . import entry
 from ._version import __version__
-from .cli_files import alerts, dashboards
-from .config import Config, ConfigError
+from .cli_files import alerts, checked_config, dashboards
 
 HOST_HELP = "Where /metrics is served; OTEL_EXPORTER_PROMETHEUS_HOST, else localhost."
 PORT_HELP = "OTEL_EXPORTER_PROMETHEUS_PORT, else 9464; 0 for any. Any free one if another has it."
@@ -27,16 +25,6 @@ def main() -> None:
 
 main.add_command(alerts)
 main.add_command(dashboards)
-
-
-def _config(env: Mapping[str, str], host: str | None, port: int | None) -> Config:
-    try:
-        config = Config.from_env(env)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from error
-    return replace(
-        config, host=config.host if host is None else host, port=config.port if port is None else port
-    )
 
 
 @main.command(context_settings={"allow_interspersed_args": False})
@@ -63,9 +51,14 @@ def agent(directory: str, host: str | None, port: int | None) -> None:
     from .agent import launch
     from .agent.serve import serve_directory
 
-    config = _config(os.environ, host, port)
+    config = checked_config(os.environ)
+    config = replace(config, host=host or config.host, port=config.port if port is None else port)
     try:
-        with launch.bind(config.host, config.port) as listener:
+        listener = launch.bind(config.host, config.port)
+    except (OSError, UnicodeError) as error:
+        raise click.UsageError(f"{launch.HOST}: {config.host!r} is no address to serve on: {error}") from error
+    try:
+        with listener:
             url = launch.url_of(listener, config.host)
             click.echo(f"streamvitals: metrics are at {url}", err=True)
             serve_directory(os.path.abspath(directory), listener, url, config)
@@ -85,20 +78,22 @@ def doctor(
 ) -> None:
     """Say what is there, what would not work and how to mend it: streamvitals doctor -- python app.py
 
-    Exit status 1 if anything would not work.
+    Exit status 1 if anything would not work, 2 if a variable has a value that is not allowed.
     """
     from . import doctor
-    from .doctor.check import FAIL
+    from .doctor.check import BAD_VALUE, FAIL
+    from .doctor.machine import check_values
     from .doctor.running import check_directory_of, check_url
 
     if directory is not None:
-        checks = list(check_directory_of(directory))
+        checks = [*check_values(os.environ), *check_directory_of(directory)]
     elif url is not None:
-        checks = list(check_url(url))
+        checks = [*check_values(os.environ), *check_url(url)]
     else:
         checks = doctor.examine(command, os.environ, connect=timeout if connect else None)
     if as_json:
         click.echo(json.dumps([check._asdict() for check in checks], indent=2))
     for check in () if as_json else checks:
         click.echo(f"{check.status:<4}  {check.what}" + (f"\n      -> {check.mend}" if check.mend else ""))
-    sys.exit(any(check.status == FAIL for check in checks))
+    bad = any(check.exit == BAD_VALUE for check in checks)
+    sys.exit(BAD_VALUE if bad else any(check.status == FAIL for check in checks))

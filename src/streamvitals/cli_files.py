@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import click
+
+from .config import Config, ConfigError
 
 FORCE = click.option("--force", is_flag=True, help="Overwrite files that are there and say something else.")
 NAMESPACE = click.option("--namespace", default="", metavar="NAME", help="The namespace of Kubernetes' objects.")
@@ -53,6 +56,7 @@ def alerts(
     from .shipped import kubernetes
     from .shipped.find import MissingFileError
 
+    checked_config(os.environ)
     _only(form != "prometheus", "--format kubernetes or configmap", {"--namespace": namespace, "--label": labels})
     _only(output is not None, "--output DIR", {"--with-examples": with_examples})
     try:
@@ -109,6 +113,7 @@ def dashboards(
     from .shipped import grafana, kubernetes
     from .shipped.find import MissingFileError, read
 
+    checked_config(os.environ)
     _only(form == "kubernetes", "--format kubernetes", {"--namespace": namespace, "--label": labels})
     sources_given = {"--prometheus-url": prometheus_url, "--tempo-url": tempo_url}
     _only(form == "provisioning", "--format provisioning", sources_given)
@@ -141,6 +146,14 @@ def dashboards(
     except MissingFileError as error:
         raise click.ClickException(str(error)) from error
     _hand_out(files, output, force)
+
+
+def checked_config(env: Mapping[str, str]) -> Config:
+    """For commands that start no app: a bad value of a variable ends them with 2."""
+    try:
+        return Config.from_env(env)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _only(allowed: bool, where: str, options: Mapping[str, Any]) -> None:

@@ -6,14 +6,30 @@ Standard library only: this is read inside the app's processes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 from .names import PROVIDERS
+
+# Of a bad value so much is said. Characters.
+MAX_SAID = 120
+MOST_PARTIAL = 1 << 20
+
+T = TypeVar("T")
 
 
 class ConfigError(ValueError):
     """A variable has a value that is not allowed; the message names variable, value and what is allowed."""
+
+
+class BadValue(NamedTuple):
+    """A variable whose value is not allowed, what is said of it, and what is done instead."""
+
+    name: str
+    text: str
+    instead: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,7 @@ class Config:
     capture_partial: int = 0
     redact: str = ""
     journal: str = ""
+    quiet: bool = False
     host: str = "localhost"
     port: int = 9464
     otlp_traces: bool = False
@@ -44,58 +61,94 @@ class Config:
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Config:
         """Read and check every variable. Raises ConfigError on the first bad value."""
+        config, bad = cls.read(env)
+        if bad:
+            raise ConfigError(bad[0].text)
+        return config
+
+    @classmethod
+    def read(cls, env: Mapping[str, str] = os.environ) -> tuple[Config, tuple[BadValue, ...]]:
+        """What the environment asks for, with the default in place of every bad value, and the bad values."""
+        bad: list[BadValue] = []
+
+        def take(parse: Callable[[Mapping[str, str], str, T], T], name: str, default: T, instead: str = "") -> T:
+            try:
+                return parse(env, name, default)
+            except ConfigError as error:
+                bad.append(BadValue(name, str(error), instead or f"{_shown(default)} is used"))
+                return default
+
+        partial = take(_count, "STREAMVITALS_CAPTURE_PARTIAL", 0)
+        redact = take(_function, "STREAMVITALS_REDACT", "", "no text is captured")
+        if any(value.name == "STREAMVITALS_REDACT" for value in bad):
+            partial = 0  # never text that was to be redacted and is not
         endpoint = bool(env.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
-        return cls(
-            disabled=_flag(env, "OTEL_SDK_DISABLED"),
+        config = cls(
+            disabled=take(_flag, "OTEL_SDK_DISABLED", False),
             directory=env.get("STREAMVITALS_DIR", ""),
-            stall_after=_seconds(env, "STREAMVITALS_STALL_SECONDS", 5.0, 0.01, 3600.0),
-            retry_window=_seconds(env, "STREAMVITALS_RETRY_WINDOW_SECONDS", 60.0, 0.0, 3600.0),
-            linger=_seconds(env, "STREAMVITALS_LINGER_SECONDS", 15.0, 0.0, 86400.0),
-            finish_optional_hosts=_hosts(env, "STREAMVITALS_FINISH_OPTIONAL_HOSTS"),
-            providers=_providers(env, "STREAMVITALS_PROVIDERS"),
-            capture_partial=_count(env, "STREAMVITALS_CAPTURE_PARTIAL", 1 << 20),
-            redact=_function(env, "STREAMVITALS_REDACT"),
+            stall_after=take(_seconds(0.01, 3600.0), "STREAMVITALS_STALL_SECONDS", 5.0),
+            retry_window=take(_seconds(0.0, 3600.0), "STREAMVITALS_RETRY_WINDOW_SECONDS", 60.0),
+            linger=take(_seconds(0.0, 86400.0), "STREAMVITALS_LINGER_SECONDS", 15.0),
+            finish_optional_hosts=take(_hosts, "STREAMVITALS_FINISH_OPTIONAL_HOSTS", frozenset()),
+            providers=take(_providers, "STREAMVITALS_PROVIDERS", {}),
+            capture_partial=partial,
+            redact=redact,
             journal=env.get("STREAMVITALS_JOURNAL", ""),
-            http_spans=_flag(env, "STREAMVITALS_HTTP_SPANS"),
+            quiet=take(_flag, "STREAMVITALS_QUIET", False),
+            http_spans=take(_flag, "STREAMVITALS_HTTP_SPANS", False),
             host=env.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
-            port=_port(env, "OTEL_EXPORTER_PROMETHEUS_PORT", 9464),
+            port=take(_port, "OTEL_EXPORTER_PROMETHEUS_PORT", 9464),
             otlp_traces=_exports_otlp(env, "TRACES", endpoint),
             otlp_metrics=_exports_otlp(env, "METRICS", endpoint),
         )
+        return config, tuple(bad)
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default) if default or default == 0 else "none"
 
 
 def _bad(name: str, value: str, allowed: str) -> ConfigError:
-    return ConfigError(f"{name}={value!r} is not allowed: {allowed}")
+    # Somebody may have put a whole URL there.
+    said = re.sub(r"//[^/@]*@", "//...@", value)
+    return ConfigError(f"{name}={said[:MAX_SAID]!r} is not allowed: {allowed}")
 
 
-def _flag(env: Mapping[str, str], name: str) -> bool:
+def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:
     value = env.get(name, "").strip().lower()
-    if value in ("", "false"):
+    if not value:
+        return default
+    if value == "false":
         return False
     if value == "true":
         return True
     raise _bad(name, env[name], "true or false")
 
 
-def _seconds(env: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+def _seconds(low: float, high: float) -> Callable[[Mapping[str, str], str, float], float]:
+    def parse(env: Mapping[str, str], name: str, default: float) -> float:
+        text = env.get(name, "").strip()
+        if not text:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise _bad(name, text, f"a number of seconds from {low:g} to {high:g}, without a unit")
+        return value
+
+    return parse
+
+
+def _count(env: Mapping[str, str], name: str, default: int) -> int:
     text = env.get(name, "").strip()
     if not text:
         return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high:
-        raise _bad(name, text, f"a number of seconds from {low:g} to {high:g}")
-    return value
-
-
-def _count(env: Mapping[str, str], name: str, most: int) -> int:
-    text = env.get(name, "").strip()
-    if not text:
-        return 0
-    if not _is_whole(text, most):
-        raise _bad(name, text, f"a number of bytes from 0 (off) to {most}")
+    if not _is_whole(text, MOST_PARTIAL):
+        raise _bad(name, text, f"a number of bytes from 0 (off) to {MOST_PARTIAL}")
     return int(text)
 
 
@@ -104,12 +157,12 @@ def _is_whole(text: str, most: int) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= most
 
 
-def _function(env: Mapping[str, str], name: str) -> str:
+def _function(env: Mapping[str, str], name: str, default: str) -> str:
     text = env.get(name, "").strip()
     module, colon, function = text.partition(":")
     if text and not (colon and function.isidentifier() and all(p.isidentifier() for p in module.split("."))):
         raise _bad(name, text, "a function as package.module:function")
-    return text
+    return text or default
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:
@@ -121,15 +174,15 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def _hosts(env: Mapping[str, str], name: str) -> frozenset[str]:
+def _hosts(env: Mapping[str, str], name: str, default: frozenset[str]) -> frozenset[str]:
     hosts = [h.strip().lower() for h in env.get(name, "").split(",") if h.strip()]
     for host in hosts:
         if "/" in host or " " in host:
             raise _bad(name, host, "host names without scheme or path, separated by commas")
-    return frozenset(hosts)
+    return frozenset(hosts) or default
 
 
-def _providers(env: Mapping[str, str], name: str) -> dict[str, str]:
+def _providers(env: Mapping[str, str], name: str, default: Mapping[str, str]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for entry in env.get(name, "").split(","):
         if entry.strip():
@@ -137,7 +190,7 @@ def _providers(env: Mapping[str, str], name: str) -> dict[str, str]:
             if not host or "/" in host or provider not in PROVIDERS:
                 raise _bad(name, entry, f"host=provider or host:port=provider, provider one of {', '.join(PROVIDERS)}")
             found[host] = provider
-    return found
+    return found or default
 
 
 def _exports_otlp(env: Mapping[str, str], signal: str, endpoint: bool) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import runtime
 from .config import Config
+from .problems import of_journal, of_variables
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -33,20 +36,31 @@ def instrument(
     ``tracer_provider`` and ``meter_provider`` are the app's; without them the standard ``OTEL_*`` variables
     decide, and an app's global tracer provider is used once there is one. ``config`` replaces the environment.
 
-    Patches openai now, or when it is imported. Raises ConfigError if a variable has a value that is not
-    allowed, ImportError if OTLP is asked for and not installed.
+    Patches openai now, or when it is imported. Goes on after a bad value of a variable, as `streamvitals run`
+    does: that is logged, and the default is used. Raises TypeError, ConfigError or ImportError for an argument
+    that is wrong.
     """
-    config = config or Config.from_env()
-    if config.disabled or _undo:
+    if config is not None and not isinstance(config, Config):
+        raise TypeError(f"config must be a streamvitals.config.Config, not {type(config).__name__}")
+    settings = config or Config.read()[0]
+    if settings.disabled or _undo:
         return
     under_run = runtime.current() is not None
-    started = runtime.start(config, _tracing(config, tracer_provider))
+    said: list[str] = []
+    if config is None and not under_run:
+        settings, said = runtime.show_and_check(settings)
+        # `run` has said these before this program began.
+        by_run = "_streamvitals_presence" in sys.modules
+        for problem in () if by_run else (*of_variables(os.environ), *of_journal(settings.journal)):
+            logger.warning("%s", problem)
+    started = runtime.start(settings, _tracing(settings, tracer_provider, said if config is None else None))
     _undo.append(lambda: None)
     _serve_prometheus(started, registry)
-    if meter_provider is not None or (config.otlp_metrics and not under_run):
-        _export_metrics(started, config, meter_provider)
+    if meter_provider is not None or (settings.otlp_metrics and not under_run):
+        _export_metrics(started, settings, meter_provider, None if config is not None else said)
     if not under_run:
         started.patch_on_import()
+        runtime.report(said)
 
 
 def uninstrument() -> None:
@@ -66,9 +80,12 @@ def flush() -> None:
         current.flush()
 
 
-def _tracing(config: Config, provider: TracerProvider | None) -> runtime.TracingFactory:
-    """How the runtime, if it is this call that makes it, gets its span sink."""
-    return lambda: runtime.start_tracing(config, provider)
+def _tracing(config: Config, provider: TracerProvider | None, said: list[str] | None) -> runtime.TracingFactory:
+    """How the runtime, if it is this call that makes it, gets its span sink. ``said`` is given where it is the
+    environment that asks: then what it asks for may be missing."""
+    if said is None:
+        return lambda: runtime.start_tracing(config, provider)
+    return lambda: runtime.start_tracing_if_possible(config, provider, said)
 
 
 def _serve_prometheus(started: runtime.Runtime, registry: CollectorRegistry | None) -> None:
@@ -95,7 +112,20 @@ def _serve_prometheus(started: runtime.Runtime, registry: CollectorRegistry | No
     _undo.append(lambda: target.unregister(collector))
 
 
-def _export_metrics(started: runtime.Runtime, config: Config, provider: MeterProvider | None) -> None:
+def _export_metrics(
+    started: runtime.Runtime, config: Config, provider: MeterProvider | None, said: list[str] | None
+) -> None:
+    try:
+        _start_metrics(started, config, provider)
+    except Exception as error:
+        if provider is not None or said is None:
+            raise
+        missing = isinstance(error, ImportError)
+        mend = "pip install 'streamvitals[otlp]'" if missing else "check the OTEL_ variables"
+        runtime.tell(said, "metrics", f"no metrics over OTLP: {type(error).__name__} -> {mend}")
+
+
+def _start_metrics(started: runtime.Runtime, config: Config, provider: MeterProvider | None) -> None:
     from .sinks import otel_metrics
 
     if provider is not None:

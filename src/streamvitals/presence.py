@@ -15,8 +15,9 @@ import os
 PREFIX = "streamvitals-"
 SUFFIX = ".proc"
 # The kinds: `streamvitals run` before it becomes the app, a Python that starts, one that was forked, one in
-# which openai could not be patched, one that found no memory that the agent can see.
-RUN, PYTHON, FORK, FAULT, UNSEEN = "run", "python", "fork", "fault", "unseen"
+# which openai could not be patched, one that found no memory that the agent can see, one in which something else
+# that was asked for does not work.
+RUN, PYTHON, FORK, FAULT, UNSEEN, PROBLEM = "run", "python", "fork", "fault", "unseen", "problem"
 # In the agent's own folder: what it holds locked while it lives, and a link to a second directory.
 READER, RESERVE = "agent.reader", "agent.reserve"
 # How large a directory (its st_size, about 20 bytes per name on a tmpfs) may become, and how much larger than
@@ -134,6 +135,12 @@ def report_fault(error: BaseException) -> None:
     """Leave word for the agent that this process could not be patched: the class of the error, no text."""
     if _directory:
         register(_directory, FAULT, type(error).__name__[:60])
+
+
+def report_problems(words: "list[str]") -> None:
+    """Leave word for the agent of what does not work here, in the words of problems.py."""
+    if _directory and words:
+        register(_directory, PROBLEM, "-".join(words))
 
 
 def _after_fork() -> None:

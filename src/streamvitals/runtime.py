@@ -9,9 +9,10 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
-from . import forks, importhook
+from . import forks, importhook, visible
 from ._version import __version__
 from .config import Config, ConfigError
 from .looplag import LoopLagMeter
@@ -249,11 +250,21 @@ def _redaction(config: Config) -> Redact | None:
     ConfigError."""
     if not (config.capture_partial and config.redact):
         return None
-    module, _, function = config.redact.partition(":")
+    name, _, function = config.redact.partition(":")
+    said = f"STREAMVITALS_REDACT={config.redact!r} is not allowed"
     try:
-        hook: Redact = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"STREAMVITALS_REDACT={config.redact!r} is not allowed: {error}") from error
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"{said}: {error}") from error
+    except (Exception, SystemExit) as error:
+        # The class only: a message of the app's code may hold anything.
+        raise ConfigError(f"{said}: its module raises {type(error).__name__}") from error
+    if not hasattr(module, function) and getattr(module.__spec__, "_initializing", False):
+        # It is the one that imports openai: what it defines below that comes later.
+        return lambda text: getattr(module, function)(text)
+    hook: Redact | None = getattr(module, function, None)
+    if hook is None or not callable(hook):
+        raise ConfigError(f"{said}: {name} has no function {function}")
     return hook
 
 
@@ -345,7 +356,8 @@ def _add_http_spans(runtime: Runtime, traced: Tracing) -> None:
 
         spans = HttpSpans(traced.get_tracer, count_fault)
     except ImportError as error:
-        logger.warning("no HTTP spans: %s is not installed in the app's environment", error.name)
+        mend = "pip install 'streamvitals[http-spans]' there"
+        logger.warning("no HTTP spans: %s is not installed in the app's environment -> %s", error.name, mend)
         return
     runtime.trace_http_client = spans.instrument_http_client
     runtime.at_stop.append(spans.remove)
@@ -374,6 +386,7 @@ def count_fault(where: str) -> None:
 def stop() -> None:
     """Remove the patches and forget the runtime; open streams are counted as they stand."""
     global _runtime
+    visible.hide()
     importhook.uninstall()
     if _runtime is not None:
         ending, _runtime = _runtime, None
@@ -385,22 +398,72 @@ def stop() -> None:
 
 
 def activate() -> None:
-    """Called when the program under ``streamvitals run`` has imported openai."""
-    config = Config.from_env()
-    if not config.disabled:
-        start(config, lambda: _tracing_under_run(config)).patch()
+    """Called when the program under ``streamvitals run`` has imported openai.
+
+    What was wrong in the environment has been said by `run`; what is wrong only in here is said now.
+    """
+    config, _ = Config.read()
+    if config.disabled:
+        return
+    said: list[str] = []
+    if _runtime is None:  # else the program has called instrument(), which has looked
+        config, said = show_and_check(config)
+    start(config, lambda: _tracing_under_run(config, said)).patch()
+    report(said)
 
 
-def _tracing_under_run(config: Config) -> Tracing | None:
+def show_and_check(config: Config) -> tuple[Config, list[str]]:
+    """Make warnings visible, as the user may have asked not to, and find out whether the redaction hook is there.
+
+    Without it nothing is captured: never text that was to be redacted and is not.
+    """
+    said: list[str] = []
+    if not config.quiet:
+        visible.show()
+    try:
+        _redaction(config)
+    except ConfigError as error:
+        config = replace(config, capture_partial=0)
+        tell(said, "redact", f"{error}; no text is captured -> make it importable, or unset STREAMVITALS_CAPTURE_PARTIAL")
+    return config, said
+
+
+def tell(said: list[str], word: str, text: str) -> None:
+    """Log what will not work here, and remember the word for it (problems.py) for the agent."""
+    said.append(word)
+    logger.warning("%s", text)
+
+
+def report(said: list[str]) -> None:
+    """Hand on to the agent, if there is one, what was told."""
+    presence = sys.modules.get("_streamvitals_presence")
+    if presence is not None:
+        presence.report_problems(said)
+
+
+def _tracing_under_run(config: Config, said: list[str]) -> Tracing | None:
     """Spans only if the standard variables ask for them, or the app has OpenTelemetry loaded; and an app whose
     environment lacks the exporter is observed all the same."""
     if not (config.otlp_traces or "opentelemetry" in sys.modules):
         return None
+    return start_tracing_if_possible(config, None, said)
+
+
+def start_tracing_if_possible(config: Config, provider: Any, said: list[str]) -> Tracing | None:
+    """``start_tracing``; without spans, and a word, where the environment does not allow what it asks for."""
     try:
-        return start_tracing(config)
+        return start_tracing(config, provider)
     except ImportError as error:
-        logger.warning("no spans: %s is not installed in the app's environment", error.name)
-        return None
+        if provider is not None:
+            raise
+        tell(said, "spans", f"no spans: {error.name} is not installed in the app's environment -> "
+                            "pip install 'streamvitals[otlp]' there")
+    except Exception as error:  # the exporter raises at bad values of the standard variables
+        if provider is not None:
+            raise
+        what = f"no spans: OpenTelemetry's exporter raises {type(error).__name__}"
+        tell(said, "spans", f"{what} -> check the OTEL_ variables")
+    return None
 
 
 def _after_fork() -> None:

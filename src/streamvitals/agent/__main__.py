@@ -15,9 +15,15 @@ if __name__ == "__main__":
 
     sys.path[:] = told["path"]
     try:
+        from streamvitals.agent.endpoints import watch_told
+        from streamvitals.problems import Problem
+
+        problems = [Problem(*problem) for problem in told["problems"]]
+        # Before all that takes long to import: it holds the app's stderr.
+        watch = watch_told(problems, int(told["app"].partition("-")[0] or 0), told["speaks"])
         from streamvitals.agent.serve import serve_beside_app
 
-        serve_beside_app(told["directory"], told["url"], told["app"])
+        serve_beside_app(told["directory"], told["url"], told["app"], problems, watch)
     except BaseException as error:  # noqa: BLE001
         import contextlib
         import traceback

@@ -16,15 +16,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
-from .. import presence
-from ..config import Config, ConfigError
+from .. import presence, saying
+from ..config import Config
+from ..problems import Problem
 from . import directory as private
-from . import handover, init
+from . import handover, init, startup
 from .command import Command, CommandError, become, original_environment
 from .processes import named
 from .spawn import Beside, spawn_agent
 
 INJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "inject")
+# What says where to serve.
+HOST, PORT = "--host or OTEL_EXPORTER_PROMETHEUS_HOST", "--port or OTEL_EXPORTER_PROMETHEUS_PORT"
 
 
 class Watch(NamedTuple):
@@ -40,11 +43,9 @@ def run_command(host: str | None, port: int | None, arguments: Sequence[str]) ->
     try:
         if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             become(Command.find(arguments, env), env)
-        config = Config.from_env(env)
+        # The app starts whatever its variables say: the bad ones are told, and their defaults used.
+        config, _ = Config.read(env)
         run(arguments, replace(config, host=host or config.host, port=config.port if port is None else port), env)
-    except ConfigError as error:
-        say(str(error))
-        sys.exit(2)
     except CommandError as error:
         say(str(error))
         sys.exit(error.status)
@@ -58,7 +59,7 @@ def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoR
     command = Command.find(arguments, env)
     if config.disabled:
         become(command, env)
-    watch = set_up(config, env)
+    watch = set_up(config, env, arguments)
     if watch is None:
         become(command, env)
     inside = {**env, **injected(env, watch.directory)}
@@ -72,7 +73,7 @@ def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoR
         raise
 
 
-def set_up(config: Config, env: Mapping[str, str]) -> Watch | None:
+def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()) -> Watch | None:
     """The directory, the port and the agent; None, and a line on stderr, where that cannot be."""
     directory = ""
     try:
@@ -80,20 +81,44 @@ def set_up(config: Config, env: Mapping[str, str]) -> Watch | None:
             raise OSError(f"{INJECT!r} cannot stand in PYTHONPATH")
         if not os.path.isdir(INJECT):
             raise OSError("streamvitals is in an archive, and has to be unpacked to be run from")
+        startup.check_machine()
         directory = private.create(env)
-        with bind(config.host, config.port, env) as listener:
-            url = url_of(listener, config.host)
-            agent = spawn_agent(listener, Beside(directory, url, os.getpid()), env)
+        problems = startup.find_problems(arguments, config, env)
+        listener, host = listen_near(config, env, problems)
+        with listener:
+            url = url_of(listener, host)
+            speaks = startup.wants_to_speak(config, problems)
+            beside = Beside(directory, url, os.getpid(), problems, speaks=speaks, quiet=config.quiet)
+            agent = spawn_agent(listener, beside, env)
             # For a next run that finds the port taken before the agent can say that it has it.
             with contextlib.suppress(OSError):
                 private.write_facts(directory, {"url": url, "agent": named(agent), "app": named(os.getpid())})
-            _say_where(listener, config.port, url)
     except Exception as error:  # noqa: BLE001  whatever it is, the app starts
         if directory:
             private.remove(directory)
-        say(f"not watching this app: {error}")
+        if not config.quiet:
+            say(f"not watching this app: {error}")
         return None
+    if not config.quiet:
+        startup.announce(url, problems)
     return Watch(directory, agent)
+
+
+def listen_near(config: Config, env: Mapping[str, str], problems: list[Problem]) -> tuple[socket.socket, str]:
+    """A listening socket where the config asks for one, else near there, with a word in ``problems``; its host."""
+    host = config.host
+    try:
+        listener = bind(host, config.port, env)
+    except (OSError, UnicodeError) as error:
+        host, why = Config.host, getattr(error, "strerror", None) or error
+        listener = bind(host, config.port, env)
+        what = f"{config.host[:100]!r} is no address to serve on ({why}); {host} is used"
+        problems.append(Problem(what, f"set {HOST} to an address of this machine"))
+    got = listener.getsockname()[1]
+    if config.port not in (0, got):
+        what = f"port {config.port} is not free; {got} is used"
+        problems.append(Problem(what, f"stop what holds it, or set {PORT}"))
+    return listener, host
 
 
 def tear_down(watch: Watch) -> None:
@@ -151,23 +176,7 @@ def url_of(listener: socket.socket, host: str) -> str:
     return f"http://{name}:{listener.getsockname()[1]}/metrics"
 
 
-def _say_where(listener: socket.socket, wanted: int, url: str) -> None:
-    if wanted and listener.getsockname()[1] != wanted:
-        say(f"port {wanted} is not free; metrics are at {url}")
-    elif _in_front_of_a_terminal():
-        say(f"metrics are at {url}")
-
-
-def _in_front_of_a_terminal() -> bool:
-    """Whether stderr is one, and we may write to it: from the background that can stop a process (tostop)."""
-    try:
-        return sys.stderr is not None and os.tcgetpgrp(2) == os.getpgrp()
-    except OSError:
-        return False
-
-
 def say(text: str) -> None:
     """One line on stderr, where there is one."""
     if sys.stderr is not None:  # None: descriptor 2 was closed, and may by now be anything
-        with contextlib.suppress(OSError):
-            os.write(2, f"streamvitals: {text}\n".encode(errors="replace"))
+        saying.say(text)

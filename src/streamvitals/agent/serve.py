@@ -16,19 +16,22 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import CollectorRegistry
 
 from .. import names
 from .._version import __version__
 from ..config import Config
+from ..problems import INSTALL_OTLP, Problem, of_words
 from ..sinks.layout import PROCESS_LAYOUT
 from ..sinks.prometheus import SnapshotCollector
 from ..sinks.snapshot import Snapshot
 from . import directory as private
+from . import health
+from .endpoints import EndpointWatch
 from .handover import PLEASE_LEAVE
 from .hold import Hold
 from .http import AgentServer
@@ -36,6 +39,9 @@ from .processes import Identity, named, parse_identity
 from .spawn import LISTENER, READY, SERVING
 from .tree import Tree
 from .watch import Health, Watcher
+
+if TYPE_CHECKING:
+    from ..sinks.otel_metrics import Exporting
 
 T = TypeVar("T")
 
@@ -51,10 +57,11 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
 
 class Agent:
     """Serves one directory. ``app`` is the main process of the app that it stands beside; None: beside nothing, until
-    told to stop. ``linger`` is for how long after the last process, in seconds."""
+    told to stop. ``problems`` is what `run` found before, ``watch`` what asks the collectors."""
 
     def __init__(
-        self, directory: str, listener: socket.socket, url: str, config: Config, app: Identity | None = None
+        self, directory: str, listener: socket.socket, url: str, config: Config, app: Identity | None = None,
+        problems: Sequence[Problem] = (), watch: EndpointWatch | None = None,
     ) -> None:
         """Raises BlockingIOError where another agent serves it, OSError where it cannot be had."""
         self._directory = directory
@@ -75,7 +82,9 @@ class Agent:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(self.take))
         self._server = AgentServer(listener, registry, self.health, self._tick, self.fault, TICK)
-        self._end_export = self._start_export(config) if config.otlp_metrics else None
+        self._problems = list(problems)
+        self._endpoints = watch
+        self._exporting = self._start_export(config) if config.otlp_metrics else None
 
     def take(self) -> Snapshot:
         """What the whole tree has counted, our own faults added."""
@@ -90,19 +99,19 @@ class Agent:
         return self._watcher.health({Identity(i.pid, i.start): i.image for i in self._tree.builds()})
 
     def health(self) -> dict[str, object]:
-        """The answer to /healthz. No argument and no variable of any process is in it."""
+        """The answer to /healthz. Of the app's arguments and variables only values that are not allowed are in it."""
         state = self._state()
-        return {
-            "status": "ok",
-            "version": __version__,
-            "uptime_seconds": round(time.time() - self._started, 1),
-            "agent_pid": os.getpid(),
-            "agent_faults": self._faults.total() + self._tree.errors,
-            "processes": {"seen": state.seen, "alive": state.alive},
-            "not_reporting": [silent._asdict() for silent in state.silent],
-            "not_patched": [{"pid": pid, "error": error} for pid, error in state.faults],
-            "not_counting": [{"pid": pid, "error": error} for pid, error in state.unseen],
-        }
+        return health.tell(
+            state, self._tree.builds(), self._problems_now(state), agent_faults=self._faults.total() + self._tree.errors,
+            errors=self._tree.snapshot(), started=self._started,
+        )
+
+    def _problems_now(self, state: Health) -> list[Problem]:
+        refused = self._endpoints.problems if self._endpoints is not None else ()
+        found = [*self._problems, *refused, *of_words(state.problems)]
+        if self._exporting is not None and self._exporting.failing() and not refused:
+            found.append(Problem("the last export of metrics over OTLP failed", "see what the collector says of it"))
+        return found
 
     def fault(self, error: BaseException) -> None:
         """Count a fault of ours and leave it in the bounded log."""
@@ -116,7 +125,10 @@ class Agent:
         private.note(self._directory, text)
 
     def _count(self, place: str) -> None:
+        """Count a fault; of the first one of each place that somebody else has seen to, the log tells."""
         self._faults[place] += 1
+        if self._faults[place] == 1 and place != "agent":
+            self._note(f"a first fault counted in {place}; an export that failed is one in otel")
 
     def serve(self, ready: Callable[[], object] = lambda: None) -> None:
         """Serve until nobody is left, or until told to stop where there is no app; ``ready`` is called first."""
@@ -124,9 +136,9 @@ class Agent:
         self._try(self._say_who)
         ready()
         self._server.serve(self._stop)
-        if self._end_export is not None:
+        if self._exporting is not None:
             # The directory is still to be seen to.
-            end, told = self._end_export, self._told_to_end or self._port_is_wanted
+            end, told = self._exporting.shutdown, self._told_to_end or self._port_is_wanted
             self._try(lambda: end(EXPORT_WHEN_TOLD if told else EXPORT_AT_END))
         self._try(self._tree.close)
 
@@ -189,15 +201,17 @@ class Agent:
             if leaving or now - self._last_seen > linger:
                 self._stop.set()
 
-    def _start_export(self, config: Config) -> Callable[[float], object] | None:
+    def _start_export(self, config: Config) -> Exporting | None:
         try:
             from ..sinks.otel_metrics import start_exporting
 
-            end: Callable[[float], object] = start_exporting(self.take, config, on_error=self._count).shutdown
+            return start_exporting(self.take, config, on_error=self._count)
         except Exception as error:  # noqa: BLE001  no exporter, or no OpenTelemetry here: /metrics is served
             self.fault(error)
+            if not any("OTLP" in problem.what for problem in self._problems):
+                mend = INSTALL_OTLP if isinstance(error, ImportError) else "check the OTEL_ variables"
+                self._problems.append(Problem(f"OTLP metrics are not sent: {type(error).__name__}", mend))
             return None
-        return end
 
 
 def _use_all_descriptors() -> None:
@@ -207,7 +221,9 @@ def _use_all_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def serve_beside_app(directory: str, url: str, app: str) -> None:
+def serve_beside_app(
+    directory: str, url: str, app: str, problems: Sequence[Problem], watch: EndpointWatch
+) -> None:
     """The agent's process under `streamvitals run`: serve, linger, remove the directory. Whatever it raises is said by
     whoever called, and what was counted stays where it is."""
     listener = socket.socket(fileno=LISTENER)
@@ -216,7 +232,8 @@ def serve_beside_app(directory: str, url: str, app: str) -> None:
     os.chdir("/")
     _use_all_descriptors()
     try:
-        agent = Agent(directory, listener, url, Config.from_env(), parse_identity(app) or Identity(0, 0))
+        config, _ = Config.read()
+        agent = Agent(directory, listener, url, config, parse_identity(app) or Identity(0, 0), problems, watch)
     except BlockingIOError:
         return
     private.sweep(directory)

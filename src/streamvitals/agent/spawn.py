@@ -14,15 +14,18 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
+from .. import saying
+from ..problems import Problem
 from . import directory as private
 from .handover import PLEASE_LEAVE
 from .processes import named
 
 # The descriptors that the agent is given: where it serves, and where it says that it does, or why not.
-LISTENER, READY = 3, 4
+# And for a few seconds the app's stderr, where it has something to find out first that is then said there.
+LISTENER, READY, STDERR = 3, 4, 5
 SERVING = b"serving"
 # The exit status of one that could not be exec'ed, of which the launcher knows.
 NOT_STARTED = 113
@@ -45,11 +48,15 @@ _IGNORED = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal
 
 
 class Beside(NamedTuple):
-    """What the agent stands beside: the directory, the URL that was said, the app's main process."""
+    """What the agent stands beside: the directory, the URL that was said, the app's main process. And what is known not
+    to work, whether it gets the app's stderr, and whether the user wants no word at all."""
 
     directory: str
     url: str
     app: int
+    problems: Sequence[Problem] = ()
+    speaks: bool = False
+    quiet: bool = False
 
 
 def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str]) -> int:
@@ -111,9 +118,8 @@ def _guard(listener: socket.socket, beside: Beside, env: Mapping[str, str], writ
     if told != SERVING and (ended := _how_it_ended(agent)):
         private.remove(beside.directory)
         why = told.decode(errors="replace") or ended
-        line = f"streamvitals: not watching this app: the agent ended before it served: {why}".replace("\n", " ")
-        with contextlib.suppress(OSError):
-            os.write(stderr, line.encode(errors="replace")[:2000] + b"\n")
+        if not beside.quiet:
+            saying.say(f"not watching this app: the agent ended before it served: {why}"[:2000], stderr, late=True)
     os._exit(0)
 
 
@@ -138,12 +144,15 @@ def _exec_agent(
     listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int, ready: int
 ) -> NoReturn:
     socket_fd = fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, 10)
+    stderr = _stderr() if beside.speaks else -1
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.dup2(socket_fd, LISTENER)
     os.dup2(ready, READY)
-    _close_all_but(0, 1, 2, LISTENER, READY, writer)
+    if stderr != -1:
+        os.dup2(stderr, STDERR)
+    _close_all_but(0, 1, 2, LISTENER, READY, writer, *((STDERR,) if stderr != -1 else ()))
     os.umask(0o077)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
@@ -165,9 +174,16 @@ def _agent_environment(env: Mapping[str, str], beside: Beside) -> dict[str, str]
     path = [os.path.abspath(entry) for entry in sys.path]
     told = {
         "path": path, "directory": beside.directory, "url": beside.url,
-        "app": named(beside.app),
+        "app": named(beside.app), "problems": beside.problems, "speaks": beside.speaks,
     }
     return {**passed, TOLD: json.dumps(told)}
+
+
+def _stderr() -> int:
+    try:
+        return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 10)
+    except OSError:
+        return -1
 
 
 def _high(fd: int) -> int:

@@ -30,13 +30,14 @@ MAX_REFUSED = 1000
 
 class Health(NamedTuple):
     """``silent`` are Pythons that did not report in, ``faults`` those that could not patch openai, by pid, and
-    ``unseen`` those that count where nobody sees it."""
+    ``unseen`` those that count where nobody sees it; ``problems`` are words for what else does not work in some."""
 
     seen: int
     alive: int
     silent: tuple[Silent, ...]
     faults: tuple[tuple[int, str], ...]
     unseen: tuple[tuple[int, str], ...]
+    problems: tuple[str, ...]
 
 
 class Watcher:
@@ -100,7 +101,8 @@ class Watcher:
                 tuple(sorted((i.pid, what.detail) for i, what in said if what.kind == kind)[:MAX_LISTED])
                 for kind in (presence.FAULT, presence.UNSEEN)
             )
-            return Health(self._seen, len(living), tuple(silent[:MAX_LISTED]), faults, unseen)
+            words = {word for _, what in said if what.kind == presence.PROBLEM for word in what.detail.split("-")}
+            return Health(self._seen, len(living), tuple(silent[:MAX_LISTED]), faults, unseen, tuple(sorted(words)))
 
     def _look(self) -> None:
         """Read the registrations; those of processes that have gone are removed."""

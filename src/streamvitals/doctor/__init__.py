@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from .check import Check
+from ..agent.endpoints import ask
+from ..config import Config
+from ..problems import endpoints
+from .check import FAIL, OK, WARN, Check
 from .command import find_interpreter
-from .interpreter import check_connection, check_interpreter
-from .machine import check_directory, check_port, check_variables, usable_config
+from .interpreter import check_connection, check_interpreter, check_openai_only
+from .machine import check_directory, check_journal, check_port, check_proc, check_variables
 
 
 def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | None = None) -> list[Check]:
     """Everything about the environment and, where given, the command that is to be run.
 
-    ``connect`` is how long the configured server may take to answer, in seconds; None: it is not asked.
+    ``connect`` is how long the configured servers may take to answer, in seconds; None: they are not asked.
+    One cause is one line: where it keeps all from being watched, nothing is guessed from that.
     """
     checks = [*check_variables(env)]
-    config = usable_config(env)
-    checks += [*check_port(config), *check_directory(env)]
+    config, _ = Config.read(env)
+    if config.disabled:
+        return [*checks, Check(WARN, "OTEL_SDK_DISABLED=true: apps are run but not watched", "unset it")]
+    hindered = [*check_proc()] or [check for check in check_directory(env) if check.status == FAIL]
+    checks += hindered or [*check_port(config), *check_directory(env)]
+    checks += check_journal(config)
+    if connect is not None:
+        checks += _ask_collectors(env, config, connect, checks)
     found = list(find_interpreter(command, env))
     checks += [item for item in found if isinstance(item, Check)]
     for interpreter in found:
         if not isinstance(interpreter, Check):
-            checks += check_interpreter(interpreter, config, env)
+            checks += (check_openai_only if hindered else check_interpreter)(interpreter, config, env)
             if connect is not None:
                 checks.append(check_connection(interpreter, env, connect))
     return checks
+
+
+def _ask_collectors(
+    env: Mapping[str, str], config: Config, timeout: float, before: Sequence[Check]
+) -> Iterator[Check]:
+    """Whether each endpoint takes an export; one with a fault that was told above is not asked."""
+    if any(check.what.startswith("OTEL_EXPORTER_OTLP_") for check in before):
+        return
+    for where in endpoints(env, config):
+        problem = ask(where, env, timeout)
+        if problem is None:
+            yield Check(OK, f"{where.place} takes OTLP {where.signal}")
+        else:
+            yield Check(FAIL, problem.what, problem.mend)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 OK, WARN, FAIL = "ok", "warn", "fail"
+# The exit status where a variable has a value that is not allowed, as for a bad option.
+BAD_VALUE = 2
 
 
 class Check(NamedTuple):
-    """One finding. ``mend`` is empty where nothing needs to be done."""
+    """One finding. ``mend`` is empty where nothing needs to be done; ``exit`` is the least status to end with."""
 
     status: str
     what: str
     mend: str = ""
+    exit: int = 0

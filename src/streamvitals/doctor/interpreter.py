@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ..agent import directory as private
+from ..agent.interpreter import Interpreter
 from ..agent.launch import injected
 from ..config import Config
+from ..problems import INSTALL_OTLP, of_exporter
 from ..sdk.versions import SUPPORTED
 from .check import FAIL, OK, WARN, Check
-from .command import Interpreter
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROBE = os.path.join(PACKAGE, "doctor", "probe.py")
 # Importing openai takes a second, on a small machine several.
 PROBE_TIMEOUT = 60.0
 OTLP_PACKAGES = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
-INSTALL_OTLP = "pip install 'streamvitals[otlp]'"
 
 CONNECT = {
     "ok": (OK, "answers, and takes the key", ""),
@@ -48,11 +48,26 @@ def check_interpreter(interpreter: Interpreter, config: Config, env: Mapping[str
         yield Check(FAIL, f"{interpreter.path} does not run: {error}", "check that interpreter")
         return
     yield from _check_injection(interpreter, found)
+    yield from _check_packages(config, found)
+
+
+def check_openai_only(interpreter: Interpreter, config: Config, env: Mapping[str, str]) -> Iterator[Check]:
+    """The same where nothing can be watched, for a reason that has been told: what is there."""
+    try:
+        found = probe(interpreter, env, "look", inside=False)
+    except (OSError, ValueError) as error:
+        yield Check(FAIL, f"{interpreter.path} does not run: {error}", "check that interpreter")
+        return
+    yield from _check_packages(config, found)
+
+
+def _check_packages(config: Config, found: Mapping[str, Any]) -> Iterator[Check]:
     if found["version"] < [3, 10]:
         return
     packages: dict[str, str] = found["packages"]
     yield from _check_openai(found, packages)
     yield from _check_otlp(config, packages)
+    yield from _check_redaction(config, found)
     shown = ", ".join(f"{name} {number}" for name, number in packages.items() if name != "openai")
     if shown:
         yield Check(OK, f"installed beside it: {shown}")
@@ -84,7 +99,8 @@ def _check_openai(found: Mapping[str, Any], packages: Mapping[str, str]) -> Iter
         mend = "see what `python -c 'import openai'` says"
         yield Check(FAIL, f"openai {packages['openai']} cannot be imported: {found['import_error']}", mend)
     elif found["problems"]:
-        yield from (Check(FAIL, text, f"install {SUPPORTED}") for text in found["problems"])
+        # Of a version that is not supported all the rest follows.
+        yield Check(FAIL, found["problems"][0], f"install {SUPPORTED}")
     else:
         yield Check(OK, f"openai {packages['openai']}, every patch point is there (supported: {SUPPORTED})")
 
@@ -94,21 +110,20 @@ def _check_otlp(config: Config, packages: Mapping[str, str]) -> Iterator[Check]:
     if config.otlp_traces and missing:
         what = "OTLP spans are asked for; the app's environment lacks " + ", ".join(missing)
         yield Check(FAIL, what, INSTALL_OTLP)
-    missing = [name for name in OTLP_PACKAGES if not _installed_here(name)]
-    if config.otlp_metrics and missing:
-        what = "OTLP metrics are asked for; beside streamvitals there is no " + ", ".join(missing)
-        yield Check(FAIL, what, INSTALL_OTLP)
+    yield from (Check(FAIL, *problem[:2]) for problem in of_exporter(config, sys.path))
     if config.http_spans and "opentelemetry-instrumentation-httpx" not in packages:
         mend = "pip install 'streamvitals[http-spans]' there"
         yield Check(FAIL, "STREAMVITALS_HTTP_SPANS is set; what makes them is not installed there", mend)
 
 
-def _installed_here(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
+def _check_redaction(config: Config, found: Mapping[str, Any]) -> Iterator[Check]:
+    if not (config.capture_partial and config.redact):
+        return
+    if found["redact"]:
+        what = f"the redaction hook {config.redact} cannot be used ({found['redact']}): no text is captured"
+        yield Check(FAIL, what, "make it importable there, or unset STREAMVITALS_CAPTURE_PARTIAL")
+    else:
+        yield Check(OK, f"the redaction hook {config.redact} is there")
 
 
 def check_connection(interpreter: Interpreter, env: Mapping[str, str], timeout: float) -> Check:

@@ -4,71 +4,53 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from .. import problems
 from ..agent import directory as private
-from ..agent.launch import bind
-from ..config import Config, ConfigError
-from .check import FAIL, OK, WARN, Check
+from ..agent import startup
+from ..agent.launch import HOST, PORT, bind
+from ..config import Config
+from .check import BAD_VALUE, FAIL, OK, WARN, Check
 
 # Below this a tmpfs is filled by a few dozen processes. Bytes.
 ROOM = 16 * 2**20
-# Set by `run` for the app, and by nobody else.
-_INNER = {"STREAMVITALS_DIR", "STREAMVITALS_CAPTURE_PARTIAL"}
+
+
+def check_values(env: Mapping[str, str]) -> Iterator[Check]:
+    """The variables whose values are not allowed."""
+    return (_check(problem) for problem in problems.of_variables(env) if problem.bad_value)
 
 
 def check_variables(env: Mapping[str, str]) -> Iterator[Check]:
-    """Every variable that is read: its values, and names that look like ours and are not."""
-    known, bad = _read_variables(env)
-    yield from (Check(FAIL, text, "set an allowed value, or unset it") for text in bad)
-    for name in sorted(env):
-        if name.startswith("STREAMVITALS_") and name not in known | _INNER:
-            yield Check(WARN, f"{name} is not a variable of streamvitals", "check its spelling")
-    valid = sorted(name for name in known & env.keys() if not any(b.startswith(name + "=") for b in bad))
+    """Every variable that is read: its values, and names that look like ours and are not; where OTLP goes."""
+    found = problems.of_variables(env)
+    yield from (_check(problem) for problem in found)
+    read = problems.known_variables() & env.keys()
+    valid = sorted(name for name in read if not any(p.bad_value and p.what.startswith(f"{name}=") for p in found))
     if valid:
         yield Check(OK, "variables set and valid: " + ", ".join(valid))
-    if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        yield Check(WARN, "OTEL_SDK_DISABLED=true: apps are run but not watched", "unset it")
-    if env.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf") != "http/protobuf":
-        mend = "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
-        yield Check(WARN, "OTLP goes out as http/protobuf only", mend)
 
 
-class _Recorder(dict[str, str]):
-    """An environment that remembers what it was asked for."""
-
-    def __init__(self, env: Mapping[str, str]) -> None:
-        super().__init__(env)
-        self.asked: set[str] = set()
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.asked.add(key)
-        return super().get(key, default)
+def _check(problem: problems.Problem) -> Check:
+    if problem.bad_value:
+        return Check(FAIL, problem.what, problem.mend, BAD_VALUE)
+    return Check(WARN if "not a variable of" in problem.what else FAIL, problem.what, problem.mend)
 
 
-def _read_variables(env: Mapping[str, str]) -> tuple[set[str], list[str]]:
-    """The names that are read, and what is said of each bad value: one at a time, each without the last."""
-    recorder, bad = _Recorder(env), []
-    while (fault := _first_fault(recorder)) is not None:
-        bad.append(fault)
-        if recorder.pop(fault.partition("=")[0], None) is None:
-            break
-    return recorder.asked, bad
+def check_journal(config: Config) -> Iterator[Check]:
+    """Whether the journal could be written from here."""
+    found = list(problems.of_journal(config.journal))
+    yield from (_check(problem) for problem in found)
+    if config.journal and not found:
+        yield Check(OK, "the journal can be written")
 
 
-def _first_fault(env: Mapping[str, str]) -> str | None:
+def check_proc() -> Iterator[Check]:
+    """Whether there is what `run` needs of Linux."""
     try:
-        Config.from_env(env)
-    except ConfigError as error:
-        return str(error)
-    return None
-
-
-def usable_config(env: Mapping[str, str]) -> Config:
-    """The configuration without what is bad in it."""
-    _, bad = _read_variables(env)
-    names = {text.partition("=")[0] for text in bad}
-    return Config.from_env({name: value for name, value in env.items() if name not in names})
+        startup.check_machine()
+    except OSError as error:
+        yield Check(FAIL, "there is no /proc here", str(error))
 
 
 def check_port(config: Config) -> Iterator[Check]:
@@ -76,14 +58,14 @@ def check_port(config: Config) -> Iterator[Check]:
     try:
         with bind(config.host, config.port) as listener:
             got = listener.getsockname()[1]
-    except OSError as error:
-        mend = "set OTEL_EXPORTER_PROMETHEUS_HOST to an address of this machine"
-        yield Check(FAIL, f"no port can be opened on {config.host}: {error.strerror}", mend)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        yield Check(FAIL, f"no port can be opened on {config.host}: {why}", f"set {HOST} to an address of this machine")
         return
     if config.port in (0, got):
         yield Check(OK, f"port {got} on {config.host} is free")
     else:
-        mend = "stop what holds it, or set OTEL_EXPORTER_PROMETHEUS_PORT"
+        mend = f"stop what holds it, or set {PORT}"
         yield Check(WARN, f"port {config.port} on {config.host} is not free: {got} would be taken", mend)
 
 

@@ -35,7 +35,25 @@ def look():
         found["others"] = versions(OTHERS)
         if "openai" in found["packages"]:
             found.update(patch_points())
+        found["redact"] = redaction(os.environ.get("STREAMVITALS_REDACT", "").strip())
     return found
+
+
+def redaction(name):
+    """Why the redaction hook cannot be used; empty where it can, or where there is none."""
+    module, _, function = name.partition(":")
+    if not name:
+        return ""
+    try:
+        from importlib import import_module
+
+        # The app's own folder is on its path, as ours is not.
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
+        hook = getattr(import_module(module), function)
+    except BaseException as error:
+        return type(error).__name__
+    return "" if callable(hook) else "it is no function"
 
 
 def versions(names):

@@ -63,6 +63,11 @@ def check_url(url: str) -> Iterator[Check]:
     for process in health.get("not_counting", ()):
         what = f"pid {process['pid']} counts where the agent does not see it: {process['error']}"
         yield Check(FAIL, what, "give /dev/shm, or TMPDIR, more room, and start the process again")
+    for problem in health.get("problems", ()):
+        yield Check(FAIL, problem["what"], problem["mend"])
     if health["agent_faults"]:
         what = f"the agent has counted {health['agent_faults']} faults of its own"
         yield Check(WARN, what, "see agent.log in STREAMVITALS_DIR, or in the folder around it")
+    for where, count in health.get("internal_errors", {}).items():
+        what = f"the app's processes have counted {count:g} faults of ours in {where}"
+        yield Check(WARN, what, "set the level of the logger streamvitals to DEBUG in the app to see where")

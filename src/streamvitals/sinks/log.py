@@ -10,11 +10,12 @@ from ..stream.outcome import owner
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 
 logger = logging.getLogger("streamvitals")
-# An app that has not set up logging must not get lines on stderr from us.
+# Not Python's last resort, which may block: visible.py decides whether anything is seen without the app's handlers.
 logger.addHandler(logging.NullHandler())
 
-BURST = 20  # warnings at once
-EVERY = 3.0  # seconds until one more may be logged
+# At most 20 in any minute.
+BURST = 10  # warnings at once
+EVERY = 6.0  # seconds until one more may be logged
 
 
 class LogSink:
@@ -35,7 +36,10 @@ class LogSink:
 
     def on_end(self, record: StreamRecord) -> None:
         """Log a stream that failed."""
-        if not record.failed or not logger.isEnabledFor(logging.WARNING):
+        if not logger.isEnabledFor(logging.WARNING):
+            return
+        if not record.failed:
+            self._tell_suppressed()
             return
         if not self._may_log():
             self._suppressed += 1
@@ -47,12 +51,21 @@ class LogSink:
         point["trace_id"], point["span_id"] = getattr(ids, "trace_id", None), getattr(ids, "span_id", None)
         labels = record.labels
         logger.warning(
-            "stream %s (%s): %s of %s at %s after %d chunks, %.3f s; owner: %s; causes: %s%s",
-            record.outcome.value, record.error_type, labels.operation, labels.model, labels.server, record.chunks,
-            record.duration, point["owner"], " < ".join(record.cause_chain) or "none raised",
-            f"; {suppressed} more not logged" if suppressed else "",
+            "stream %s (%s): %s of %s at %s after %d chunks, %.3f s; request: %s; owner: %s; causes: %s%s",
+            record.outcome.value, record.error_type, labels.operation, _one_line(labels.model),
+            _one_line(labels.server), record.chunks, record.duration, _one_line(record.request_id or "unknown"),
+            point["owner"], " < ".join(record.cause_chain) or "none raised",
+            f"; and {suppressed} more not logged" if suppressed else "",
             extra={"streamvitals": point},
         )
+
+    def _tell_suppressed(self) -> None:
+        """All is well again: what was not logged is not to be forgotten until the next failure."""
+        if self._suppressed and self._may_log():
+            suppressed, self._suppressed = self._suppressed, 0
+            logger.warning(
+                "and %d more streams failed, not logged", suppressed, extra={"streamvitals": {"suppressed": suppressed}}
+            )
 
     def _may_log(self) -> bool:
         now = self._clock()
@@ -77,6 +90,11 @@ class LogSink:
 
     def on_internal_error(self, where: str) -> None:
         """Logged where it was caught."""
+
+
+def _one_line(text: str) -> str:
+    """What others chose, so that it cannot pass for a line of ours."""
+    return "".join(c if c.isprintable() else "?" for c in text[:128])
 
 
 def point_of_failure(record: StreamRecord) -> dict[str, object]:

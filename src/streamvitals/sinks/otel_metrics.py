@@ -26,7 +26,7 @@ from .. import forks
 from .._version import __version__
 from .otel_meter import MeterSink, on_app_provider
 from .otel_points import Window, to_metrics
-from .otlp import SCOPE, GaveUpError, Losses, ProcessResource, count_rejected, unnoticed
+from .otlp import SCOPE, GaveUpError, Losses, ProcessResource, count_rejected, reason_of, unnoticed
 from .patience import MOST, at_exit
 from .snapshot import Snapshot
 
@@ -102,9 +102,10 @@ class PreaggregatedExporter(MetricExporter):
                 data = self._with_ours(metrics_data, families)
                 if self._inner.export(data, timeout_millis, **kwargs) is MetricExportResult.SUCCESS:
                     self._previous, self._told = snapshot, now
+                    self._losses.failing = False
                     return MetricExportResult.SUCCESS
         except Exception as error:  # noqa: BLE001 - whatever the exporter raises, the app must not see it
-            reason = type(error).__name__
+            reason = reason_of(error)
         self._losses.add(reason)
         return MetricExportResult.FAILURE
 
@@ -143,10 +144,12 @@ class MetricsConfig(Protocol):
 
 
 class Exporting(NamedTuple):
-    """Both take the seconds that they may last (2 if not said) and return whether all was delivered."""
+    """The first two take the seconds that they may last (2 if not said) and return whether all was delivered;
+    the third says whether the last export failed."""
 
     flush: Callable[..., bool]
     shutdown: Callable[..., bool]
+    failing: Callable[[], bool] = lambda: False
 
 
 def start_exporting(
@@ -194,7 +197,7 @@ class _Pipeline:
 
     def start(self) -> Exporting:
         atexit.register(self._end)
-        return Exporting(self.flush, self.shutdown)
+        return Exporting(self.flush, self.shutdown, lambda: self._losses.failing)
 
     def flush(self, timeout: float = MOST) -> bool:
         """Export now. The SDK does that in the calling thread, for as long as it takes; hence another one."""

@@ -42,6 +42,11 @@ class GaveUpError(Exception):
     """For ``on_trouble`` to raise: ends an exporter's waiting for its next attempt, in any version of it."""
 
 
+def reason_of(error: Exception) -> str:
+    """Why an export failed, for a log: no text of the exporter's."""
+    return "refused or unreachable at the end" if isinstance(error, GaveUpError) else type(error).__name__
+
+
 class _NotOurs(logging.Filter):
     """Lets records through unless they were made while an exporter worked for us."""
 
@@ -126,16 +131,18 @@ class ProcessResource:
 
 
 class Losses:
-    """Counts exports that failed, tells of each, and logs the first one."""
+    """Counts exports that failed, tells of each, and logs the first one; ``failing``: the last one failed."""
 
     def __init__(self, what: str, on_error: Callable[[str], None] | None) -> None:
         self.count = 0
+        self.failing = False
         self._what = what
         self._on_error = on_error
 
     def add(self, reason: str) -> None:
         """One more export failed; ``reason`` must hold no address and no text of the collector's."""
         self.count += 1
+        self.failing = True
         if self.count == 1:
             logger.warning(
                 "%s could not be delivered over OTLP (%s); said once, counted from now on", self._what, reason

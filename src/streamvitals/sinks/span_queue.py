@@ -18,7 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from .otlp import GaveUpError, Losses, unnoticed
+from .otlp import GaveUpError, Losses, reason_of, unnoticed
 from .patience import MOST, Patience
 
 
@@ -182,7 +182,7 @@ class SpanQueue(SpanProcessor):
             if self._exporter.export(batch) is SpanExportResult.SUCCESS:
                 return
         except Exception as error:  # noqa: BLE001 - whatever the exporter raises, the app must not see it
-            reason = type(error).__name__
+            reason = reason_of(error)
             self._gave_up = self._gave_up or isinstance(error, GaveUpError)
         self._losses.add(reason)
 

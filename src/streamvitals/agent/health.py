@@ -1,0 +1,61 @@
+"""The answer to /healthz: what runs, and everything that is known not to work."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from .. import names
+from .._version import __version__
+from ..problems import Problem
+from ..sinks.layout import PROCESS_LAYOUT
+from ..sinks.segment import Identity
+from ..sinks.snapshot import Build, Snapshot
+from .watch import MAX_LISTED, Health
+
+OK, DEGRADED = "ok", "degraded"
+NOT_PATCHED = "openai {} is not supported, or another tool has changed it"
+
+
+def tell(
+    state: Health, builds: Mapping[Identity, Build | None], problems: Sequence[Problem], *,
+    agent_faults: int, errors: Snapshot, started: float,
+) -> dict[str, object]:
+    """``status`` is "ok" only where nothing else in here says otherwise."""
+    faults = dict(state.faults)
+    for identity, build in builds.items():
+        if build is not None and build[2] == "false":
+            faults.setdefault(identity.pid, NOT_PATCHED.format(build[1]))
+    internal = _internal_errors(errors)
+    fine = not (problems or faults or state.silent or state.unseen or internal or agent_faults)
+    return {
+        "status": OK if fine else DEGRADED,
+        "version": __version__,
+        "uptime_seconds": round(time.time() - started, 1),
+        "agent_pid": os.getpid(),
+        "agent_faults": agent_faults,
+        "processes": {"seen": state.seen, "alive": state.alive},
+        "not_reporting": [silent._asdict() for silent in state.silent],
+        "not_counting": [{"pid": pid, "error": error} for pid, error in state.unseen],
+        "not_patched": [{"pid": pid, "error": error} for pid, error in sorted(faults.items())[:MAX_LISTED]],
+        "sdk": [{"openai": version, "patched": patched == "true", "processes": count}
+                for (version, patched), count in sorted(_running(builds).items())][:MAX_LISTED],
+        "internal_errors": internal,
+        "problems": [{"what": problem.what, "mend": problem.mend} for problem in problems[:MAX_LISTED]],
+    }
+
+
+def _running(builds: Mapping[Identity, Build | None]) -> Counter[tuple[str, str]]:
+    return Counter(build[1:] for build in builds.values() if build is not None)
+
+
+def _internal_errors(snapshot: Snapshot) -> dict[str, float]:
+    """Faults of ours inside the app's processes, by where."""
+    counted = {}
+    for where in names.INTERNAL_PLACES:
+        count = snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, where)]
+        if count:
+            counted[where] = count
+    return counted

@@ -1,0 +1,69 @@
+"""Writes a line on stderr, if that can be done at once and harms nobody: else the line is lost, not the app.
+
+Standard library only: this runs inside the app's processes too.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+
+STDERR = 2
+# What a pipe takes whole or not at all (PIPE_BUF on Linux); longer lines are cut. Bytes.
+MOST = 4096
+
+
+def say(text: str, fd: int = STDERR, *, late: bool = False) -> bool:
+    """Write one line that begins with our name; whether it was written. Never blocks, never raises.
+
+    ``late``: the app is running, and may have made its terminal its own.
+    """
+    try:
+        ending = b"\n"
+        if os.isatty(fd):
+            mode = _terminal(fd)
+            if mode is None or (late and mode.raw):
+                return False
+            ending = b"\r\n" if mode.staircase else ending
+        elif not _has_room(fd):
+            return False
+        line = f"streamvitals: {text}".replace("\n", " ").encode(errors="replace")[: MOST - 2] + ending
+        return os.write(fd, line) == len(line)
+    except (OSError, ValueError):
+        return False
+
+
+class _Terminal:
+    def __init__(self, raw: bool, staircase: bool) -> None:
+        self.raw, self.staircase = raw, staircase
+
+
+def _terminal(fd: int) -> _Terminal | None:
+    """How a terminal is set; None where it must not be written to: stopped (Ctrl-S), or a write from the
+    background would stop this process (tostop)."""
+    import termios
+
+    if not _has_room(fd):
+        return None
+    output, local = termios.tcgetattr(fd)[1], termios.tcgetattr(fd)[3]
+    if local & termios.TOSTOP:
+        try:
+            if os.tcgetpgrp(fd) != os.getpgrp():
+                return None
+        except OSError:  # it is not this session's: nothing stops us
+            pass
+    return _Terminal(raw=not local & termios.ICANON, staircase=not output & termios.OPOST)
+
+
+def _has_room(fd: int) -> bool:
+    """Whether a write would neither block nor meet a reader that has gone (SIGPIPE may be deadly here)."""
+    # gevent's own would hand over to another greenlet.
+    saved = getattr(sys.modules.get("gevent.monkey"), "saved", {})
+    poll = saved.get("select", {}).get("poll") or getattr(select, "poll", None)
+    if poll is None:  # eventlet takes it away
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    waiting = poll()
+    waiting.register(fd, select.POLLOUT)
+    return [event for _, event in waiting.poll(0)] == [select.POLLOUT]
