@@ -36,7 +36,7 @@ def vendor(tmp_path: Path) -> Path:
 
 
 def test_old_packages_on_the_apps_path(vendor: Path, server) -> None:
-    env = environment(server.base_url, PYTHONPATH=str(vendor))
+    env = environment(server.base_url, PYTHONPATH=str(vendor), STREAMVITALS_QUIET="true")
     with started(["/bin/sh", "-c", "read line"], env, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as app:
         health = app.wait_for_agent()
         assert app.samples()
@@ -47,7 +47,8 @@ def test_old_packages_on_the_apps_path(vendor: Path, server) -> None:
 
 def test_modules_named_like_standard_ones_in_the_working_folder(vendor: Path) -> None:
     command = (sys.executable, "-m", "streamvitals", "run")
-    assert run("/bin/echo", "ran", env=environment(), cwd=vendor, command=command) == (0, "ran\n", "")
+    env = environment(STREAMVITALS_QUIET="true")
+    assert run("/bin/echo", "ran", env=env, cwd=vendor, command=command) == (0, "ran\n", "")
 
 
 def test_a_sitecustomize_of_the_apps_that_has_imported_its_packages(tmp_path: Path, vendor: Path) -> None:
@@ -146,6 +147,7 @@ def test_agent_that_dies_before_it_serves_is_said_once_and_leaves_nothing(
     ) as app:
         directory = app.directory()
         assert app.process.stderr is not None
+        assert b"metrics are at" in app.process.stderr.readline()
         said = app.process.stderr.readline().decode()
         assert said == f"streamvitals: not watching this app: the agent ended before it served: {why}\n"
         eventually(lambda: not os.path.exists(directory))
@@ -196,7 +198,7 @@ def test_what_the_app_closes_early_is_closed(tmp_path: Path) -> None:
     copied = copy_of_ours(tmp_path)
     (copied / "agent" / "http.py").write_text("import time; time.sleep(300)\n")
     status, out, err = run(
-        "/bin/echo", "ran", env=environment(PYTHONPATH=str(tmp_path)), cwd=tmp_path,
+        "/bin/echo", "ran", env=environment(PYTHONPATH=str(tmp_path), STREAMVITALS_QUIET="true"), cwd=tmp_path,
         command=(sys.executable, "-m", "streamvitals", "run"),
     )
     assert (status, out, err) == (0, "ran\n", "")
