@@ -219,12 +219,12 @@ def test_signals_are_passed_on():
 
 def test_one_interrupt_for_one_ctrl_c():
     code = (
-        "import signal\n"
+        "import signal, time\n"
         "seen = []\n"
         "signal.signal(signal.SIGINT, lambda *_: seen.append(1))\n"
         "signal.signal(signal.SIGALRM, lambda *_: None)\n"
         "print('rea' + 'dy', flush=True)\n"
-        "signal.pause()\n"
+        "while not seen: time.sleep(0.01)\n"
         "signal.alarm(1)\n"
         "signal.pause()\n"
         "print('se' + 'en', len(seen), 'times', flush=True)\n"

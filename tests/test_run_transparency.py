@@ -267,7 +267,7 @@ def test_one_interrupt_for_one_ctrl_c():
         "seen = []\n"
         "signal.signal(signal.SIGINT, lambda *_: seen.append(1))\n"
         "print('ready', flush=True)\n"
-        "signal.pause()\n"
+        "while not seen: time.sleep(0.01)\n"
         "signal.alarm(1); signal.signal(signal.SIGALRM, lambda *_: None); signal.pause()\n"
         "print('seen', len(seen), flush=True)\n"
     )
