@@ -22,6 +22,7 @@ from streamvitals.agent import directory as private
 from streamvitals.demo.fault_server import connect_timeout_url, refused_url, tls_failure_url
 from streamvitals.doctor import examine, machine
 from streamvitals.doctor.check import FAIL, OK, WARN
+from streamvitals.presence import home
 
 KEY = "sk-this-must-never-show"
 
@@ -352,7 +353,7 @@ def test_log_that_is_named_is_there(tmp_path):
         eventually(lambda: app.health()["agent_faults"])
         found = doctor("--url", app.url)
         assert "agent.log" in found.find("the agent has counted")["mend"]
-        assert "counted in otel" in Path(app.directory(), "agent.log").read_text()
+        assert "counted in otel" in Path(home(app.directory()), "agent.log").read_text()
         app.process.communicate(b"\n")
 
 

@@ -102,7 +102,6 @@ BY_WORD = {
         "make it importable there, or unset STREAMVITALS_CAPTURE_PARTIAL",
     ),
     "spans": Problem(f"no spans: OpenTelemetry's exporter is missing or raises {_THERE}", f"{INSTALL_OTLP} there"),
-    "http": Problem(f"no HTTP spans: they are not installed {_THERE}", "pip install 'streamvitals[http-spans]' there"),
     "metrics": Problem(f"no metrics over OTLP from instrument() {_THERE}", f"{INSTALL_OTLP} there"),
 }
 

@@ -424,7 +424,8 @@ def show_and_check(config: Config) -> tuple[Config, list[str]]:
         _redaction(config)
     except ConfigError as error:
         config = replace(config, capture_partial=0)
-        tell(said, "redact", f"{error}; no text is captured -> make it importable, or unset STREAMVITALS_CAPTURE_PARTIAL")
+        mend = "make it importable, or unset STREAMVITALS_CAPTURE_PARTIAL"
+        tell(said, "redact", f"{error}; no text is captured -> {mend}")
     return config, said
 
 

@@ -100,10 +100,10 @@ class Agent:
 
     def health(self) -> dict[str, object]:
         """The answer to /healthz. Of the app's arguments and variables only values that are not allowed are in it."""
-        state = self._state()
+        state, faults = self._state(), self._faults.total() + self._tree.errors
         return health.tell(
-            state, self._tree.builds(), self._problems_now(state), agent_faults=self._faults.total() + self._tree.errors,
-            errors=self._tree.snapshot(), started=self._started,
+            state, self._tree.builds(), self._problems_now(state),
+            agent_faults=faults, errors=self._tree.snapshot(), started=self._started,
         )
 
     def _problems_now(self, state: Health) -> list[Problem]:
