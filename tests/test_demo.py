@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,43 @@ def test_a_server_that_did_not_do_as_planned_is_a_fault_of_the_demo() -> None:
     assert gather([planned], [entry(0, "ok")], told).faults == []
 
 
+# -- times
+
+
+def test_a_time_alone_fails_nothing_and_is_told_with_its_reason() -> None:
+    """The busy machine's: the server sent in time, and the program and we had it late, by different amounts."""
+    late = series("streamvitals_wait_seconds_total", 900, plan.SLOW_PROVIDER)
+    report = Report(1, "3.0.0", 1.0, "", 0)
+    slow = replace(job(), model=plan.SLOW_PROVIDER)
+    told = {0: Said(1, 3, "", 0.1, (0.1, 0.01, 0.01))}
+    streams = gather([slow], [entry(0, "ok")], told)
+    compare.compare(report, streams, Scrape(series("streamvitals_streams_total", 1, plan.SLOW_PROVIDER,
+                                                   outcome="completed") + late))
+    assert [remark for remark in report.remarks if remark.startswith(f"wait of {plan.SLOW_PROVIDER}: ")]
+    assert not any("wait" in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize(("load", "said"), [(7.0, "is busy (a load of 7.0 on 2"), (0.3, "is not busy")])
+def test_the_reason_is_the_machines_load(load: float, said: str) -> None:
+    assert said in run._why_late(load, 2)
+
+
+def stalls(waits: tuple[float, ...], reported: float) -> bool:
+    told = {0: Said(1, 3, "", 0.1, waits)}
+    report = Report(1, "3.0.0", 1.0, "", 0)
+    exposition = GOOD + series("streamvitals_stalls_total", reported)
+    compare.compare(report, gather([job()], [entry(0, "ok")], told), Scrape(exposition))
+    return next(count for count in report.counts if count.what == "stalls").ok
+
+
+def test_a_stall_that_only_the_machine_made_is_one_if_the_programs_own_watch_says_so() -> None:
+    assert stalls((0.1, 0.01, 0.01), 0)
+    assert not stalls((0.1, 0.01, 0.01), 1)
+    assert stalls((0.1, 1.5, 0.01), 1)
+    assert stalls((0.1, 1.5, 0.01), 0)
+    assert not stalls((0.1, 1.5, 0.01), 2)
+
+
 # -- what hung when
 
 
@@ -176,9 +214,17 @@ def test_the_truth_of_a_moment_is_who_had_been_silent_for_so_long() -> None:
 def test_a_look_that_sees_too_few_or_too_many_is_found() -> None:
     hanging = truth.Stream(job(), [entry(0, "ok", gaps=(3.0, 0.01), at=10.0)], Said(1, 3, ""))
     whole = truth.Truth([hanging], [])
-    for reported, problems in ((1, 0), (0, 2), (2, 2)):
+    for reported, wrong in ((1, 0), (0, 1), (2, 1)):
         seen = compare.looks(whole, [(12.0, 12.01, reported)], 0.0)
-        assert len([*compare.looks_problems(seen, 1)]) == problems
+        assert len([*compare.looks_problems(seen, 1)]) == wrong
+        assert len([*compare.looks_remarks(seen, 1)]) == wrong
+
+
+def test_looks_that_came_too_late_for_the_hang_are_a_remark() -> None:
+    hanging = truth.Stream(job(), [entry(0, "ok", gaps=(3.0, 0.01), at=10.0)], Said(1, 3, ""))
+    seen = compare.looks(truth.Truth([hanging], []), [(9.0, 9.1, 0), (14.0, 14.1, 0)], 0.0)
+    assert [*compare.looks_problems(seen, 1)] == []
+    assert [*compare.looks_remarks(seen, 1)] == ["no scrape was made while all of the 1 streams hung"]
 
 
 # -- numbers
@@ -229,7 +275,7 @@ def test_it_runs_and_finds_no_difference(tmp_path: Path) -> None:
     report = json.loads(done.stdout or "{}")
     assert (done.returncode, report.get("problems")) == (0, []), done.stderr
     assert report["injected"] == report["reported"] == 80
-    assert {look["reported"] for look in report["looks"]} >= {0, 8}
+    assert {look["reported"] for look in report["looks"]} >= {0, 8} or report["remarks"]
     assert picture.read_text().startswith("<svg")
 
 

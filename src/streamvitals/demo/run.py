@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import signal
 import sys
 import threading
@@ -25,8 +26,10 @@ from .scrape import Scrape
 from .session import DemoError, Session, denies_names
 
 LOOK_EVERY = 0.4
-# How long after the last job was given the program may take to be done with it all. Seconds.
+# How long the program may be done with no further job before it is given up. Seconds.
 DONE_WITHIN = 60.0
+# From this load per processor on a machine is busy: what is ready to run has to wait.
+BUSY = 1.0
 # Before 1.9 the SDK passes over frames without data and takes broken text for text: what it says is then true too.
 LENIENT_BEFORE, LENIENT = (1, 9), ("meta-frames", "id-then-comment", "broken-utf8")
 # What an SDK has that has these surfaces as WebSockets.
@@ -46,6 +49,7 @@ class Watch(threading.Thread):
         self._stop_it = threading.Event()
         self.looks: list[tuple[float, float, int]] = []
         self.failed: list[str] = []
+        self.late: list[str] = []
         self.active = self.stalled = 0
 
     def run(self) -> None:
@@ -55,7 +59,8 @@ class Watch(threading.Thread):
             try:
                 seen = scrape.fetch(self._url, [names.ACTIVE.prometheus, names.STALLED.prometheus])
             except (OSError, ValueError) as error:
-                self.failed.append(f"a scrape failed: {error}")
+                timed_out = isinstance(getattr(error, "reason", error), TimeoutError)
+                (self.late if timed_out else self.failed).append(f"a scrape failed: {error}")
                 continue
             self.active, self.stalled = int(seen.sum(names.ACTIVE)), int(seen.sum(names.STALLED))
             self.looks.append((start, time.monotonic(), self.stalled))
@@ -92,12 +97,16 @@ class Demo:
         report = Report(
             seed=self._seed, openai_version=importlib.metadata.version("openai"),
             seconds=time.monotonic() - started, metrics_url=session.metrics_url, metrics_bytes=after.size,
-            problems=[*wrong, *watch.failed],
+            problems=[*wrong, *watch.failed], remarks=[*watch.late],
         )
         compare.compare(report, found, after.since(self._before))
         report.looks = compare.looks(found, watch.looks, started)
         hanging = sum(job.model == HANG for job in given)
-        report.problems += compare.looks_problems(report.looks, 0 if self.interrupted else hanging)
+        hanging = 0 if self.interrupted else hanging
+        report.problems += compare.looks_problems(report.looks, hanging)
+        report.remarks += compare.looks_remarks(report.looks, hanging)
+        if report.remarks:
+            report.remarks.append(_why_late(os.getloadavg()[0], os.cpu_count() or 1))
         report.processes = list(_processes(found))
         report.problems += _told_secrets(after)
         self._before = after
@@ -124,11 +133,21 @@ class Demo:
         return given
 
     def _wait(self, jobs: int, watch: Watch, tell: Tell) -> None:
-        give_up = time.monotonic() + DONE_WITHIN
+        give_up, done = time.monotonic() + DONE_WITHIN, self._session.done
         while not self._session.batch_ended and time.monotonic() < give_up:
+            if self._session.done != done:
+                give_up, done = time.monotonic() + DONE_WITHIN, self._session.done
             tell(self._session.done, watch.active, watch.stalled)
             time.sleep(0.1)
         tell(jobs, 0, 0)
+
+
+def _why_late(load: float, processors: int) -> str:
+    """The likely reason for times that are off."""
+    state = f"a load of {load:.1f} on {processors} processors"
+    if load >= BUSY * processors:
+        return f"this machine is busy ({state}): what is ready to run has to wait, and its times are longer"
+    return f"this machine is not busy ({state}): if that stays so in another run, please report it"
 
 
 def _processes(found: truth.Truth) -> Iterator[ProcessRow]:

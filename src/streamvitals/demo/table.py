@@ -47,6 +47,8 @@ def line(report: Report) -> Text:
     told = Text.assemble("  ", _mark(report.ok), f" {report.injected} streams injected, {report.reported} reported")
     for problem in report.problems[:MOST_PROBLEMS]:
         told.append("\n    ").append(problem, "red")
+    for remark in report.remarks[-MOST_PROBLEMS:]:
+        told.append("\n    ").append(remark, "yellow")
     return told
 
 
@@ -91,6 +93,11 @@ def _head(report: Report) -> Text:
 
 def _mark(ok: bool) -> tuple[str, str]:
     return ("✓", "bold green") if ok else ("✗", "bold red")
+
+
+def _near(ok: bool) -> tuple[str, str]:
+    """For a time: one that is off fails nothing."""
+    return ("✓", "bold green") if ok else ("~", "bold yellow")
 
 
 def _table(*columns: str) -> Table:
@@ -176,7 +183,7 @@ def _quantiles(rows: Sequence[QuantileRow]) -> Iterator[RenderableType]:
         within = f"{_edge(row.low)}-{_edge(row.high)}"
         table.add_row(
             "" if name == before else name, f"p{row.quantile * 100:g}", _seconds(row.did), _seconds(row.felt),
-            Text(_seconds(row.reported), "bold"), Text(within, "dim"), Text(*_mark(row.ok)),
+            Text(_seconds(row.reported), "bold"), Text(within, "dim"), Text(*_near(row.ok)),
         )
         before = name
     if rows:
@@ -188,7 +195,7 @@ def _times(rows: Sequence[Timed]) -> Iterator[RenderableType]:
     for row in rows:
         table.add_row(
             f"{_SLOW.get(row.model, row.model)}: {row.what}", f"{row.did:.2f} s", f"{row.felt:.2f} s",
-            Text(f"{row.reported:.2f} s", "bold"), Text(f"± {row.tolerance:.2f} s", "dim"), Text(*_mark(row.ok)),
+            Text(f"{row.reported:.2f} s", "bold"), Text(f"± {row.tolerance:.2f} s", "dim"), Text(*_near(row.ok)),
         )
     if rows:
         yield _spaced(table)
@@ -218,8 +225,8 @@ def _looks(looks: Sequence[Look], width: int) -> Iterator[RenderableType]:
         column.min_width = 4
     table.add_row("silent for over 1 s", *(_range(look) for look in shown), "")
     ok = all(look.ok for look in looks)
-    numbers = (Text(str(look.reported), "bold yellow" if look.ok else "bold red") for look in shown)
-    table.add_row("streams_stalled", *numbers, Text(*_mark(ok)))
+    numbers = (Text(str(look.reported), "bold" if look.ok else "bold yellow") for look in shown)
+    table.add_row("streams_stalled", *numbers, Text(*_near(ok)))
     yield _spaced(table)
 
 
@@ -237,6 +244,10 @@ def _verdict(report: Report) -> Text:
         told.append("\n  ").append(problem, "red")
     if off > MOST_PROBLEMS:
         told.append(f"\n  and {off - MOST_PROBLEMS} more", "red")
+    if report.remarks:
+        told.append("\nTimes that are off, which fails nothing:", "yellow")
+    for remark in report.remarks[-MOST_PROBLEMS:]:
+        told.append(f"\n  {remark}", "yellow")
     told.append(
         "\nsilent: failures that raised no exception in the program. Counts must be equal; a quantile, estimated as\n"
         "Prometheus does, at most one bucket from what the server did or from what the program's own watch says.\n"
