@@ -110,9 +110,9 @@ CASES = (
     case(
         "StreamvitalsRetryStorm", {retries("sdk", "503"): 22.0}, {retries("sdk", "503"): 11.0},
         "957 retries of gpt-4o at api.example for 503 by the sdk, 15m",
-        description="Attempts are made again so often that a failing provider is hidden from the users, who wait longer and"
-        " pay more. Look next: 1. the reason on the dashboard, and whether failures of whole operations rise as well; 2."
-        " the provider's status page: this is what an outage looks like before it is one.",
+        description="Attempts are made again so often that a failing provider is hidden from the users, who wait longer"
+        " and pay more. Look next: 1. the reason on the dashboard, and whether failures of whole operations rise as"
+        " well; 2. the provider's status page: this is what an outage looks like before it is one.",
     ),
     case(
         "StreamvitalsFallbackWave", fallbacks(12.0), fallbacks(5.0),
