@@ -10,11 +10,13 @@ from random import Random
 import pytest
 
 from alerts_support import needs
+from streamvitals import names
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from alerts.backtest import chance  # noqa: E402
+from alerts.backtest.endless import EndlessWorld  # noqa: E402
 from alerts.backtest.events import Event  # noqa: E402
 from alerts.backtest.replay import Firing, firings, left_open, levels, prometheus, replay  # noqa: E402
 from alerts.backtest.score import Score, score, summary  # noqa: E402
@@ -103,6 +105,31 @@ def test_a_seed_is_a_world() -> None:
     assert {event.label for event in worlds[0].events} == {"page", "ticket", "benign"}
     for one, after in zip(worlds[0].events, worlds[0].events[1:], strict=False):
         assert one.end < after.start
+
+
+@pytest.mark.parametrize("one_prompt", [False, True])
+def test_users_who_ask_again_for_ever(one_prompt: bool) -> None:
+    """Ten minutes of an outage in which nothing fails for good, and the end of it."""
+    world = EndlessWorld(100, 1, 1.0, 30.0, one_prompt=one_prompt)
+    cell = world.cells()[0]
+    down = Event("all models down", "page", world.begin, world.begin + 600, 1.0, outcome="reset",
+                 error_type="connection_reset")
+
+    def counted(metric: names.Metric, *values: str) -> float:
+        return cell.counts.values[cell.counts.at(metric, *values)]
+
+    for step in range(1, 21):
+        cell.step(world.begin + 30 * step, 2.0, [down])
+    failed, retried = counted(names.STREAMS, "reset"), counted(names.RETRIES, "app", "reset")
+    assert failed > 500
+    assert counted(names.STREAMS, "completed") == 0
+    assert retried == failed - (1 if one_prompt else world.waiting)
+    late = counted(names.OPERATIONS_FAILED)
+    assert late == (1 if one_prompt else world.waiting)
+    cell.step(world.begin + 630, 0.0, [down])
+    assert counted(names.STREAMS, "completed") > 0
+    assert world.waiting == 0
+    assert counted(names.OPERATIONS_FAILED) == late
 
 
 def test_draws_have_their_means() -> None:

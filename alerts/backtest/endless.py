@@ -92,10 +92,12 @@ class _Loops(_Cell):
             self._end(down.outcome, down.error_type, caught + again)
             first = 0 if was and self.world.one_prompt else min(caught, 1) if self.world.one_prompt else caught
             self._bump(names.RETRIES, caught + again - first, "app", retry_reason(down.outcome, down.error_type))
-            for user in self.looping:
-                if not user[1] and now - user[0] >= FAILED_AFTER:
-                    user[1] = 1.0
-                    self._bump(names.OPERATIONS_FAILED, 0 if self.world.one_prompt and was else 1)
+            overdue = [user for user in self.looping if not user[1] and now - user[0] >= FAILED_AFTER]
+            known = self.world.one_prompt and any(user[1] for user in self.looping)
+            failed = min(len(overdue), 1) if self.world.one_prompt else len(overdue)
+            self._bump(names.OPERATIONS_FAILED, 0 if known else failed)
+            for user in overdue:
+                user[1] = 1.0
         elif self.looping:
             saved = sum(1 for user in self.looping if not user[1])
             self._bump(names.RETRIES, len(self.looping), "app", "reset")
