@@ -189,4 +189,4 @@ def _reason(exe: str, arguments: list[bytes], environment: bytes | None) -> str:
         return "started with a cleared environment"
     if environment is not None and b"/streamvitals/inject" not in environment:
         return "PYTHONPATH was replaced"
-    return "another sitecustomize in front, or a frozen program"
+    return "another sitecustomize in front, a frozen program, or no room for its file"
