@@ -311,6 +311,18 @@ def test_a_name_that_somebody_has_taken_neither_holds_a_process_up_nor_silences_
         assert important.read_bytes() == b"important"
 
 
+def test_all_that_a_process_has_said_is_known(directory: str) -> None:
+    presence.register(directory, presence.UNSEEN, "ENOSPC")
+    presence.register(directory, presence.FAULT, "LookupError")
+    presence.register(directory, presence.PROBLEM, "redact")
+    watcher = Watcher(directory)
+    for _ in range(2):
+        health = watcher.health({})
+        assert health.unseen == ((os.getpid(), "ENOSPC"),)
+        assert health.faults == ((os.getpid(), "LookupError"),)
+        assert watcher.unseen == 1
+
+
 def test_who_registers_a_second_time_has_one_file(directory: str) -> None:
     for _ in range(3):
         assert presence.register(directory, presence.PYTHON)

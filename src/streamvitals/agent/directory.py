@@ -127,7 +127,8 @@ def places(directory: str) -> list[str]:
 class Registration(NamedTuple):
     """What a process said of itself last: ``image`` as in processes.Entry, ``kind`` of presence.py's words.
 
-    ``files`` are where it said so: one that has become another user cannot write to its first, and has two.
+    ``files`` are where it said so, one for each thing; ``told`` is all that the program that it runs now has said,
+    kinds and details.
     """
 
     written: int
@@ -135,6 +136,7 @@ class Registration(NamedTuple):
     kind: str
     detail: str
     files: tuple[str, ...]
+    told: frozenset[tuple[str, str]]
 
 
 def registered(directory: str, refuse: Callable[[str], object] = lambda _: None) -> dict[Identity, Registration]:
@@ -152,7 +154,9 @@ def registered(directory: str, refuse: Callable[[str], object] = lambda _: None)
                     continue
                 other = found.get(identity)
                 if other is not None:
-                    said = max(said, other)._replace(files=said.files + other.files)
+                    newest = max(said, other)
+                    told = said.told | other.told if said.image == other.image else newest.told
+                    said = newest._replace(files=said.files + other.files, told=told)
                 found[identity] = said
     return found
 
@@ -164,7 +168,7 @@ def _read(entry: os.DirEntry[str], identity: Identity) -> Registration | None:
     good = stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and not info.st_size
     if not good or not image.isdecimal() or not kind or not may_be_of(info.st_uid, identity.pid):
         return None
-    return Registration(info.st_mtime_ns, int(image), kind, rest[0], (entry.path,))
+    return Registration(info.st_mtime_ns, int(image), kind, rest[0], (entry.path,), frozenset({(kind, rest[0])}))
 
 
 def forget(registration: Registration) -> None:

@@ -97,11 +97,12 @@ class Watcher:
             suspects = [identity for identity in living if not self._reported(identity, rows, counting)]
             silent = sorted(s for identity in suspects if (s := silent_python(identity)) is not None)
             said = self._registered.items()
+            told = [(i.pid, kind, detail) for i, what in said for kind, detail in what.told]
             faults, unseen = (
-                tuple(sorted((i.pid, what.detail) for i, what in said if what.kind == kind)[:MAX_LISTED])
-                for kind in (presence.FAULT, presence.UNSEEN)
+                tuple(sorted((pid, detail) for pid, kind, detail in told if kind == wanted)[:MAX_LISTED])
+                for wanted in (presence.FAULT, presence.UNSEEN)
             )
-            words = {word for _, what in said if what.kind == presence.PROBLEM for word in what.detail.split("-")}
+            words = {word for _, kind, detail in told if kind == presence.PROBLEM for word in detail.split("-")}
             return Health(self._seen, len(living), tuple(silent[:MAX_LISTED]), faults, unseen, tuple(sorted(words)))
 
     def _look(self) -> None:
@@ -109,8 +110,8 @@ class Watcher:
         before = {*self._registered, *self._below}
         said = {**self._registered, **private.registered(self._directory, self._refuse)}
         for identity, what in said.items():
-            if what.kind == presence.UNSEEN and what != self._registered.get(identity):
-                self.unseen += 1
+            known = self._registered.get(identity)
+            self.unseen += _unseen(what) and not (known is not None and _unseen(known))
             if alive(identity):
                 if identity not in self._registered:
                     self._users |= users_of(identity.pid)
@@ -151,3 +152,7 @@ class Watcher:
             return True
         images = {counting.get(identity), what.image if what is not None else None} - {None}
         return bool(images & {entry.image, 0}) or (entry.image == 0 and bool(images))
+
+
+def _unseen(what: private.Registration) -> bool:
+    return any(kind == presence.UNSEEN for kind, _ in what.told)
