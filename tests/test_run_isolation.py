@@ -110,7 +110,9 @@ def test_installed_by_pythonpath(tmp_path: Path) -> None:
         app.process.communicate(b"\n")
 
 
-@pytest.mark.parametrize("module", ["agent/launch.py", "agent/directory.py", "agent/command.py", "config.py"])
+@pytest.mark.parametrize(
+    "module", ["agent/launch.py", "agent/directory.py", "agent/command.py", "config.py", "saying.py"]
+)
 def test_launcher_that_is_broken_starts_the_app(tmp_path: Path, module: str) -> None:
     """Half an upgrade, a damaged disk: one line, and the app."""
     copied = copy_of_ours(tmp_path)
@@ -176,7 +178,8 @@ def test_from_a_folder_that_has_been_removed(tmp_path: Path) -> None:
         "os.execv(sys.executable, [sys.executable, *command])"
     )
     done = subprocess.run(
-        python("-c", code), env=environment(), cwd=tmp_path, capture_output=True, text=True, check=True
+        python("-c", code), env=environment(STREAMVITALS_QUIET="true"), cwd=tmp_path, capture_output=True, text=True,
+        check=True,
     )
     assert (done.stdout, done.stderr) == ("ran\n", "")
 

@@ -21,7 +21,7 @@ def main() -> None:
     try:
         own_import_path()
     except Exception as error:  # noqa: BLE001  then it is the path that it was
-        _say(f"streamvitals: {type(error).__name__}: {error}")
+        _say(f"{type(error).__name__}: {error}")
     if arguments[:1] == ["run"]:
         asked = parse_run(arguments[1:])
         if asked is not None:
@@ -39,8 +39,8 @@ def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
 
         launch.run_command(host, port, command)
     except Exception as error:  # noqa: BLE001  whatever it is, the app starts
-        text = f"streamvitals: not watching this app: {type(error).__name__}: {error}".replace("\n", " ")
-        _say(text)
+        if os.environ.get("STREAMVITALS_QUIET", "").strip().lower() != "true":
+            _say(f"not watching this app: {type(error).__name__}: {error}".replace("\n", " "))
         _become(command)
 
 
@@ -123,11 +123,14 @@ def _lies_in(file: str, folder: str) -> bool:
 
 
 def _say(text: str) -> None:
-    if sys.stderr is not None:  # None: descriptor 2 was closed, and may by now be anything
-        try:
-            os.write(2, text.encode(errors="replace") + b"\n")
-        except OSError:
-            return
+    if sys.stderr is None:  # descriptor 2 was closed, and may by now be anything
+        return
+    try:
+        from .saying import say
+
+        say(text)
+    except Exception:  # noqa: BLE001  that is one of ours too
+        os.write(2, f"streamvitals: {text}\n".encode(errors="replace"))
 
 
 def _become(command: tuple[str, ...]) -> None:
@@ -139,9 +142,9 @@ def _become(command: tuple[str, ...]) -> None:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
     except Exception as error:  # noqa: BLE001
-        _say(f"streamvitals: {type(error).__name__}: {error}")
+        _say(f"{type(error).__name__}: {error}")
     try:
         os.execvp(command[0], command)  # noqa: S606
     except OSError as error:
-        _say(f"streamvitals: {command[0]}: {error.strerror}")
+        _say(f"{command[0]}: {error.strerror}")
         sys.exit(127 if isinstance(error, FileNotFoundError) else 126)

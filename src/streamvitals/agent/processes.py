@@ -119,6 +119,12 @@ def table() -> dict[int, Entry]:
     return found
 
 
+def carriers(directory: str) -> set[Identity]:
+    """The live processes that got this directory in their environment, whoever their parent is."""
+    wanted = b"\0STREAMVITALS_DIR=" + os.fsencode(directory) + b"\0"
+    return {entry.identity for pid, entry in table().items() if wanted in (_environment(pid) or b"")}
+
+
 def users_of(pid: int) -> frozenset[int]:
     """The user ids that a process has (real, effective, saved, of files); none where there is none to be seen."""
     try:

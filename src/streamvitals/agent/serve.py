@@ -35,7 +35,7 @@ from .endpoints import EndpointWatch
 from .handover import PLEASE_LEAVE
 from .hold import Hold
 from .http import AgentServer
-from .processes import Identity, named, parse_identity
+from .processes import Identity, carriers, named, parse_identity
 from .spawn import LISTENER, READY, SERVING
 from .tree import Tree
 from .watch import Health, Watcher
@@ -198,7 +198,9 @@ class Agent:
         elif self._beside:
             # Where nothing was ever counted there is nothing to come for.
             linger = self._linger if self._data else min(self._linger, NO_DATA_LINGER)
-            if leaving or now - self._last_seen > linger:
+            alone = now - self._last_seen
+            # A shell, say, that is yet to start a Python; or a daemon, for which the full time is enough.
+            if leaving or alone > self._linger or (alone > linger and not carriers(self._directory)):
                 self._stop.set()
 
     def _start_export(self, config: Config) -> Exporting | None:

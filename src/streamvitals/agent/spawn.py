@@ -110,7 +110,7 @@ def _guard(listener: socket.socket, beside: Beside, env: Mapping[str, str], writ
             os._exit(NOT_STARTED)
     os.write(writer, b"%d\n" % agent)
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
-    stderr = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 10) if sys.stderr is not None else -1
+    stderr = _stderr() if sys.stderr is not None else -1
     # What the app closes is to be closed for whoever reads it.
     _close_all_but(reader, stderr)
     _wait(reader, stderr, beside.app)
