@@ -144,7 +144,7 @@ class MetricsConfig(Protocol):
 
 
 class Exporting(NamedTuple):
-    """The first two take the seconds that they may last (2 if not said) and return whether all was delivered;
+    """The first two take the seconds that they may last (MOST if not said) and return whether all was delivered;
     the third says whether the last export failed."""
 
     flush: Callable[..., bool]

@@ -275,7 +275,7 @@ class TracesConfig(Protocol):
 class Tracing(NamedTuple):
     """A sink for spans, and what is to be done at the end of the process.
 
-    ``flush`` and ``shutdown`` take the seconds that they may last (2 if not said) and return False if spans
+    ``flush`` and ``shutdown`` take the seconds that they may last (MOST if not said) and return False if spans
     were lost or are still queued. ``hasten`` and ``begin_shutdown`` begin that and do not wait. ``shutdown`` also runs
     at exit; providers of the app are left to the app.
     ``get_tracer`` is what the sink uses, for other spans that are to go the same way. ``prepare`` is for a process that
