@@ -18,10 +18,12 @@ from streamvitals.testing import RecordList, recorded
 PLACES: list[tuple[Any, str]] = [
     (facts, "response_facts"), (closing, "content_encoding"), (attach._Tap, "__init__"), (attach, "_tap"),
     (closing.Closing, "tap"), (closing.Closing, "hook"), (closing.Closing, "add_reader"), (bodies.Bodies, "hook"),
-    (bodies, "_arrived"), (bodies, "_read"), (bodies, "closing_of"), (sse.ByteWatch, "__init__"),
+    (bodies, "_arrived"), (bodies, "_read"), (sse.ByteWatch, "__init__"),
     (sse.ByteWatch, "_read"), (sse.ByteWatch, "_line"), (ChatChunks, "read"), (ChatChunks, "has_token"),
     (sse, "inflater"),
 ]
+# Broken there, nobody of ours is in the way of the bytes.
+UNSEEN = {"hook", "add_reader", "_read"}
 
 
 def create(app: App, model: str, form: str) -> Any:
@@ -65,9 +67,11 @@ def test_a_fault_of_ours_is_nobody_elses(place: Any, name: str, form: str, serve
 
     records = told(act, server, place, name)
     by_model = {record.labels.model: (record.outcome.value, record.error_type) for record in records}
-    blind = form != "stream" and (place, name) == (closing.Closing, "hook")
-    if blind:
-        assert {record.hints for record in records} <= {("unread_body",), ()}
+    if form != "stream" and name in UNSEEN and place is not sse.ByteWatch:
+        # Only the close tells how the reading ended; older httpx leaves a response open that has failed.
+        assert all("unread_body" in record.hints for record in records if record.outcome.value == "abandoned")
+        assert by_model["sv-ok"] in (("completed", ""), ("abandoned", "dropped"))
+        assert by_model["sv-reset"] in (("reset", "connection_reset"), ("abandoned", "dropped"))
     else:
         assert by_model == {"sv-ok": ("completed", ""), "sv-reset": ("reset", "connection_reset")}
     judged = [record for record in records if record.outcome.value == "completed" and not record.finish_reasons]

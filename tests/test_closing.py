@@ -59,6 +59,7 @@ def watched(host: Host, is_async: bool) -> tuple[Observation, Response, Closing]
     observation, response = host.streaming(), Response()
     closing = Closing(observation, response)
     closing.hook(response.stream, is_async)
+    closing.hooked = True
     return observation, response, closing
 
 
@@ -165,7 +166,8 @@ def test_a_response_that_cannot_be_hooked_is_told_of_when_it_is_dropped(is_async
     with pytest.raises((AttributeError, TypeError)):
         closing.hook(object(), is_async)
     del response
-    assert host.ended().error_type == "never_iterated"
+    record = host.ended()
+    assert (record.error_type, record.hints) == ("dropped", ("unread_body",))
 
 
 def test_a_stream_that_the_collector_has_taken_still_frees_its_connection(is_async: bool) -> None:

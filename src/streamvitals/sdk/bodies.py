@@ -61,7 +61,7 @@ def _reading(original: Callable[[Any], Any], is_async: bool, fault: Callable[[st
         except Exception:  # noqa: BLE001 - ours; the app gets its bytes all the same
             fault("observe")
             if closing is not None:
-                closing.watch = None  # it looks at nothing
+                closing.watch, closing.hooked = None, False  # nobody looks
             return inner
 
     return streamvitals_iter

@@ -58,6 +58,7 @@ class _Response:
     events are ``looked_at`` until there is a token in one, or all of them where their text is to be ``kept``.
     It holds the conversation: what tells of a dropped socket must be alive then, and whatever is open is."""
 
+    hooked = True
     __slots__ = (
         "_conversation", "begun", "event_id", "id", "kept", "lane", "looked_at", "observation", "received",
     )

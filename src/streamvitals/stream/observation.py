@@ -57,7 +57,9 @@ class Slot(Protocol):
 
 
 class Hooks(Protocol):
-    """What the SDK side has hooked into the stream's response (sdk/closing.py)."""
+    """What the SDK side has hooked into the stream's response (sdk/closing.py). ``hooked``: its readers are seen."""
+
+    hooked: bool
 
     def bytes_received(self) -> int | None:
         """How many bytes the transport has handed over so far, where that is known."""
@@ -309,8 +311,13 @@ class Observation:
 
     def drop_verdict(self) -> Verdict:
         """What a stream is that nobody can read any more."""
-        read = self.chunks or isinstance(self.reader, Blind)  # of what nobody could see, nobody says it was not read
-        return Verdict(Outcome.ABANDONED, "dropped" if read else "never_iterated")
+        if self.chunks or isinstance(self.reader, Blind):
+            return Verdict(Outcome.ABANDONED, "dropped")
+        if self.hooks is not None and not self.hooks.hooked:
+            # Of what nobody could see, nobody says that it was not read.
+            self.hint("unread_body")
+            return Verdict(Outcome.ABANDONED, "dropped")
+        return Verdict(Outcome.ABANDONED, "never_iterated")
 
     def disown(self) -> None:
         """In a forked child: this stream is the parent's; forget it without touching the parent's memory."""
