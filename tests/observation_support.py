@@ -58,6 +58,13 @@ class Host:
     def defer(self, item: tuple[Observation, Ending]) -> None:
         self.deferred.append(item)
 
+    def append(self, reference: Any) -> None:
+        reference.observation.dropped()
+
+    def drain(self) -> None:
+        while self.deferred:
+            self.submit(self.deferred.pop(0))
+
     def discard(self, observation: Observation) -> None:
         self.discarded.append(observation)
 

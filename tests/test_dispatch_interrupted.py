@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import dis
-import linecache
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from types import FrameType
-from typing import Any
 
 import pytest
 
 from dispatch_support import Home, Sink
-from store_support import trace_instructions
+from interrupts import interrupt_at
 from streamvitals.stream import dispatch as dispatch_module
 from streamvitals.stream.dispatch import LoopLag
 from streamvitals.stream.record import StreamRecord
@@ -35,7 +29,10 @@ def test_interrupted_anywhere_everything_is_told_and_nothing_twice() -> None:
     for number in range(1, 500):
         one, two = Once(), Once()
         home = Home(one, two)
-        line = _interrupt_at(number, lambda home=home: home.end(home.begin()))
+        struck = interrupt_at(
+            number, lambda home=home: home.end(home.begin()), dispatch_module.__file__, KeyboardInterrupt()
+        )
+        line = struck.line.rpartition(": ")[2]
         home.dispatch.submit(LoopLag(1.0))
         assert one.lags == two.lags == [1.0], f"nobody has the turn any more, after {line!r}"
         if line.startswith(("def submit", "self._queue.append")) and not one:
@@ -46,39 +43,6 @@ def test_interrupted_anywhere_everything_is_told_and_nothing_twice() -> None:
             break
     else:
         pytest.fail("never came to the end")
-
-
-def _interrupt_at(number: int, act: Callable[[], None]) -> str:
-    """Raise KeyboardInterrupt at the ``number``-th place where the interpreter looks for signals in the dispatch's
-    code: where a function begins, where a loop goes back, after each call. Returns its line, "" if there was none."""
-    left, reached = number, ""
-    previous: dict[int, str] = {}
-
-    def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal left, reached
-        if frame.f_code.co_filename != dispatch_module.__file__:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            before = previous.get(id(frame), "CALL")  # a function has been called
-            previous[id(frame)] = name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-            if before.startswith("CALL") or "BACKWARD" in name or name == "JUMP_ABSOLUTE":
-                left -= 1
-                if left == 0:
-                    reached = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-                    raise KeyboardInterrupt
-        elif event == "return":
-            previous.pop(id(frame), None)
-        return trace
-
-    before = sys.gettrace()
-    trace_instructions(trace)
-    try:
-        with suppress(KeyboardInterrupt):
-            act()
-    finally:
-        sys.settrace(before)
-    return reached
 
 
 @pytest.fixture

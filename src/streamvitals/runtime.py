@@ -19,7 +19,7 @@ from .looplag import LoopLagMeter
 from .origin import current_origin
 from .retrying import AppRetries
 from .sdk import facts
-from .sdk.patch import Patches
+from .sdk.patch import Call, Patches
 from .sinks.journal import JournalSink
 from .sinks.log import LogSink
 from .sinks.memory import HeapMemory, MappedMemory
@@ -30,12 +30,12 @@ from .sinks.trace_parent import capture_parent
 from .stream.app_retries import Origin, asked
 from .stream.chunks import Reader
 from .stream.dispatch import Dispatch, Fault, Item, LoopLag
-from .stream.foreign import is_foreign
 from .stream.observation import Ending, Observation
 from .stream.outcome import Outcome, Verdict
 from .stream.partial import Redact, TailReader
 from .stream.record import Sink, StreamLabels, StreamRecord
 from .stream.request import RequestFacts
+from .stream.tracebacks import is_foreign
 
 logger = logging.getLogger("streamvitals")
 
@@ -70,20 +70,20 @@ class Runtime:
 
     # -- what patches ask
 
-    def begin(self, client: Any, options: Any) -> Observation | None:
-        """Start observing a streaming call of the SDK; None for a surface that is not observed."""
+    def begin(self, client: Any, options: Any, call: Call) -> None:
+        """Start observing a streaming call of the SDK; nothing for a surface that is not observed."""
         forks.notice()
         self._dispatch.drain()
         self.retrying.sweep_some()
         surface = facts.surface_of(options)
         if surface is None:
-            return None
+            return
         operation, reader = surface
         config = self.config
         told = facts.request_facts(client, options, operation, config.finish_optional_hosts, config.providers)
         if self.trace_http_client is not None:
             self.trace_http_client(client._client)
-        return self._begin(told, reader(), options.json_data)
+        self._begin(told, reader(), options.json_data, call)
 
     def begin_response(self, told: RequestFacts, reader: Reader, asks: Any) -> Observation | None:
         """Start observing one response of a WebSocket; ``asks`` is None where nothing tells what was asked."""
@@ -92,7 +92,7 @@ class Runtime:
         self.retrying.sweep_some()
         return self._begin(facts.named_by_user(told, self.config.providers), reader, asks)
 
-    def _begin(self, told: RequestFacts, read: Reader, body: Any) -> Observation:
+    def _begin(self, told: RequestFacts, read: Reader, body: Any, call: Call | None = None) -> Observation:
         now = self.clock()
         slot = self.store.take_slot(told.labels)
         if slot.labels != told.labels:
@@ -107,6 +107,8 @@ class Runtime:
         if self.capture_parent is not None:
             observation.trace_parent = self.capture_parent()
         try:
+            if call is not None:
+                call.observation = observation
             self._open[observation] = None
             if told.named is not None:
                 self.retrying.taking_up[told.named] = observation
@@ -138,6 +140,13 @@ class Runtime:
     def defer(self, item: Item) -> None:
         self._dispatch.defer(item)
 
+    @property
+    def append(self) -> Callable[[Any], None]:
+        return self._dispatch.append
+
+    def drain(self) -> None:
+        self._dispatch.drain()
+
     def discard(self, observation: Observation) -> None:
         if self._forget(observation) and isinstance(observation.slot, Slot):
             self.store.close_slot(observation.slot)
@@ -162,6 +171,7 @@ class Runtime:
 
     def _recorded(self, observation: Observation, record: StreamRecord) -> None:
         self._forget(observation)
+        observation.let_go()
         if isinstance(record.slot, Slot) and not record.slot.ended:
             # Who counts has failed, and a stream that has ended must not be shown as one that hangs.
             self.store.close_slot(record.slot)

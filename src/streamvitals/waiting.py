@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from .stream.app_retries import Waiting, nothing
+from .stream.tracebacks import is_foreign
 
 _MAX_WAITING = 4  # tasks and threads; more than a framework or two put between a retry loop and its attempts
 _MAX_FRAMES = 500  # of a thread
@@ -60,7 +61,9 @@ def _flow(thread: int, frame: FrameType | None) -> Flow:
     known = threading._active.get(thread)  # type: ignore[attr-defined]
     try:
         return _work(frame) or Flow(known)
-    except Exception:  # noqa: BLE001 - another library than ours knows
+    except Exception as error:  # another library than ours knows
+        if is_foreign(error):
+            raise
         return Flow(known)
 
 
@@ -124,7 +127,9 @@ def all_waiting_for(flow: Flow) -> tuple[Waiting, ...]:
     """Who waits for a task or a pool's future, nearest first. Nobody for anything else."""
     try:
         return tuple(islice(_waiting_for(flow), _MAX_WAITING))
-    except Exception:  # noqa: BLE001 - another library than ours knows
+    except Exception as error:  # another library than ours knows
+        if is_foreign(error):
+            raise
         return ()
 
 

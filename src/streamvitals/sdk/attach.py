@@ -12,6 +12,7 @@ from ..stream.observation import Observation
 from ..stream.observe import streamvitals_observe, streamvitals_observe_async
 from ..stream.request import EVENT_STREAM, ResponseFacts
 from ..stream.sse import SHORT
+from ..stream.tracebacks import is_foreign
 from . import facts
 from .bodies import Bodies, read_before
 from .closing import Closing
@@ -28,7 +29,9 @@ def attach(stream: Any, observation: Observation, is_async: bool, bodies: Bodies
         closing = _respond(stream.response, observation, is_async, bodies)
         closing.add_reader(generator)
         _tap(stream, observation, closing)
-    except Exception:  # noqa: BLE001 - ours; what is read of the Stream is seen all the same
+    except Exception as error:
+        if is_foreign(error):
+            raise
         observation.host.fault("observe")
     stream._iterator = generator
 
@@ -43,7 +46,9 @@ def watch(result: Any, observation: Observation, is_async: bool, bodies: Bodies)
         closing = _respond(response, observation, is_async, bodies)
         if not read_before(response, observation) and not closing.hooked:
             observation.unread("unread_body")
-    except Exception:  # noqa: BLE001 - ours; the app has its result all the same
+    except Exception as error:
+        if is_foreign(error):
+            raise
         observation.broken()
 
 
@@ -54,7 +59,9 @@ def _respond(response: Any, observation: Observation, is_async: bool, bodies: Bo
     closing = Closing(observation, response)
     try:
         told = facts.response_facts(response)
-    except Exception:  # noqa: BLE001 - ours, or a response that is none of httpx's
+    except Exception as error:
+        if is_foreign(error):
+            raise
         observation.host.fault("observe")
         told = ResponseFacts(200, EVENT_STREAM)
     observation.responded(told)
@@ -64,7 +71,9 @@ def _respond(response: Any, observation: Observation, is_async: bool, bodies: Bo
         closing.hooked = True
     except (AttributeError, TypeError, LookupError):
         pass  # a stream that takes no hook: who reads it is not seen
-    except Exception:  # noqa: BLE001 - ours
+    except Exception as error:
+        if is_foreign(error):
+            raise
         observation.host.fault("observe")
     return closing
 
@@ -75,7 +84,9 @@ def _tap(stream: Any, observation: Observation, closing: Closing) -> None:
         # Only of the SDK's own is it known that each line goes through `decode`. Others are not asked for one.
         if type(decoder).__module__.startswith("openai."):
             closing.tap(decoder, _Tap(decoder, observation).decode)
-    except Exception:  # noqa: BLE001 - ours; without a tap the bytes are looked at
+    except Exception as error:
+        if is_foreign(error):
+            raise
         observation.host.fault("observe")
 
 

@@ -20,6 +20,7 @@ from ..stream.observe import (
     streamvitals_observe_async,
 )
 from ..stream.sse import ByteWatch, MarkWatch
+from ..stream.tracebacks import is_foreign
 from .closing import Closing, closing_of
 from .replacing import Replacements
 
@@ -58,7 +59,9 @@ def _reading(original: Callable[[Any], Any], is_async: bool, fault: Callable[[st
         try:
             closing = closing_of(stream, is_async)
             return inner if closing is None else _read(closing, inner, is_async)
-        except Exception:  # noqa: BLE001 - ours; the app gets its bytes all the same
+        except Exception as error:
+            if is_foreign(error):
+                raise
             fault("observe")
             if closing is not None:
                 closing.watch, closing.hooked = None, False  # nobody looks
@@ -80,7 +83,9 @@ def _read(closing: Closing, inner: Any, is_async: bool) -> Any:
         return streamvitals_look_async(inner, look, owned) if is_async else streamvitals_look(inner, look)
     try:
         arrived = _arrived(closing, observation)
-    except Exception:  # noqa: BLE001 - ours; the pieces are counted as they come
+    except Exception as error:
+        if is_foreign(error):
+            raise
         observation.broken()
         arrived = observation.arrived
     generator: Any = (

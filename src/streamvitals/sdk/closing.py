@@ -13,7 +13,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from ..stream.observation import Observation
+from ..stream.observation import Observation, Reference
+from ..stream.tracebacks import is_foreign
 from .facts import content_encoding
 from .helpers import error_of_helper
 
@@ -33,7 +34,8 @@ class Closing:
         self._response: Callable[[], Any] = _nothing
         observation.hooks = self
         try:
-            self._response = reference = _Reference(response, _dropped)
+            # No code of ours runs in the collector's callback, so that no signal handler can come in between.
+            self._response = reference = Reference(response, observation.host.append)
             reference.observation = observation
         except TypeError:
             pass  # of a class that cannot be referred to weakly: that it is dropped is not seen
@@ -99,7 +101,9 @@ class Closing:
                 because = sys.exc_info()[1]
                 raised = error_of_helper(because, sys._getframe(2), self._response())
                 observation.closed(raised or because, raised is not None)
-        except Exception:  # noqa: BLE001 - ours; the close itself must go on
+        except Exception as error:
+            if is_foreign(error):
+                raise
             observation.host.fault("observe")
 
     def _reading(self, frame: FrameType | None) -> FrameType | None:
@@ -133,17 +137,6 @@ class Closing:
             observation.failed(error)
 
 
-class _Reference(weakref.ref):  # type: ignore[type-arg]
-    """To a response. A slot is smaller than a bound method as the callback."""
-
-    __slots__ = ("observation",)
-    observation: Observation
-
-
-def _dropped(reference: Any) -> None:
-    reference.observation.dropped()
-
-
 class _Close:
     """In place of the ``close`` of one transport stream, until it is called."""
 
@@ -156,11 +149,13 @@ class _Close:
 
     def __call__(self) -> None:
         target = self._owner()
-        self.closing.noted(target, "close")
-        if target is not None:
-            type(target).close(target)
-        else:
-            self._inner.close()
+        try:
+            self.closing.noted(target, "close")
+        finally:
+            if target is not None:
+                type(target).close(target)
+            else:
+                self._inner.close()
 
 
 class _AsyncClose(_Close):
@@ -170,11 +165,13 @@ class _AsyncClose(_Close):
 
     async def __call__(self) -> None:  # type: ignore[override]
         target = self._owner()
-        self.closing.noted(target, "aclose")
-        if target is not None:
-            await type(target).aclose(target)
-        else:
-            await self._inner.aclose()
+        try:
+            self.closing.noted(target, "aclose")
+        finally:
+            if target is not None:
+                await type(target).aclose(target)
+            else:
+                await self._inner.aclose()
 
 
 def _inner(stream: Any) -> Any:

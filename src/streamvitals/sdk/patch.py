@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol
 
 from ..stream.observation import Observation
+from ..stream.tracebacks import is_foreign
 from . import facts
 from .attach import attach, watch
 from .bodies import Bodies
@@ -32,11 +33,18 @@ EXTENSION = "streamvitals"
 _MAX_WRAPPERS = 8  # around one function, at most
 
 
+class Call(Protocol):
+    """What an observation is left with as soon as there is one."""
+
+    observation: Observation | None
+
+
 class Watcher(SocketWatcher, Protocol):
     """What the patches ask of the process; runtime.py fulfils it."""
 
-    def begin(self, client: Any, options: Any) -> Observation | None:
-        """Start observing one streaming call, or None for one that is not observed."""
+    def begin(self, client: Any, options: Any, call: Call) -> None:
+        """Start observing one streaming call, and leave its observation with the call; nothing for one that is
+        not observed."""
 
     def fell_back(self, client: Any, options: Any) -> Callable[[object | None], None] | None:
         """A call that does not stream begins. If it tries a failed stream again, what is to be told its result,
@@ -45,6 +53,24 @@ class Watcher(SocketWatcher, Protocol):
 
 # The call that this context is making: for which client, and its observation.
 _current: ContextVar[tuple[int, Observation] | None] = ContextVar("streamvitals_call", default=None)
+
+
+class _Call:
+    """One call of a client's ``request``. What is known of it is kept here from when it is known, since an exception
+    of the app's may strike between any two instructions; ``told`` wants to hear how a fallback went."""
+
+    __slots__ = ("entered", "observation", "previous", "told")
+
+    def __init__(self) -> None:
+        self.observation: Observation | None = None
+        self.told: Callable[[object | None], None] | None = None
+        self.previous: tuple[int, Observation] | None = None
+        self.entered = False
+
+    def leave(self) -> None:
+        """The context is what it was before the call."""
+        if self.entered:
+            _current.set(self.previous)
 
 
 def _observation_of(client: Any) -> Observation | None:
@@ -110,82 +136,76 @@ class Patches:
         self._sockets.remove()
         self._bodies.remove()
 
-    def _begin(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Observation | None:
+    def _enter(self, call: _Call, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A call begins: observe it, if it streams or tries again without streaming what failed."""
         if not self._active:
-            return None
+            return
         try:
             options = kwargs["options"] if "options" in kwargs else args[1]
-            return self._watcher.begin(client, options) if facts.streams(options, kwargs.get("stream")) else None
-        except Exception:  # noqa: BLE001 - ours
+            if facts.streams(options, kwargs.get("stream")):
+                self._watcher.begin(client, options, call)
+            if call.observation is None:
+                call.told = self._watcher.fell_back(client, options)
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._watcher.fault("observe")
-            return None
+        call.previous = _current.get()
+        if call.observation is not None or call.told is not None or call.previous is not None:
+            call.entered = True
+            _current.set((id(client), call.observation) if call.observation is not None else None)
 
-    def _fell_back(
-        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Callable[[object | None], None] | None:
-        if not self._active:
-            return None
-        try:
-            return self._watcher.fell_back(client, kwargs["options"] if "options" in kwargs else args[1])
-        except Exception:  # noqa: BLE001 - ours
-            self._watcher.fault("observe")
-            return None
+    def _returned(self, call: _Call, result: Any, is_async: bool) -> None:
+        if call.told is not None:
+            self._tell(call.told, result)
+        if call.observation is not None:
+            watch(result, call.observation, is_async, self._bodies)
+
+    def _raised(self, call: _Call, error: BaseException) -> None:
+        if call.observation is not None:
+            self._failed(call.observation, error)
+        elif call.told is not None:
+            self._tell(call.told, None)
 
     def _tell(self, told: Callable[[object | None], None], result: object | None) -> None:
         try:
             told(result)
-        except Exception:  # noqa: BLE001 - ours
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._watcher.fault("observe")
 
     def _request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
-            observation = self._begin(client, args, kwargs)
-            told = self._fell_back(client, args, kwargs) if observation is None else None
-            if observation is None and told is None and _current.get() is None:
-                return original(client, *args, **kwargs)
-            token = _current.set((id(client), observation) if observation else None)
+            call = _Call()
             try:
+                self._enter(call, client, args, kwargs)
                 result = original(client, *args, **kwargs)
+                self._returned(call, result, is_async=False)
+                return result
             except BaseException as error:
-                if observation is not None:
-                    self._failed(observation, error)
-                elif told is not None:
-                    self._tell(told, None)
+                self._raised(call, error)
                 raise
             finally:
-                _current.reset(token)
-            if told is not None:
-                self._tell(told, result)
-            if observation is not None:
-                watch(result, observation, is_async=False, bodies=self._bodies)
-            return result
+                call.leave()
 
         return streamvitals_request
 
     def _async_request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         async def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
-            observation = self._begin(client, args, kwargs)
-            told = self._fell_back(client, args, kwargs) if observation is None else None
-            if observation is None and told is None and _current.get() is None:
-                return await original(client, *args, **kwargs)
-            token = _current.set((id(client), observation) if observation else None)
+            call = _Call()
             try:
+                self._enter(call, client, args, kwargs)
                 result = await original(client, *args, **kwargs)
+                self._returned(call, result, is_async=True)
+                return result
             except BaseException as error:
-                if observation is not None:
-                    self._failed(observation, error)
-                elif told is not None:
-                    self._tell(told, None)
+                self._raised(call, error)
                 raise
             finally:
-                _current.reset(token)
-            if told is not None:
-                self._tell(told, result)
-            if observation is not None:
-                watch(result, observation, is_async=True, bodies=self._bodies)
-            return result
+                call.leave()
 
         return streamvitals_request
 
@@ -204,7 +224,9 @@ class Patches:
         try:
             observation.attempting()
             request.extensions[EXTENSION] = observation
-        except Exception:  # noqa: BLE001 - ours
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._watcher.fault("observe")
 
     def _should_retry(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -227,7 +249,9 @@ class Patches:
         try:
             told = facts.response_facts(response)
             observation.attempts.answered(told.status, told.rate_limits, told.request_id, told.retry_after)
-        except Exception:  # noqa: BLE001 - ours
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._watcher.fault("observe")
 
     def _retry_timeout(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -268,7 +292,9 @@ class Patches:
                 observation = _observation_of(stream._client)
             if observation is not None and self._active:
                 attach(stream, observation, is_async, self._bodies)
-        except Exception:  # noqa: BLE001 - ours
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._watcher.fault("observe")
 
     _WRAPPERS: ClassVar[dict[str, Callable[[Patches, Any], Any]]] = {

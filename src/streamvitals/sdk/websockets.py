@@ -24,6 +24,7 @@ from ..stream.conversation import Conversation
 from ..stream.events import ResponsesEvents
 from ..stream.observation import Observation
 from ..stream.request import RequestFacts
+from ..stream.tracebacks import is_foreign
 from . import facts
 from .replacing import Replacements
 from .socket_methods import Watched, unwatch, watch
@@ -101,7 +102,9 @@ class SocketPatches:
                 if inspect.isclass(thing) and thing.__module__ == module and "recv_bytes" in vars(thing):
                     self._replaced.make(thing, "__init__", self._connection_init(vars(thing)["__init__"]))
                     self._replaced.make(thing, "parse_event", self._parse_event(vars(thing)["parse_event"]))
-        except Exception:  # noqa: BLE001 - ours
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._watcher.fault("patch")
 
     def _connection_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,7 +154,9 @@ class SocketPatches:
             make = getattr(connection, "_make_ws", None)
             if make is not None:
                 connection._make_ws = self._reconnecting(make, held)
-        except Exception:  # noqa: BLE001 - ours; the app has its connection all the same
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._watcher.fault("observe")
 
     def _begin(
@@ -177,7 +182,9 @@ class SocketPatches:
                     held.talk.opened_again()
                     watch(socket, held.talk, held)
                     self._watched.add(socket)
-            except Exception:  # noqa: BLE001 - ours
+            except Exception as error:
+                if is_foreign(error):
+                    raise
                 self._watcher.fault("observe")
 
         if not inspect.iscoroutinefunction(make):

@@ -7,13 +7,16 @@ from typing import Any
 from .chunks import Reader
 from .events import BodyBytes
 from .outcome import Verdict
+from .tracebacks import is_foreign
 
 
 def blinded(reader: Reader) -> Blind:
     """What stands in for this reader from now on. Never raises."""
     try:
         return Blind(reader)
-    except Exception:  # noqa: BLE001 - the one that raised may raise at anything
+    except Exception as error:
+        if is_foreign(error):
+            raise
         return Blind(BodyBytes())
 
 

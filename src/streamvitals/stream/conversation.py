@@ -27,6 +27,7 @@ from .messages import CREATED, ENDS, STEERING, Unreadable, is_part, kind_of, lim
 from .observation import Observation
 from .outcome import Verdict
 from .partial import TailReader
+from .tracebacks import is_foreign
 
 # Far more than a server lets run on one connection at once; the oldest makes room.
 MAX_UNDER_WAY = 128
@@ -47,7 +48,9 @@ def _guarded(method: Method) -> Method:
     def guarded(self: Conversation, *args: Any) -> Any:
         try:
             return method(self, *args)
-        except Exception:  # noqa: BLE001 - that it is ours is all that matters
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._blind()
 
     return cast(Method, guarded)
@@ -177,7 +180,9 @@ class Conversation:
                 observation.view[observation.at] = observation.asked = observation.asked + slept
                 if observation.in_band is not None and observation.in_band is self._interrupted:
                     observation.in_band = None
-        except Exception:  # noqa: BLE001 - ours; the app must get its message
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._blind()
 
     def received(self, message: Any) -> None:
@@ -197,7 +202,9 @@ class Conversation:
         except Unreadable as error:
             # Of those who parse for themselves nobody hears what they make of it.
             self._note(classify_exception(error, headers_received=True))
-        except Exception:  # noqa: BLE001 - ours
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._blind()
 
     def _read(self, raw: bytes) -> None:

@@ -5,7 +5,7 @@ the item to the holder, who looks again after passing it on. So no thread waits,
 that interrupts the holder cannot deadlock, and sinks are called by one thread at a time.
 
 A signal handler may raise after any call, most of all Ctrl-C, and the program may live on (a notebook does).
-What it raised goes on to the program (foreign.py), what it interrupted is done again. Hence ``del`` where a method
+What it raised goes on to the program (tracebacks.py), what it interrupted is done again. Hence ``del`` where a method
 that returns the item would do: no signal is handled between the two statements, so that neither the turn nor an
 item is lost.
 """
@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from .foreign import is_foreign
-from .observation import Ending, Observation
+from .observation import Ending, Observation, Reference
 from .record import ChainRecord, Progress, RetryRecord, Sink, StreamRecord
+from .tracebacks import is_foreign
 
 logger = logging.getLogger("streamvitals")
 
@@ -39,7 +39,7 @@ class Fault(NamedTuple):
     where: str
 
 
-Item = Progress | RetryRecord | ChainRecord | LoopLag | Fault | tuple[Observation, Ending] | StreamRecord
+Item = Progress | RetryRecord | ChainRecord | LoopLag | Fault | tuple[Observation, Ending] | Reference | StreamRecord
 
 
 class _Delivery(NamedTuple):
@@ -69,6 +69,7 @@ class Dispatch:
     def reset(self) -> None:
         """Start empty, as a forked child must: a thread of the parent may have had the turn."""
         self._queue: deque[Item | _Delivery] = deque()
+        self.append: Callable[[Item], None] = self._queue.append
         self._turn = [True]
 
     def add(self, sink: Sink) -> None:
@@ -108,7 +109,7 @@ class Dispatch:
                 queue[0] = delivery = _Delivery(item, list(self._sinks))
                 self._deliver(delivery)
             else:
-                observation, ending = item
+                observation, ending = _dropped(item) if isinstance(item, Reference) else item
                 record = self._record(observation, ending)
                 if record is not None:
                     queue[0] = delivery = _Delivery(record, list(self._sinks), observation)
@@ -161,6 +162,11 @@ class Dispatch:
     def _remove(self, gone: Sink) -> None:
         # By identity: a sink may be a list, and equal to another.
         self._sinks = [sink for sink in self._sinks if sink is not gone]
+
+
+def _dropped(reference: Reference) -> tuple[Observation, Ending]:
+    observation = reference.observation
+    return observation, Ending(observation.drop_verdict(), observation.clock())
 
 
 def _hand(sink: Sink, item: object) -> None:

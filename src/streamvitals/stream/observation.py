@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import functools
 import operator
+import weakref
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from ..names import GAP_EDGES, OTHER
 from .app_retries import Asked, Chain, Failure, Origin
@@ -21,15 +22,23 @@ from .blind import Blind, blinded
 from .chunks import Reader
 from .classify import classify_close, classify_exception
 from .fields import identifier
+from .host import Hooks, Host, Numbers, Slot
 from .outcome import Outcome, Verdict
 from .partial import TailReader
 from .record import NOT_FAILURES, Progress, RetryRecord, StreamRecord
 from .request import EVENT_STREAM, RequestFacts, ResponseFacts
 from .retries import Attempts
-from .tracebacks import names_of
+from .tracebacks import is_foreign, names_of
 
 _MAX_STALLS = 16  # remembered one by one; the count goes on
 _NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
+
+
+class Reference(weakref.ref):  # type: ignore[type-arg]
+    """To what the app reads a stream from. It is queued as an ending when the collector has taken that."""
+
+    __slots__ = ("observation",)
+    observation: Observation
 
 
 class Ending(NamedTuple):
@@ -38,60 +47,6 @@ class Ending(NamedTuple):
     verdict: Verdict
     at: float
     causes: tuple[str, ...] = ()
-
-
-class Numbers(Protocol):
-    """What a slot's doubles are kept in: a view of a mapped file, or a list."""
-
-    def __setitem__(self, index: int, value: float, /) -> None: ...
-
-
-class Slot(Protocol):
-    """Eight doubles that outlive the process: state, start, label set, chunks (see sinks/store.py)."""
-
-    @property
-    def view(self) -> Numbers: ...
-
-    @property
-    def at(self) -> int: ...
-
-
-class Hooks(Protocol):
-    """What the SDK side has hooked into the stream's response (sdk/closing.py). ``hooked``: its readers are seen."""
-
-    hooked: bool
-
-    def bytes_received(self) -> int | None:
-        """How many bytes the transport has handed over so far, where that is known."""
-
-    def read_by_another(self) -> bool:
-        """Whether somebody is half-way through reading it as bytes, and not reading now."""
-
-    def remove(self) -> None:
-        """The stream is told of: let go of what would keep it alive."""
-
-
-class Host(Protocol):
-    """What an observation asks of the process it lives in; runtime.py fulfils it."""
-
-    clock: Callable[[], float]
-    stall_after: float
-    flush_every: float
-
-    def submit(self, item: Progress | RetryRecord | tuple[Observation, Ending]) -> None:
-        """Hand over, and let the sinks run if nobody else is running them."""
-
-    def defer(self, item: tuple[Observation, Ending]) -> None:
-        """Hand over only: all that a finalizer may do."""
-
-    def origin(self) -> Origin:
-        """Who is running now."""
-
-    def discard(self, observation: Observation) -> None:
-        """This one was no stream after all: free what it holds, count nothing."""
-
-    def fault(self, where: str) -> None:
-        """Count a fault of ours."""
 
 
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -104,10 +59,29 @@ def _guarded(method: Method) -> Method:
     def guarded(self: Observation, *args: Any) -> None:
         try:
             method(self, *args)
-        except Exception:  # noqa: BLE001 - that it is ours is all that matters
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self.host.fault("observe")
 
     return cast(Method, guarded)
+
+
+def _ends(method: Method) -> Method:
+    """The same for what ends a stream: where the app's own exception struck, it ends all the same."""
+
+    @functools.wraps(method)
+    def ends(self: Observation, *args: Any) -> None:
+        try:
+            method(self, *args)
+        except BaseException as error:
+            if is_foreign(error):
+                if not self.ended:
+                    method(self, *args)
+                raise
+            self.host.fault("observe")
+
+    return cast(Method, ends)
 
 
 class Observation:
@@ -190,7 +164,7 @@ class Observation:
         self._waited(now - self.asked, now)
         self.view[self.at] = -now
 
-    @_guarded
+    @_ends
     def request_failed(self, error: BaseException) -> None:
         """The call itself raised: no stream came of it."""
         now = self.clock()
@@ -232,11 +206,14 @@ class Observation:
             self.reader.read(item)
             if now >= self._flush_at:
                 self._flush(now)
-        except Exception:  # noqa: BLE001 - whatever it is, it is ours, and the app must not see it
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self.broken()
         return item
 
     def _waited(self, seconds: float, now: float) -> None:
+        self.asked = now  # once, also where an end was interrupted and comes again
         self._wait += seconds
         self._other_wait += seconds
         if seconds >= self._stall_after:
@@ -249,7 +226,8 @@ class Observation:
 
     def _flush(self, now: float) -> None:
         self._flush_at = now + self.host.flush_every
-        self.host.submit(self._progress(now))
+        progress, self._told = self._gathered(now)
+        self.host.submit(progress)
 
     def broken(self) -> None:
         """A fault of ours in reading chunks: go on without reading them."""
@@ -268,7 +246,7 @@ class Observation:
 
     # -- the ways a stream ends; none of them raises
 
-    @_guarded
+    @_ends
     def exhausted(self) -> None:
         """The body ended and nothing was raised."""
         now = self.clock()
@@ -282,7 +260,7 @@ class Observation:
             self._waited(now - self.asked, now)
         self._finish(Ending(verdict, now))
 
-    @_guarded
+    @_ends
     def failed(self, error: BaseException) -> None:
         """An exception reached the app out of the stream."""
         if type(error).__name__ == "StreamConsumed" and self.hooks is not None and self.hooks.read_by_another():
@@ -292,7 +270,7 @@ class Observation:
         verdict = classify_exception(error, headers_received=True, closed_by_app=self.closed_by_app)
         self._finish(Ending(verdict, now, names_of(error)))
 
-    @_guarded
+    @_ends
     def closed(self, because: BaseException | None = None, by_helper: bool = False) -> None:
         """The app closed the stream while it was not reading; ``because`` is the exception it was handling, which it
         has got from the SDK's helper if that could not read what came."""
@@ -302,8 +280,8 @@ class Observation:
     def dropped(self) -> None:
         """The stream was garbage-collected or its generator closed. Called by finalizers: only defers."""
         if not self.ended:
-            self.ended = True
             self.host.defer((self, Ending(self.drop_verdict(), self.clock())))
+            self.ended = True
 
     def left_open(self, verdict: Verdict) -> None:
         """The process is exiting with this stream open."""
@@ -322,25 +300,30 @@ class Observation:
     def disown(self) -> None:
         """In a forked child: this stream is the parent's; forget it without touching the parent's memory."""
         self.ended = True
-        self._detach()
+        self.let_go()
 
     def _finish(self, ending: Ending) -> None:
         if not self.ended:
-            self.ended = True
-            if ending.verdict.error_type:
+            if ending.verdict.error_type and self.origin is None:
                 # Only whoever failed can try again.
                 self.origin = self.host.origin()
-            self.host.submit((self, ending))
+            # Queued before it is marked: of two endings the first counts, and none would leave it open for ever.
+            self.host.defer((self, ending))
+            self.ended = True
+            self.host.drain()
 
-    def _detach(self) -> None:
-        # A stream that is read on after its end must not write into a slot that is another's by then.
-        self.view = _NOWHERE
-        self.at = 0
+    def let_go(self) -> None:
+        """The stream has been told of, or is somebody else's."""
+        self._stop_writing()
         self.slot = None
         # What belongs to the ended stream is let go without waiting for a collector.
         hooks, self.hooks = self.hooks, None
         if hooks is not None:
             hooks.remove()
+
+    def _stop_writing(self) -> None:
+        # A stream that is read on after its end must not write into a slot that is another's by then.
+        self.view, self.at = _NOWHERE, 0
 
     def _verdict_of_body(self, marker: Verdict | None) -> Verdict:
         if self.in_band is not None:
@@ -364,16 +347,15 @@ class Observation:
 
     # -- telling
 
-    def _progress(self, end: float) -> Progress:
-        """What has been gathered since the last time."""
+    def _gathered(self, end: float) -> tuple[Progress, Progress]:
+        """What has been gathered since the last time, and in all."""
         told = self._told
         whole = Progress(
             self.facts.labels, tuple(self._gap_counts), max(0.0, self._wait - self._other_wait), self._wait,
             self._hold(end), self._stalls, None if self.unasked else self._first_chunk, self._first_token,
         )
-        self._told = whole
         if told is None:
-            return whole
+            return whole, whole
         return Progress(
             labels=whole.labels,
             gap_counts=tuple(map(operator.sub, whole.gap_counts, told.gap_counts)),
@@ -383,14 +365,15 @@ class Observation:
             stalls=whole.stalls - told.stalls,
             first_chunk=None if told.first_chunk is not None else whole.first_chunk,
             first_token=None if told.first_token is not None else whole.first_token,
-        )
+        ), whole
 
     def _hold(self, end: float) -> float:
         # What is neither wait nor backoff: summing it up would be one more addition per chunk.
         return max(0.0, end - self.started - self._wait - self.attempts.backoff)
 
     def freeze(self, ending: Ending) -> StreamRecord:
-        """The record of the ended stream. Called once, by the dispatch."""
+        """The record of the ended stream. Called by the dispatch, and again where that was interrupted."""
+        self._stop_writing()
         verdict, end = ending.verdict, ending.at
         reader, response, hooks = self.reader, self.response, self.hooks
         self.attempts.cut_short(end)
@@ -405,9 +388,9 @@ class Observation:
             end = self._arrived_at or self._answered_at or end
         if OTHER in reader.finish_reasons:
             self.hint("unknown_finish_reason")
-        progress = self._progress(end)
+        progress = self._gathered(end)[0]
         attempts = self.attempts.close(end, response.status if response else None, verdict.error_type)
-        record = StreamRecord(
+        return StreamRecord(
             labels=self.facts.labels,
             outcome=verdict.outcome,
             error_type=verdict.error_type,
@@ -451,8 +434,6 @@ class Observation:
             trace_parent=self.trace_parent,
             slot=self.slot,
         )
-        self._detach()
-        return record
 
     def _partial(self, reader: TailReader, verdict: Verdict) -> str | None:
         if verdict.outcome in NOT_FAILURES:

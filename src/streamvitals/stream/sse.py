@@ -14,6 +14,7 @@ from typing import Any
 from .inflate import Damaged, Unreadable, inflater
 from .observation import Observation
 from .outcome import Outcome, Verdict
+from .tracebacks import is_foreign
 from .vocabulary import classify_error_event
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -62,7 +63,9 @@ class ByteWatch:
             for event in events:
                 observation.arrived(event)
                 observation.asked = now
-        except Exception:  # noqa: BLE001 - ours, whatever it is
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._pieces = None
             observation.broken()
         return raw
@@ -141,7 +144,9 @@ class MarkWatch:
                     self._line(line)
         except (Damaged, Unreadable):
             self._pieces = None  # the chunks will tell
-        except Exception:  # noqa: BLE001 - ours, whatever it is
+        except Exception as error:
+            if is_foreign(error):
+                raise
             self._pieces = None
             self._observation.host.fault("observe")
 

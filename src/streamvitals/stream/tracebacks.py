@@ -135,6 +135,12 @@ def thrown_in(error: BaseException) -> bool:
     return not is_library(module.partition(".")[0]) and is_library(raised_in(error)[0].partition(".")[0])
 
 
+def is_foreign(error: BaseException) -> bool:
+    """Whether an exception that was caught around our own code is the app's, which only struck there: a signal's
+    handler raised it, or another thread threw it in. Then it has to go on to the app."""
+    return not isinstance(error, Exception) or interrupted(error) or thrown_in(error)
+
+
 def in_event_hook(error: BaseException) -> bool:
     """Whether a hook that the app has given to the HTTP client raised it, or let it through."""
     for caller, called in pairwise(frames_of(error)):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from streamvitals.stream.chunks import get
-from streamvitals.stream.foreign import is_foreign
+from streamvitals.stream.tracebacks import is_foreign
 
 
 class SoftTimeLimit(Exception):

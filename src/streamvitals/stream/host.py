@@ -1,0 +1,73 @@
+"""What an observation asks of the process that it lives in, of its slot, and of the hooks on its response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from .app_retries import Origin
+from .record import Progress, RetryRecord
+
+if TYPE_CHECKING:
+    from .observation import Ending, Observation, Reference
+
+
+class Numbers(Protocol):
+    """What a slot's doubles are kept in: a view of a mapped file, or a list."""
+
+    def __setitem__(self, index: int, value: float, /) -> None: ...
+
+
+class Slot(Protocol):
+    """Eight doubles that outlive the process: state, start, label set, chunks (see sinks/store.py)."""
+
+    @property
+    def view(self) -> Numbers: ...
+
+    @property
+    def at(self) -> int: ...
+
+
+class Hooks(Protocol):
+    """What the SDK side has hooked into the stream's response (sdk/closing.py). ``hooked``: its readers are seen."""
+
+    hooked: bool
+
+    def bytes_received(self) -> int | None:
+        """How many bytes the transport has handed over so far, where that is known."""
+
+    def read_by_another(self) -> bool:
+        """Whether somebody is half-way through reading it as bytes, and not reading now."""
+
+    def remove(self) -> None:
+        """The stream is told of: let go of what would keep it alive."""
+
+
+class Host(Protocol):
+    """What an observation asks of the process it lives in; runtime.py fulfils it."""
+
+    clock: Callable[[], float]
+    stall_after: float
+    flush_every: float
+
+    def submit(self, item: Progress | RetryRecord | tuple[Observation, Ending]) -> None:
+        """Hand over, and let the sinks run if nobody else is running them."""
+
+    def defer(self, item: tuple[Observation, Ending]) -> None:
+        """Hand over only: all that a finalizer may do."""
+
+    @property
+    def append(self) -> Callable[[Reference], None]:
+        """The same without a line of Python, for references to what was dropped."""
+
+    def drain(self) -> None:
+        """Let the sinks run if nobody else is running them."""
+
+    def origin(self) -> Origin:
+        """Who is running now."""
+
+    def discard(self, observation: Observation) -> None:
+        """This one was no stream after all: free what it holds, count nothing."""
+
+    def fault(self, where: str) -> None:
+        """Count a fault of ours."""
