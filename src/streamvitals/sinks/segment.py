@@ -98,10 +98,10 @@ class Shape(NamedTuple):
 
 
 def shape(*, first: bool, slots: int, blocks: int, ordinal: int) -> Shape:
-    """A shape with at least that many slots: as many as fill the pages that they start."""
-    head = (_FIRST_HEAD if first else _HEAD) * _DOUBLE
-    pages = -(-(head + slots * SLOT * _DOUBLE) // PAGE)
-    return Shape(first, (pages * PAGE - head) // (SLOT * _DOUBLE), blocks, ordinal)
+    """A shape with at least that many slots: as many as fill the pages that the whole segment starts."""
+    least = Shape(first, slots, blocks, ordinal)
+    room = -least.size % PAGE
+    return least._replace(slots=slots + room // (SLOT * _DOUBLE))
 
 
 class Header(NamedTuple):
