@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from streamvitals import config, names
-from streamvitals.config import Config
+from streamvitals.config import PORT_BESIDE, Config
 from streamvitals.names import Metric
 from streamvitals.stream import outcome, vocabulary
 from streamvitals.stream.outcome import ERROR_TYPES, Outcome
@@ -29,12 +29,19 @@ WORDS = ROOT / "docs" / "words.md"
 
 # Variable -> default, what it does. Every variable that config.py reads is here, a test of --check sees to it.
 SETTINGS: dict[str, tuple[str, str]] = {
-    "OTEL_EXPORTER_PROMETHEUS_HOST": (Config.host, "where `run` serves /metrics and /healthz"),
-    "OTEL_EXPORTER_PROMETHEUS_PORT": (str(Config.port), "its port, 0 for any; if it is taken, any free one"),
+    "STREAMVITALS_HOST": (Config.host, "where `run` serves /metrics and /healthz"),
+    "STREAMVITALS_PORT": (str(Config.port), "its port, 0 for any; if it is taken, any free one"),
+    "OTEL_EXPORTER_PROMETHEUS_HOST": ("", "the same as `STREAMVITALS_HOST`, which outranks it"),
+    "OTEL_EXPORTER_PROMETHEUS_PORT": (
+        "",
+        "the same as `STREAMVITALS_PORT`, which outranks it; the app's if `OTEL_METRICS_EXPORTER` lists `prometheus`",
+    ),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("", "set: metrics and spans go there too, as http/protobuf (extra `otlp`)"),
     "OTEL_EXPORTER_OTLP_PROTOCOL": ("", "any but `http/protobuf` is for the app's own pipeline"),
     "OTEL_TRACES_EXPORTER": ("", "`otlp` or `none`, whatever the endpoint says"),
-    "OTEL_METRICS_EXPORTER": ("", "`otlp` or `none`, whatever the endpoint says"),
+    "OTEL_METRICS_EXPORTER": (
+        "", f"`otlp` or `none`, whatever the endpoint says; with `prometheus` `run` serves on {PORT_BESIDE}"
+    ),
     "OTEL_SDK_DISABLED": ("false", "`true`: do nothing at all"),
     "STREAMVITALS_STALL_SECONDS": (f"{Config.stall_after:g}", "a stream blocked in a read for longer is stalled"),
     "STREAMVITALS_RETRY_WINDOW_SECONDS": (

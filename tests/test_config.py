@@ -14,13 +14,38 @@ VARIABLES = (
     "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER",
     "OTEL_METRICS_EXPORTER", "STREAMVITALS_DIR", "STREAMVITALS_STALL_SECONDS", "STREAMVITALS_LINGER_SECONDS",
     "STREAMVITALS_RETRY_WINDOW_SECONDS", "STREAMVITALS_FINISH_OPTIONAL_HOSTS", "STREAMVITALS_HTTP_SPANS",
-    "STREAMVITALS_CAPTURE_PARTIAL", "STREAMVITALS_REDACT", "STREAMVITALS_PROVIDERS",
+    "STREAMVITALS_CAPTURE_PARTIAL", "STREAMVITALS_REDACT", "STREAMVITALS_PROVIDERS", "STREAMVITALS_HOST",
+    "STREAMVITALS_PORT",
 )
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     assert Config.from_env({}) == Config()
     assert Config.from_env(dict.fromkeys(VARIABLES, "")) == Config()
+
+
+@pytest.mark.parametrize(("env", "ours", "theirs"), [
+    ({}, 9464, 0),
+    ({"OTEL_EXPORTER_PROMETHEUS_PORT": "9999"}, 9999, 0),
+    ({"OTEL_EXPORTER_PROMETHEUS_PORT": "9999", "STREAMVITALS_PORT": "8888"}, 8888, 0),
+    ({"OTEL_METRICS_EXPORTER": "otlp"}, 9464, 0), ({"OTEL_METRICS_EXPORTER": "none"}, 9464, 0),
+    ({"OTEL_METRICS_EXPORTER": "console"}, 9464, 0), ({"OTEL_METRICS_EXPORTER": ""}, 9464, 0),
+    # The usual port is the app's own exporter's.
+    ({"OTEL_METRICS_EXPORTER": "prometheus"}, 19464, 9464),
+    ({"OTEL_METRICS_EXPORTER": "otlp, Prometheus"}, 19464, 9464),
+    ({"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "9999"}, 19464, 9999),
+    ({"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "19464"}, 0, 19464),
+    ({"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "0"}, 19464, 0),
+    ({"OTEL_METRICS_EXPORTER": "prometheus", "STREAMVITALS_PORT": "8888"}, 8888, 9464),
+])
+def test_the_port_is_the_apps_where_its_own_exporter_serves_on_it(env: dict[str, str], ours: int, theirs: int) -> None:
+    config = Config.from_env(env)
+    assert (config.port, config.app_port) == (ours, theirs)
+
+
+def test_our_own_host_outranks_the_standard_one() -> None:
+    both = {"STREAMVITALS_HOST": "::1", "OTEL_EXPORTER_PROMETHEUS_HOST": "0.0.0.0"}
+    assert Config.from_env(both).host == "::1"
 
 
 def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +102,7 @@ def test_otlp_is_started_only_when_the_standard_variables_ask(env: dict[str, str
     ("STREAMVITALS_STALL_SECONDS", "nan", "a number of seconds"),
     ("STREAMVITALS_STALL_SECONDS", "inf", "a number of seconds"),
     ("STREAMVITALS_LINGER_SECONDS", "1e9", "from 0 to 86400"),
-    ("OTEL_EXPORTER_PROMETHEUS_PORT", "http", "a port number"),
+    ("OTEL_EXPORTER_PROMETHEUS_PORT", "http", "a port number"), ("STREAMVITALS_PORT", "80a", "a port number"),
     ("OTEL_EXPORTER_PROMETHEUS_PORT", "65536", "a port number"),
     ("OTEL_EXPORTER_PROMETHEUS_PORT", "-1", "a port number"),
     ("OTEL_EXPORTER_PROMETHEUS_PORT", "٣", "a port number"),

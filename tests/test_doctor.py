@@ -107,7 +107,7 @@ def test_agent_names_option_and_variable_of_a_host_that_is_not_ours(tmp_path):
     command = [RUN[0], "agent", "--dir", str(tmp_path), "--host", "192.0.2.1"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "--host or OTEL_EXPORTER_PROMETHEUS_HOST: '192.0.2.1'" in done.stderr
+    assert "--host or STREAMVITALS_HOST: '192.0.2.1'" in done.stderr
 
 
 def test_no_proc_is_one_cause_and_one_line(monkeypatch):

@@ -27,13 +27,15 @@ WINGS: dict[str, tuple[str, ...]] = {
     "streamvitals.sdk": ("streamvitals.names", "streamvitals.stream", "streamvitals.sdk"),
     "streamvitals.sinks": (
         "streamvitals.names", "streamvitals.stream.record", "streamvitals.stream.outcome", "streamvitals.sinks",
-        "streamvitals.forks", "streamvitals._version", "streamvitals.presence",
+        "streamvitals.forks", "streamvitals._version", "streamvitals.presence", "streamvitals.descriptors",
     ),
     # Loaded by path and under private names at the start of every Python: they know nothing of the package.
     "streamvitals.importhook": (),
     "streamvitals.presence": (),
     "streamvitals.inject": ("streamvitals.runtime",),
     "streamvitals.looplag": (),
+    "streamvitals.saying": (),
+    "streamvitals.descriptors": ("streamvitals.saying",),
     "streamvitals.forks": (),
     "streamvitals.config": ("streamvitals.names",),
     "streamvitals.alerts": (

@@ -235,7 +235,8 @@ sys.bootstrapped = True
 """
 LOADS = {
     "load_module": 'spec = find(); spec.loader.load_module("sitecustomize")',
-    "exec_module": "import importlib.util; spec = find(); spec.loader.exec_module(importlib.util.module_from_spec(spec))",
+    "exec_module":
+        "import importlib.util as u; spec = find(); spec.loader.exec_module(u.module_from_spec(spec))",
     "run_path": "import runpy; runpy.run_path(other)",
     "run_path, as what it is": "import runpy; runpy.run_path(other, run_name='sitecustomize')",
     "exec": "exec(open(other).read())",

@@ -113,7 +113,7 @@ def test_taken_port_is_no_obstacle_and_the_one_beside_it_is_left_to_its_owner():
     assert where.startswith("streamvitals: metrics are at http://localhost:")
     assert f":{port}/" not in where
     assert why.startswith(f"streamvitals: port {port} is not free; ")
-    assert "--port or OTEL_EXPORTER_PROMETHEUS_PORT" in why
+    assert "--port or STREAMVITALS_PORT" in why
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nosuch.invalid", "a" * 300, "not a host"])
@@ -126,7 +126,7 @@ def test_host_that_is_not_ours_is_said_and_the_default_is_used(host, by):
     where, why = done.stderr.splitlines()
     assert where.startswith("streamvitals: metrics are at http://localhost:")
     assert why.startswith(f"streamvitals: {host[:100]!r} is no address to serve on (")
-    assert "--host or OTEL_EXPORTER_PROMETHEUS_HOST" in why
+    assert "--host or STREAMVITALS_HOST" in why
 
 
 def test_machine_without_proc_is_told_what_to_do(monkeypatch, capfd):

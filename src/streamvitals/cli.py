@@ -13,8 +13,8 @@ from . import entry
 from ._version import __version__
 from .cli_files import alerts, checked_config, dashboards
 
-HOST_HELP = "Where /metrics is served; OTEL_EXPORTER_PROMETHEUS_HOST, else localhost."
-PORT_HELP = "OTEL_EXPORTER_PROMETHEUS_PORT, else 9464; 0 for any. Any free one if another has it."
+HOST_HELP = "Where /metrics is served; STREAMVITALS_HOST, else localhost."
+PORT_HELP = "STREAMVITALS_PORT, else 9464; 0 for any. Any free one if another has it."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

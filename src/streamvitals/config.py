@@ -16,6 +16,9 @@ from .names import PROVIDERS
 # Of a bad value so much is said. Characters.
 MAX_SAID = 120
 MOST_PARTIAL = 1 << 20
+# Where OpenTelemetry's exporter for Prometheus serves, and `run` does; and where `run` does beside such an exporter.
+# https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#prometheus-exporter
+USUAL_PORT, PORT_BESIDE = 9464, 19464
 
 T = TypeVar("T")
 
@@ -37,7 +40,8 @@ class Config:
     """What the environment asks for. Times in seconds, ``capture_partial`` in bytes.
 
     ``providers`` are provider names by host, or by host and port, for servers whose address says nothing.
-    ``redact`` names a function, ``package.module:function``, that partial text is passed through.
+    ``redact`` names a function, ``package.module:function``, that partial text is passed through. ``app_port`` is where
+    the app's own OpenTelemetry exporter will serve, 0 where there is none.
     """
 
     disabled: bool = False
@@ -54,7 +58,8 @@ class Config:
     journal: str = ""
     quiet: bool = False
     host: str = "localhost"
-    port: int = 9464
+    port: int = USUAL_PORT
+    app_port: int = 0
     otlp_traces: bool = False
     otlp_metrics: bool = False
 
@@ -83,6 +88,10 @@ class Config:
         if any(value.name == "STREAMVITALS_REDACT" for value in bad):
             partial = 0  # never text that was to be redacted and is not
         endpoint = bool(env.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+        usual = take(_port, "OTEL_EXPORTER_PROMETHEUS_PORT", USUAL_PORT)
+        app_port = 0
+        if "prometheus" in _exporters(env, "METRICS"):
+            app_port, usual = usual, port_beside(usual)
         config = cls(
             disabled=take(_flag, "OTEL_SDK_DISABLED", False),
             directory=env.get("STREAMVITALS_DIR", ""),
@@ -96,12 +105,18 @@ class Config:
             journal=env.get("STREAMVITALS_JOURNAL", ""),
             quiet=take(_flag, "STREAMVITALS_QUIET", False),
             http_spans=take(_flag, "STREAMVITALS_HTTP_SPANS", False),
-            host=env.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
-            port=take(_port, "OTEL_EXPORTER_PROMETHEUS_PORT", 9464),
+            host=env.get("STREAMVITALS_HOST") or env.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
+            port=take(_port, "STREAMVITALS_PORT", usual),
+            app_port=app_port,
             otlp_traces=_exports_otlp(env, "TRACES", endpoint),
             otlp_metrics=_exports_otlp(env, "METRICS", endpoint),
         )
         return config, tuple(bad)
+
+
+def port_beside(app_port: int) -> int:
+    """Ours, where that one is the app's."""
+    return PORT_BESIDE if app_port != PORT_BESIDE else 0
 
 
 def _shown(default: object) -> str:
@@ -193,12 +208,16 @@ def _providers(env: Mapping[str, str], name: str, default: Mapping[str, str]) ->
     return found or default
 
 
+def _exporters(env: Mapping[str, str], signal: str) -> set[str]:
+    return {part.strip().lower() for part in env.get(f"OTEL_{signal}_EXPORTER", "").split(",") if part.strip()}
+
+
 def _exports_otlp(env: Mapping[str, str], signal: str, endpoint: bool) -> bool:
     """Whether the standard variables ask for OTLP over http/protobuf: an endpoint, or the exporter named.
 
     Other exporters and protocols are legal values meant for the app's own pipeline: not ours, no error.
     """
-    exporters = {part.strip().lower() for part in env.get(f"OTEL_{signal}_EXPORTER", "").split(",") if part.strip()}
+    exporters = _exporters(env, signal)
     asked = "otlp" in exporters if exporters else endpoint or bool(env.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
     protocol = env.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or env.get("OTEL_EXPORTER_OTLP_PROTOCOL") or ""
     return asked and protocol.strip().lower() in ("", "http/protobuf")

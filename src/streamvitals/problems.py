@@ -5,6 +5,7 @@ Nothing here asks the network or imports what it asks about. Standard library on
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from . import descriptors
 from .config import Config
 
 OURS = "STREAMVITALS_"
@@ -102,6 +104,10 @@ BY_WORD = {
         "make it importable there, or unset STREAMVITALS_CAPTURE_PARTIAL",
     ),
     "spans": Problem(f"no spans: OpenTelemetry's exporter is missing or raises {_THERE}", f"{INSTALL_OTLP} there"),
+    "journal": Problem(
+        "the journal cannot be written in the app: lines are lost",
+        "see the app's log for why, or set STREAMVITALS_JOURNAL to a file that the app may write",
+    ),
     "metrics": Problem(f"no metrics over OTLP from instrument() {_THERE}", f"{INSTALL_OTLP} there"),
 }
 
@@ -244,6 +250,9 @@ def of_journal(path: str) -> Iterator[Problem]:
 def _not_writable(path: str) -> str:
     if "\0" in path:
         return "its name holds a NUL"
+    fd = descriptors.named_by(path)
+    if fd is not None:
+        return _not_writable_descriptor(fd)
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -255,7 +264,18 @@ def _not_writable(path: str) -> str:
         return error.strerror or type(error).__name__
     if stat.S_ISDIR(mode):
         return "it is a folder"
+    if stat.S_ISSOCK(mode):
+        return "it is a socket"
     return "" if os.access(path, os.W_OK) and (not stat.S_ISREG(mode) or _writable(path)) else "no permission"
+
+
+def _not_writable_descriptor(fd: int) -> str:
+    """Where `run` looks the app has the same ones."""
+    try:
+        writable = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+    except OSError:
+        return f"descriptor {fd} is not open"
+    return "" if writable else f"descriptor {fd} is open for reading only"
 
 
 def _writable(path: str) -> bool:

@@ -27,12 +27,17 @@ def say(text: str, fd: int = STDERR, *, late: bool = False) -> bool:
             if mode is None or (late and mode.raw):
                 return False
             ending = b"\r\n" if mode.staircase else ending
-        elif not _has_room(fd):
+        elif not has_room(fd):
             return False
         line = f"streamvitals: {text}".replace("\n", " ").encode(errors="replace")[: MOST - 2] + ending
         return os.write(fd, line) == len(line)
     except (OSError, ValueError):
         return False
+
+
+def may_write(fd: int) -> bool:
+    """Whether a terminal takes something now, and does not stop this process for it."""
+    return _terminal(fd) is not None
 
 
 class _Terminal:
@@ -45,7 +50,7 @@ def _terminal(fd: int) -> _Terminal | None:
     background would stop this process (tostop)."""
     import termios
 
-    if not _has_room(fd):
+    if not has_room(fd):
         return None
     output, local = termios.tcgetattr(fd)[1], termios.tcgetattr(fd)[3]
     if local & termios.TOSTOP:
@@ -57,7 +62,7 @@ def _terminal(fd: int) -> _Terminal | None:
     return _Terminal(raw=not local & termios.ICANON, staircase=not output & termios.OPOST)
 
 
-def _has_room(fd: int) -> bool:
+def has_room(fd: int) -> bool:
     """Whether a write would neither block nor meet a reader that has gone (SIGPIPE may be deadly here)."""
     # gevent's own would hand over to another greenlet.
     saved = getattr(sys.modules.get("gevent.monkey"), "saved", {})

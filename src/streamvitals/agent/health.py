@@ -21,7 +21,7 @@ NOT_PATCHED = "openai {} is not supported, or another tool has changed it"
 
 def tell(
     state: Health, builds: Mapping[Identity, Build | None], problems: Sequence[Problem], *,
-    agent_faults: int, errors: Snapshot, started: float,
+    agent_faults: int, errors: Snapshot, started: float, url: str,
 ) -> dict[str, object]:
     """``status`` is "ok" only where nothing else in here says otherwise."""
     faults = dict(state.faults)
@@ -33,6 +33,7 @@ def tell(
     return {
         "status": OK if fine else DEGRADED,
         "version": __version__,
+        "url": url,
         "uptime_seconds": round(time.time() - started, 1),
         "agent_pid": os.getpid(),
         "agent_faults": agent_faults,

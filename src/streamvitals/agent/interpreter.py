@@ -11,52 +11,144 @@ from typing import NamedTuple
 
 from .command import Command
 
+# What starts another program, and is no Python for the app even where it is a Python program. By its own name.
+# They hand on, most of them with a changed environment:
+HAND_ON = {
+    "env", "nice", "nohup", "setsid", "timeout", "gtimeout", "stdbuf", "ionice", "chrt", "taskset", "time", "numactl",
+    "prlimit", "xvfb-run", "dumb-init", "tini", "catatonit", "setpriv",
+    "ddtrace-run", "newrelic-admin", "opentelemetry-instrument", "elasticapm-run",
+}
+# They hand on to a Python of an environment that they know:
+ENVIRONMENTS = {"uv", "poetry", "pdm", "conda", "mamba", "micromamba"}
+# They would install, or start more than one:
+OTHERS = {
+    "pipenv", "hatch", "rye", "pixi", "pipx", "uvx", "tox", "nox", "honcho", "foreman", "supervisord", "circusd",
+    "dotenv", "make", "npm", "npx",
+}
+# They clear the environment:
+CLEAR = {"sudo", "doas", "su", "runuser", "pkexec", "systemd-run"}
+# They start it where we are not:
+ELSEWHERE = {
+    "docker", "docker-compose", "podman", "podman-compose", "nerdctl", "kubectl", "oc", "lxc", "ssh", "autossh", "mosh",
+    "srun", "sbatch", "flatpak", "vagrant", "heroku", "fly", "modal",
+}
+STARTERS = HAND_ON | ENVIRONMENTS | OTHERS | CLEAR | ELSEWHERE
+
+_PYTHON = re.compile(r"(?:python|pypy)[\d.]*t?d?")
+# The options of CPython that are followed by a value, and those that end the options (Python/getopt.c).
+_WITH_VALUE, _LAST = "WX", "cm"
+
 
 class Interpreter(NamedTuple):
-    """A Python that the command would start, with the options that it gets, and what it is to run."""
+    """A Python that the command would start, with the options that it gets, and what it is to run. ``flags`` are the
+    letters of the options, ``before`` what stands in front and hands on to it."""
 
     path: str
     options: tuple[str, ...] = ()
     program: str = ""
+    flags: str = ""
+    before: tuple[str, ...] = ()
+
+
+def is_python(path: str) -> bool:
+    """Whether that is what a Python is called."""
+    return bool(_PYTHON.fullmatch(os.path.basename(path)))
 
 
 def find(command: Sequence[str], env: Mapping[str, str]) -> Interpreter | None:
     """The Python that the command starts, itself or by a script's first line; None where that cannot be known.
 
-    Raises CommandError where the command, or what its first line names, is not found.
+    That is also where the command starts another one. Raises CommandError where the command, or what its first line
+    names, is not found.
     """
+    name = os.path.basename(command[0])
     path = Command.find(command, env).path
-    if os.path.basename(path).startswith("python"):
-        options = tuple(_options(command[1:]))
-        rest = command[1 + len(options):]
-        return Interpreter(path, options, rest[0] if rest else "")
-    words = _first_line(path)
-    if words and os.path.basename(words[0]) == "env":
-        words = [word for word in words[1:] if word != "-S"]
-    if words and os.path.basename(words[0]).startswith("python"):
-        return Interpreter(Command.find(words[:1], env).path, tuple(_options(words[1:])), path)
-    return None
+    if is_python(name):
+        return of_python(path, command[1:])
+    if name in STARTERS:
+        return None
+    words = first_line(path)
+    if not words or (os.path.basename(words[0]) != "env" and not is_python(words[0])):
+        return None
+    return find([*words, path, *command[1:]], env) if is_python(words[0]) else _of_env([*words, path], env)
 
 
-def _first_line(path: str) -> list[str]:
-    with open(path, "rb") as file:
-        lines = file.read(512).splitlines()
+def _of_env(words: Sequence[str], env: Mapping[str, str]) -> Interpreter | None:
+    """`env [-S] python`, and nothing more, which leaves the environment as it is."""
+    return find(words[1:], env) if len(words) > 2 and is_python(words[1]) else None
+
+
+def of_python(path: str, arguments: Sequence[str]) -> Interpreter:
+    """That Python, with these arguments."""
+    options, flags = _options(arguments)
+    rest = arguments[len(options):]
+    if rest[:1] == ["--"]:
+        rest = rest[1:]
+    return Interpreter(path, tuple(options), rest[0] if rest else "", flags)
+
+
+def first_line(path: str) -> list[str]:
+    """The words of the line that says what runs a script; none where there is none, or none to be read.
+
+    The kernel splits off one argument at the most, and `env -S` the rest.
+    """
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(512).splitlines()
+    except OSError:
+        return []
     for line in lines[:2]:
         text = line.decode(errors="replace")
-        if text.startswith("#!") and "python" in text:
-            return shlex.split(text[2:])
+        if text.startswith("#!"):
+            words = text[2:].strip().split(None, 1)
+            if words and os.path.basename(words[0]) == "sh":
+                continue
+            if len(words) == 2 and os.path.basename(words[0]) == "env":
+                return [words[0], *_split_for_env(words[1])]
+            return words
         # What installers write where the interpreter's path is too long for a first line.
         if text.startswith("'''exec'"):
-            return shlex.split(text.removeprefix("'''exec'"))[:1]
+            return _split(text.removeprefix("'''exec'"))[:1]
     return []
 
 
-def _options(arguments: Sequence[str]) -> Iterator[str]:
-    for argument in arguments:
-        if not argument.startswith("-") or argument in ("-c", "-m", "-"):
-            return
-        if not argument.startswith("--") and set(argument[1:]) <= set("bBdEIOPqsSuv"):
-            yield argument
+def _split_for_env(text: str) -> list[str]:
+    found = re.match(r"(-\w*)S\s*|--split-string[= ]", text)
+    if not found:
+        return [text]
+    others = found[1] if found[1] and found[1] != "-" else ""
+    return [*([others] if others else []), *_split(text[found.end():])]
+
+
+def _split(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:  # a quote that is not closed
+        return text.split()
+
+
+def _options(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """The options of Python, as it was given them and before a program, `-c` or `-m`; and their letters."""
+    taken: list[str] = []
+    flags = ""
+    rest = list(arguments)
+    while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
+        word = rest.pop(0)
+        if word.startswith("--"):
+            taken.append(word)
+            if word == "--check-hash-based-pycs" and rest:
+                taken.append(rest.pop(0))
+            continue
+        at = next((i for i, letter in enumerate(word) if letter in _WITH_VALUE + _LAST), len(word))
+        flags += word[1:at]
+        if word[at : at + 1] and word[at] in _LAST:
+            if at > 1:
+                taken.append(word[:at])
+            break
+        taken.append(word)
+        if at == len(word) - 1 and rest:
+            taken.append(rest.pop(0))
+    return taken, flags
 
 
 def lacks(package: str, interpreter: Interpreter, env: Mapping[str, str]) -> bool:

@@ -17,17 +17,17 @@ from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
 from .. import presence, saying
-from ..config import Config
+from ..config import Config, port_beside
 from ..problems import Problem
 from . import directory as private
 from . import handover, init, startup
-from .command import Command, CommandError, become, original_environment
+from .command import Command, CommandError, become, original_environment, otel_options
 from .processes import named
 from .spawn import Beside, spawn_agent
 
 INJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "inject")
 # What says where to serve.
-HOST, PORT = "--host or OTEL_EXPORTER_PROMETHEUS_HOST", "--port or OTEL_EXPORTER_PROMETHEUS_PORT"
+HOST, PORT = "--host or STREAMVITALS_HOST", "--port or STREAMVITALS_PORT"
 
 
 class Watch(NamedTuple):
@@ -44,11 +44,18 @@ def run_command(host: str | None, port: int | None, arguments: Sequence[str]) ->
         if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             become(Command.find(arguments, env), env)
         # The app starts whatever its variables say: the bad ones are told, and their defaults used.
-        config, _ = Config.read(env)
+        config = read_config(env, arguments)
         run(arguments, replace(config, host=host or config.host, port=config.port if port is None else port), env)
     except CommandError as error:
         say(str(error))
         sys.exit(error.status)
+
+
+def read_config(env: Mapping[str, str], arguments: Sequence[str]) -> Config:
+    """What the environment asks for; ``opentelemetry-instrument`` has options that outrank it."""
+    config, _ = Config.read(env)
+    beside, _ = Config.read({**env, **otel_options(arguments)})
+    return replace(config, port=beside.port, app_port=beside.app_port)
 
 
 def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoReturn:
@@ -100,23 +107,27 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
             say(f"not watching this app: {error}")
         return None
     if not config.quiet:
-        startup.announce(url, problems)
+        startup.announce(url, problems, config.app_port)
     return Watch(directory, agent)
 
 
 def listen_near(config: Config, env: Mapping[str, str], problems: list[Problem]) -> tuple[socket.socket, str]:
     """A listening socket where the config asks for one, else near there, with a word in ``problems``; its host."""
-    host = config.host
+    host, port = config.host, config.port
+    if port and port == config.app_port:
+        port = port_beside(port)
+        what = f"port {config.port} is for the app's own OpenTelemetry exporter; streamvitals serves on another"
+        problems.append(Problem(what, f"set {PORT} to another than OTEL_EXPORTER_PROMETHEUS_PORT"))
     try:
-        listener = bind(host, config.port, env)
+        listener = bind(host, port, env)
     except (OSError, UnicodeError) as error:
         host, why = Config.host, getattr(error, "strerror", None) or error
-        listener = bind(host, config.port, env)
+        listener = bind(host, port, env)
         what = f"{config.host[:100]!r} is no address to serve on ({why}); {host} is used"
         problems.append(Problem(what, f"set {HOST} to an address of this machine"))
     got = listener.getsockname()[1]
-    if config.port not in (0, got):
-        what = f"port {config.port} is not free; {got} is used"
+    if port not in (0, got):
+        what = f"port {port} is not free; {got} is used"
         problems.append(Problem(what, f"stop what holds it, or set {PORT}"))
     return listener, host
 
@@ -142,12 +153,12 @@ def bind(host: str, port: int, env: Mapping[str, str] | None = None) -> socket.s
     Never on a port next to it, which is another service's and will be scraped as that. ``env``: an agent that
     lingers there after an app that has gone is asked to leave.
     """
-    family, kind, protocol, _, address = min(
-        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
-        key=lambda found: found[0] != socket.AF_INET,
-    )
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
 
     def listen(candidate: int) -> socket.socket:
+        if candidate:
+            _check_other_family(family, str(address[0]), candidate)
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -168,6 +179,20 @@ def bind(host: str, port: int, env: Mapping[str, str] | None = None) -> socket.s
             if left is not None:
                 return left
         return listen(0)
+
+
+def _check_other_family(family: int, address: str, port: int) -> None:
+    """Raise OSError where somebody has the port on the other family's loopback: `localhost` is his then too."""
+    if address not in ("127.0.0.1", "0.0.0.0", "::1"):  # "::" is both
+        return
+    other, place = (socket.AF_INET, "127.0.0.1") if family == socket.AF_INET6 else (socket.AF_INET6, "::1")
+    try:
+        with socket.socket(other, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((place, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:  # else there is no such family here
+            raise
 
 
 def url_of(listener: socket.socket, host: str) -> str:

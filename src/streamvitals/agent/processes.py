@@ -119,6 +119,39 @@ def table() -> dict[int, Entry]:
     return found
 
 
+@cache
+def children_are_listed() -> bool:
+    """Whether the kernel lists a process's children (proc(5), CONFIG_PROC_CHILDREN)."""
+    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def below(roots: Iterable[Identity]) -> set[Identity]:
+    """The live processes below `roots`, the roots not among them: looks at these only, if it can. Raises OSError."""
+    if not children_are_listed():
+        return descendants(roots, table())
+    found: set[Identity] = set()
+    todo = [root.pid for root in roots]
+    while todo:
+        parent = todo.pop()
+        for pid in _children(parent):
+            with contextlib.suppress(OSError):
+                entry = entry_of(pid)
+                if entry is not None and entry.parent == parent and entry.identity not in found:
+                    found.add(entry.identity)
+                    todo.append(pid)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """Listed per thread. None of one that has gone, or is not for this user to see."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+    return found
+
+
 def carriers(directory: str) -> set[Identity]:
     """The live processes that got this directory in their environment, whoever their parent is."""
     wanted = b"\0STREAMVITALS_DIR=" + os.fsencode(directory) + b"\0"

@@ -103,7 +103,7 @@ class Agent:
         state, faults = self._state(), self._faults.total() + self._tree.errors
         return health.tell(
             state, self._tree.builds(), self._problems_now(state),
-            agent_faults=faults, errors=self._tree.snapshot(), started=self._started,
+            agent_faults=faults, errors=self._tree.snapshot(), started=self._started, url=self._url,
         )
 
     def _problems_now(self, state: Health) -> list[Problem]:

@@ -59,11 +59,12 @@ def asks(config: Config, problems: Iterable[Problem]) -> bool:
     return asked and not any(problem.what.startswith("OTEL_EXPORTER_OTLP_") for problem in problems)
 
 
-def announce(url: str, problems: Sequence[Problem]) -> None:
+def announce(url: str, problems: Sequence[Problem], app_port: int = 0) -> None:
     """One line with the URL, and one for each problem."""
     if sys.stderr is None:  # descriptor 2 was closed, and may by now be anything
         return
-    saying.say(f"metrics are at {url}")
+    left = f" ({app_port} is left to the app's own OpenTelemetry exporter)" if app_port else ""
+    saying.say(f"metrics are at {url}{left}")
     for problem in problems[:MOST_LINES]:
         saying.say(str(problem))
     if len(problems) > MOST_LINES:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from .. import presence
 from . import directory as private
 from .processes import (
-    Entry,
     Identity,
     Silent,
     alive,
-    descendants,
+    below,
+    children_are_listed,
     entry_of,
     may_be_of,
     silent_python,
-    table,
     users_of,
 )
 
+# How often to look who is below those that have registered, and where that takes a look at all of the machine:
+# a scrape in between takes what is known. Seconds.
+SCAN_EVERY, FULL_SCAN_EVERY = 2.0, 30.0
 # In an answer to /healthz.
 MAX_LISTED = 20
 # Of files that are not believed: the first so many are counted.
@@ -48,11 +51,14 @@ class Watcher:
     """
 
     def __init__(
-        self, directory: str, app: Identity | None = None, complain: Callable[[str], object] = lambda _: None
+        self, directory: str, app: Identity | None = None, complain: Callable[[str], object] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self.app = app
         self._complain = complain
+        self._clock = clock
+        self._next_scan = 0.0
         self._lock = threading.Lock()
         self._registered: dict[Identity, private.Registration] = {}
         self._below: set[Identity] = set()
@@ -92,9 +98,9 @@ class Watcher:
         """The state of the tree now; ``counting`` are the processes that have files here, and their images."""
         with self._lock:
             self._look()
-            rows = self._scan()
+            self._scan()
             living = {*self._registered, *self._below}
-            suspects = [identity for identity in living if not self._reported(identity, rows, counting)]
+            suspects = [identity for identity in living if not self._reported(identity, counting)]
             silent = sorted(s for identity in suspects if (s := silent_python(identity)) is not None)
             said = self._registered.items()
             told = [(i.pid, kind, detail) for i, what in said for kind, detail in what.told]
@@ -127,29 +133,33 @@ class Watcher:
             self._refused.add(path)
             self._complain("a file that is named like a registration is none, or another user's")
 
-    def _scan(self) -> dict[int, Entry]:
+    def _scan(self) -> None:
         """Find who is below. A process stays known when its parent goes."""
-        try:
-            rows = table()
-        except OSError:
-            return {}
-        # Where the app reaps orphans the agent is below it too.
-        rows.pop(os.getpid(), None)
+        now = self._clock()
+        if now < self._next_scan:
+            return
+        self._next_scan = now + (SCAN_EVERY if children_are_listed() else FULL_SCAN_EVERY)
         known = {*self._registered, *self._below}
-        new = descendants(known, rows) - known
+        try:
+            new = below(known) - known
+        except OSError:
+            return
+        # Where the app reaps orphans the agent is below it too.
+        new = {identity for identity in new if identity.pid != os.getpid()}
         self._below |= new
         for identity in new:
             self._users |= users_of(identity.pid)
         self._seen += len(new)
-        return rows
 
-    def _reported(
-        self, identity: Identity, rows: Mapping[int, Entry], counting: Mapping[Identity, int]
-    ) -> bool:
+    def _reported(self, identity: Identity, counting: Mapping[Identity, int]) -> bool:
         """Whether the program that this process now runs has registered itself, or counts without."""
-        entry, what = rows.get(identity.pid), self._registered.get(identity)
-        if entry is None:
+        try:
+            entry = entry_of(identity.pid)
+        except OSError:
             return True
+        if entry is None or entry.identity != identity:
+            return True
+        what = self._registered.get(identity)
         images = {counting.get(identity), what.image if what is not None else None} - {None}
         return bool(images & {entry.image, 0}) or (entry.image == 0 and bool(images))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..agent.endpoints import ask
+from ..agent.launch import read_config
 from ..config import Config
 from ..problems import endpoints
 from .check import FAIL, OK, WARN, Check
@@ -20,11 +21,11 @@ def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | 
     One cause is one line: where it keeps all from being watched, nothing is guessed from that.
     """
     checks = [*check_variables(env)]
-    config, _ = Config.read(env)
+    config = read_config(env, command)
     if config.disabled:
         return [*checks, Check(WARN, "OTEL_SDK_DISABLED=true: apps are run but not watched", "unset it")]
     hindered = [*check_proc()] or [check for check in check_directory(env) if check.status == FAIL]
-    checks += hindered or [*check_port(config), *check_directory(env)]
+    checks += hindered or [*check_port(config, env), *check_directory(env)]
     checks += check_journal(config)
     if connect is not None:
         checks += _ask_collectors(env, config, connect, checks)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..agent import directory as private
 from ..agent.interpreter import Interpreter
-from ..agent.launch import injected
+from ..agent.launch import INJECT, injected
 from ..config import Config
 from ..problems import INSTALL_OTLP, of_exporter
 from ..sdk.versions import SUPPORTED
@@ -20,9 +20,13 @@ from .check import FAIL, OK, WARN, Check
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROBE = os.path.join(PACKAGE, "doctor", "probe.py")
+# Whoever runs it in an environment changes nothing there.
+_UNTOUCHED = {"UV_NO_SYNC": "1", "UV_FROZEN": "1"}
 # Importing openai takes a second, on a small machine several.
 PROBE_TIMEOUT = 60.0
 OTLP_PACKAGES = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
+
+_MEND_IN_FRONT = "have that sitecustomize import the next one, or call streamvitals.instrument() in the program"
 
 CONNECT = {
     "ok": (OK, "answers, and takes the key", ""),
@@ -36,7 +40,12 @@ CONNECT = {
     "proxy": (FAIL, "is not reached through the proxy", "check HTTPS_PROXY and NO_PROXY"),
     "timeout": (FAIL, "does not answer in time", "check firewalls and the host in OPENAI_BASE_URL"),
     "no connection": (FAIL, "cannot be connected to", "check OPENAI_BASE_URL and the network"),
-    "no client": (FAIL, "cannot be asked: the SDK makes no client", "set OPENAI_API_KEY"),
+    "no key": (FAIL, "cannot be asked: the SDK makes no client without a key", "set OPENAI_API_KEY"),
+    "no socks": (
+        FAIL, "cannot be asked: a SOCKS proxy is set, and httpx has no support for it", "pip install socksio there"
+    ),
+    "bad proxy": (FAIL, "cannot be asked: httpx takes no such proxy", "check ALL_PROXY, HTTPS_PROXY and HTTP_PROXY"),
+    "no client": (FAIL, "cannot be asked: the SDK makes no client", "see what `openai.OpenAI()` raises there"),
 }
 
 
@@ -68,7 +77,7 @@ def _check_packages(config: Config, found: Mapping[str, Any]) -> Iterator[Check]
     yield from _check_openai(found, packages)
     yield from _check_otlp(config, packages)
     yield from _check_redaction(config, found)
-    shown = ", ".join(f"{name} {number}" for name, number in packages.items() if name != "openai")
+    shown = ", ".join(f"{name} {number}" for name, number in packages.items() if name != "openai" and number != "0")
     if shown:
         yield Check(OK, f"installed beside it: {shown}")
     if found["others"]:
@@ -82,14 +91,23 @@ def _check_injection(interpreter: Interpreter, found: Mapping[str, Any]) -> Iter
         yield Check(FAIL, f"{name} is older than 3.10 and is not watched", "use Python 3.10 or newer")
     elif found["injected"]:
         yield Check(OK, f"{name} is watched")
-        if found["sitecustomize"]:
+        if found["sitecustomize"] and os.path.dirname(found["sitecustomize"]) != INJECT:
             yield Check(OK, f"its own {found['sitecustomize']} runs as before")
-    elif set("".join(interpreter.options)) & set("IES"):
+    elif set(interpreter.flags) & set("IES"):
         mend = "run it without, or call streamvitals.instrument() in the program"
-        yield Check(FAIL, f"{name} is not watched: {' '.join(interpreter.options)} keeps it out", mend)
+        letters = " ".join(f"-{letter}" for letter in interpreter.flags if letter in "IES")
+        yield Check(FAIL, f"{name} is not watched: {letters} keeps it out", mend)
+    elif not found["told"]:
+        # Of what stands in front the name only: `env KEY=...`.
+        by = os.path.basename(interpreter.before[0]) if interpreter.before else "what is in front"
+        mend = f"put `streamvitals run --` behind {by}, or have it hand on PYTHONPATH and STREAMVITALS_DIR"
+        yield Check(FAIL, f"{name} is not watched: {by} clears the environment", mend)
+    elif not found["on_path"]:
+        mend = "keep what PYTHONPATH held when it is set anew"
+        yield Check(FAIL, f"{name} is not watched: PYTHONPATH was replaced", mend)
     else:
         in_front = f": {found['sitecustomize']} stands in front" if found["sitecustomize"] else ""
-        yield Check(FAIL, f"{name} is not watched{in_front}", "have that sitecustomize import the next one")
+        yield Check(FAIL, f"{name} is not watched{in_front}", _MEND_IN_FRONT)
 
 
 def _check_openai(found: Mapping[str, Any], packages: Mapping[str, str]) -> Iterator[Check]:
@@ -136,6 +154,8 @@ def check_connection(interpreter: Interpreter, env: Mapping[str, str], timeout: 
     status, what, mend = CONNECT.get(
         result, (FAIL, f"answers with {result} {told.get('error', '')}".rstrip(), "check OPENAI_BASE_URL")
     )
+    if result == "no client" and told.get("error"):
+        what = f"{what} ({told['error']})"
     return Check(status, f"{told['host'] or 'the server'} {what}", mend)
 
 
@@ -144,11 +164,11 @@ def probe(
 ) -> dict[str, Any]:
     """Have that Python answer; ``inside`` as it would be under `run`. Raises OSError, ValueError."""
     code = Path(PROBE).read_text()
-    arguments = [interpreter.path, *interpreter.options, "-c", code, what, PACKAGE, str(timeout)]
+    arguments = [*interpreter.before, interpreter.path, *interpreter.options, "-c", code, what, PACKAGE, str(timeout)]
     directory = private.create(env) if inside else ""
     try:
         told = subprocess.run(  # noqa: S603  the user's own interpreter
-            arguments, env={**env, **injected(env, directory)} if inside else dict(env),
+            arguments, env={**env, **_UNTOUCHED, **(injected(env, directory) if inside else {})},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=PROBE_TIMEOUT + timeout, check=False,
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 
-from .. import problems
+from .. import descriptors, problems
 from ..agent import directory as private
-from ..agent import startup
+from ..agent import handover, startup
 from ..agent.launch import HOST, PORT, bind
-from ..config import Config
+from ..config import Config, port_beside
 from .check import BAD_VALUE, FAIL, OK, WARN, Check
 
 # Below this a tmpfs is filled by a few dozen processes. Bytes.
@@ -39,9 +40,25 @@ def _check(problem: problems.Problem) -> Check:
 
 def check_journal(config: Config) -> Iterator[Check]:
     """Whether the journal could be written from here."""
+    fd = descriptors.named_by(config.journal)
+    if fd is not None and fd > 2:
+        yield Check(WARN, f"the journal is the app's descriptor {fd}, which is not known here", "see what `run` says")
+        return
     found = list(problems.of_journal(config.journal))
     yield from (_check(problem) for problem in found)
     if config.journal and not found:
+        yield from _writable_journal(config.journal)
+
+
+def _writable_journal(path: str) -> Iterator[Check]:
+    fd = descriptors.named_by(path)
+    if fd is not None:
+        yield Check(OK, f"the journal can be written: it is the app's {('stdin', 'stdout', 'stderr')[fd]}")
+    elif os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
+        # To try it would show its reader an end.
+        what = "the journal is a pipe: whether somebody reads it is not known here, and without that lines are lost"
+        yield Check(WARN, what, "start its reader before the app")
+    else:
         yield Check(OK, "the journal can be written")
 
 
@@ -53,20 +70,28 @@ def check_proc() -> Iterator[Check]:
         yield Check(FAIL, "there is no /proc here", str(error))
 
 
-def check_port(config: Config) -> Iterator[Check]:
+def check_port(config: Config, env: Mapping[str, str]) -> Iterator[Check]:
     """Whether /metrics would be where it is expected."""
+    left = f" ({config.app_port} is left to the app's own OpenTelemetry exporter)" if config.app_port else ""
+    port = config.port
+    if port and port == config.app_port:
+        port = port_beside(port)
+        what = f"port {config.port} is for the app's own OpenTelemetry exporter; streamvitals serves on another"
+        yield Check(WARN, what, f"set {PORT} to another than OTEL_EXPORTER_PROMETHEUS_PORT")
     try:
-        with bind(config.host, config.port) as listener:
+        with bind(config.host, port) as listener:
             got = listener.getsockname()[1]
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         yield Check(FAIL, f"no port can be opened on {config.host}: {why}", f"set {HOST} to an address of this machine")
         return
-    if config.port in (0, got):
-        yield Check(OK, f"port {got} on {config.host} is free")
+    if port in (0, got):
+        yield Check(OK, f"port {got} on {config.host} is free{left}")
+    elif any(theirs == port for _, theirs in handover.agents(env)):
+        yield Check(OK, f"port {port} on {config.host} is free once the agent of an app that has gone leaves it{left}")
     else:
         mend = f"stop what holds it, or set {PORT}"
-        yield Check(WARN, f"port {config.port} on {config.host} is not free: {got} would be taken", mend)
+        yield Check(WARN, f"port {port} on {config.host} is not free: {got} would be taken{left}", mend)
 
 
 def check_directory(env: Mapping[str, str]) -> Iterator[Check]:

@@ -28,6 +28,8 @@ def look():
         "version": list(sys.version_info[:2]),
         "executable": sys.executable,
         "injected": "_streamvitals_importhook" in sys.modules,
+        "told": bool(os.environ.get("STREAMVITALS_DIR")),
+        "on_path": sys.argv[2] + "/inject" in os.environ.get("PYTHONPATH", "").split(os.pathsep),
         "sitecustomize": getattr(sys.modules.get("sitecustomize"), "__file__", None),
     }
     if sys.version_info >= (3, 10):
@@ -110,8 +112,18 @@ def connect(timeout):
     except openai.APIConnectionError as error:
         return {"host": host, "result": why(error)}
     except Exception as error:
-        return {"host": host, "result": "unusable" if host else "no client", "error": type(error).__name__}
+        return {"host": host, "result": "unusable" if host else no_client(error), "error": type(error).__name__}
     return {"host": host, "result": "ok"}
+
+
+def no_client(error):
+    """Why the SDK makes none. Texts of httpx and the SDK, of which nothing is told."""
+    text = str(error).lower()
+    if "socks" in text:
+        return "no socks" if isinstance(error, ImportError) else "bad proxy"
+    if "proxy" in text or "scheme" in text:
+        return "bad proxy"
+    return "no key" if "api_key" in text or "credentials" in text else "no client"
 
 
 def host_of(url):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..agent import directory as private
 from .check import FAIL, OK, WARN, Check
@@ -39,6 +41,16 @@ def check_directory_of(directory: str) -> Iterator[Check]:
     yield Check(FAIL, "the agent of this directory is gone; what was counted is still there", mend)
 
 
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """Without the proxies of the environment where an agent would be: this machine, or one that is named by address."""
+    try:
+        host = urlsplit(url).hostname or ""
+        direct = host == "localhost" or ip_address(host).is_private
+    except ValueError:
+        direct = False
+    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if direct else []))
+
+
 def check_url(url: str) -> Iterator[Check]:
     """An agent's own account: `url` is that of its /metrics or its root."""
     root = url.removesuffix("/metrics").rstrip("/")
@@ -46,7 +58,7 @@ def check_url(url: str) -> Iterator[Check]:
         yield Check(FAIL, f"{url!r} is not a URL", "give it as http://host:port")
         return
     try:
-        with urllib.request.urlopen(root + "/healthz", timeout=10.0) as answer:  # noqa: S310  http by the test above
+        with _opener(root).open(root + "/healthz", timeout=10.0) as answer:
             health: Mapping[str, Any] = json.load(answer)
         processes = health["processes"]
         yield Check(OK, f"agent {health['version']} serves {root}/metrics: "

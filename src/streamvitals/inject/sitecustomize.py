@@ -12,7 +12,7 @@ with exec, in a namespace of theirs. So nothing here relies on a name outside of
 
 # No annotations: Python 2.7.
 # mypy: ignore-errors
-# ruff: noqa: UP031, UP036
+# ruff: noqa: UP031
 
 
 def _streamvitals(name, file):

@@ -1,18 +1,23 @@
 """A line of JSON per ended stream, in a file of the user's choice (``STREAMVITALS_JOURNAL``).
 
 The file is opened for each line: an app that daemonises or rotates its logs is not disturbed, and processes
-share it (appends of less than a page are not torn). What is in a line is what is in the log record, and the
-partial text where that was asked for.
+share it (appends of less than a page are not torn). A path that names a descriptor, as `/dev/stdout` does, is what
+the app has open there (descriptors.py). What is in a line is what is in the log record, and the partial text where
+that was asked for.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import stat
+from collections.abc import Callable
 
-from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
+from .. import descriptors
+from ..stream.record import ChainRecord, Progress, RetryRecord, SaidError, StreamRecord
 from .log import point_of_failure
 
 MAX_SIZE = 64 * 1024 * 1024  # bytes; then the file is renamed to <name>.1 and begun anew
@@ -20,11 +25,28 @@ MAX_SIZE = 64 * 1024 * 1024  # bytes; then the file is renamed to <name>.1 and b
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
-class JournalSink:
-    """Appends to ``path``. Raises OSError where that cannot be written, which switches it off."""
+_log = logging.getLogger("streamvitals")
 
-    def __init__(self, path: str) -> None:
+
+class JournalSink:
+    """Appends to ``path``. Raises SaidError where that cannot be written, which switches it off in the end.
+
+    A pipe or a terminal that takes nothing for the moment costs the line. What is wrong is said once, unless it was
+    ``said`` before; ``refused`` is called then.
+    """
+
+    def __init__(self, path: str, refused: Callable[[], object] = lambda: None, *, said: bool = False) -> None:
         self._path = path
+        self._refused = refused
+        self._said = said
+        self._torn = False
+        self._fd = descriptors.named_by(path)
+        self._opened: tuple[int, int, int] | None = None
+        if self._fd is not None:
+            try:
+                self._opened = descriptors.identity(self._fd)
+            except OSError:  # it is closed; what comes there later is not meant
+                self._opened = (-1, -1, -1)
 
     def on_end(self, record: StreamRecord) -> None:
         """Append one line."""
@@ -34,13 +56,45 @@ class JournalSink:
         if record.partial is not None:
             line["partial"] = record.partial
         data = (json.dumps(line, default=str) + "\n").encode()
+        try:
+            self._write(b"\n" + data if self._torn else data)
+        except BlockingIOError as error:
+            self._tell(error)
+        except OSError as error:
+            self._tell(error)
+            raise SaidError(error.errno, error.strerror) from error
+
+    def _tell(self, error: OSError) -> None:
+        if not self._said:
+            self._said = True
+            _log.warning(
+                "the journal %s cannot be written: %s; lines are lost -> "
+                "set STREAMVITALS_JOURNAL to a file that the app may write",
+                self._path[:200], error.strerror or type(error).__name__,
+            )
+            self._refused()
+
+    def _write(self, data: bytes) -> None:
+        written = self._append(data) if self._fd is None else self._write_to_open(self._fd, data)
+        # A pipe takes a part of a long line: the next one begins on a line of its own.
+        self._torn = written < len(data)
+        if self._torn:
+            raise BlockingIOError(errno.EAGAIN, "there was room for a part of the line")
+
+    def _write_to_open(self, fd: int, data: bytes) -> int:
+        # A daemon closes all, and the next file or connection of the app's gets the number.
+        if descriptors.identity(fd) != self._opened:
+            raise OSError(errno.EBADF, "the app has opened something else there")
+        return descriptors.write(fd, data)
+
+    def _append(self, data: bytes) -> int:
         fd = os.open(self._path, _FLAGS, 0o600)
         try:
             if os.fstat(fd).st_size > MAX_SIZE and _put_aside(self._path, fd):
                 os.close(fd)
                 fd = -1
                 fd = os.open(self._path, _FLAGS, 0o600)
-            os.write(fd, data)
+            return os.write(fd, data)
         finally:
             if fd >= 0:
                 os.close(fd)

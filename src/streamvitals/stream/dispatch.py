@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .observation import Ending, Observation, Reference
-from .record import ChainRecord, Progress, RetryRecord, Sink, StreamRecord
+from .record import ChainRecord, Progress, RetryRecord, SaidError, Sink, StreamRecord
 from .tracebacks import is_foreign
 
 logger = logging.getLogger("streamvitals")
@@ -141,7 +141,9 @@ class Dispatch:
 
     def _failed(self, sink: Sink, error: BaseException) -> None:
         self._faults[id(sink)] = faults = self._faults.get(id(sink), 0) + 1
-        if faults >= MAX_FAULTS:
+        if faults >= MAX_FAULTS and isinstance(error, SaidError):
+            self._remove(sink)
+        elif faults >= MAX_FAULTS:
             # Class names only: a message could quote what the sink was handed.
             logger.warning(
                 "%s raised %s, %d times in a row, and is switched off",

@@ -183,6 +183,10 @@ NOT_FAILURES = frozenset(
 )
 
 
+class SaidError(OSError):
+    """What a sink raises that has told people itself what is wrong."""
+
+
 class Sink(Protocol):
     """Takes records. Called by one thread at a time, never from a finalizer; must not block.
 
