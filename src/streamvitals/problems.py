@@ -247,6 +247,19 @@ def of_journal(path: str) -> Iterator[Problem]:
         yield Problem(f"the journal {path[:200]} cannot be written: {why}", mend)
 
 
+def journal_is_said(config: Config) -> bool:
+    """Whether who started us has said that the journal cannot be written: `run`, if it is the same file to the same
+    user, or instrument()."""
+    if not config.journal or not any(of_journal(config.journal)):
+        return False
+    if not config.directory:
+        return True
+    try:
+        return os.path.isabs(config.journal) and os.stat(config.directory).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
 def _not_writable(path: str) -> str:
     if "\0" in path:
         return "its name holds a NUL"

@@ -6,7 +6,6 @@ import atexit
 import importlib
 import itertools
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +17,7 @@ from ._version import __version__
 from .config import Config, ConfigError
 from .looplag import LoopLagMeter
 from .origin import current_origin
-from .problems import of_journal
+from .problems import journal_is_said
 from .retrying import AppRetries
 from .sdk import facts
 from .sdk.patch import Call, Patches
@@ -333,7 +332,7 @@ def start(config: Config, tracing: TracingFactory | None = None, sinks: Iterable
             spans = traced.sink
             first = [spans, StoreSink(store, exemplars=not store.mapped, trace_ids=lambda _: spans.last)]
         if config.journal:
-            first.append(JournalSink(config.journal, lambda: report(["journal"]), said=_journal_is_said(config)))
+            first.append(JournalSink(config.journal, lambda: report(["journal"]), said=journal_is_said(config)))
         span_ids = (lambda: spans.last) if traced is not None else (lambda: None)
         _runtime = Runtime(config, store, [*first, *sinks, LogSink(span_ids)])
         if traced is not None:
@@ -349,18 +348,6 @@ def start(config: Config, tracing: TracingFactory | None = None, sinks: Iterable
             forks.in_child(_after_fork)
             atexit.register(_at_exit)
     return _runtime
-
-
-def _journal_is_said(config: Config) -> bool:
-    """Whether who started us has said that the journal cannot be written: `run`, if it is the same file to the same
-    user, or instrument()."""
-    if not any(of_journal(config.journal)):
-        return False
-    try:
-        by_run = os.stat(config.directory).st_uid == os.geteuid() if config.directory else True
-    except OSError:
-        return False
-    return by_run and (os.path.isabs(config.journal) or not config.directory)
 
 
 def _prepared(traced: Tracing) -> Callable[[], object | None]:
