@@ -57,7 +57,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "0", "bytes: keep so much of the text of a failed stream for its span and the journal; off, since it is content"
     ),
     "STREAMVITALS_REDACT": ("", "`package.module:function` that the captured text is passed through"),
-    "STREAMVITALS_JOURNAL": ("", "a file that gets one JSON line per ended stream"),
+    "STREAMVITALS_JOURNAL": ("", "a file that gets one JSON line per ended stream; `/dev/stdout` is the app's own"),
     "STREAMVITALS_QUIET": ("false", "`true`: no line of ours on stderr, neither at the start nor of a failed stream"),
 }
 # Set by `run` for the app, not by people.

@@ -126,6 +126,17 @@ def test_nothing_writable_is_one_cause_and_one_line(monkeypatch):
     ]
 
 
+def test_an_agent_that_cannot_be_imported_is_one_cause_and_one_line(tmp_path, monkeypatch):
+    """As where another package has brought an older prometheus_client along."""
+    (tmp_path / "prometheus_client").mkdir()
+    (tmp_path / "prometheus_client" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = examine(python("app.py"), environment())
+    (what,) = [check.what for check in found if check.status != OK]
+    assert what.startswith("the agent cannot be started: ImportError: cannot import name")
+    assert "prometheus_client" in what
+
+
 def test_journal(tmp_path):
     assert doctor("true", STREAMVITALS_JOURNAL=str(tmp_path / "j")).find("the journal can be written")["status"] == OK
     assert doctor("true", STREAMVITALS_JOURNAL="/no/such").find("journal /no/such cannot be written")["status"] == FAIL

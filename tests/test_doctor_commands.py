@@ -149,8 +149,22 @@ assert args[0] == "python", args
 os.environ["FROM_UV"] = "1"
 os.execv(sys.executable, [sys.executable, *args[1:]])
 """)
-    found = doctor("--", "uv", "run", *arguments, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    found = doctor("--", "uv", "run", *arguments, PATH=path, VIRTUAL_ENV="/made")
     assert found.find("is watched")["status"] == OK
+
+
+def test_no_environment_is_made_only_to_look_at_it(tmp_path, monkeypatch):
+    mark = tmp_path / "made"
+    script(tmp_path, "uv", f"#!/bin/sh\ntouch {mark}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    assert doctor("--", "uv", "run", "app.py", PATH=path).find("what Python uv starts")["status"] == WARN
+    assert not mark.exists()
+    # Nor does one that does not answer count as a fault of the app's.
+    (tmp_path / ".venv").mkdir()
+    assert doctor("--", "uv", "run", "app.py", PATH=path).find("what Python uv starts")["status"] == WARN
 
 
 @pytest.mark.parametrize("tool", ["pipx", "hatch", "pipenv", "tox"])

@@ -40,6 +40,8 @@ _PASSED = {
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
 }
+# No `site`: nothing of the environment's .pth files, no sitecustomize, no user's packages.
+OPTIONS = ("-s", "-S", "-W", "ignore")
 _PASSED_PREFIXES = ("OTEL_", "STREAMVITALS_")
 _DROPPED = ("STREAMVITALS_DIR", TOLD)
 # What a manager may send to every process of a service and means for the app: to read its files anew, say. And what a
@@ -159,24 +161,30 @@ def _exec_agent(
     # Until it knows what to do at one.
     signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM, PLEASE_LEAVE))
     folder = os.path.dirname(os.path.abspath(__file__))
-    # No `site`: nothing of the environment's .pth files, no sitecustomize, no user's packages.
-    arguments = (sys.executable, "-s", "-S", "-W", "ignore", folder)
+    arguments = (sys.executable, *OPTIONS, folder)
     os.execve(sys.executable, arguments, _agent_environment(env, beside))
 
 
-def _agent_environment(env: Mapping[str, str], beside: Beside) -> dict[str, str]:
-    passed = {
+def passed(env: Mapping[str, str]) -> dict[str, str]:
+    """What the agent gets of the app's variables."""
+    return {
         name: value
         for name, value in env.items()
         if name not in _DROPPED and (name in _PASSED or name.startswith(_PASSED_PREFIXES))
     }
-    # The agent is to find what this process found, wherever it found it; "" is the folder we are in.
-    path = [os.path.abspath(entry) for entry in sys.path]
+
+
+def import_path() -> list[str]:
+    """The agent is to find what this process found, wherever it found it; "" is the folder we are in."""
+    return [os.path.abspath(entry) for entry in sys.path]
+
+
+def _agent_environment(env: Mapping[str, str], beside: Beside) -> dict[str, str]:
     told = {
-        "path": path, "directory": beside.directory, "url": beside.url,
+        "path": import_path(), "directory": beside.directory, "url": beside.url,
         "app": named(beside.app), "problems": beside.problems, "speaks": beside.speaks,
     }
-    return {**passed, TOLD: json.dumps(told)}
+    return {**passed(env), TOLD: json.dumps(told)}
 
 
 def _stderr() -> int:

@@ -11,7 +11,7 @@ from ..problems import endpoints
 from .check import FAIL, OK, WARN, Check
 from .command import find_interpreter
 from .interpreter import check_connection, check_interpreter, check_openai_only
-from .machine import check_directory, check_journal, check_port, check_proc, check_variables
+from .machine import check_agent, check_directory, check_journal, check_port, check_proc, check_variables
 
 
 def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | None = None) -> list[Check]:
@@ -25,6 +25,7 @@ def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | 
     if config.disabled:
         return [*checks, Check(WARN, "OTEL_SDK_DISABLED=true: apps are run but not watched", "unset it")]
     hindered = [*check_proc()] or [check for check in check_directory(env) if check.status == FAIL]
+    hindered = hindered or [*check_agent(env)]
     checks += hindered or [*check_port(config, env), *check_directory(env)]
     checks += check_journal(config)
     if connect is not None:

@@ -6,15 +6,17 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from ..agent import interpreter
 from ..agent.command import Command, CommandError
 from ..agent.interpreter import CLEAR, ELSEWHERE, ENVIRONMENTS, HAND_ON, OTHERS, Interpreter
-from .check import FAIL, WARN, Check
+from .check import FAIL, GIVE_PYTHON, WARN, Check
 
 # Programs in front of each other, first lines among them.
 _DEEPEST = 12
-_GIVE_PYTHON = "give doctor the python command itself to have that one looked at"
+# What says that there is an environment already, which a launcher would otherwise make, in the working folder or above.
+_MADE = (".venv", "__pypackages__", ".pdm-python")
 
 
 def find_interpreter(command: Sequence[str], env: Mapping[str, str]) -> Iterator[Check | Interpreter]:
@@ -34,7 +36,7 @@ def _find(
     """Raises CommandError. ``before`` is what hands on to the command, ``asked`` the script whose first line it is."""
     name = os.path.basename(command[0])
     if depth > _DEEPEST:
-        return Check(WARN, f"{name}: what it starts in the end is not known here", _GIVE_PYTHON)
+        return Check(WARN, f"{name}: what it starts in the end is not known here", GIVE_PYTHON)
     if name in CLEAR:
         return _clears(name, command)
     if name in ELSEWHERE:
@@ -44,7 +46,7 @@ def _find(
     if interpreter.is_python(name):
         return interpreter.of_python(path, command[1:])._replace(before=before)
     if name in ENVIRONMENTS:
-        return _in_environment(before, command)
+        return _in_environment(before, command, env)
     if name in HAND_ON:
         for at in _programs(command, env):
             found = _find((*before, *command[:at]), command[at:], env, "", depth + 1)
@@ -53,14 +55,14 @@ def _find(
                 return found
     elif name not in OTHERS:
         if not os.access(path, os.R_OK):
-            return Check(WARN, f"{path} cannot be read: what Python it starts, if any, is not known here", _GIVE_PYTHON)
+            return Check(WARN, f"{path} cannot be read: what Python it starts, if any, is not known here", GIVE_PYTHON)
         words = interpreter.first_line(path)
         if words:
             return _find(before, [*words, path, *command[1:]], env, asked or command[0], depth + 1)
     if name in OTHERS | HAND_ON:
-        return Check(WARN, f"what Python {name} starts is not known here", _GIVE_PYTHON)
+        return Check(WARN, f"what Python {name} starts is not known here", GIVE_PYTHON)
     what = f"{asked or command[0]} is not a Python program; what Python it starts is not known here"
-    return Check(WARN, what, _GIVE_PYTHON)
+    return Check(WARN, what, GIVE_PYTHON)
 
 
 def _clears(name: str, command: Sequence[str]) -> Check:
@@ -80,11 +82,11 @@ def _programs(command: Sequence[str], env: Mapping[str, str]) -> Iterator[int]:
                 yield at
 
 
-def _in_environment(before: tuple[str, ...], command: Sequence[str]) -> Check | Interpreter:
+def _in_environment(before: tuple[str, ...], command: Sequence[str], env: Mapping[str, str]) -> Check | Interpreter:
     """`uv run` and its like: its `python` is asked in place of the program, which may be there only."""
     name = os.path.basename(command[0])
-    unknown = Check(WARN, f"what Python {name} starts is not known here", _GIVE_PYTHON)
-    if "run" not in command:
+    unknown = Check(WARN, f"what Python {name} starts is not known here", GIVE_PYTHON)
+    if "run" not in command or (name in ("uv", "pdm") and not _has_environment(env)):
         return unknown
     start = list(command).index("run") + 1
     rest = list(command[start:])
@@ -95,6 +97,13 @@ def _in_environment(before: tuple[str, ...], command: Sequence[str]) -> Check | 
     found = interpreter.of_python("python", rest[at + 1 :] if python else ())
     path = rest[at] if python else "python"
     return found._replace(path=path, before=(*before, *command[:start], *rest[:at]))
+
+
+def _has_environment(env: Mapping[str, str]) -> bool:
+    if env.get("VIRTUAL_ENV") or env.get("UV_PROJECT_ENVIRONMENT"):
+        return True
+    here = Path.cwd()
+    return any((folder / name).exists() for folder in (here, *here.parents) for name in _MADE)
 
 
 def _python_of(rest: Sequence[str]) -> int | None:

@@ -16,12 +16,12 @@ from ..agent.launch import INJECT, injected
 from ..config import Config
 from ..problems import INSTALL_OTLP, of_exporter
 from ..sdk.versions import SUPPORTED
-from .check import FAIL, OK, WARN, Check
+from .check import FAIL, GIVE_PYTHON, OK, WARN, Check
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROBE = os.path.join(PACKAGE, "doctor", "probe.py")
 # Whoever runs it in an environment changes nothing there.
-_UNTOUCHED = {"UV_NO_SYNC": "1", "UV_FROZEN": "1"}
+_UNTOUCHED = {"UV_NO_SYNC": "1", "UV_FROZEN": "1", "UV_OFFLINE": "1"}
 # Importing openai takes a second, on a small machine several.
 PROBE_TIMEOUT = 60.0
 OTLP_PACKAGES = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
@@ -54,7 +54,7 @@ def check_interpreter(interpreter: Interpreter, config: Config, env: Mapping[str
     try:
         found = probe(interpreter, env, "look", inside=True)
     except (OSError, ValueError) as error:
-        yield Check(FAIL, f"{interpreter.path} does not run: {error}", "check that interpreter")
+        yield _does_not_run(interpreter, error)
         return
     yield from _check_injection(interpreter, found)
     yield from _check_packages(config, found)
@@ -65,9 +65,16 @@ def check_openai_only(interpreter: Interpreter, config: Config, env: Mapping[str
     try:
         found = probe(interpreter, env, "look", inside=False)
     except (OSError, ValueError) as error:
-        yield Check(FAIL, f"{interpreter.path} does not run: {error}", "check that interpreter")
+        yield _does_not_run(interpreter, error)
         return
     yield from _check_packages(config, found)
+
+
+def _does_not_run(interpreter: Interpreter, error: Exception) -> Check:
+    if interpreter.before:
+        name = os.path.basename(interpreter.before[0])
+        return Check(WARN, f"what Python {name} starts is not known here: it does not answer", GIVE_PYTHON)
+    return Check(FAIL, f"{interpreter.path} does not run: {error}", "check that interpreter")
 
 
 def _check_packages(config: Config, found: Mapping[str, Any]) -> Iterator[Check]:

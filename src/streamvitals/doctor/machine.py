@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 
 from .. import descriptors, problems
 from ..agent import directory as private
-from ..agent import handover, startup
+from ..agent import handover, spawn, startup
 from ..agent.launch import HOST, PORT, bind
 from ..config import Config, port_beside
 from .check import BAD_VALUE, FAIL, OK, WARN, Check
 
+# As agent/__main__.py does it.
+_IMPORTS = """
+import json, sys
+sys.path[:0] = [sys.argv[1]]
+import streamvitals
+sys.path[:] = json.loads(sys.argv[2])
+import streamvitals.agent.endpoints, streamvitals.agent.serve
+"""
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+IMPORTS_WITHIN = 60.0
 # Below this a tmpfs is filled by a few dozen processes. Bytes.
 ROOM = 16 * 2**20
 
@@ -68,6 +81,23 @@ def check_proc() -> Iterator[Check]:
         startup.check_machine()
     except OSError as error:
         yield Check(FAIL, "there is no /proc here", str(error))
+
+
+def check_agent(env: Mapping[str, str]) -> Iterator[Check]:
+    """Whether the agent finds all that it imports, in the way in which it is started."""
+    mend = "install streamvitals anew: pip install --force-reinstall streamvitals"
+    arguments = [sys.executable, *spawn.OPTIONS, "-c", _IMPORTS, _ROOT, json.dumps(spawn.import_path())]
+    try:
+        done = subprocess.run(  # noqa: S603  our own interpreter
+            arguments, env=spawn.passed(env), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True, errors="replace", timeout=IMPORTS_WITHIN, check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Check(FAIL, f"the agent cannot be started: {type(error).__name__}", mend)
+        return
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        yield Check(FAIL, f"the agent cannot be started: {why[:200]}", mend)
 
 
 def check_port(config: Config, env: Mapping[str, str]) -> Iterator[Check]:
