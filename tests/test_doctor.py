@@ -161,6 +161,17 @@ def test_collector():
     assert len(found.bad) == 1
 
 
+@pytest.mark.parametrize("name", ["http_proxy", "ALL_PROXY", "all_proxy"])
+def test_collector_is_asked_by_the_way_that_exports_take(name):
+    """requests goes through the proxy for this machine too, unless NO_PROXY names it."""
+    dead = refused_url().removesuffix("/v1")
+    with pytest.importorskip("otlp_receiver").receiver() as good:
+        asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": good.url, name: dead}
+        assert doctor("--connect", "true", **asked).find("takes OTLP traces")["status"] == OK
+        found = doctor("--connect", "true", **asked, NO_PROXY="", no_proxy="")
+        assert any("refuses the connection" in what for what in found.bad)
+
+
 def test_taken_port():
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))

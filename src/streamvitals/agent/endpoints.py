@@ -71,7 +71,9 @@ def _answer(where: Endpoint, env: Mapping[str, str], timeout: float) -> tuple[st
     if user:
         headers["Authorization"] = "Basic " + b64encode(unquote(user).encode()).decode()
     try:
-        handlers = [urllib.request.HTTPSHandler(context=_tls(env, where.signal))] if url.startswith("https") else []
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler(_proxies())]
+        if url.startswith("https"):
+            handlers.append(urllib.request.HTTPSHandler(context=_tls(env, where.signal)))
         opener = urllib.request.build_opener(_NoRedirect, *handlers)
         request = urllib.request.Request(url, b"", headers, method="POST")  # noqa: S310  http or https
         with opener.open(request, timeout=timeout):
@@ -83,6 +85,15 @@ def _answer(where: Endpoint, env: Mapping[str, str], timeout: float) -> tuple[st
         return f"answers with {error.code}", _MEND_STATUS.get(error.code, "see what the collector says of it")
     except (OSError, HTTPException, ValueError) as error:
         return _why(error), ""
+
+
+def _proxies() -> dict[str, str]:
+    """Those that the exporter uses, by requests: it takes ALL_PROXY where there is no other, also for this machine."""
+    proxies = urllib.request.getproxies()
+    every = proxies.get("all", "")
+    if every.startswith("http"):
+        proxies = {"http": every, "https": every, **proxies}
+    return proxies
 
 
 def _without_user(url: str) -> tuple[str, str]:
