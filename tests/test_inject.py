@@ -124,6 +124,24 @@ def test_old_interpreters_pass_through(directory, tmp_path, interpreter):
     assert registrations(directory) == {}
 
 
+@pytest.mark.parametrize("interpreter", old_interpreters() or [pytest.param("", marks=pytest.mark.skip("none here"))])
+@pytest.mark.parametrize("third", [False, True])
+def test_old_interpreters_pass_through_by_hand_too(directory, tmp_path, interpreter, third):
+    front = Chain(tmp_path, f"""
+import sys
+sys.path[:] = [entry for entry in sys.path if entry != {str(tmp_path / 'theirs')!r}]
+mine = sys.modules.pop("sitecustomize")
+exec(open({INJECT!r} + "/sitecustomize.py").read(), {{}})
+sys.modules["sitecustomize"] = mine
+sys.bootstrapped = True
+""")
+    if third:
+        (tmp_path / "sitecustomize.py").write_text("import sys; sys.third = True\n")
+    env = environment(PYTHONPATH=os.pathsep.join([str(front.folder), INJECT, str(tmp_path)]))
+    code = f"import sys; assert sys.bootstrapped; assert hasattr(sys, 'third') == {third}"
+    subprocess.run([interpreter, "-c", code], env=env, check=True)
+
+
 def test_interpreters_of_other_versions(directory):
     """Whatever else is installed beside this one: the same files serve them all."""
     tried = 0

@@ -82,7 +82,8 @@ def _streamvitals(name, file):
         frame = sys._getframe(3)  # above this function, its caller and the one that holds both
         while frame is not None:
             code = frame.f_code
-            if imported is None and code.co_name == "_find_and_load":
+            # Python 2 imports without a frame, for `site` as a rule.
+            if imported is None and code.co_name in ("_find_and_load", "execsitecustomize"):
                 imported = True
             elif imported is None and code.co_name == "<module>" and code.co_filename != own:
                 imported = False
@@ -114,7 +115,7 @@ def _streamvitals(name, file):
             if keep is not None:  # an import that fails takes it out again
                 sys.modules["sitecustomize"] = keep
             missing = type(error).__name__ == "ModuleNotFoundError" and getattr(error, "name", "") == "sitecustomize"
-            if imported or sys.version_info < (3,) or not missing:
+            if imported or not (missing or str(error) == "No module named sitecustomize"):
                 raise
         else:
             if keep is not None and not imported and getattr(keep, "__file__", None) != own:
