@@ -26,8 +26,10 @@ from bench.environments import environment  # noqa: E402
 TESTS = (
     "test_outcomes.py", "test_app_side.py", "test_app_readers.py", "test_raw.py", "test_raw_and_bytes.py",
     "test_clients.py", "test_trio.py", "test_app_end.py", "test_invariants.py", "test_surfaces.py",
+    "test_below_the_stream.py", "test_bodies.py", "test_attaching_broken.py", "test_interrupted_streams.py",
     "test_broken_http.py", "test_callers_set_up.py", "test_helpers_raise.py",
-    "test_run_scripts.py", "test_retry_loops.py", "test_retry_pools.py", "test_taken_up.py", "test_limits.py",
+    "test_run_scripts.py", "test_retry_loops.py", "test_retry_pools.py", "test_retries_without_end.py",
+    "test_taken_up.py", "test_usage_once.py", "test_limits.py",
     "test_providers.py", "test_provider_words.py", "test_finishes.py",
     "test_websockets.py", "test_websockets_invariants.py", "test_websockets_methods.py",
 )
@@ -62,6 +64,8 @@ ENVIRONMENTS: dict[str, Environment] = {
     # 3.x brings httpx2 and still takes a client of httpx: every test with one.
     "latest-httpx": Environment(("openai>=3.1", "httpx"), variables=(("STREAMVITALS_TEST_CLIENT", "httpx"),)),
     "latest-py3.10": Environment(("openai", "websockets==13.*"), python="3.10"),
+    "latest-py3.12": Environment(("openai[realtime]",), python="3.12"),
+    "latest-py3.13": Environment(("openai[realtime]",), python="3.13"),
 }
 
 
