@@ -77,6 +77,7 @@ def run(
                 env["OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"] = "streamvitals"
         if arrangement:
             env |= {"STREAMVITALS_JOURNAL": str(journal), "STREAMVITALS_LINGER_SECONDS": "0"}
+            env |= {"STREAMVITALS_QUIET": "true"}  # what is compared is what the others do
             if how.how == "instrument":
                 env["PYTHONPATH"] = str(SOURCES)
             if how.how.startswith("run"):
