@@ -113,6 +113,8 @@ BESIDE: list[tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = [
     ({"error": {"type": "insufficient_quota"}}, {}, QUOTA),
     ({"error": {"type": "overloaded_error"}}, {}, OVERLOADED),
     ({"error": "a sentence"}, {}, FINISH_ERROR),
+    ({"error": {"code": 429.0, "message": "x"}}, {}, ("rate_limited", "429")),
+    ({"error": [{"code": "content_filter"}]}, {}, FILTER),
     ({"error_code": 336501}, {}, RATE),
     ({}, {"x_groq": {"id": "req_1", "error": "over capacity"}}, FINISH_ERROR),
     ({}, {"x_groq": {"error": "rate_limit_exceeded"}}, RATE),
@@ -139,14 +141,27 @@ def test_an_error_within_a_chunk_stands_whatever_follows(told: Callable[..., Any
 
 @pytest.mark.parametrize("fine", [
     {"error_code": 0}, {"error_code": "0"}, {"error_code": None}, {"x_groq": {"id": "req_1"}}, {"x_groq": None},
-    {"base_resp": {"status_code": 0, "status_msg": "success"}}, {"error": None}, {"error": {}},
+    {"base_resp": {"status_code": 0, "status_msg": "success"}}, {"error": None}, {"error": {}}, {"error_code": 0.0},
 ])
 def test_no_error_within_a_chunk(told: Callable[..., Any], fine: dict[str, Any]) -> None:
     assert ended(told(CHAT, chunk("a", beside=fine), chunk(finish="stop"), DONE)) == WHOLE
     assert ended(told(CHAT, chunk("a", **fine), chunk(finish="stop"), DONE)) == WHOLE
 
 
+def test_an_error_in_a_choice_that_says_nothing_is_none(told: Callable[..., Any]) -> None:
+    nothing = {"code": None, "message": "", "param": None}
+    assert ended(told(CHAT, chunk("a", error=nothing), chunk(finish="stop", error=nothing), DONE)) == WHOLE
+
+
 @pytest.mark.parametrize(("alone", "want"), [
+    ({"choices": [], "x_groq": {"error": {"code": "rate_limit_exceeded"}}}, RATE),
+    ({"x_groq": {"error": "over capacity"}}, FAILED),
+    ([{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "x"}}], RATE),
+    ({"__type": "com.amazon.coral.service#ThrottlingException", "message": "x"}, RATE),
+    ({"errors": [{"code": "rate_limit_exceeded", "message": "x"}], "success": False}, RATE),
+    ({"detail": "a sentence"}, FAILED),
+    ({"status": 429, "title": "Too Many Requests"}, ("rate_limited", "429")),
+    ({"statusCode": 500, "message": "x"}, ("api_error", "server_error")),
     ({"code": "DataInspectionFailed", "message": "x", "request_id": "r"}, FILTER),
     ({"object": "error", "code": 429, "message": "x"}, ("rate_limited", "429")),
     ({"error_code": 336100, "error_msg": "x"}, OVERLOADED),
@@ -170,6 +185,11 @@ EVENTS = [
     ({"type": "engine_overloaded_error"}, OVERLOADED),
     ({"code": 400, "innererror": {"code": "ResponsibleAIPolicyViolation"}}, FILTER),
     ("rate_limit_exceeded", RATE),
+    ({"code": 529.0}, OVERLOADED),
+    ([{"code": "rate_limit_exceeded"}], RATE),
+    ({"code": "ServerOverloaded", "type": "TooManyRequests"}, OVERLOADED),
+    ({"code": "rate_limit_exceeded", "type": "overloaded_error"}, RATE),
+    ({"code": 400, "type": "exceed_context_size_error"}, ("api_error", "context_length_exceeded")),
     ({"code": "banana"}, FAILED),
 ]
 
@@ -261,3 +281,10 @@ def test_a_session_that_has_used_up_its_budget(
     told: Callable[..., Any], events: tuple[bytes, ...], want: tuple[str, str]
 ) -> None:
     assert ended(told(AGENT, *events)) == want
+
+
+@pytest.mark.parametrize("alone", [
+    {"type": "ping"}, {"status": "processing", "message": "queued"}, {"status": 200}, {"message": "keep-alive"}, [],
+])
+def test_an_event_that_is_no_chunk_and_no_error_says_nothing(told: Callable[..., Any], alone: Any) -> None:
+    assert ended(told(CHAT, chunk("a"), event(alone), chunk(finish="stop"), DONE)) == WHOLE

@@ -189,3 +189,9 @@ def test_bytes_that_are_no_event_belong_to_the_wait_for_the_next_one() -> None:
     record = host.ended()
     assert (record.chunks, record.max_gap, record.stalls) == (2, 12.0, 1)
     assert record.wait + record.hold == record.duration
+
+
+def test_data_without_anything_is_no_event() -> None:
+    """A sign of life (https://html.spec.whatwg.org/multipage/server-sent-events.html#dispatchMessage)."""
+    record = watched([f"data:\n\ndata: {event({}, 'stop')}\n\ndata\n\ndata: [DONE]\n\n".encode()])
+    assert (record.outcome.value, record.chunks) == ("completed", 1)

@@ -47,7 +47,9 @@ def in_choice(usage: Any, index: int = 0, finish: str | None = "stop") -> dict[s
     in_choice(REAL),
     in_choice(REAL, finish=None),
     in_choice(SimpleNamespace(**REAL)),
-], ids=["tail", "finish", "object", "groq", "groq beside null", "both", "no choices", "choice", "running", "objects"])
+    tail({"prompt_tokens": 11.0, "completion_tokens": 7.0}),
+], ids=["tail", "finish", "object", "groq", "groq beside null", "both", "no choices", "choice", "running", "objects",
+        "floats"])
 def test_wherever_it_stands(item: Any) -> None:
     assert read(token(), item) == Usage(11, 7)
 

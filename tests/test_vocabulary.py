@@ -53,16 +53,17 @@ FINISHES = {
            " COMPLETE TOOL_CALL eos eos_token FinishReason.STOP load normal",
     LENGTH: "length LENGTH max_tokens MAX_TOKENS FinishReason.MAX_TOKENS FINISH_REASON_MAX_TOKENS maxTokens"
             " max_output_tokens model_length model_context_window_exceeded ERROR_LIMIT repetition"
-            " max_new_tokens token_limit_reached",
+            " max_new_tokens token_limit_reached max_length max_turns max_steps",
     FILTER: "content_filter content-filter CONTENT_FILTER SAFETY RECITATION BLOCKLIST PROHIBITED_CONTENT SPII LANGUAGE"
             " IMAGE_SAFETY IMAGE_PROHIBITED_CONTENT IMAGE_RECITATION FINISH_REASON_SAFETY refusal ERROR_TOXIC"
-            " guardrail_intervened content_filtered sensitive moderation_blocked",
+            " guardrail_intervened content_filtered sensitive moderation_blocked blocked"
+            " blocked_by_policy flagged censored",
     FAILED: "network_error server_error MALFORMED_FUNCTION_CALL UNEXPECTED_TOOL_CALL malformed_model_output"
             " malformed_tool_use OTHER TIMEOUT upstream_error failed",
     "api_error finish_error": "error ERROR",
     "api_error finish_abort": "abort",
     "api_error finish_insufficient_system_resource": "insufficient_system_resource",
-    "cancelled other": "USER_CANCEL cancelled",
+    "cancelled other": "USER_CANCEL cancelled cancel",
     RATE: "rate_limit rate_limit_exceeded",
 }
 
@@ -130,17 +131,20 @@ ERRORS = {
           " Throttling.AllocationQuota error.rate_limit RESOURCE_EXHAUSTED resource-exhausted too_many_requests"
           " TooManyRequestsException limit_requests rpm_rate_limit_exceeded com.amazonaws.bedrock#ThrottlingException"
           " ThrottlingException:http://internal.amazon.com/coral/com.amazon.coral.availability/"
-          " ModelAccountTpmRateLimitExceeded SetLimitExceeded tokens limit 1302",
+          " ModelAccountTpmRateLimitExceeded SetLimitExceeded tokens limit 1302 InflightBatchsizeExceeded",
     QUOTA: "insufficient_quota QuotaExceeded quota_exceeded ServiceQuotaExceededException Arrearage"
            " AllocationQuota.FreeTierOnly AccountOverdueError exceeded_current_quota_error insufficient_balance_error"
            " insufficient_user_quota credit_balance_exhausted session_budget_exceeded 402 1113",
     OVERLOADED: "overloaded_error engine_overloaded engine_overloaded_error OverloadedException server_overloaded"
-                " ServerOverloaded server_is_overloaded provider_overloaded over_capacity 529",
+                " ServerOverloaded server_is_overloaded provider_overloaded over_capacity 529"
+                " queue_full",
     UNAVAILABLE: "UNAVAILABLE serviceUnavailableException service_unavailable 503 502",
     "api_error timeout_error": "ModelTimeoutException DEADLINE_EXCEEDED timeout 504",
     "api_error server_error": "server_error InternalServerError internalServerException 500 INTERNAL",
-    "api_error context_length_exceeded": "context_length_exceeded ContextWindowExceededError",
-    "api_error invalid_request_error": "BadRequestError ValidationException INVALID_ARGUMENT 400",
+    "api_error context_length_exceeded": "context_length_exceeded ContextWindowExceededError"
+                                             " exceed_context_size_error",
+    "api_error invalid_request_error": "BadRequestError ValidationException INVALID_ARGUMENT 400"
+                                       " request_too_large string_above_max_length",
     "rate_limited 429": "429",
     LENGTH: "max_output_tokens",
     FAILED: "connection_failed invalid_credentials load_balancer_error 777 banana",

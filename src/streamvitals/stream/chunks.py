@@ -16,6 +16,7 @@ from .usage import later_usage, usage_of, usage_of_choices
 
 # More choices than any provider offers; what a hostile body sends past it is not remembered.
 _MAX_CHOICES = 128
+_MAX_IN_ONE = 4  # chunks of one event that is a list
 
 _TOKEN_FIELDS = (
     "content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "tool_calls", "function_call", "audio",
@@ -110,6 +111,12 @@ class ChatChunks:
         self._read_patiently(item)
 
     def _read_patiently(self, item: Any) -> None:
+        if isinstance(item, list):
+            # Google's errors: https://github.com/n4ze3m/page-assist/issues/406
+            for each in item[:_MAX_IN_ONE]:
+                if not isinstance(each, list):
+                    self._read_patiently(each)
+            return
         chunk = fields(item)
         if self.response_id is None:
             self.response_id = identifier(chunk.get("id"))
@@ -240,13 +247,15 @@ def _failure(reason: str | None, error: Any) -> tuple[str, Verdict]:
 
 
 def _told(code: Any) -> bool:
-    """Whether this is the code of an error. Some say that there was none."""
+    """Whether this is an error, or the code of one. Some say that there was none."""
+    if isinstance(code, dict):
+        return any(map(_told, code.values()))
     return bool(code) and not (isinstance(code, (str, int)) and str(code)[:16].lower() in ("0", "200", "ok", "success"))
 
 
 def _error_beside(chunk: Any) -> Verdict | None:
     """An error beside the choices, where the SDK does not look."""
-    told = chunk.get("error") or chunk.get("error_code")
+    told = chunk.get("error") or chunk.get("error_code") or get(chunk.get("x_groq"), "error")
     if _told(told):
         return vocabulary.classify_error_event(told)
     status = chunk.get("base_resp")
@@ -255,9 +264,15 @@ def _error_beside(chunk: Any) -> Verdict | None:
 
 
 def _error_alone(chunk: Any) -> Verdict | None:
-    """An error that is the event itself: older vLLM says so, DashScope's has a code and a message."""
+    """An error that is the event itself: older vLLM says so, DashScope's has a code and a message; AWS has a
+    ``__type``, FastAPI a ``detail``, Cloudflare ``errors``, gateways a ``status`` as of HTTP."""
     code, kind = chunk.get("code"), chunk.get("type")
-    said = "error" in (chunk.get("object"), kind) or (_told(code) and isinstance(chunk.get("message"), str))
-    return vocabulary.classify_error_event(code, kind) if said else _error_beside(chunk)
+    if "error" in (chunk.get("object"), kind) or (_told(code) and isinstance(chunk.get("message"), str)):
+        return vocabulary.classify_error_event(code, kind)
+    if any(chunk.get(name) for name in ("__type", "detail", "errors")) or any(
+        (count(chunk.get(name)) or 0) >= 400 for name in ("status", "statusCode", "status_code")
+    ):
+        return vocabulary.classify_error_event(chunk)
+    return _error_beside(chunk)
 
 

@@ -64,5 +64,8 @@ def identifier(value: Any) -> str | None:
 
 
 def count(value: Any) -> int | None:
-    """A number that counts something; None for anything else."""
+    """A number that counts something; None for anything else. Cohere's are written as 7.0
+    (https://docs.cohere.com/reference/chat-stream)."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -89,7 +89,8 @@ class ByteWatch:
         if not line:
             if self._data:
                 data, self._data, self._size = b"\n".join(self._data), [], 0
-                events.extend(self._event(data))
+                if data:  # else it keeps the connection alive, and is no event
+                    events.extend(self._event(data))
                 self._begun = False
             return
         field, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")

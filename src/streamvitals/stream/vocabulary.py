@@ -99,7 +99,7 @@ TABLE: tuple[Row, ...] = (
     Row(_F, LENGTH, "error_limit limit", _COHERE),
     Row(_F, FILTER, "error_toxic", _COHERE),
     Row(_F, FAILED, "timeout", _COHERE),
-    Row(_F, CANCELLED, "user_cancel cancelled canceled", _COHERE),
+    Row(_F, CANCELLED, "user_cancel cancel cancelled canceled", _COHERE),
     Row(_F, FILTER, "guardrail_intervened content_filtered", _CONVERSE),
     Row(_F, FAILED, "malformed_model_output malformed_tool_use", _CONVERSE),
     Row(_F, COMPLETED, "finished finish stop_criteria_met endoftext", _TITAN),
@@ -144,6 +144,7 @@ TABLE: tuple[Row, ...] = (
     Row(_E, RATE, "throttling_rate_quota throttling_allocation_quota throttling_burst_rate limit_requests"
         " limit_burst_rate", _DASHSCOPE),
     Row(_E, RATE, "1302 1303 1304 1305 1313", _ZHIPU),
+    Row(_E, RATE, "inflight_batchsize_exceeded", _ARK),
     Row(_E, RATE, "336501 336502", _QIANFAN),
     Row(_E, QUOTA, "insufficient_quota quota_exceeded billing_hard_limit_reached billing_not_active", _ERRORS),
     Row(_E, QUOTA, "usage_limit_exceeded session_budget_exceeded project_spend_limit_exceeded"
@@ -174,12 +175,15 @@ TABLE: tuple[Row, ...] = (
     Row(_E, _api("internal_error"), "internal_error", _AGENTS),
     Row(_E, _api("api_error"), "api_error", _ANTHROPIC_ERRORS),
     Row(_E, CONTEXT, "context_length_exceeded", _ERRORS),
+    Row(_E, CONTEXT, "exceed_context_size", _LLAMA_CPP),
     Row(_E, CONTEXT, "max_tokens_exceeded token_limit_exceeded", _OPENROUTER),
     Row(_E, CONTEXT, "1261", _ZHIPU),
     Row(_E, CONTEXT, "336007", _QIANFAN),
     Row(_E, INVALID, "invalid_request_error 400", _ERRORS),
     Row(_E, INVALID, "invalid_request", _AGENTS),
     Row(_E, INVALID, "invalid_prompt", _RESPONSES),
+    Row(_E, INVALID, "string_above_max_length", _ERRORS),
+    Row(_E, INVALID, "request_too_large", _ANTHROPIC_ERRORS),
     Row(_E, INVALID, "bad_request", _ARK),
     Row(_E, INVALID, "validation", _BEDROCK_ERRORS),
     Row(_E, INVALID, "invalid_argument failed_precondition", _GOOGLE_ERRORS),
@@ -213,10 +217,12 @@ _QUOTAS = (
 _CONTEXTS = r"_context_(?:length|window)|_too_long_|_tokens?_limit|_max_(?:\w+_)?tokens?|_tokens?_exceeded"
 PARTS: tuple[tuple[str, Verdict | None, Verdict | None], ...] = (
     (_FILTERS, FILTER, FILTER),
+    (r"_blocked_|_flagged_|_censored_", FILTER, None),
     (_RATES, RATE, RATE),
     (_QUOTAS, QUOTA, QUOTA),
     (_CONTEXTS, LENGTH, CONTEXT),
-    (r"_overload|_capacity_|_busy_", FAILED, OVERLOADED),
+    (r"_max_(?:length|turns|steps|iterations|time)_", LENGTH, None),
+    (r"_overload|_capacity_|_busy_|_queue_full_", FAILED, OVERLOADED),
     (r"_time_?(?:d_)?out|_deadline", FAILED, TIMEOUT),
     (r"_unavailable|_bad_gateway", FAILED, UNAVAILABLE),
     (r"_internal_", FAILED, SERVER),
@@ -308,6 +314,8 @@ NAMED = (FILTER, QUOTA, RATE, LENGTH, OVERLOADED, Verdict(Outcome.RATE_LIMITED, 
 
 
 def _rank(verdict: Verdict) -> int:
+    if verdict == OVERLOADED:
+        verdict = RATE  # both are sent with 429: the word that comes first, the code, tells them apart
     return NAMED.index(verdict) if verdict in NAMED else len(NAMED) + (verdict in _COARSE)
 
 
@@ -325,9 +333,10 @@ def _error(said: str) -> Verdict | None:
 
 
 # Where an error says what it is; the code is the finest. Azure and OpenRouter say it again further in.
-_NAMES = ("code", "type", "status", "error_code", "error_type")
-_WITHIN = ("error", "innererror", "inner_error", "metadata")
+_NAMES = ("code", "type", "__type", "status", "statusCode", "status_code", "error_code", "error_type")
+_WITHIN = ("error", "errors", "detail", "innererror", "inner_error", "metadata")
 _MAX_DEPTH = 3
+_MAX_ERRORS = 4  # of a list of them
 
 
 def words_of(told: Any, depth: int = _MAX_DEPTH) -> Iterator[str]:
@@ -335,12 +344,16 @@ def words_of(told: Any, depth: int = _MAX_DEPTH) -> Iterator[str]:
     if isinstance(told, str):
         if told:
             yield told
-    elif isinstance(told, int) and not isinstance(told, bool):
-        yield str(told)
+    elif isinstance(told, (int, float)):
+        if not isinstance(told, bool):
+            yield f"{told:g}" if isinstance(told, float) else str(told)
+    elif isinstance(told, (list, tuple)):
+        for one in told[:_MAX_ERRORS] if depth else ():
+            yield from words_of(one, depth - 1)
     elif told is not None and depth:
         for name in _NAMES:
             word = get(told, name)
-            if isinstance(word, (str, int)):
+            if isinstance(word, (str, int, float)):
                 yield from words_of(word, 0)
         for name in _WITHIN:
             yield from words_of(get(told, name), depth - 1)
