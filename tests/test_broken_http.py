@@ -29,6 +29,9 @@ BEFORE_HEADERS: dict[str, tuple[bytes, tuple[str, str]]] = {
     "a page without a head": (b"<html>\r\n\r\n", PROTOCOL),
     "a header without a colon": (b"HTTP/1.1 200 OK\r\nnothing\r\n\r\n", PROTOCOL),
     "a header that is too long": (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 300_000 + b"\r\n\r\n", PROTOCOL),
+    "an error whose body ends early": (b"HTTP/1.1 500 x\r\ncontent-length: 99\r\n\r\nabc", ("http_error", "500")),
+    "another's greeting": (b"SSH-2.0-OpenSSH_9.6\r\n", PROTOCOL),
+    "a page without a line": (b"<html>", PROTOCOL),
     "a length that is no number": (HEAD + b"content-length: abc\r\n\r\n", PROTOCOL),
 }
 BODY: dict[str, tuple[bytes, tuple[str, str]]] = {

@@ -92,6 +92,27 @@ def test_too_many_redirects_are_the_callers(mode: str, observe: Observe) -> None
         assert verdicts(observe(act if mode == "sync" else aact)) == [("rejected", "too_many_redirects")]
 
 
+def test_what_a_hook_reads_in_vain_is_the_providers(observe: Observe) -> None:
+    """It reads the response, for a log say, and the provider is silent."""
+
+    def act(app: App) -> None:
+        hooks = {"response": [lambda response: response.read()]}
+        reading("sync", "sv-stall", http_client=SYNC(event_hooks=hooks), timeout=0.3)(app)
+
+    assert verdicts(observe(act)) == [("timeout", "read_timeout")]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_a_redirect_that_the_client_does_not_follow_is_the_callers(status: int, observe: Observe) -> None:
+    moved = b"HTTP/1.1 %d x\r\nlocation: /v2/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status
+    with peer(says({"m": moved})) as url:
+
+        def act(app: App) -> None:
+            reading("sync", "m", base_url=url, http_client=SYNC(follow_redirects=False))(app)
+
+        assert verdicts(observe(act)) == [("rejected", "other")]
+
+
 # -- event loops ----------------------------------------------------------------------------------------------
 
 

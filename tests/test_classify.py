@@ -187,7 +187,7 @@ AT_CREATE: list[tuple[str, BaseException, str]] = [
     ("429", named("RateLimitError", status_code=429), "rate_limited 429"),
     ("500", named("InternalServerError", status_code=500), "http_error 500"),
     ("599", named("InternalServerError", status_code=599), "http_error other"),
-    ("302", named("APIStatusError", status_code=302), "http_error other"),
+    ("302", named("APIStatusError", status_code=302), "rejected other"),
     ("401", named("AuthenticationError", status_code=401), "rejected 401"),
     ("418", named("APIStatusError", status_code=418), "rejected other"),
     ("bad arguments", TypeError("x"), "rejected other"),
@@ -224,6 +224,14 @@ def test_an_unknown_error_is_judged_by_where_it_was_raised() -> None:
         with pytest.raises(LookupError) as raised:
             exec("raise LookupError", {"__name__": module})  # noqa: S102
         assert classify_exception(raised.value, headers_received=True).outcome is want
+
+
+def test_what_breaks_in_the_talk_with_a_socks_proxy_is_the_proxys() -> None:
+    """httpcore lets socksio's errors through: https://github.com/encode/httpcore/blob/master/httpcore/_sync/socks_proxy.py"""
+    with pytest.raises(LookupError) as raised:
+        exec("raise LookupError", {"__name__": "socksio.socks5"})  # noqa: S102
+    verdict = classify_exception(raised.value, headers_received=False)
+    assert verdict == Verdict(Outcome.CONNECT_ERROR, "proxy")
 
 
 @pytest.mark.parametrize(("code", "kind", "want"), [

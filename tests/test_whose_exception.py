@@ -49,6 +49,21 @@ def forgets_itself(number: int, frame: FrameType | None) -> None:
     raise TimeoutError
 
 
+def deletes_what_it_is_given(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise TimeoutError
+
+
+class Deletes:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise TimeoutError
+
+    def method(self, *given: object) -> None:
+        del given
+        raise TimeoutError
+
+
 @pytest.fixture
 def alarm() -> Iterator[Callable[[Any], None]]:
     before = signal.getsignal(signal.SIGUSR1)
@@ -73,7 +88,8 @@ class Broken:
 @pytest.mark.parametrize(
     "handler",
     [function, everything, through_another, forgets_itself, Handlers().method, Handlers(),
-     functools.partial(function)],
+     functools.partial(function), deletes_what_it_is_given, Deletes(), Deletes().method,
+     functools.partial(deletes_what_it_is_given)],
     ids=lambda handler: getattr(handler, "__qualname__", type(handler).__name__),
 )
 def test_what_a_signal_handler_raises_is_the_apps(alarm: Callable[[Any], None], handler: Any) -> None:

@@ -13,6 +13,8 @@ import re
 from .outcome import Outcome, Verdict, classify_status
 from .tracebacks import (
     chain,
+    frames_of,
+    handled_above,
     in_event_hook,
     interrupted,
     is_library,
@@ -94,6 +96,9 @@ def classify_exception(error: BaseException, *, headers_received: bool, closed_b
         return _CLOSED
     if not headers_received and any(map(in_event_hook, links)):
         return _answered(links) or Verdict(Outcome.REJECTED, "event_hook")
+    answered = None if headers_received else _answered(links)
+    if answered is not None:
+        return answered  # an error whose body could not be read
     for link in links:
         verdict = _classify_link(link, headers_received)
         if verdict is not None:
@@ -128,8 +133,10 @@ def _not_an_exception(error: BaseException) -> Verdict:
 
 
 def _answered(links: list[BaseException]) -> Verdict | None:
-    """The status that a hook made an exception of, as ``raise_for_status()`` does."""
-    for link in links:
+    """The status that a hook or the SDK made an exception of, as ``raise_for_status()`` does."""
+    # Of what has a cause, too, the context may be the status: aiohttp's errors are made elsewhere.
+    contexts = [link.__context__ for link in links if link.__context__ is not None]
+    for link in [*links, *(one for one in contexts if one not in links and not handled_above(one))]:
         status = getattr(getattr(link, "response", None), "status_code", None)
         if isinstance(status, int) and "HTTPStatusError" in kinds_of(link):
             return classify_status(status)
@@ -148,7 +155,7 @@ def _classify_link(link: BaseException, headers_received: bool) -> Verdict | Non
             return Verdict(outcome, table[name])
     for name in kinds & _STOPPED.keys():
         return _STOPPED[name]
-    if not kinds.isdisjoint(_PROXY):
+    if not kinds.isdisjoint(_PROXY) or raised_in(link)[0].startswith("socksio."):
         return Verdict(Outcome.CONNECT_ERROR, "proxy")
     if "ConnectError" in kinds:
         return Verdict(Outcome.CONNECT_ERROR, _connect_cause(link))
@@ -196,9 +203,20 @@ def _protocol(error: BaseException, headers_received: bool) -> Verdict:
         module, function = raised_in(link)
         if module.partition(".")[0] == "h11" and not _at_the_end(link, function):
             return _PROTOCOL
-        if passed(link, "h2", "receive_data"):
+        if passed(link, "h2", "receive_data") or (not headers_received and _no_status_line(link)):
             return _PROTOCOL
     return _INCOMPLETE if headers_received else _HUNG_UP
+
+
+def _no_status_line(error: BaseException) -> bool:
+    """Whether the peer hung up having said what no status line begins with: the greeting of another protocol, say.
+    httpcore raises the same as of one that has said nothing."""
+    module, function = raised_in(error)
+    if function != "_receive_event" or module.partition(".")[0] not in ("httpcore", "httpcore2"):
+        return False
+    parser = getattr(frames_of(error)[-1].f_locals.get("self"), "_h11_state", None)
+    said = getattr(parser, "trailing_data", (b"",))[0][:5]
+    return said != b"HTTP/"[: len(said)]
 
 
 def _at_the_end(error: BaseException, function: str) -> bool:

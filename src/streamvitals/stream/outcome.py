@@ -112,6 +112,6 @@ def classify_status(status: int) -> Verdict:
     """A final HTTP error status, before any chunk."""
     if status == 429:
         return Verdict(Outcome.RATE_LIMITED, "429")
-    if status in (408, 409) or not 400 <= status < 500:
+    if status in (408, 409) or not 300 <= status < 500:
         return closed(Outcome.HTTP_ERROR, str(status))
     return closed(Outcome.REJECTED, str(status))

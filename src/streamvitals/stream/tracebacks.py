@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -33,7 +34,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         before = link.__cause__
         if before is None:
             before = link.__context__
-            if before is not None and _handled_above(before):
+            if before is not None and handled_above(before):
                 return
         if before is None:
             inner = getattr(link, "exceptions", None)
@@ -51,7 +52,7 @@ def kinds_of(error: BaseException) -> frozenset[str]:
     return frozenset([kind.__name__ for kind in type(error).__mro__])
 
 
-def _handled_above(error: BaseException) -> bool:
+def handled_above(error: BaseException) -> bool:
     """Whether a frame that is still running, outside our own, has caught it."""
     trace = error.__traceback__
     frame: FrameType | None = sys._getframe(1)
@@ -107,9 +108,28 @@ def interrupted(error: BaseException) -> bool:
     (https://docs.python.org/3/library/signal.html#signal.signal)."""
     frames = frames_of(error)[-_MAX_FRAMES:]
     for before, frame in pairwise(frames):
-        if not is_library(package_of(frame)) and any(one is before for one in _frames_given(frame)):
+        if not is_library(package_of(frame)) and (
+            any(one is before for one in _frames_given(frame)) or _is_installed(frame)
+        ):
             return True
     return False
+
+
+def _is_installed(frame: FrameType) -> bool:
+    """Whether a signal's handler runs in this frame, which may have deleted the frame that it was given."""
+    return any(code is frame.f_code for code in map(_code_of, map(signal.getsignal, _SIGNALS)))
+
+
+def _code_of(handler: object) -> object:
+    handler = getattr(handler, "func", handler)  # of functools.partial
+    called = vars(type(handler)).get("__call__")  # of an object
+    return getattr(handler, "__code__", None) or getattr(called, "__code__", None)
+
+
+_SIGNALS = [  # those that programs handle, not what real-time signals there are
+    signal.Signals[name] for name in ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGHUP",
+                                      "SIGINT", "SIGQUIT") if name in signal.Signals.__members__
+]
 
 
 def _frames_given(frame: FrameType) -> Iterator[FrameType]:
@@ -147,5 +167,13 @@ def in_event_hook(error: BaseException) -> bool:
         if caller.f_code.co_name != "_send_handling_redirects" or package_of(caller) not in ("httpx", "httpx2"):
             continue
         if package_of(called) not in ("httpx", "httpx2", "streamvitals"):  # it is there twice where it raised again
-            return True
+            return not _reads_the_response(error)
     return False
+
+
+def _reads_the_response(error: BaseException) -> bool:
+    """Whether the last that the app did was to read a response: what that raises is told by whoever sends it."""
+    frames = frames_of(error)
+    apps = [at for at, frame in enumerate(frames) if not is_library(package_of(frame))]
+    below = frames[apps[-1] + 1 :] if apps else []
+    return bool(below) and module_of(below[0]) in ("httpx._models", "httpx2._models")
