@@ -164,6 +164,7 @@ def test_an_error_in_a_choice_that_says_nothing_is_none(told: Callable[..., Any]
     ({"statusCode": 500, "message": "x"}, ("api_error", "server_error")),
     ({"code": "DataInspectionFailed", "message": "x", "request_id": "r"}, FILTER),
     ({"object": "error", "code": 429, "message": "x"}, ("rate_limited", "429")),
+    ({"success": False, "code": 500, "msg": "x"}, ("api_error", "server_error")),
     ({"error_code": 336100, "error_msg": "x"}, OVERLOADED),
     ({"base_resp": {"status_code": 1002, "status_msg": "rate limit"}, "choices": None}, RATE),
 ])

@@ -267,7 +267,9 @@ def _error_alone(chunk: Any) -> Verdict | None:
     """An error that is the event itself: older vLLM says so, DashScope's has a code and a message; AWS has a
     ``__type``, FastAPI a ``detail``, Cloudflare ``errors``, gateways a ``status`` as of HTTP."""
     code, kind = chunk.get("code"), chunk.get("type")
-    if "error" in (chunk.get("object"), kind) or (_told(code) and isinstance(chunk.get("message"), str)):
+    if "error" in (chunk.get("object"), kind) or (
+        _told(code) and isinstance(chunk.get("message") or chunk.get("msg"), str)
+    ):
         return vocabulary.classify_error_event(code, kind)
     if any(chunk.get(name) for name in ("__type", "detail", "errors")) or any(
         (count(chunk.get(name)) or 0) >= 400 for name in ("status", "statusCode", "status_code")
