@@ -284,6 +284,17 @@ def test_a_session_that_has_used_up_its_budget(
     assert ended(told(AGENT, *events)) == want
 
 
+@pytest.mark.parametrize(("alone", "want"), [
+    ({"code": "Throttling.RateQuota", "message": "x"}, RATE),
+    ({"error_code": 336100, "error_msg": "x"}, OVERLOADED),
+    ({"detail": "a sentence"}, FAILED),
+])
+def test_an_error_among_typed_events_that_has_no_type(
+    told: Callable[..., Any], alone: dict[str, Any], want: tuple[str, str]
+) -> None:
+    assert ended(told(RESPONSES, event(created("r")), event(alone))) == want
+
+
 @pytest.mark.parametrize("alone", [
     {"type": "ping"}, {"status": "processing", "message": "queued"}, {"status": 200}, {"message": "keep-alive"}, [],
 ])

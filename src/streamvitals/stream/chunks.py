@@ -128,7 +128,7 @@ class ChatChunks:
             self._reported = later_usage(self._reported, usage)
         choices = chunk.get("choices")
         if not isinstance(choices, (list, tuple)):
-            self._failed = _error_alone(chunk) or self._failed
+            self._failed = error_alone(chunk) or self._failed
             return
         self._failed = _error_beside(chunk) or self._failed
         for each in choices:
@@ -263,7 +263,7 @@ def _error_beside(chunk: Any) -> Verdict | None:
     return vocabulary.classify_base_resp(code) if _told(code) else None
 
 
-def _error_alone(chunk: Any) -> Verdict | None:
+def error_alone(chunk: Any) -> Verdict | None:
     """An error that is the event itself: older vLLM says so, DashScope's has a code and a message; AWS has a
     ``__type``, FastAPI a ``detail``, Cloudflare ``errors``, gateways a ``status`` as of HTTP."""
     code, kind = chunk.get("code"), chunk.get("type")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .fields import get, identifier, text
+from .chunks import error_alone
+from .fields import fields, get, identifier, text
 from .outcome import Outcome, Verdict
 from .record import Usage
 from .usage import added_usage, later_usage, usage_of
@@ -48,8 +49,8 @@ class TypedEvents:
     def read(self, item: Any) -> None:
         kind = get(item, self.TYPE)
         if not isinstance(kind, str):
-            return
-        if kind in self.BEGINS:
+            self._verdict = error_alone(fields(item)) or self._verdict
+        elif kind in self.BEGINS:
             self._begin(self._body(item))
         elif kind in self.ENDS:
             self._end(self.ENDS[kind], item)
