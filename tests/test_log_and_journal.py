@@ -79,6 +79,26 @@ def test_few_lines_when_everything_fails(failed: StreamRecord, caplog: pytest.Lo
     assert BURST + 60 / EVERY <= 20
 
 
+def test_a_failure_of_another_kind_is_always_said(failed: StreamRecord, caplog: pytest.LogCaptureFixture) -> None:
+    sink = LogSink(clock=Clock())
+    with caplog.at_level(logging.WARNING, "streamvitals"):
+        for kind in ("reset", "reset", "rejected", "rejected"):
+            for _ in range(BURST):
+                sink.on_end(failed._replace(outcome=Outcome(kind), error_type="other"))
+    said = [vars(line)["streamvitals"]["outcome"] for line in caplog.records]
+    assert said == ["reset"] * BURST + ["rejected"]
+
+
+def test_what_was_not_logged_is_told_at_the_end(failed: StreamRecord, caplog: pytest.LogCaptureFixture) -> None:
+    sink = LogSink(clock=Clock())
+    with caplog.at_level(logging.WARNING, "streamvitals"):
+        for _ in range(BURST + 34):
+            sink.on_end(failed)
+        sink.tell_suppressed()
+        sink.tell_suppressed()
+    assert [line.getMessage() for line in caplog.records[BURST:]] == ["and 34 more streams failed, not logged"]
+
+
 def test_what_was_not_logged_is_told_when_all_is_well_again(
     failed: StreamRecord, caplog: pytest.LogCaptureFixture
 ) -> None:

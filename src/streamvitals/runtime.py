@@ -334,7 +334,10 @@ def start(config: Config, tracing: TracingFactory | None = None, sinks: Iterable
         if config.journal:
             first.append(JournalSink(config.journal, lambda: report(["journal"]), said=journal_is_said(config)))
         span_ids = (lambda: spans.last) if traced is not None else (lambda: None)
-        _runtime = Runtime(config, store, [*first, *sinks, LogSink(span_ids)])
+        log = LogSink(span_ids)
+        _runtime = Runtime(config, store, [*first, *sinks, log])
+        _runtime.hasteners.append(log.tell_suppressed)
+        _runtime.beginners_of_end.append(log.tell_suppressed)
         if traced is not None:
             _runtime.capture_parent = _prepared(traced)
             _runtime.span_ids = span_ids

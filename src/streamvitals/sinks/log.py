@@ -13,7 +13,7 @@ logger = logging.getLogger("streamvitals")
 # Not Python's last resort, which may block: visible.py decides whether anything is seen without the app's handlers.
 logger.addHandler(logging.NullHandler())
 
-# At most 20 in any minute.
+# At most 20 in any minute, and the first of each outcome and error type.
 BURST = 10  # warnings at once
 EVERY = 6.0  # seconds until one more may be logged
 
@@ -22,7 +22,8 @@ class LogSink:
     """Says where a stream broke and whose doing it was; names, numbers and ids only.
 
     When a provider is down every stream fails: past ``BURST`` warnings, one every ``EVERY`` seconds, which says
-    how many were suppressed. ``span_ids`` gives the trace and span id of the newest record's span.
+    how many were suppressed; one of a kind that has not been seen yet is always said. ``span_ids`` gives the trace
+    and span id of the newest record's span.
     """
 
     def __init__(
@@ -33,17 +34,20 @@ class LogSink:
         self._allowed = float(BURST)
         self._since = clock()
         self._suppressed = 0
+        self._seen: set[tuple[str, str]] = set()
 
     def on_end(self, record: StreamRecord) -> None:
         """Log a stream that failed."""
         if not logger.isEnabledFor(logging.WARNING):
             return
         if not record.failed:
-            self._tell_suppressed()
+            self._well_again()
             return
-        if not self._may_log():
+        kind = (record.outcome.value, record.error_type)
+        if not self._may_log() and kind in self._seen:
             self._suppressed += 1
             return
+        self._seen.add(kind)
         suppressed, self._suppressed = self._suppressed, 0
         point = point_of_failure(record)
         point["suppressed"] = suppressed
@@ -59,9 +63,14 @@ class LogSink:
             extra={"streamvitals": point},
         )
 
-    def _tell_suppressed(self) -> None:
+    def _well_again(self) -> None:
         """All is well again: what was not logged is not to be forgotten until the next failure."""
         if self._suppressed and self._may_log():
+            self.tell_suppressed()
+
+    def tell_suppressed(self) -> None:
+        """The process ends, or all is well: say how many failures have not been logged."""
+        if self._suppressed:
             suppressed, self._suppressed = self._suppressed, 0
             logger.warning(
                 "and %d more streams failed, not logged", suppressed, extra={"streamvitals": {"suppressed": suppressed}}
