@@ -107,3 +107,25 @@ def test_under_run_what_was_said_is_not_said_again(server: ThreadedFaultServer) 
     done = subprocess.run([*RUN, "--port", "0", "--", *python("-c", STREAM)], env=env, capture_output=True, text=True,
                           check=True)
     assert done.stderr.count("STREAMVITALS_STALL_SECONDS") == 1
+
+
+@pytest.mark.parametrize(("argument", "wanted"), [
+    ("registry", "CollectorRegistry"), ("tracer_provider", "TracerProvider"), ("meter_provider", "MeterProvider"),
+    ("config", "Config"),
+])
+def test_an_argument_of_another_type_is_named(argument: str, wanted: str) -> None:
+    given: dict[str, Any] = {argument: "x"}
+    with pytest.raises(TypeError, match=f"{argument} must be .*{wanted}, not str"):
+        streamvitals.instrument(**given)
+    assert runtime.current() is None
+
+
+def test_a_meter_provider_alone_leaves_the_default_registry_alone() -> None:
+    """OpenTelemetry's reader for Prometheus serves that one: every stream would be there twice."""
+    prometheus_client = pytest.importorskip("prometheus_client")
+    sdk = pytest.importorskip("opentelemetry.sdk.metrics")
+    streamvitals.instrument(meter_provider=sdk.MeterProvider())
+    assert not [family.name for family in prometheus_client.REGISTRY.collect() if family.name.startswith("streamv")]
+    streamvitals.uninstrument()
+    streamvitals.instrument()
+    assert [family.name for family in prometheus_client.REGISTRY.collect() if family.name.startswith("streamv")]

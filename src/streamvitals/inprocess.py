@@ -31,8 +31,8 @@ def instrument(
 ) -> None:
     """Observe the streams of this process from now on; a second call does nothing.
 
-    ``registry`` gets our metrics (prometheus_client's default one if not given, nothing where that package is
-    missing). Where that is in multiprocess mode they go into its own files instead.
+    ``registry`` gets our metrics; if neither it nor ``meter_provider`` is given, prometheus_client's default one, or
+    nothing where that package is missing. Where that is in multiprocess mode they go into its own files instead.
     ``tracer_provider`` and ``meter_provider`` are the app's; without them the standard ``OTEL_*`` variables
     decide, and an app's global tracer provider is used once there is one. ``config`` replaces the environment.
 
@@ -42,6 +42,13 @@ def instrument(
     """
     if config is not None and not isinstance(config, Config):
         raise TypeError(f"config must be a streamvitals.config.Config, not {type(config).__name__}")
+    for name, given, method, wanted in (
+        ("registry", registry, "register", "a prometheus_client.CollectorRegistry"),
+        ("tracer_provider", tracer_provider, "get_tracer", "an OpenTelemetry TracerProvider"),
+        ("meter_provider", meter_provider, "get_meter", "an OpenTelemetry MeterProvider"),
+    ):
+        if given is not None and not hasattr(given, method):
+            raise TypeError(f"{name} must be {wanted}, not {type(given).__name__}")
     settings = config or Config.read()[0]
     if settings.disabled or _undo:
         return
@@ -55,7 +62,9 @@ def instrument(
             logger.warning("%s", problem)
     started = runtime.start(settings, _tracing(settings, tracer_provider, said if config is None else None))
     _undo.append(lambda: None)
-    _serve_prometheus(started, registry)
+    # A reader of the app's provider may serve that same default registry: each stream would be there twice.
+    if registry is not None or meter_provider is None:
+        _serve_prometheus(started, registry)
     if meter_provider is not None or (settings.otlp_metrics and not under_run):
         _export_metrics(started, settings, meter_provider, None if config is not None else said)
     if not under_run:

@@ -52,8 +52,8 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
 
 
 def check_url(url: str) -> Iterator[Check]:
-    """An agent's own account: `url` is that of its /metrics or its root."""
-    root = url.removesuffix("/metrics").rstrip("/")
+    """An agent's own account: `url` is that of its /metrics, its /healthz or its root."""
+    root = url.removesuffix("/metrics").removesuffix("/healthz").rstrip("/")
     if not root.startswith(("http://", "https://")):
         yield Check(FAIL, f"{url!r} is not a URL", "give it as http://host:port")
         return
