@@ -99,7 +99,9 @@ def test_an_application_that_asks_again_for_ever_is_no_reason_not_to_page(models
     (page,) = receiver.at("/page", "firing")
     assert [alert["labels"]["alertname"] for alert in page["alerts"]] == ["StreamvitalsFailing"]
     told = page["commonAnnotations"]
-    assert told["summary"].startswith("100% of gpt-4o")
+    # The last good ones may be in the window still, of which a second of these is ten.
+    assert re.match(r"(9\d|100)% of gpt-4o", told["summary"])
     of = "" if len(models) > 1 else "gpt-4o "
-    assert re.search(rf"none of \d+ {of}streams", told["description"])
+    # Or before a whole window is without a good one: in so short ones each user's first failure counts for much.
+    assert re.search(rf"none of \d+ {of}streams|\d+ operations failed", told["description"])
     assert not [body for body in receiver.at("/ticket") if body["commonLabels"].get("kind") == "cause"]
