@@ -285,7 +285,7 @@ def models() -> Iterator[str]:
     ("bad", "/v1", FAIL, "refuses the key (401)"),
     ("good", "", FAIL, "(404)"),
     ("limited", "/v1", WARN, "(429)"),
-    ("odd", "/v1", FAIL, "418"),
+    ("odd", "/v1", FAIL, "answers with 418"),
 ])
 def test_connection(models, key, path, status, part):
     found = doctor("--connect", OPENAI_API_KEY=key, OPENAI_BASE_URL=models + path)
