@@ -151,6 +151,7 @@ class Runtime:
     def discard(self, observation: Observation) -> None:
         if self._forget(observation) and isinstance(observation.slot, Slot):
             self.store.close_slot(observation.slot)
+        observation.let_go()  # whoever holds it must not write into a slot that is another's by then
 
     def fault(self, where: str) -> None:
         """Count a fault of ours; the traceback is for whoever turned debug logging on."""

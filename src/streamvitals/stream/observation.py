@@ -77,7 +77,7 @@ def _ends(method: Method) -> Method:
         except BaseException as error:
             if is_foreign(error):
                 if not self.ended:
-                    method(self, *args)
+                    ends(self, *args)
                 raise
             self.host.fault("observe")
 
