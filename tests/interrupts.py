@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dis
 import linecache
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from store_support import trace_instructions
+from store_support import call_traced
 
 
 class Struck:
@@ -46,15 +45,11 @@ def interrupt_at(number: int, act: Callable[[], None], files: str, error: BaseEx
             previous.pop(id(frame), None)
         return trace
 
-    before = sys.gettrace()
-    trace_instructions(trace)
     try:
-        act()
+        call_traced(trace, act)
     except BaseException as caught:  # noqa: BLE001 - whoever asked looks at it
         struck.error = caught
         _forget_frames(caught)
-    finally:
-        sys.settrace(before)
     return struck
 
 

@@ -93,6 +93,21 @@ def check_that_nothing_fell(reader: Tree, last: dict[object, float]) -> Snapshot
     return snapshot
 
 
+def call_traced(tracer: Any, act: Callable[[], object]) -> None:
+    """Call ``act`` with a tracer that may raise. What was being handled where it raises may stay so for good, as the
+    context of all that the thread raises later; in a generator, which keeps that for itself, it does not."""
+
+    def apart() -> Iterator[None]:
+        trace_instructions(tracer)
+        try:
+            act()
+        finally:
+            sys.settrace(None)
+        yield
+
+    next(apart())
+
+
 def trace_instructions(tracer: Any) -> None:
     """sys.settrace for one that wants opcode events. Some 3.12 looks only now whether any frame does."""
     sys._getframe().f_trace_opcodes = True

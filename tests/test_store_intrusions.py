@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -15,9 +16,9 @@ import pytest
 from store_support import (
     LABELS,
     assert_consistent,
+    call_traced,
     ended,
     record,
-    trace_instructions,
 )
 from streamvitals.sinks import store as store_module
 from streamvitals.sinks import tally
@@ -157,13 +158,8 @@ def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_a_stream() ->
         sink.on_end(record(store.open_slot(LABELS, NOW)))
         one = record(store.open_slot(LABELS, NOW), outcome=Outcome.RESET, error_type="other")
         interrupt = Interrupt(at)
-        trace_instructions(interrupt)
-        try:
-            sink.on_end(one)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
+        with suppress(KeyboardInterrupt):
+            call_traced(interrupt, partial(sink.on_end, one))
         if not interrupt.raised:
             break
         # Whoever hands records over does so again where it was interrupted.

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +19,7 @@ from store_support import (
     LABELS,
     Processes,
     assert_consistent,
+    call_traced,
     check_that_nothing_fell,
     ended,
     progress,
@@ -258,13 +260,8 @@ def test_an_agent_killed_before_any_of_its_lines_neither_loses_nor_doubles_a_pro
     steps = 0
     while True:
         crash = CrashAt(steps)
-        sys.settrace(crash)
-        try:
-            processes.tree().snapshot()
-        except Crash:
-            pass
-        finally:
-            sys.settrace(None)
+        with suppress(Crash):
+            call_traced(crash, lambda: processes.tree().snapshot())
         if not crash.crashed:
             break
         for reader in (processes.tree(), processes.tree()):
