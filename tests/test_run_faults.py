@@ -210,10 +210,11 @@ def test_exec_that_fails_at_the_last_moment_leaves_nothing(monkeypatch, tmp_path
     assert list(tmp_path.iterdir()) == [broken]
 
 
-def test_directory_is_private(tmp_path, monkeypatch):
+@pytest.mark.parametrize("umask", [0, 0o177, 0o777])
+def test_directory_is_private(tmp_path, monkeypatch, umask):
     monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path)])
     monkeypatch.setattr(private.os, "geteuid", lambda: 1000)
-    old = os.umask(0)
+    old = os.umask(umask)
     try:
         directory = private.create({})
     finally:

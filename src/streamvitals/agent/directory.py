@@ -84,6 +84,7 @@ def _is_full(parent: str) -> bool:
 def _make(path: str, inner: str) -> str:
     os.mkdir(path, 0o700)
     try:
+        os.chmod(path, 0o700)  # whatever the umask has taken from its owner
         return _drop_box(path, inner) if os.geteuid() == 0 else path
     except OSError:
         remove(path)
