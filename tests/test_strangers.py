@@ -261,6 +261,7 @@ def test_a_worker_that_has_become_another_user_goes_on_to_count(tmp_path: Path) 
         reader = Tree(str(directory), trusts=watcher.trusts)
         assert reader.snapshot().active == {LABELS: 1}
         assert not may_be_of(NOBODY, os.getpid())
+        assert not watcher.trusts(NOBODY, os.getpid()), "he speaks for no other that lives"
     assert ended(reader.snapshot()) == {"abandoned": 1}
     assert watcher.trusts(NOBODY, pid), "also of what he has left and nobody has looked at"
 
@@ -282,6 +283,26 @@ def test_a_stranger_can_neither_register_others_nor_make_us_write_for_him(tmp_pa
     assert len(complaints) == 1
     assert presence.register(str(directory), presence.PYTHON)
     assert watcher.health({}).alive == 1
+
+
+@only_root
+def test_what_a_stranger_leaves_for_one_that_has_gone_is_removed(processes: Processes) -> None:
+    own = one_stream(processes, 10)
+    forged = Path(processes.directory, "10-100.7.sv")
+    shutil.copy(own, forged)
+    said = Path(processes.directory, "10-100.1.python.proc")
+    said.touch()
+    for path in (forged, said):
+        os.chown(path, NOBODY, NOBODY)
+    processes.die(10)
+    complaints: list[str] = []
+    watcher = Watcher(processes.directory, None, complaints.append)
+    reader = processes.tree(trusts=watcher.trusts)
+    assert ended(reader.snapshot()) == {"completed": 1, "abandoned": 1}
+    assert errors(reader.snapshot()) == 1
+    assert not watcher.anyone_left()
+    assert complaints == []
+    assert not [name for name in os.listdir(processes.directory) if name.startswith("10-")]
 
 
 # -- registrations

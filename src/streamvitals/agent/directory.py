@@ -166,8 +166,9 @@ def _read(entry: os.DirEntry[str], identity: Identity) -> Registration | None:
     # All of it is in the name: a file that is never opened cannot hold anybody up.
     info = entry.stat(follow_symlinks=False)
     _, image, kind, *rest = (entry.name.removesuffix(SUFFIX) + "..").split(".")
-    good = stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and not info.st_size
-    if not good or not image.isdecimal() or not kind or not may_be_of(info.st_uid, identity.pid):
+    good = stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and not info.st_size and image.isdecimal() and kind
+    # Nothing is left of one that has gone to tell whose it was, nor anything to be said of it: it is forgotten.
+    if not good or (not may_be_of(info.st_uid, identity.pid) and alive(identity)):
         return None
     return Registration(info.st_mtime_ns, int(image), kind, rest[0], (entry.path,), frozenset({(kind, rest[0])}))
 

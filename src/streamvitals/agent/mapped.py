@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ..sinks import segment, tally
 from ..sinks.labels import OTHER_SET
 from ..sinks.layout import PROCESS_LAYOUT, STREAM_LAYOUT
-from ..sinks.segment import BadSegmentError, Header, OpenSlot
+from ..sinks.segment import BadSegmentError, Header, Identity, OpenSlot
 from ..sinks.snapshot import Build, Snapshot
 from ..sinks.tally import Changes
 from ..stream.record import StreamLabels
@@ -35,6 +35,14 @@ _PLAUSIBLE = bytes(range(0x44))
 Rows = dict[int, list[float]]
 
 
+class AnothersFileError(BadSegmentError):
+    """A file that names ``identity``, of a user that it cannot be of."""
+
+    def __init__(self, identity: Identity) -> None:
+        super().__init__("of another user")
+        self.identity = identity
+
+
 class MappedFile:
     """One file. ``labels`` are those that its blocks are counted under, by ordinal; whoever admits them fills it in.
 
@@ -44,7 +52,7 @@ class MappedFile:
     def __init__(self, path: str, trusted: Callable[[int, int], bool]) -> None:
         """``trusted`` says whether a file of this user may be the process's with that pid.
 
-        Raises OSError, and BadSegmentError for what is no file of ours.
+        Raises OSError, BadSegmentError for what is no file of ours, and AnothersFileError.
         """
         fd = os.open(path, FLAGS)
         try:
@@ -62,7 +70,7 @@ class MappedFile:
             if name is None or (int(name[1]), int(name[2])) != (identity.pid, identity.start):
                 raise BadSegmentError("another process's")
             if not trusted(found.st_uid, identity.pid):
-                raise BadSegmentError("of another user")
+                raise AnothersFileError(identity)
         except BaseException:
             os.close(fd)
             raise

@@ -24,7 +24,7 @@ from ..sinks.segment import BadSegmentError, Identity
 from ..sinks.snapshot import Build, Snapshot
 from .directory import places
 from .liveness import alive
-from .mapped import NAME, Image, MappedFile
+from .mapped import NAME, AnothersFileError, Image, MappedFile
 from .processes import may_be_of
 from .retired import Retired
 
@@ -192,6 +192,10 @@ class Tree:
         except BadSegmentError as error:
             self._bad.add(key)
             self._count_error(f"{_name(key)} is no file of this app's", error)
+            if isinstance(error, AnothersFileError) and not self._alive(error.identity):
+                # Nobody comes back for it, and it takes room.
+                with contextlib.suppress(OSError):
+                    os.unlink(key[0])
         except OSError as error:
             # Too many open files, say: may go away. A link does not.
             if key not in self._unread:

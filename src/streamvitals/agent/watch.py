@@ -69,7 +69,16 @@ class Watcher:
 
     def trusts(self, user: int, pid: int) -> bool:
         """Whether a file of that user may be that process's; of one that is gone: whether any of the app was his."""
-        return user in self._users or may_be_of(user, pid)
+        if may_be_of(user, pid):
+            return True
+        if users_of(pid):
+            return False  # a worker that has dropped its rights does not speak for the others
+        if user not in self._users:
+            with self._lock:
+                self._look()
+                # Who registered as root may have dropped its rights since, and forked.
+                self._users.update(*(users_of(identity.pid) for identity in self._registered))
+        return user in self._users
 
     def anyone_left(self) -> bool:
         """Look again; whether anybody is there who may still count something.
@@ -119,7 +128,8 @@ class Watcher:
             known = self._registered.get(identity)
             self.unseen += _unseen(what) and not (known is not None and _unseen(known))
             if alive(identity):
-                if identity not in self._registered:
+                # The main process registers before it becomes the app, another user's it may be (gosu, su-exec).
+                if identity not in self._registered or identity == self.app:
                     self._users |= users_of(identity.pid)
                 self._registered[identity] = what
             else:
