@@ -28,7 +28,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What the imports made stays: without it every full collection walks all of the SDK."""
+    _freeze()
+
+
+def _freeze() -> None:
+    """What is left by now stays. A full collection, of which every test makes some, would walk all of the SDK."""
     gc.collect()
     gc.freeze()
 
@@ -62,7 +66,7 @@ def observe(server: ThreadedFaultServer) -> Callable[..., RecordList]:
 def _leaves_nothing_behind() -> Iterator[None]:
     """Garbage of one test must not end in another one's records, nor a runtime observe another one's streams."""
     yield
-    gc.collect()
+    _freeze()
     left, enabled = runtime.current(), gc.isenabled()
     if left is not None:
         runtime.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import inspect
 import weakref
@@ -27,6 +28,12 @@ class Answer(BaseModel):
     text: str
 
 
+@functools.cache
+def any_client() -> openai.OpenAI:
+    """One to look at, not to call."""
+    return openai.OpenAI(api_key="none", base_url="http://localhost")
+
+
 @dataclass(frozen=True)
 class Call:
     """One method of the SDK. ``surface`` is the fault server's, ``operation`` what must be reported."""
@@ -43,7 +50,7 @@ class Call:
 
     def exists(self) -> bool:
         """Whether the installed SDK has it."""
-        target: Any = openai.OpenAI(api_key="none", base_url="http://localhost")
+        target: Any = any_client()
         for part in self.method.split("."):
             target = getattr(target, part, None)
         takes = inspect.signature(target).parameters if callable(target) else {}

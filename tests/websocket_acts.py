@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import openai
-
 from app_support import App
+from surface_acts import any_client
 
 ENDS = frozenset({
     "response.done", "response.completed", "response.incomplete", "response.failed", "response.cancelled", "error",
@@ -46,7 +45,7 @@ class Socket:
             importlib.import_module("websockets")
         except ImportError:
             return False
-        target: Any = openai.OpenAI(api_key="none", base_url="http://localhost")
+        target: Any = any_client()
         for part in self.resource.split("."):
             target = getattr(target, part, None)
         return hasattr(target, "connect")
