@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 
 import pytest
 
-from run_support import RUN, environment, free_port, python, started
+from run_support import APPS, RUN, environment, eventually, free_port, get, parse_metrics, python, started, total
+from streamvitals.agent.processes import entry_of, silent_python
 from test_doctor import doctor
 
 # What OpenTelemetry's exporter does with the port that it finds in its variables.
@@ -82,3 +84,45 @@ def test_a_port_that_somebody_has_on_one_family_is_not_free(held, host):
         assert f"port {port} is not free" in done.stderr
         found = doctor("true", STREAMVITALS_PORT=port, STREAMVITALS_HOST=host)
         assert found.find(f"port {port} on {host} is not free")["status"] == "warn"
+
+
+# -- a run within a run
+
+STREAMS = (APPS / "stream_script.py").read_text() + "\ninput()\n"
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+
+@pytest.mark.parametrize("between", [(), ("sh", "-c", '"$@"; exit $?', "sh")])
+def test_a_run_within_a_run_on_its_port_leaves_the_app_to_that_one(server, between):
+    """An image's entrypoint has one, and its command another."""
+    port = free_port()
+    inner = (*between, *RUN, "--port", str(port), "--", *python("-c", STREAMS, "sv-ok"))
+    with started(inner, environment(server.base_url), port=port, **PIPES) as app:
+        app.wait_for_agent()
+        app.wait_for_streams("completed", 1)
+        assert app.health()["status"] == "ok"
+        _, said = app.process.communicate("\n")
+        assert [line.split("; ")[0] for line in said.splitlines()] == [
+            f"streamvitals: metrics are at http://localhost:{port}/metrics",
+            "streamvitals: the `streamvitals run` around this one watches it",
+        ]
+
+
+def test_a_run_within_a_run_on_a_port_of_its_own_is_no_fault_of_the_other_s(server):
+    other = free_port()
+    inner = (*RUN, "--port", str(other), "--", *python("-c", STREAMS, "sv-ok"))
+    with started(inner, environment(server.base_url, STREAMVITALS_LINGER_SECONDS="0"), **PIPES) as app:
+        app.wait_for_agent()
+        eventually(lambda: app.health()["not_reporting"], "who does not report")
+        (silent,) = app.health()["not_reporting"]
+        assert (silent["pid"], silent["reason"]) == (app.pid, "another `streamvitals run` watches it")
+        assert total(app.samples(), "streamvitals_streams_total") == 0
+        within = f"http://127.0.0.1:{other}"
+        eventually(lambda: counted(within) == 1, "the stream")
+        agent = entry_of(json.loads(get(within + "/healthz"))["agent_pid"])
+        assert silent_python(agent.identity, "") is None, "an agent is no Python of the app's"
+        app.process.communicate("\n")
+
+
+def counted(url: str) -> float:
+    return total(parse_metrics(get(url + "/metrics")), "streamvitals_streams_total", outcome="completed")

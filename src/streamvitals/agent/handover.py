@@ -46,13 +46,28 @@ def take_over(port: int, env: Mapping[str, str], listen: Callable[[], T]) -> T |
         time.sleep(0.01)
 
 
+def around(env: Mapping[str, str], port: int) -> str:
+    """The URL of the agent of a `run` around this one that has this very port; "" if there is none."""
+    directory = env.get("STREAMVITALS_DIR", "")
+    if not directory or not port or "/streamvitals/inject" not in env.get("PYTHONPATH", ""):
+        return ""
+    facts = private.read_facts(directory)
+    agent, url = parse_identity(str(facts.get("agent"))), str(facts.get("url"))
+    return url if agent is not None and alive(agent) and _port(url) == port else ""
+
+
+def _port(url: str) -> int:
+    """Raises ValueError for what is no URL."""
+    return urlsplit(url).port or 80
+
+
 def agents(env: Mapping[str, str]) -> Iterator[tuple[Identity, int]]:
     """The agents of this user whose apps have gone, and their ports."""
     for directory in _directories(env):
         facts = private.read_facts(directory)
         agent, app = (parse_identity(str(facts.get(who))) for who in ("agent", "app"))
         try:
-            port = urlsplit(str(facts.get("url"))).port or 80
+            port = _port(str(facts.get("url")))
         except ValueError:
             continue
         # What the app has left behind may still be ending: the agent knows.

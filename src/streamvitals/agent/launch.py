@@ -66,6 +66,8 @@ def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoR
     command = Command.find(arguments, env)
     if config.disabled:
         become(command, env)
+    if watched_already(config, env):
+        become(command, env)
     watch = set_up(config, env, arguments)
     if watch is None:
         become(command, env)
@@ -78,6 +80,22 @@ def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoR
     except CommandError:
         tear_down(watch)
         raise
+
+
+def watched_already(config: Config, env: Mapping[str, str]) -> bool:
+    """Whether a `run` around this one (an image's entrypoint, say) serves where this one would, and says so."""
+    try:
+        url = handover.around(env, wanted_port(config))
+    except Exception:  # noqa: BLE001  whatever it is, the app starts
+        return False
+    if url and not config.quiet:
+        say(f"the `streamvitals run` around this one watches it; metrics are at {url}")
+    return bool(url)
+
+
+def wanted_port(config: Config) -> int:
+    """Where to serve: not where the app's own exporter does."""
+    return port_beside(config.port) if config.port and config.port == config.app_port else config.port
 
 
 def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()) -> Watch | None:
@@ -113,9 +131,8 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
 
 def listen_near(config: Config, env: Mapping[str, str], problems: list[Problem]) -> tuple[socket.socket, str]:
     """A listening socket where the config asks for one, else near there, with a word in ``problems``; its host."""
-    host, port = config.host, config.port
-    if port and port == config.app_port:
-        port = port_beside(port)
+    host, port = config.host, wanted_port(config)
+    if port != config.port:
         what = f"port {config.port} is for the app's own OpenTelemetry exporter; streamvitals serves on another"
         problems.append(Problem(what, f"set {PORT} to another than OTEL_EXPORTER_PROMETHEUS_PORT"))
     try:

@@ -188,7 +188,7 @@ def descendants(roots: Iterable[Identity], rows: Mapping[int, Entry]) -> set[Ide
     return found
 
 
-def silent_python(identity: Identity) -> Silent | None:
+def silent_python(identity: Identity, directory: str) -> Silent | None:
     """What to say of a process that has not reported in: nothing unless it is a Python that should have."""
     try:
         exe = os.path.basename(os.readlink(f"/proc/{identity.pid}/exe")).removesuffix(" (deleted)")
@@ -196,9 +196,14 @@ def silent_python(identity: Identity) -> Silent | None:
             arguments = file.read().split(b"\0")
     except OSError:
         return None
-    if not exe.startswith("python") or _age(identity) < GRACE:
+    if not exe.startswith("python") or _age(identity) < GRACE or _is_agent(arguments):
         return None
-    return Silent(identity.pid, exe, _reason(exe, arguments, _environment(identity.pid)))
+    return Silent(identity.pid, exe, _reason(exe, arguments, _environment(identity.pid), directory))
+
+
+def _is_agent(arguments: list[bytes]) -> bool:
+    """Whether it is the agent of another `run`, as spawn.py starts it."""
+    return b"-S" in arguments and b"".join(arguments[-2:-1]).endswith(b"/streamvitals/agent")
 
 
 def _age(identity: Identity) -> float:
@@ -213,7 +218,7 @@ def _environment(pid: int) -> bytes | None:
         return None
 
 
-def _reason(exe: str, arguments: list[bytes], environment: bytes | None) -> str:
+def _reason(exe: str, arguments: list[bytes], environment: bytes | None, directory: str) -> str:
     """Why it did not, from the outside; of arguments and variables only known names are looked at."""
     for argument in arguments[1:]:
         if not argument.startswith(b"-") or argument.startswith(b"--") or argument in (b"-", b"-c", b"-m"):
@@ -228,4 +233,6 @@ def _reason(exe: str, arguments: list[bytes], environment: bytes | None) -> str:
         return "started with a cleared environment"
     if environment is not None and b"/streamvitals/inject" not in environment:
         return "PYTHONPATH was replaced"
+    if environment is not None and b"\0STREAMVITALS_DIR=" + os.fsencode(directory) + b"\0" not in environment:
+        return "another `streamvitals run` watches it"
     return "another sitecustomize in front, a frozen program, or no room for its file"

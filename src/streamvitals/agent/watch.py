@@ -110,7 +110,7 @@ class Watcher:
             self._scan()
             living = {*self._registered, *self._below}
             suspects = [identity for identity in living if not self._reported(identity, counting)]
-            silent = sorted(s for identity in suspects if (s := silent_python(identity)) is not None)
+            silent = sorted(s for identity in suspects if (s := silent_python(identity, self._directory)) is not None)
             said = self._registered.items()
             told = [(i.pid, kind, detail) for i, what in said for kind, detail in what.told]
             faults, unseen = (
