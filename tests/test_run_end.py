@@ -38,8 +38,8 @@ def test_a_signal_to_all_of_a_service_leaves_the_agent_to_count_what_drains(serv
         wait_for_line(app, b"streamed")
         agent = app.wait_for_agent()["agent_pid"]
         directory = app.directory()
-        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM,
-                       signal.SIGTERM):
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGALRM,
+                       signal.SIGPROF, signal.SIGPOLL, signal.SIGRTMIN + 3, signal.SIGTERM, signal.SIGTERM):
             os.kill(agent, number)
         assert app.process.stdin is not None
         app.process.stdin.write(b"\n")

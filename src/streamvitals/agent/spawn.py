@@ -44,9 +44,13 @@ _PASSED = {
 OPTIONS = ("-s", "-S", "-W", "ignore")
 _PASSED_PREFIXES = ("OTEL_", "STREAMVITALS_")
 _DROPPED = ("STREAMVITALS_DIR", TOLD)
-# What a manager may send to every process of a service and means for the app: to read its files anew, say. And what a
-# write into a pipe without a reader sends.
-_IGNORED = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE}
+# What may be sent to every process of a service and means the app, to read its files anew, say: all that would end a
+# process, and is neither meant for that nor tells of a fault. And what a write into a pipe without a reader sends.
+_IGNORED = {
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE,
+    signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGPOLL,
+    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+}
 
 
 class Beside(NamedTuple):
