@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from run_support import environment, eventually, python, started, total
+from run_support import UNSHARE, environment, eventually, python, started, total, unshare_works
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -46,3 +46,27 @@ def test_short_lived_children_of_a_process_that_dropped_its_rights_are_counted(s
         # Two of the app itself, `run` and the Python that it became, and what it counts.
         eventually(lambda: len(os.listdir(directory)) == 3, "only what is of the living")
         assert {name.partition("-")[0] for name in os.listdir(directory)} == {str(app.pid)}
+
+
+WORKER = JOBS[: JOBS.index("for _ in range(jobs):")] + """
+if os.fork() == 0:
+    try:
+        job()
+        print("done", flush=True)
+        input()
+    finally: os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not unshare_works(), reason="needs a pid namespace of its own")
+@pytest.mark.parametrize("container", [(), UNSHARE])
+def test_a_worker_of_another_user_is_counted_also_within_a_pid_namespace(server, container):
+    """Its pid is another one there, which here may be anybody's."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with started([*container, *python("-c", WORKER)], environment(server.base_url), **pipes) as app:
+        assert app.process.stdout.readline() == "done\n"
+        app.wait_for_streams("completed", 2)
+        assert total(app.samples(), "streamvitals_internal_errors_total") == 0
+        app.process.communicate("\n")
+        app.wait_for_streams("completed", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ..sinks.segment import Identity
@@ -19,6 +20,17 @@ def alive(identity: Identity) -> bool:
     if found or not identity.namespace or identity.namespace == _namespace("self"):
         return found
     return _elsewhere(identity)
+
+
+def pid_here(identity: Identity) -> int:
+    """Which pid it has in this pid namespace, that of a container within ours say; 0 if it is not to be found."""
+    if not identity.namespace or identity.namespace == _namespace("self"):
+        return identity.pid
+    with contextlib.suppress(OSError):
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            if _namespace(name) == identity.namespace and _runs(int(name), identity):
+                return int(name)
+    return 0
 
 
 def _runs(pid: int, identity: Identity) -> bool:

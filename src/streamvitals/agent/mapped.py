@@ -22,6 +22,7 @@ from ..sinks.segment import BadSegmentError, Header, Identity, OpenSlot
 from ..sinks.snapshot import Build, Snapshot
 from ..sinks.tally import Changes
 from ..stream.record import StreamLabels
+from .liveness import pid_here
 
 NAME = re.compile(r"(\d+)-(\d+)\.\d+\.sv")
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
@@ -69,7 +70,7 @@ class MappedFile:
             identity, name = self.header.identity, NAME.fullmatch(os.path.basename(path))
             if name is None or (int(name[1]), int(name[2])) != (identity.pid, identity.start):
                 raise BadSegmentError("another process's")
-            if not trusted(found.st_uid, identity.pid):
+            if not trusted(found.st_uid, pid_here(identity)):
                 raise AnothersFileError(identity)
         except BaseException:
             os.close(fd)
