@@ -52,6 +52,10 @@ demo: .venv/.demo ## Break streams in every way and compare what is reported (AR
 test: setup binaries lint ## Lint, types and tests, as CI does
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
+.PHONY: test-thorough
+test-thorough: export THOROUGH = true
+test-thorough: test ## The same with the long form of each test that has a short one: 40 minutes
+
 .PHONY: lint
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check

@@ -22,6 +22,7 @@ from counting_support import counted, open_streams
 from interrupts import interrupt_at
 from streamvitals.config import Config
 from streamvitals.testing import recorded
+from thorough import share
 
 http: Any = importlib.import_module("httpx2" if int(openai.__version__.split(".")[0]) >= 3 else "httpx")
 
@@ -126,10 +127,6 @@ ACTS: dict[str, tuple[list[bytes], Callable[[App], None]]] = {
 }
 
 
-# The longest ways through our code, sync and async; of the others, which share most of it, every third place.
-EVERY_PLACE = (("cut", SoftTimeLimit), ("whole, async", SoftTimeLimit))
-
-
 def _reached(error: BaseException, caught: BaseException | None) -> bool:
     seen = 0
     while caught is not None and caught is not error and seen < 16:
@@ -158,7 +155,7 @@ def test_wherever_it_strikes_the_app_gets_it_and_every_stream_is_counted_once(
             app.stream_async()
         settle()
         gc.freeze()  # what is there already need not be looked through each time
-        for number in range(1, MOST_PLACES, 1 if (act, kind) in EVERY_PLACE else 3):
+        for number in share(range(1, MOST_PLACES), each=5):
             before, asked, provider.parts = sum(counted().values()), provider.asked, parts
             error = kind()
             struck = interrupt_at(number, lambda: stream(app), OURS, error)
@@ -178,7 +175,6 @@ def test_wherever_it_strikes_the_app_gets_it_and_every_stream_is_counted_once(
         else:
             pytest.fail("never came to the end")
         assert records.faults == []
-    gc.unfreeze()
     app.close()
     # A loop finishes generators that were dropped when it comes to it, and what is raised there reaches nobody, with us
     # or without: of the asynchronous ways one place in a hundred may be late or lost.
