@@ -72,6 +72,7 @@ binaries:
 		command -v node >/dev/null || echo nodejs; \
 		command -v npm >/dev/null || echo npm; \
 		command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo chromium; \
+		command -v valgrind >/dev/null || echo valgrind; \
 	}; \
 	if [ -n "$$(missing)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing Debian packages:" $$(missing); \
@@ -107,6 +108,10 @@ apps: setup ## Other people's applications, frameworks' retries and other instru
 .PHONY: bench
 bench: setup ## Measure; writes bench/results.md (ARGS="--peers")
 	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: instructions
+instructions: setup ## Count instructions per chunk and stream, beside those on record (ARGS="--write", ARGS="--top 20")
+	$(BIN)/python -m bench.instructions $(ARGS)
 
 .PHONY: backtest
 backtest: setup binaries ## Replay simulated weeks with known incidents through the alerts (ARGS="--sizes small")

@@ -115,6 +115,10 @@ class Streamvitals:
             # What has failed open costs nothing.
             raise RuntimeError("streamvitals has counted faults of its own")
 
+    def set_clock(self, clock: Callable[[], float]) -> None:
+        """Have streams that begin from now on read this clock."""
+        self._runtime.clock = clock
+
     def _faults(self) -> float:
         from streamvitals import names
         from streamvitals.sinks.layout import PROCESS_LAYOUT

@@ -1,0 +1,140 @@
+"""The process that is counted: ``python -m bench.counted SIDE`` under callgrind reads streams, observer off, then on.
+
+What would make two runs differ, or a run differ from what an application sees, is kept away:
+
+- The SDK reads from memory (canned.py), chunks are built already: a socket is polled as often as the kernel likes,
+  and building is the same with and without us, and several times what is looked for.
+- Each way of reading runs alone some times before it is counted: caches are full, and the interpreter (3.11 and newer)
+  has specialised the bytecode for it, as in any process that is older than a second.
+- The cyclic collector is off while counting: a collection that falls into one count and not into the other would be
+  most of the difference. What it costs is in no row.
+- Our clock goes on by the same step at each look: under callgrind it would be fifty times too fast. No stall, and no
+  flush, which come by the second and not by the chunk. The event loop, whose timers do too, is not returned to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from . import observers
+from .callgrind import Callgrind
+
+SHORT, LONG = 20, 220  # chunks
+STREAMS = 3  # of the short ones, counted together
+ROUNDS = 2
+ACTS = ("chat", "chat_async", "responses", "responses_async", "bytes", "bytes_async")
+_STEP = 0.005  # seconds; a long stream stays below the time of a flush
+
+_CHAT: dict[str, Any] = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+_RESPONSES: dict[str, Any] = {"model": "gpt-4o-mini", "stream": True, "input": "hi"}
+
+Began = Callable[[], object]
+
+
+class Acts:
+    """Ways of reading one stream to its end; ``began`` is called with the first chunk in hand."""
+
+    def __init__(self) -> None:
+        import openai
+
+        from . import canned
+
+        self._transports = sync, async_ = canned.Canned(), canned.AsyncCanned()
+        same: dict[str, Any] = {"api_key": "k", "base_url": "http://bench.invalid/v1"}
+        self._client = openai.OpenAI(http_client=canned.http.Client(transport=sync), **same)
+        self._aclient = openai.AsyncOpenAI(http_client=canned.http.AsyncClient(transport=async_), **same)
+
+    def chat(self, began: Began) -> None:
+        stream = self._client.chat.completions.create(**_CHAT)
+        next(stream)
+        began()
+        for _ in stream:
+            pass
+
+    async def chat_async(self, began: Began) -> None:
+        stream = await self._aclient.chat.completions.create(**_CHAT)
+        await stream.__anext__()
+        began()
+        async for _ in stream:
+            pass
+
+    def responses(self, began: Began) -> None:
+        for _ in self._client.responses.create(**_RESPONSES):
+            pass
+
+    async def responses_async(self, began: Began) -> None:
+        async for _ in await self._aclient.responses.create(**_RESPONSES):
+            pass
+
+    def bytes(self, began: Began) -> None:
+        with self._client.chat.completions.with_streaming_response.create(**_CHAT) as response:
+            for _ in response.iter_bytes():
+                pass
+
+    async def bytes_async(self, began: Began) -> None:
+        async with self._aclient.chat.completions.with_streaming_response.create(**_CHAT) as response:
+            async for _ in response.iter_bytes():
+                pass
+
+    async def run(self, name: str, chunks: int, times: int, began: Began = tuple) -> None:
+        """Read ``times`` streams of so many chunks in the way of this name."""
+        for transport in self._transports:
+            transport.chunks = chunks
+        act = getattr(self, name)
+        for _ in range(times):
+            done = act(began)
+            if done is not None:
+                await done
+
+
+async def _count(acts: Acts, callgrind: Callgrind, name: str, state: str) -> None:
+    await acts.run(name, LONG, 1)
+    await acts.run(name, SHORT, 5)
+    for turn in range(ROUNDS + 1):
+        # Of the first nobody will ask: callgrind does not know yet from where it was called, and gets lost.
+        label = f"{name} {{}} {turn} {state}" if turn else ""
+        for chunks, times in ((SHORT, STREAMS), (LONG, 1)):
+            gc.collect()
+            callgrind.toggle()
+            await acts.run(name, chunks, times)
+            callgrind.toggle()
+            callgrind.dump(label.format(chunks))
+        if name.startswith("chat"):
+            gc.collect()
+            for _ in range(STREAMS):
+                callgrind.toggle()
+                await acts.run(name, SHORT, 1, callgrind.toggle)
+            callgrind.dump(label.format("first"))
+
+
+def main(side: str, names: tuple[str, ...]) -> None:
+    """Write dumps named by act, chunks (or "first": until the first one), round and state."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    callgrind, switch = Callgrind(), observers.switch(side)
+    acts = Acts()
+    from . import canned
+
+    if isinstance(switch, observers.Streamvitals):
+        switch.set_clock(itertools.count(1000.0, _STEP).__next__)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    callgrind.start()
+    with canned.prebuilt():
+        for state in ("off", "on"):
+            getattr(switch, state)()
+            for name in names:
+                asyncio.run(_count(acts, callgrind, name, state))
+    switch.off()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], tuple(sys.argv[2:]) or ACTS)
