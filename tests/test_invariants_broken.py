@@ -11,7 +11,7 @@ import pytest
 from app_support import LONG, MESSAGES, App, run, settle
 from streamvitals import looplag, runtime
 from streamvitals.demo.fault_server import ThreadedFaultServer
-from streamvitals.sdk import attach, bodies, closing, facts, patch, taps
+from streamvitals.sdk import attach, bodies, closing, facts, patch
 from streamvitals.sinks import store, tally
 from streamvitals.stream import chunks, classify, dispatch, observation, retries, sse, tracebacks
 from streamvitals.stream.observation import Observation
@@ -33,9 +33,10 @@ PLACES: list[tuple[Any, str]] = [
     (store.Store, "open_slot"), (store.Store, "close_slot"), (store.Store, "block"), (store.Store, "commit"),
     (store.StoreSink, "on_end"), (store.StoreSink, "on_retry"), (tally, "add_end"), (tally, "add_retry"),
     (tally.Changes, "onto"),
-    (patch, "attach"), (taps.Taps, "tap"), (taps, "_noticing"), (attach, "read_before"), (attach, "_respond"),
+    (patch, "attach"), (attach._Tap, "__init__"), (attach, "_tap"), (attach, "read_before"), (attach, "_respond"),
     (bodies, "_read"), (bodies, "_arrived"),
     (bodies, "_reading"), (bodies, "closing_of"), (bodies.Bodies, "hook"),
+    (closing.Closing, "__init__"), (closing.Closing, "tap"), (closing.Closing, "add_reader"),
     (closing.Closing, "hook"), (closing.Closing, "being_read"), (closing.Closing, "_reading"), (closing, "_running"),
     (closing, "_inner"), (closing, "_reads"), (closing, "_frame"),
     (chunks.ChatChunks, "__init__"), (chunks.ChatChunks, "read"), (chunks.ChatChunks, "has_token"),

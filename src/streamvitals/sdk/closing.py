@@ -21,17 +21,16 @@ from .helpers import error_of_helper
 
 class Closing:
     """Per observation: the generators that read it, and the hooks on its response's close and on its garbage
-    collection. Holds neither. ``hooked``: who reads its bytes is seen, and ``watch`` is what looks at them.
-    ``tapped``: a decoder tells what the SDK swallows."""
+    collection. Holds neither. ``hooked``: who reads its bytes is seen, and ``watch`` is what looks at them."""
 
-    __slots__ = ("_readers", "_response", "hooked", "observation", "tapped", "watch")
+    __slots__ = ("_readers", "_response", "_tapped", "hooked", "observation", "watch")
 
     def __init__(self, observation: Observation, response: Any) -> None:
         self.observation = observation
         self.hooked = False
         self.watch: Any = None
         self._readers: tuple[weakref.ref[Any], ...] = ()
-        self.tapped = False
+        self._tapped: tuple[Any, ...] = ()
         self._response: Callable[[], Any] = _nothing
         observation.hooks = self
         try:
@@ -68,8 +67,21 @@ class Closing:
         """Whether somebody is half-way through reading it as bytes, and not reading now."""
         return self.watch is not None and any(_suspended(reference()) for reference in self._readers)
 
+    @property
+    def tapped(self) -> bool:
+        """Whether a decoder tells what the SDK swallows."""
+        return bool(self._tapped)
+
+    def tap(self, decoder: Any, decode: Any) -> None:
+        """This decoder's ``decode`` is ours until the end."""
+        decoder.decode = decode
+        self._tapped = (*self._tapped, decoder)
+
     def remove(self) -> None:
-        """Nothing of ours is in what the app still has."""
+        # A tap and its decoder hold each other: a stream would leave garbage for the collector.
+        decoders, self._tapped = self._tapped, ()
+        for decoder in decoders:
+            _unhook(decoder, "decode")
 
     def noted(self, stream: Any, name: str) -> None:
         observation = self.observation

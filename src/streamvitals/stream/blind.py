@@ -36,9 +36,6 @@ class Blind:
         self._marker = reader.marker()
         self._usage = reader.usage()
 
-    def common(self, item: Any) -> bool:
-        return True
-
     def read(self, item: Any) -> None:
         """Look away."""
 

@@ -55,9 +55,6 @@ class Reader(Protocol):
     @property
     def response_id(self) -> str | None: ...
 
-    def common(self, item: Any) -> bool:
-        """Whether this chunk says nothing but that the stream goes on, so that it need not be read: quickly."""
-
     def read(self, item: Any) -> None:
         """Take note of one chunk."""
 
@@ -101,25 +98,24 @@ class ChatChunks:
         self._by_choice: dict[int, Any] | None = None
         self._failed: Verdict | None = None
 
-    def common(self, item: Any) -> bool:
-        try:
-            # Through their dictionaries: each attribute of a model is looked up in its class's __getattr__ first.
-            chunk = item.__dict__
-            (each,) = chunk["choices"]
-            choice = each.__dict__
-            if choice["finish_reason"] is None and choice["index"] in self._open and chunk["usage"] is None:
-                beside, within = item.__pydantic_extra__, each.__pydantic_extra__
-                return (not beside or _ERRORS.isdisjoint(beside)) and (not within or _ERRORS.isdisjoint(within))
-        except (AttributeError, TypeError, ValueError, LookupError):
-            pass  # a dict, an omitted field, a null or several choices
-        return False
-
     def read(self, item: Any) -> None:
+        """The common chunk, one unfinished choice that is known, is recognised in a few attribute reads."""
+        try:
+            (choice,) = item.choices
+            if choice.finish_reason is None and choice.index in self._open and item.usage is None:
+                beside, within = item.__pydantic_extra__, choice.__pydantic_extra__
+                if (not beside or _ERRORS.isdisjoint(beside)) and (not within or _ERRORS.isdisjoint(within)):
+                    return
+        except (AttributeError, TypeError, ValueError, LookupError):
+            pass  # a dict, an omitted field, a null or several choices: the patient way below reads those
+        self._read_patiently(item)
+
+    def _read_patiently(self, item: Any) -> None:
         if isinstance(item, list):
             # Google's errors: https://github.com/n4ze3m/page-assist/issues/406
             for each in item[:_MAX_IN_ONE]:
                 if not isinstance(each, list):
-                    self.read(each)
+                    self._read_patiently(each)
             return
         chunk = fields(item)
         if self.response_id is None:

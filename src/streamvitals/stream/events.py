@@ -46,9 +46,6 @@ class TypedEvents:
         self._verdict: Verdict | None = None
         self._told: Any = None
 
-    def common(self, item: Any) -> bool:
-        return False
-
     def read(self, item: Any) -> None:
         kind = get(item, self.TYPE)
         if not isinstance(kind, str):
@@ -259,9 +256,6 @@ class BodyBytes:
         self.finish_reasons: tuple[str, ...] = ()
         self.response_model: str | None = None
         self.response_id: str | None = None
-
-    def common(self, item: Any) -> bool:
-        return True
 
     def read(self, item: Any) -> None:
         """The bytes are the content; there is nothing to note."""

@@ -89,9 +89,10 @@ class Observation:
 
     __slots__ = (
         "__weakref__", "_answered_at", "_arrived_at", "_first_chunk", "_first_token", "_flush_at",
-        "_gap_counts", "_long_gap", "_max_gap", "_other_wait", "_stall_after", "_stall_times", "_stalls", "_told",
-        "_wait", "asked", "asks", "at", "attempts", "chain", "chunks", "clock", "closed_by_app", "ended", "facts",
-        "hints", "hooks", "host", "in_band", "last_event_id", "origin", "reader", "response", "retry_of", "slot", "started",
+        "_gap_counts", "_max_gap", "_other_wait", "_stall_after", "_stall_times", "_stalls", "_told", "_wait",
+        "asked", "asks", "at", "attempts", "chain", "chunks", "clock", "closed_by_app", "ended", "facts", "hints",
+        "hooks",
+        "host", "in_band", "last_event_id", "origin", "reader", "response", "retry_of", "slot", "started",
         "started_unix", "trace_parent", "unasked", "view",
     )
 
@@ -111,7 +112,7 @@ class Observation:
         self.in_band: Verdict | None = None
         self.hints: tuple[str, ...] = ()
         self.ended = False
-        self.chunks = 0.0  # as its slot holds it
+        self.chunks = 0
         self.asked = now
         self.asks: Asked | None = None
         self.last_event_id: str | None = None
@@ -127,7 +128,6 @@ class Observation:
         self._first_token: float | None = None
         self._gap_counts = [0] * (len(GAP_EDGES) + 1)
         self._max_gap = 0.0
-        self._long_gap = 0.0  # from where on a gap is the longest so far, or a stall
         self._wait = 0.0
         self._other_wait = 0.0  # what of it was not for a chunk after the first
         self._stall_after = host.stall_after
@@ -184,25 +184,26 @@ class Observation:
         """A chunk has come; gives it back. Never raises: a fault of ours switches the reading off, not the
         stream."""
         try:
-            clock = self.clock  # to call it as a method would look for one first
-            now = clock()
+            now = self.clock()
             gap = now - self.asked
             self._arrived_at = now
             self._wait += gap
-            view, at = self.view, self.at
+            view = self.view
+            at = self.at
             view[at] = -now
-            view[at + 3] = self.chunks = self.chunks + 1.0
+            view[at + 3] = self.chunks = self.chunks + 1
             if self._first_chunk is not None:
                 self._gap_counts[bisect_left(GAP_EDGES, gap)] += 1
-                if gap >= self._long_gap:
-                    self._note_long_gap(gap, now)
+                if gap > self._max_gap:
+                    self._max_gap = gap
             else:
                 self._first_chunk = now - self.started
                 self._other_wait += gap
-                if gap >= self._stall_after:
-                    self._stalled(gap, now)
-            if self._first_token is None or not self.reader.common(item):
-                self._read(item, now)
+            if gap >= self._stall_after:
+                self._stalled(gap, now)
+            if self._first_token is None and self.reader.has_token(item):
+                self._first_token = now - self.started
+            self.reader.read(item)
             if now >= self._flush_at:
                 self._flush(now)
         except Exception as error:
@@ -210,19 +211,6 @@ class Observation:
                 raise
             self.broken()
         return item
-
-    def _read(self, item: Any, now: float) -> None:
-        if self._first_token is None and self.reader.has_token(item):
-            self._first_token = now - self.started
-        self.reader.read(item)
-
-    def _note_long_gap(self, gap: float, now: float) -> float:
-        if gap > self._max_gap:
-            self._max_gap = gap
-        if gap >= self._stall_after:
-            self._stalled(gap, now)
-        self._long_gap = long = min(self._max_gap, self._stall_after)
-        return long
 
     def _waited(self, seconds: float, now: float) -> None:
         self.asked = now  # once, also where an end was interrupted and comes again
@@ -408,7 +396,7 @@ class Observation:
             error_type=verdict.error_type,
             started=self.started_unix,
             duration=max(0.0, end - self.started),
-            chunks=int(self.chunks),
+            chunks=self.chunks,
             max_gap=self._max_gap,
             wait=self._wait,
             hold=self._hold(end),
