@@ -14,6 +14,7 @@ import platform
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 CALL = 30  # about what most of them take when nothing is in the way
@@ -34,6 +35,7 @@ _REQUEST = {
 MACHINES = tuple(_REQUEST)
 OPTIONS = ("--tool=callgrind", "-q", "--instr-atstart=no", "--collect-atstart=no")
 _RUNNING, _TOGGLE, _DUMP, _START = 0x1001, 0x43540002, 0x43540003, 0x43540004
+_COST = frozenset("0123456789+-*")  # how a line begins that says where, and how much
 _Arguments = ctypes.c_size_t * 6
 
 
@@ -78,31 +80,35 @@ def dumps(directory: Path) -> dict[str, Counter[str]]:
 def read(lines: Iterable[str]) -> tuple[str, Counter[str]]:
     """One dump: its name, and instructions by C function, with calls of what has a price as "calls of ..."."""
     label, counts = "", Counter[str]()
-    names: dict[tuple[str, str], str] = {}  # written out once, and a number from then on: fn=(12) PyDict_New
+    names: dict[str, dict[str, str]] = {"ob": {}, "fn": {}}  # written out once, and a number from then on
     now: dict[str, str] = {}
     calls: int | None = None
     for line in lines:
-        if line.startswith("desc: Trigger: Client Request: "):
-            label = line.rpartition(": ")[2]
-        elif position := re.match(r"(c?)(ob|fn)=(\(\d+\))(?: (.*))?$", line):
-            called, kind, number, name = position.groups()
-            if name is not None:
-                names[kind, number] = name
-            now[called + kind] = names[kind, number]
-        elif line.startswith("calls="):
-            calls = int(line[6:].split()[0])
-        elif line[:1] in tuple("0123456789+-*"):
+        if line[:1] in _COST:
             # The line that follows "calls=" is what was spent in the callee, which has lines of its own.
             inside = _priced(now["ob"], now["fn"])
-            if calls is None and not inside:
-                counts[now["fn"]] += int(line.split()[1])
-            elif calls is not None and not inside and _priced(now.get("cob", now["ob"]), now["cfn"]):
+            if calls is None:
+                if not inside:
+                    counts[now["fn"]] += int(line.split()[1])
+                continue
+            if not inside and _priced(now.get("cob", now["ob"]), now["cfn"]):
                 counts[f"calls of {now['cfn']}"] += CALL * calls
-            if calls is not None:
-                now.pop("cob", None)
-                calls = None
+            now.pop("cob", None)
+            calls = None
+        elif line.startswith(("fn=", "cfn=", "ob=", "cob=")):
+            key, _, rest = line.partition("=")
+            number, _, name = rest.partition(" ")
+            known = names[key[-2:]]
+            now[key] = known.setdefault(number, name)
+        elif line.startswith("calls="):
+            calls = int(line[6:].partition(" ")[0])
+        elif line.startswith("desc: Trigger: Client Request: "):
+            label = line.rpartition(": ")[2]
+            if not label:
+                break
     return label, counts
 
 
+@cache
 def _priced(library: str, function: str) -> bool:
     return "/libc." in library or _PRICED.match(function) is not None

@@ -62,6 +62,7 @@ def count(python: Path, side: Side, acts: Sequence[str]) -> Counts:
     with tempfile.TemporaryDirectory() as store, tempfile.TemporaryDirectory() as written:
         env = environ(side, store)
         env["PYTHONPATH"] += os.pathsep + str(ROOT)
+        env["OTEL_BSP_SCHEDULE_DELAY"] = "3600000"  # milliseconds; its thread would ask for the interpreter's lock
         command = ("valgrind", *callgrind.OPTIONS, f"--callgrind-out-file={written}/out")
         subprocess.run(  # noqa: S603
             (*command, str(python), "-m", "bench.counted", side.name, *acts), env=env, check=True
@@ -101,10 +102,10 @@ def held(python: Path, side: Side) -> float:
         worker = Worker(side, python, store)
         try:
             worker.measure("held_per_stream", 50, 1)
-            [([bare], [observed])] = worker.measure("held_per_stream", 500, 1)
+            pairs = worker.measure("held_per_stream", 500, 2)
         finally:
             worker.close()
-    return round(observed - bare)
+    return round(min(observed for _, [observed] in pairs) - min(bare for [bare], _ in pairs))
 
 
 def judge(measured: Mapping[str, float], recorded: Mapping[str, float]) -> tuple[list[str], list[str]]:

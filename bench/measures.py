@@ -165,9 +165,9 @@ class Measures:
                 for _ in range(3):
                     next(stream)
             held = allocated() - before + _mapped() - files
-            for stream in streams:
-                for _ in stream:
-                    pass
+        for stream in streams:
+            for _ in stream:
+                pass
         return held / size
 
     # -- many at once
