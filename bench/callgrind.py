@@ -3,7 +3,7 @@
 Instructions are counted as they are executed, but for those of the C library, the allocator, hash tables and the
 cache of methods. What they take depends on where things happen to lie in memory, which differs by some percent with
 every unrelated change: whether a pool is full just now, which two names share a place. A call of any of them counts
-as ``CALL`` instead, whatever it took. What is left repeats to the thousandth.
+as its price instead, whatever it took. What is left repeats to the thousandth.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-CALL = 30  # about what most of them take when nothing is in the way
-_PRICED = re.compile(
-    r"_?Py(Mem|Object)_\w*(Malloc|Calloc|Realloc|Free)\b|pymalloc_|new_arena|allocate_from_new_pool"
-    r"|_PyType_Lookup|find_name_in_mro|_Py_dict_lookup|unicodekeys_|dictkeys_|_PyDict_GetItem_KnownHash"
-    r"|set_add_entry|set_lookkey"
-)
+# By what a function's name begins with: about what it takes when nothing is in the way.
+PRICES = {
+    re.compile(r"_Py_dict_lookup|unicodekeys_|dictkeys_|_PyDict_GetItem_KnownHash|set_add_entry|set_lookkey"): 90,
+    re.compile(
+        r"_?Py(Mem|Object)_\w*(Malloc|Calloc|Realloc|Free)\b|pymalloc_|new_arena|allocate_from_new_pool"
+        r"|_PyType_Lookup|find_name_in_mro"
+    ): 30,
+}
+C_LIBRARY = 30
 
 # valgrind.h's client request, a sequence of instructions that does nothing elsewhere, made a C function of one
 # pointer: CI has no compiler. By platform.machine().
@@ -34,13 +37,13 @@ _REQUEST = {
 }
 MACHINES = tuple(_REQUEST)
 OPTIONS = ("--tool=callgrind", "-q", "--instr-atstart=no", "--collect-atstart=no")
-_RUNNING, _TOGGLE, _DUMP, _START = 0x1001, 0x43540002, 0x43540003, 0x43540004
+_TOGGLE, _DUMP, _START = 0x43540002, 0x43540003, 0x43540004
 _COST = frozenset("0123456789+-*")  # how a line begins that says where, and how much
 _Arguments = ctypes.c_size_t * 6
 
 
 class Callgrind:
-    """The callgrind that this process runs under. Raises RuntimeError if there is none."""
+    """The callgrind that this process runs under; without one nothing happens."""
 
     def __init__(self) -> None:
         # Kept, since the memory goes with it.
@@ -50,8 +53,6 @@ class Callgrind:
         function = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p)
         self._call = function(ctypes.addressof(ctypes.c_char.from_buffer(self._code)))
         self._toggle = _Arguments(_TOGGLE)
-        if not self._call(_Arguments(_RUNNING)):
-            raise RuntimeError("not under valgrind")
 
     def start(self) -> None:
         """Be ready to count: until then the process is some times faster."""
@@ -86,14 +87,14 @@ def read(lines: Iterable[str]) -> tuple[str, Counter[str]]:
     for line in lines:
         if line[:1] in _COST:
             # The line that follows "calls=" is what was spent in the callee, which has lines of its own.
-            inside = _priced(now["ob"], now["fn"])
+            inside = _price(now["ob"], now["fn"])
             if calls is None:
                 if not inside:
                     counts[now["fn"]] += int(line.split()[1])
                 continue
-            if not inside and _priced(now.get("cob", now["ob"]), now["cfn"]):
-                counts[f"calls of {now['cfn']}"] += CALL * calls
-            now.pop("cob", None)
+            price = _price(now.pop("cob", now["ob"]), now["cfn"])
+            if price and not inside:
+                counts[f"calls of {now['cfn']}"] += price * calls
             calls = None
         elif line.startswith(("fn=", "cfn=", "ob=", "cob=")):
             key, _, rest = line.partition("=")
@@ -110,5 +111,7 @@ def read(lines: Iterable[str]) -> tuple[str, Counter[str]]:
 
 
 @cache
-def _priced(library: str, function: str) -> bool:
-    return "/libc." in library or _PRICED.match(function) is not None
+def _price(library: str, function: str) -> int:
+    if "/libc." in library:
+        return C_LIBRARY
+    return next((price for name, price in PRICES.items() if name.match(function)), 0)
