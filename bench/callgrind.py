@@ -19,7 +19,9 @@ from pathlib import Path
 
 # By what a function's name begins with: about what it takes when nothing is in the way.
 PRICES = {
-    re.compile(r"_Py_dict_lookup|unicodekeys_|dictkeys_|_PyDict_GetItem_KnownHash|set_add_entry|set_lookkey"): 90,
+    re.compile(
+        r"_Py_dict_lookup|unicodekeys_|dictkeys_|_PyDict_GetItem_KnownHash|set_(add_entry|lookkey|table_resize)"
+    ): 90,
     re.compile(
         r"_?Py(Mem|Object)_\w*(Malloc|Calloc|Realloc|Free)\b|pymalloc_|new_arena|allocate_from_new_pool"
         r"|_PyType_Lookup|find_name_in_mro"
