@@ -72,6 +72,13 @@ def test_byte_by_byte(body: bytes) -> None:
     assert facts(watched([bytes([b]) for b in body])) == facts(watched([body]))
 
 
+@given(lines=st.lists(LINES, min_size=1, max_size=8))
+def test_event_by_event(lines: list[str]) -> None:
+    """As servers send them, each in a piece of its own."""
+    pieces = [f"{line}\n\n".encode("utf-8", "surrogatepass") for line in lines]
+    assert facts(watched(pieces)) == facts(watched([bytes([b]) for piece in pieces for b in piece]))
+
+
 @given(body=BODIES, places=PLACES, encoding=st.sampled_from(["gzip", "deflate", "raw"]))
 def test_compressed_or_not(body: bytes, places: list[int], encoding: str) -> None:
     packer = zlib.compressobj(wbits={"gzip": 31, "deflate": 15, "raw": -15}[encoding])

@@ -100,6 +100,8 @@ class ChatChunks:
 
     def read(self, item: Any) -> None:
         """The common chunk, one unfinished choice that is known, is recognised in a few attribute reads."""
+        if type(item) is dict and self._is_common(item):
+            return
         try:
             (choice,) = item.choices
             if choice.finish_reason is None and choice.index in self._open and item.usage is None:
@@ -109,6 +111,18 @@ class ChatChunks:
         except (AttributeError, TypeError, ValueError, LookupError):
             pass  # a dict, an omitted field, a null or several choices: the patient way below reads those
         self._read_patiently(item)
+
+    def _is_common(self, chunk: dict[str, Any]) -> bool:
+        """The same of a chunk that was parsed from bytes."""
+        try:
+            (choice,) = chunk["choices"]
+            return (
+                choice.get("finish_reason") is None and choice.get("index", 0) in self._open
+                and chunk.get("usage") is None and choice.get("usage") is None
+                and _ERRORS.isdisjoint(chunk) and _ERRORS.isdisjoint(choice)
+            )
+        except (AttributeError, TypeError, ValueError, LookupError):
+            return False
 
     def _read_patiently(self, item: Any) -> None:
         if isinstance(item, list):

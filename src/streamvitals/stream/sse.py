@@ -39,6 +39,7 @@ class ByteWatch:
         self._name = ""
         self._named = observation.reader.named_events
         self._begun = begun
+        self._plain = not encoding and not begun
         self._size = 0
         self._carried = 0.0
         if self._pieces is None or (begun and encoding):
@@ -73,6 +74,8 @@ class ByteWatch:
     def _read(self, raw: bytes) -> list[Any]:
         events: list[Any] = []
         if self._pieces is not None:
+            if self._plain and raw.startswith(b"data:") and self._alone(raw):
+                return list(self._event(raw[5:-2].removeprefix(b" ")))
             try:
                 for piece in self._pieces(raw):
                     for line in self._lines.feed(piece):
@@ -84,6 +87,13 @@ class ByteWatch:
             except Unreadable as error:
                 self._stop(error.hint)
         return events if self._pieces is not None else [*events, {}]
+
+    def _alone(self, raw: bytes) -> bool:
+        """Whether this is one event of one line, as most are: no more and no less."""
+        return (
+            raw.endswith(b"\n\n") and raw.count(b"\n") == 2 and b"\r" not in raw and 7 < len(raw) < _MAX_EVENT
+            and not self._data and self._lines.between()
+        )
 
     def _line(self, line: bytes, events: list[Any]) -> None:
         if not line:
@@ -167,6 +177,10 @@ class _Lines:
         self._begun: list[bytes] = []
         self._size = 0
         self._after_cr = False
+
+    def between(self) -> bool:
+        """Whether no line has begun."""
+        return not self._size and not self._after_cr
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The lines that are complete now, without their ends."""
