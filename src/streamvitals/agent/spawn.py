@@ -48,9 +48,10 @@ _DROPPED = ("STREAMVITALS_DIR", TOLD)
 # process, and is neither meant for that nor tells of a fault. And what a write into a pipe without a reader sends.
 _IGNORED = {
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE,
-    signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGPOLL,
-    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+    signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF,
 }
+if sys.platform == "linux":
+    _IGNORED |= {signal.SIGPOLL, *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)}
 
 
 class Beside(NamedTuple):
