@@ -27,9 +27,9 @@ def event(delta: Any = None, finish: str | None = None, **extra: Any) -> str:
 
 LINES = st.sampled_from([
     "data: " + event(), "data:" + event(), "data: " + event({}, "stop"), "data: [DONE]", "data: [DONE] and more",
-    "data: {", "data", "data:", ": comment", "event: ping", "id: 1", "retry: x", "nonsense", "", "", "",
-    "\ufeffdata: {}", 'data: {"error": {"type": "server_error"}}', 'data: {"error": 7}', "data: \ud83d", "data: 7",
-    "data: null", "data: []",
+    "data: {", "data", "data:", "data: ", "data:  ", ": comment", "event: ping", "id: 1", "retry: x", "nonsense",
+    "", "", "", "\ufeffdata: {}", 'data: {"error": {"type": "server_error"}}', 'data: {"error": 7}', "data: \ud83d",
+    "data: 7", "data: null", "data: []",
 ])
 BODIES = st.lists(st.tuples(LINES, st.sampled_from(LINE_ENDS)), max_size=25).map(
     lambda lines: "".join(a + b for a, b in lines).encode("utf-8", "surrogatepass")

@@ -19,6 +19,7 @@ from .vocabulary import classify_error_event
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _MAX_EVENT = 1024 * 1024  # bytes of one line, and of one event
+_LEAST = len(b"data: \n\n")  # it keeps the connection alive, and is no event
 SHORT = 64  # characters; a longer line is neither [DONE] nor an event's id
 
 
@@ -91,7 +92,7 @@ class ByteWatch:
     def _alone(self, raw: bytes) -> bool:
         """Whether this is one event of one line, as most are: no more and no less."""
         return (
-            raw.endswith(b"\n\n") and raw.count(b"\n") == 2 and b"\r" not in raw and 7 < len(raw) < _MAX_EVENT
+            raw.endswith(b"\n\n") and raw.count(b"\n") == 2 and b"\r" not in raw and _LEAST < len(raw) < _MAX_EVENT
             and not self._data and self._lines.between()
         )
 
