@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -72,4 +73,5 @@ def _leaves_nothing_behind() -> Iterator[None]:
         runtime.stop()
     gc.enable()
     assert left is None, "the test left a runtime behind"
+    assert sys.exc_info()[1] is None, "the test left an exception that is being handled for good"
     assert enabled, "the test left the collector switched off"
