@@ -13,7 +13,7 @@ from streamvitals.alerts.objectives import TICKET_WAIT, Objectives
 from streamvitals.alerts.promql import duration
 from streamvitals.alerts.render import ALERTS, rule_groups
 from streamvitals.alerts.rule import Alert
-from streamvitals.alerts.told import LABEL, PAGED
+from streamvitals.alerts.silence import LABEL, PAGED
 
 pytestmark = needs("amtool")
 EXAMPLES = Path(__file__).parents[1] / "alerts"
@@ -78,4 +78,4 @@ def test_tickets_wait_for_a_page_to_silence_them() -> None:
 def test_a_cause_does_not_outlive_its_page() -> None:
     pages = [alert for alert in ALERTS if alert.severity == "page"]
     for cause in (alert for alert in ALERTS if alert.kind == "cause"):
-        assert all(cause.keep + 900 <= page.keep for page in pages)
+        assert all(cause.keep_firing_for + 900 <= page.keep_firing_for for page in pages)

@@ -27,7 +27,7 @@ def every(step: int, *spans: tuple[int, int]) -> list[float]:
     return [float(t) for begin, end in spans for t in range(begin, end + 1, step)]
 
 
-@pytest.mark.parametrize(("times", "hold", "keep", "found"), [
+@pytest.mark.parametrize(("times", "for_", "keep_firing_for", "found"), [
     (every(30, (60, 300)), 0, 0, [(60, 330)]),
     (every(30, (60, 300)), 120, 0, [(180, 330)]),
     (every(30, (60, 150)), 120, 0, []),
@@ -39,9 +39,9 @@ def every(step: int, *spans: tuple[int, int]) -> list[float]:
     ([], 60, 60, []),
 ])
 def test_for_and_keep_firing_for(
-    times: list[float], hold: float, keep: float, found: list[tuple[float, float]]
+    times: list[float], for_: float, keep_firing_for: float, found: list[tuple[float, float]]
 ) -> None:
-    assert list(firings(times, 30.0, hold, keep)) == found
+    assert list(firings(times, 30.0, for_, keep_firing_for)) == found
 
 
 def test_levels_follow_what_is_read() -> None:

@@ -11,9 +11,9 @@ Rules = list[dict[str, Any]]
 _FAILED = '$streams{$outcome=~"$failed_outcomes"}'
 
 
-def _rule(name: str, expr: str, severity: str, hold: str = "0s") -> dict[str, Any]:
+def _rule(name: str, expr: str, severity: str, for_: str = "0s") -> dict[str, Any]:
     filled = Language(Objectives()).fill(expr)
-    return {"alert": name, "expr": filled, "for": hold, "labels": {"severity": severity}}
+    return {"alert": name, "expr": filled, "for": for_, "labels": {"severity": severity}}
 
 
 def _ratio(window: str) -> str:

@@ -188,26 +188,26 @@ def replay(server: Prometheus, rules: Sequence[Rule], begin: float, end: float) 
         if "alert" in rule:
             for labels, points in server.query(rule["expr"], begin, end).items():
                 times = [at for at, _ in points]
-                hold, keep = (seconds(rule.get(name, "0s")) for name in ("for", "keep_firing_for"))
-                for first, last in firings(times, server.step, hold, keep):
+                for_, keep_firing_for = (seconds(rule.get(name, "0s")) for name in ("for", "keep_firing_for"))
+                for first, last in firings(times, server.step, for_, keep_firing_for):
                     found.append(Firing(rule["alert"], rule["labels"]["severity"], labels, first, last))
     return sorted(found, key=lambda firing: firing.start)
 
 
-def firings(times: Sequence[float], step: float, hold: float, keep: float) -> Iterator[tuple[float, float]]:
+def firings(times: Sequence[float], step: float, for_: float, keep_firing_for: float) -> Iterator[tuple[float, float]]:
     """From when to when an alert fires whose expression is true at these times, given in order."""
     active = fires_since = last = None
     for now in times:
         if last is not None and now > last + step:
             # Not true in between: a pending alert is forgotten, a firing one lasts a while.
-            if fires_since is not None and now - (last + step) >= keep:
-                yield fires_since, last + step + keep
+            if fires_since is not None and now - (last + step) >= keep_firing_for:
+                yield fires_since, last + step + keep_firing_for
                 fires_since = None
             if fires_since is None:
                 active = None
         active = now if active is None else active
-        if fires_since is None and now - active >= hold:
+        if fires_since is None and now - active >= for_:
             fires_since = now
         last = now
     if fires_since is not None and last is not None:
-        yield fires_since, last + step + keep
+        yield fires_since, last + step + keep_firing_for

@@ -9,8 +9,8 @@
     tickets.py      what somebody should look at this week: limits, budget, one replica, leaks
     telemetry.py    whether any of the above can be believed
     none_well.py    where nothing ends well, whatever is tried again
-    told.py         which causes a page silences
-    words.py        the sentences on the pager
+    silence.py      which causes a page silences
+    texts.py        the sentences on the pager
     links.py        runbooks and dashboards
     thresholds.py   where dashboards draw what the alerts go by
     render.py       YAML, for Prometheus and for its operator

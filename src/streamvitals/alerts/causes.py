@@ -5,10 +5,10 @@ from __future__ import annotations
 from . import links
 from .chance import proven
 from .rule import Alert
-from .words import MODEL, PERCENT, SERVER, ask, worst_now
+from .texts import MODEL, PERCENT, SERVER, query_text, worst_now
 
 # Less than a page is kept: it must not outlive the page that silences it, and come as a ticket when all is over.
-KEEP = 300
+KEEP_FIRING_FOR = 300
 _BY = "sum by ($service)"
 _COUNTED = f'{_BY} (streamvitals:streams:increase$mid{{$outcome=~"$counted_outcomes"}})'
 
@@ -26,7 +26,7 @@ def _ended(outcome: str, name: str, what: str, first: str, second: str) -> Alert
         share(f'{_BY} (streamvitals:streams:increase$mid{{$outcome="{outcome}"}})', _COUNTED),
         summary=worst_now(what, outcome),
         description=f"{what}. Look next: 1. {first}; 2. {second}.",
-        dashboard=links.INCIDENT, hold=60, keep=KEEP, cause=outcome,
+        dashboard=links.INCIDENT, for_=60, keep_firing_for=KEEP_FIRING_FOR, cause=outcome,
     )
 
 
@@ -81,7 +81,7 @@ OTHERS = (
     Alert(
         "StreamvitalsStalled", "cause", "ticket",
         "streamvitals:hanging:service or on ($service) max by ($service) (streamvitals:hanging:model)",
-        summary=ask(
+        summary=query_text(
             "topk(1, sum by ($model, $server) ($stalled{SERVICE}))",
             "{{ value . | printf `%.0f` }} open " + MODEL + " streams hang, nothing comes from " + SERVER,
         ),
@@ -90,11 +90,11 @@ OTHERS = (
             " Nothing has failed yet: clients wait up to their timeout. Look next: 1. whether they wait for headers"
             " or in the middle; 2. the client's read timeout, which is 10 minutes if nobody has set it."
         ),
-        dashboard=links.INCIDENT, hold=60, keep=KEEP, cause="timeout",
+        dashboard=links.INCIDENT, for_=60, keep_firing_for=KEEP_FIRING_FOR, cause="timeout",
     ),
     Alert(
         "StreamvitalsRateLimited", "cause", "ticket", share(f"({_LIMITED})", _TRIED),
-        summary=ask(
+        summary=query_text(
             'topk(1, sum by ($model, $server) (increase($errors{SERVICE,$outcome="rate_limited"}[$mid]))'
             ' + sum by ($model, $server) (increase($retries{SERVICE,$reason="429"}[$mid])))',
             '{{ value . | printf "%.0f" }} requests for ' + MODEL + " limited by " + SERVER + ", $mid",
@@ -103,12 +103,12 @@ OTHERS = (
             "Requests run into a rate limit or a quota. Look next: 1. how much of the limit is left on the"
             " dashboard, and which kind, requests or tokens; 2. the error type: insufficient_quota is a bill."
         ),
-        dashboard=links.LIMITS, hold=60, keep=KEEP, cause="rate_limited",
+        dashboard=links.LIMITS, for_=60, keep_firing_for=KEEP_FIRING_FOR, cause="rate_limited",
     ),
     Alert(
         "StreamvitalsRejected", "cause", "ticket",
         share(f'{_BY} (streamvitals:streams:increase$mid{{$outcome="rejected"}})', _ASKED, "0.05"),
-        summary=ask(
+        summary=query_text(
             'topk(1, sum by ($model, $server, $type) (increase($errors{SERVICE,$outcome="rejected"}[$mid])))',
             '{{ value . | printf "%.0f" }} requests for ' + MODEL + " rejected by " + SERVER
             + ' with {{ label "$type" . }}, $mid',
@@ -118,18 +118,18 @@ OTHERS = (
             " next: 1. the status: 400 and 422 are the request, 401 and 403 the key, 404 the model's name, 413 the"
             " size; 2. which part of the application, or which of its users, asks so."
         ),
-        dashboard=links.STREAMS, hold=120, keep=KEEP, cause="rejected",
+        dashboard=links.STREAMS, for_=120, keep_firing_for=KEEP_FIRING_FOR, cause="rejected",
     ),
     Alert(
         "StreamvitalsRetryStorm", "cause", "ticket", share(_RETRIED, _TRIED, "0.1"),
-        summary=ask(
+        summary=query_text(
             "topk(1, sum by ($model, $server, $source, $reason) (increase($retries{SERVICE}[$mid])))",
             '{{ value . | printf "%.0f" }} retries of ' + MODEL + ' at {{ or (label "$server" .) "the provider" }}'
             ' for {{ label "$reason" . }} by the {{ label "$source" . }}, $mid',
         ),
         description=(
             "Attempts are made again so often that "
-            + ask(
+            + query_text(
                 "streamvitals:failing{SERVICE} or streamvitals:none_well:increase$short{SERVICE}",
                 "the provider is the busier for it, and users are not helped",
                 "a failing provider is hidden from the users, who wait longer and pay more",
@@ -137,12 +137,12 @@ OTHERS = (
             + ". Look next: 1. the reason on the dashboard, and whether failures of whole operations rise as well;"
             " 2. the provider's status page: this is what an outage looks like before it is one."
         ),
-        dashboard=links.INCIDENT, hold=120, keep=KEEP,
+        dashboard=links.INCIDENT, for_=120, keep_firing_for=KEEP_FIRING_FOR,
     ),
     Alert(
         "StreamvitalsFallbackWave", "cause", "ticket",
         share(f"{_BY} (increase($fallbacks[$mid]))", _ASKED, "0.05"),
-        summary=ask(
+        summary=query_text(
             "topk(1, sum by ($model, $server) (increase($fallbacks{SERVICE}[$mid])))",
             '{{ value . | printf "%.0f" }} streams of ' + MODEL + " asked again without streaming, $mid",
         ),
@@ -151,23 +151,25 @@ OTHERS = (
             " it is paid twice. Look next: 1. which outcome the failed streams had; 2. whether streaming alone is"
             " broken, as by a proxy that buffers or cuts."
         ),
-        dashboard=links.INCIDENT, hold=120, keep=KEEP,
+        dashboard=links.INCIDENT, for_=120, keep_firing_for=KEEP_FIRING_FOR,
     ),
     Alert(
         "StreamvitalsOneModelFailing", "cause", "ticket",
         "count by ($service) (streamvitals:failing:model)"
         " < on ($service)"
         " count by ($service) (streamvitals:model_operations:increase$mid > 0 or streamvitals:failing:model)",
-        summary=ask("topk(1, 100 * streamvitals:failing:model{SERVICE})", f"{PERCENT} of {MODEL} fail, others do not"),
+        summary=query_text(
+            "topk(1, 100 * streamvitals:failing:model{SERVICE})", f"{PERCENT} of {MODEL} fail, others do not"
+        ),
         description=(
             "One model fails and the rest of the service does not, or hardly. Look next: 1. whether the provider still"
             " has this model, and its status page; 2. whether the requests can go to another model meanwhile."
         ),
-        dashboard=links.INCIDENT, hold=60, keep=KEEP,
+        dashboard=links.INCIDENT, for_=60, keep_firing_for=KEEP_FIRING_FOR,
     ),
     Alert(
         "StreamvitalsOneReplicaFailing", "cause", "ticket", "count by ($service) (streamvitals:replica:failing)",
-        summary=ask(
+        summary=query_text(
             "topk(1, 100 * streamvitals:replica:failing{SERVICE})",
             PERCENT + ' of the streams of {{ label "instance" . }} fail, those of other replicas do not',
         ),
@@ -176,7 +178,7 @@ OTHERS = (
             " not the provider. Look next: 1. what differs on it ($build has the versions); 2. whether"
             " it is well after a restart: take it out of rotation first."
         ),
-        dashboard=links.INCIDENT, hold=120, keep=KEEP,
+        dashboard=links.INCIDENT, for_=120, keep_firing_for=KEEP_FIRING_FOR,
     ),
 )
 

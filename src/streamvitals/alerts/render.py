@@ -14,10 +14,10 @@ from .pages import PAGES
 from .promql import Language, UnknownNameError, recorded_in
 from .recording import records
 from .rule import Alert, Record
+from .silence import LABEL, PAGED, tickets
 from .telemetry import TELEMETRY
+from .texts import AT, service
 from .tickets import TICKETS
-from .told import LABEL, PAGED, tickets
-from .words import AT, service
 
 FILE = "streamvitals.rules.yaml"
 FORMATS = ("prometheus", "kubernetes", "configmap")
@@ -63,16 +63,16 @@ def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:
         return {"record": language.fill(rule.record), "expr": expr}
     objectives = language.objectives
     made: dict[str, Any] = {"alert": rule.name, "expr": expr}
-    if rule.hold:
-        made["for"] = language.pace(rule.hold)
-    if rule.keep:
-        made["keep_firing_for"] = language.pace(rule.keep)
+    if rule.for_:
+        made["for"] = language.pace(rule.for_)
+    if rule.keep_firing_for:
+        made["keep_firing_for"] = language.pace(rule.keep_firing_for)
     made["labels"] = {"severity": rule.severity, "kind": rule.kind} | ({"cause": rule.cause} if rule.cause else {})
     if rule.kind == "cause":
         made["labels"][LABEL] = rule.name
     asks = service(objectives)
     # The text is that of the last time that it was true, for as long as it is kept.
-    texts = {"summary": rule.summary + (AT if rule.keep else ""), "description": rule.description}
+    texts = {"summary": rule.summary + (AT if rule.keep_firing_for else ""), "description": rule.description}
     made["annotations"] = {
         name: language.fill((asks if "$$service" in text else "") + text) for name, text in texts.items()
     }

@@ -35,6 +35,6 @@ class Alert:
     summary: str
     description: str
     dashboard: str = ""
-    hold: float = 0.0
-    keep: float = 0.0
+    for_: float = 0.0
+    keep_firing_for: float = 0.0
     cause: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import links
 from .rule import Alert
-from .words import ask
+from .texts import query_text
 
 TELEMETRY = (
     Alert(
@@ -22,7 +22,7 @@ TELEMETRY = (
             " may be well or not, nobody sees. Look next: 1. whether the service runs at all; 2. the target's error on"
             " Prometheus' page of targets, or the Collector's log."
         ),
-        hold=600, keep=600,
+        for_=600, keep_firing_for=600,
     ),
     Alert(
         "StreamvitalsAgentSilent", "telemetry", "ticket",
@@ -46,11 +46,11 @@ TELEMETRY = (
             " ignores its environment (python -I, frozen), or has not imported the SDK. Look next: 1. streamvitals"
             " doctor in front of the same command; 2. /healthz of the agent, which names the processes."
         ),
-        hold=1800, keep=600,
+        for_=1800, keep_firing_for=600,
     ),
     Alert(
         "StreamvitalsNotPatched", "telemetry", "ticket", 'count by ($service) ($build{patched="false"})',
-        summary=ask(
+        summary=query_text(
             'topk(1, count by (openai_version) ($build{SERVICE,patched="false"}))',
             'openai {{ label "openai_version" . }} is not observed: this version is not known',
             "the SDK is not observed",
@@ -59,12 +59,12 @@ TELEMETRY = (
             "The installed openai lacks something that is patched, so streams of these processes are not seen. Look"
             " next: 1. streamvitals doctor, which says what; 2. a newer streamvitals, or an older openai."
         ),
-        hold=300, keep=600,
+        for_=300, keep_firing_for=600,
     ),
     Alert(
         "StreamvitalsInternalErrors", "telemetry", "ticket",
         "sum by ($service) (increase($internal[$mid])) > 0",
-        summary=ask(
+        summary=query_text(
             "topk(1, sum by ($where) (increase($internal{SERVICE}[$mid])))",
             'streamvitals itself failed at "{{ label "$where" . }}"; the application is not affected',
         ),
@@ -72,7 +72,7 @@ TELEMETRY = (
             "A fault of streamvitals: it goes on without what failed. Look next: 1. debug logging of the logger"
             " streamvitals has the traceback; 2. report it with the versions in $build."
         ),
-        hold=0, keep=3600,
+        for_=0, keep_firing_for=3600,
     ),
     Alert(
         "StreamvitalsWatchdog", "watchdog", "none", "vector(1)",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from . import links
-from .causes import KEEP
+from .causes import KEEP_FIRING_FOR
 from .chance import proven
 from .rule import Alert
-from .words import MODEL, PERCENT, SERVER, ask
+from .texts import MODEL, PERCENT, SERVER, query_text
 
 
 def _burn(window: str, share: str) -> str:
@@ -25,13 +25,13 @@ def _regression(name: str, what: str, words: str, quantity: str, further: str) -
     worst = f"topk(1, {slower}{{SERVICE}})"
     return Alert(
         name, "cause", "ticket", f"count by ($service) ({slower})",
-        summary=what + ask(worst, f" {MODEL} {{{{ value . | humanizeDuration }}}}") + ask(
+        summary=what + query_text(worst, f" {MODEL} {{{{ value . | humanizeDuration }}}}") + query_text(
             f"quantile_over_time(0.5, streamvitals:{quantity}:p95_$fast{{SERVICE}}[$day] offset $hour)"
             f" and on ($service, $model) {worst}",
             ", p95 {{ value . | humanizeDuration }} the day before",
         ),
         description=words + " Look next: " + further,
-        dashboard=links.LATENCY, hold=300, keep=KEEP,
+        dashboard=links.LATENCY, for_=300, keep_firing_for=KEEP_FIRING_FOR,
     )
 
 
@@ -39,7 +39,7 @@ TICKETS = (
     Alert(
         "StreamvitalsBudgetBurn", "state", "ticket",
         _burn("quarter_day", "$slow_burn") + " or " + _burn("three_days", "$lasting_burn"),
-        summary=ask(
+        summary=query_text(
             "100 * streamvitals:failed:increase$quarter_day{SERVICE}"
             " / streamvitals:operations:increase$quarter_day{SERVICE}",
             '{{ value . | printf "%.2g" }}% of operations failed in $quarter_day, the budget is $budget',
@@ -48,7 +48,7 @@ TICKETS = (
             "Failures are too few to wake somebody and too many for the objective. Look next: 1. which outcome,"
             " model and server lead on the dashboard; 2. whether it began with a deployment, or comes back every day."
         ),
-        dashboard=links.STREAMS, hold=900, keep=3600,
+        dashboard=links.STREAMS, for_=900, keep_firing_for=3600,
     ),
     _regression(
         "StreamvitalsFirstTokenRegression", "First tokens come late:", "Users wait longer for an answer to begin.",
@@ -71,7 +71,7 @@ TICKETS = (
             " process. Look next: 1. its CPU, and what blocks the loop (asyncio's debug mode names it); 2. whether more"
             " replicas share the load."
         ),
-        dashboard=links.LATENCY, hold=300, keep=KEEP,
+        dashboard=links.LATENCY, for_=300, keep_firing_for=KEEP_FIRING_FOR,
     ),
     Alert(
         "StreamvitalsStreamsLeaked", "state", "ticket",
@@ -90,13 +90,13 @@ TICKETS = (
             " exhausted. Look next: 1. since which deployment the number of open streams climbs; 2. code that leaves a"
             " loop over a stream without close() or `with`."
         ),
-        dashboard=links.STREAMS, hold=1800, keep=3600,
+        dashboard=links.STREAMS, for_=1800, keep_firing_for=3600,
     ),
     Alert(
         "StreamvitalsQuotaLow", "state", "ticket",
         """
         min by ($service) (avg_over_time(streamvitals:limit_left[$mid]) < 0.15)""",
-        summary=ask(
+        summary=query_text(
             "bottomk(1, 100 * avg_over_time(streamvitals:limit_left{SERVICE}[$mid]))",
             PERCENT + ' of the limit of {{ label "$kind" . }} for ' + MODEL + " is left at " + SERVER,
         ),
@@ -105,6 +105,6 @@ TICKETS = (
             " slow answers. Look next: 1. whether traffic grew or somebody runs a batch on the same key; 2. whether the"
             " limit was lowered."
         ),
-        dashboard=links.LIMITS, hold=300, keep=1800,
+        dashboard=links.LIMITS, for_=300, keep_firing_for=1800,
     ),
 )

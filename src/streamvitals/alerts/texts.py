@@ -29,7 +29,7 @@ PERCENT = '{{ value . | printf "%.0f" }}%'
 AT = '{{ with query `time()` }} (at {{ (first . | value | toTime).Format "15:04" }} UTC){{ end }}'
 
 
-def ask(expression: str, then: str, otherwise: str = "") -> str:
+def query_text(expression: str, then: str, otherwise: str = "") -> str:
     """``then`` with the first sample that the expression gives as its dot; SERVICE stands for its matchers."""
     question = f"printf `{expression.replace('SERVICE', '%[1]s')}` $$service | query"
     return f"{{{{ with {question} }}}}{{{{ with first . }}}}{then}{{{{ end }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}"
@@ -57,7 +57,7 @@ def worst(window: str, otherwise: str, outcomes: str = "$failed_outcomes") -> st
     top = f'topk(1, {streams}{{SERVICE,$outcome=~"{outcomes}"}} > 0)'
     # The labels of the most frequent failure, with the value of its share.
     expression = f"100 * {share} and on ($service, $model, $server, $outcome) {top}"
-    return ask(expression, f"{PERCENT} of {MODEL} streams {_fate()}, ${{{window}}}", otherwise)
+    return query_text(expression, f"{PERCENT} of {MODEL} streams {_fate()}, ${{{window}}}", otherwise)
 
 
 def worst_now(otherwise: str, outcomes: str = "$failed_outcomes") -> str:

@@ -36,5 +36,5 @@ PAGED = Alert(
     summary=f"a page is out: {{{{ $$labels.{LABEL} }}}} is part of it",
     description="Nobody is told of this: Alertmanager sends no ticket for what it names.",
     # The end of a ticket must not overtake it.
-    keep=60,
+    keep_firing_for=60,
 )
