@@ -22,7 +22,8 @@ import yaml
 from run_support import answered, eventually, free_port, get
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import Language
-from streamvitals.alerts.render import FILE, render, rule_groups
+from streamvitals.alerts.ruleset import rule_groups
+from streamvitals.export.rules import FILE, render
 
 EXAMPLES = Path(__file__).parents[1] / "alerts"
 # A minute is two and a half seconds.

@@ -14,7 +14,7 @@ from alerts_support import newer
 from alerts_world import Course
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import recorded_in
-from streamvitals.alerts.render import rule_groups
+from streamvitals.alerts.ruleset import rule_groups
 from thorough import share
 
 RULES: list[dict[str, Any]] = rule_groups(Objectives())["groups"][0]["rules"]

@@ -17,8 +17,9 @@ from alerts_support import needs
 from streamvitals import names
 from streamvitals.alerts import links, promql
 from streamvitals.alerts.objectives import ObjectiveError, Objectives, seconds
-from streamvitals.alerts.render import ALERTS, FILE, render, rule_groups
 from streamvitals.alerts.rule import Alert
+from streamvitals.alerts.ruleset import ALERTS, rule_groups
+from streamvitals.export.rules import FILE, render
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = str(Path(sys.executable).with_name("streamvitals"))

@@ -18,7 +18,7 @@ from promtool_support import RULES, Promtool, ever, firing, needed, rendered
 from streamvitals import names
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import recorded_in
-from streamvitals.alerts.render import ALERTS
+from streamvitals.alerts.ruleset import ALERTS
 from streamvitals.names import Metric
 from thorough import share
 

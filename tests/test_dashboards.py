@@ -14,7 +14,7 @@ from dashboard_queries import BOARDS, FOLDER, filled, model, queries
 from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.thresholds import adapt
+from streamvitals.export.dashboards import adapt
 
 pytest.importorskip("grafana_foundation_sdk", reason="the dashboards' SDK is for Python 3.11 and later")
 

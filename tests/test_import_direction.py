@@ -39,9 +39,9 @@ WINGS: dict[str, tuple[str, ...]] = {
     "streamvitals.forks": (),
     "streamvitals.config": ("streamvitals.names",),
     "streamvitals.alerts": (
-        "streamvitals.names", "streamvitals.stream.outcome", "streamvitals.alerts", "streamvitals.shipped",
+        "streamvitals.names", "streamvitals.stream.outcome", "streamvitals.alerts",
     ),
-    "streamvitals.shipped": ("streamvitals.shipped",),
+    "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts", "streamvitals.export"),
 }
 SET_UP = "streamvitals"
 # Runs inside the apps: there only the standard library is sure to be there.

@@ -80,7 +80,7 @@ def test_dashboards_as_config_maps(installed: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_the_installed_one_that_was_asked(installed: Path, tmp_path: Path) -> None:
-    code = "from streamvitals.shipped import find; print(find.__file__)"
+    code = "from streamvitals.export import find; print(find.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(PYTHONPATH=str(installed)), cwd=tmp_path,
         capture_output=True, text=True, check=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.render import rule_groups
+from streamvitals.alerts.ruleset import rule_groups
 
 from .baselines import BASELINES
 from .endless import USERS, EndlessWorld

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.render import FILE, render
+from streamvitals.export.rules import FILE, render
 
 from .processes import SceneError, ended, free_port, until_answered
 

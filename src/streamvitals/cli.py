@@ -11,7 +11,7 @@ import click
 
 from . import entry
 from ._version import __version__
-from .cli_files import alerts, checked_config, dashboards
+from .export.command import alerts, checked_config, dashboards
 
 HOST_HELP = "Where /metrics is served; STREAMVITALS_HOST, else localhost."
 PORT_HELP = "STREAMVITALS_PORT, else 9464; 0 for any. Any free one if another has it."

@@ -12,6 +12,5 @@
     silence.py      which causes a page silences
     texts.py        the sentences on the pager
     links.py        runbooks and dashboards
-    thresholds.py   where dashboards draw what the alerts go by
-    render.py       YAML, for Prometheus and for its operator
+    ruleset.py      all of them, in order, as a rule file's content
 """

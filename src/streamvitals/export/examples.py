@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..shipped.find import read
-from .objectives import Objectives
+from ..alerts.objectives import Objectives
+from .find import read
 
 ALERTMANAGER, TEMPLATE = "alertmanager.example.yaml", "streamvitals.tmpl"
 

@@ -1,12 +1,10 @@
-"""The rules as YAML: a file for Prometheus, that file in a ConfigMap, or a PrometheusRule for the operator."""
+"""All rules in the order in which they are evaluated, as the content of a Prometheus rule file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..shipped.kubernetes import Metadata, config_map
-from ..shipped.yaml_text import to_yaml
 from . import links
 from .causes import CAUSES
 from .objectives import Objectives
@@ -19,13 +17,7 @@ from .telemetry import TELEMETRY
 from .texts import AT, service
 from .tickets import TICKETS
 
-FILE = "streamvitals.rules.yaml"
-FORMATS = ("prometheus", "kubernetes", "configmap")
 ALERTS = (*PAGES, *CAUSES, *TICKETS, *TELEMETRY)
-_HEADER = (
-    "# Made by `streamvitals alerts`: change the objectives there, not this file.\n"
-    "# Every alert has a page in the runbooks; what pages is what users feel.\n"
-)
 
 
 def rule_groups(objectives: Objectives) -> dict[str, Any]:
@@ -39,22 +31,6 @@ def rule_groups(objectives: Objectives) -> dict[str, Any]:
     rules = [_rule(rule, language) for rule in every]
     _check_recorded(rules)
     return {"groups": [{"name": "streamvitals", "interval": language.pace(objectives.interval), "rules": rules}]}
-
-
-def render(objectives: Objectives, form: str = "prometheus", metadata: Metadata | None = None) -> str:
-    """The file, as text. ``form`` is one of FORMATS; ``metadata`` is for those of Kubernetes."""
-    content = rule_groups(objectives)
-    metadata = metadata or Metadata()
-    if form == "configmap":
-        content = config_map("streamvitals-rules", {FILE: _HEADER + to_yaml(content)}, metadata)
-    elif form == "kubernetes":
-        content = {
-            "apiVersion": "monitoring.coreos.com/v1",
-            "kind": "PrometheusRule",
-            "metadata": metadata.named("streamvitals"),
-            "spec": content,
-        }
-    return _HEADER + to_yaml(content)
 
 
 def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:

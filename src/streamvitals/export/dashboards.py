@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import names
-from .objectives import Objectives
+from ..alerts.objectives import Objectives
 
 
 def _steps(objectives: Objectives) -> dict[str, tuple[float, ...]]:

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from alerts_support import amtool, needs
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.render import FILE, render, rule_groups
+from streamvitals.alerts.ruleset import rule_groups
 from streamvitals.cli import main
-from streamvitals.shipped import find, grafana, kubernetes
-from streamvitals.shipped.yaml_text import to_yaml
+from streamvitals.export import find, grafana, kubernetes
+from streamvitals.export.rules import FILE, render
+from streamvitals.export.yaml_text import to_yaml
 
 STREAMS = json.dumps({"uid": "streamvitals-streams", "title": "Streams", "panels": []}, indent=2) + "\n"
 LATENCY = json.dumps({"uid": "streamvitals-latency", "title": "Größe 'a' \"b\"\ttab", "panels": []}, indent=2) + "\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .config import Config, ConfigError
+from ..config import Config, ConfigError
 
 FORCE = click.option("--force", is_flag=True, help="Overwrite files that are there and say something else.")
 NAMESPACE = click.option("--namespace", default="", metavar="NAME", help="The namespace of Kubernetes' objects.")
@@ -50,11 +50,11 @@ def alerts(
 
     For Prometheus 2.42 and later. The same rules work on what is scraped and on what comes through a Collector.
     """
-    from .alerts.examples import examples
-    from .alerts.objectives import ObjectiveError, Objectives, seconds
-    from .alerts.render import FILE, render
-    from .shipped import kubernetes
-    from .shipped.find import MissingFileError
+    from ..alerts.objectives import ObjectiveError, Objectives, seconds
+    from . import kubernetes
+    from .examples import examples
+    from .find import MissingFileError
+    from .rules import FILE, render
 
     checked_config(os.environ)
     _only(form != "prometheus", "--format kubernetes or configmap", {"--namespace": namespace, "--label": labels})
@@ -108,10 +108,10 @@ def dashboards(
 
     They read what Prometheus scraped, or what came through a Collector. Give them the objectives that the alerts have.
     """
-    from .alerts.objectives import ObjectiveError, Objectives, seconds
-    from .alerts.thresholds import adapt
-    from .shipped import grafana, kubernetes
-    from .shipped.find import MissingFileError, read
+    from ..alerts.objectives import ObjectiveError, Objectives, seconds
+    from . import grafana, kubernetes
+    from .dashboards import adapt
+    from .find import MissingFileError, read
 
     checked_config(os.environ)
     _only(form == "kubernetes", "--format kubernetes", {"--namespace": namespace, "--label": labels})
@@ -164,7 +164,7 @@ def _only(allowed: bool, where: str, options: Mapping[str, Any]) -> None:
 
 
 def _hand_out(files: Mapping[str, str], output: str | None, force: bool) -> None:
-    from .shipped.write import WriteError, write
+    from .write import WriteError, write
 
     if output is None:
         click.echo("".join(files.values()), nl=False)
