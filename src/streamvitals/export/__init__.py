@@ -1,1 +1,12 @@
-"""The files that come with streamvitals and are not code, and how they are handed out."""
+"""Files for other systems: rules for Prometheus, dashboards for Grafana, manifests for Kubernetes.
+
+    command.py      `streamvitals alerts` and `streamvitals dashboards`
+    rules.py        the rules of alerts/ as YAML, for Prometheus and for its operator
+    examples.py     Alertmanager's example, its template and the runbooks
+    dashboards.py   the dashboards with the thresholds of the user's objectives
+    grafana.py      provisioning, and ConfigMaps for the sidecar
+    kubernetes.py   metadata of objects, and ConfigMaps
+    yaml_text.py    YAML as text
+    find.py         where the files that are no code lie: in a wheel, or in a checkout
+    write.py        files on disk, without losing what somebody has changed in them
+"""

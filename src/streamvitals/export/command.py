@@ -1,14 +1,17 @@
-"""The commands that hand out files: rules for Prometheus, dashboards for Grafana."""
+"""The commands `alerts` and `dashboards`, which write rules for Prometheus and dashboards for Grafana."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from ..alerts.objectives import Objectives
 
 FORCE = click.option("--force", is_flag=True, help="Overwrite files that are there and say something else.")
 NAMESPACE = click.option("--namespace", default="", metavar="NAME", help="The namespace of Kubernetes' objects.")
@@ -50,7 +53,7 @@ def alerts(
 
     For Prometheus 2.42 and later. The same rules work on what is scraped and on what comes through a Collector.
     """
-    from ..alerts.objectives import ObjectiveError, Objectives, seconds
+    from ..alerts.objectives import ObjectiveError
     from . import kubernetes
     from .examples import examples
     from .find import MissingFileError
@@ -60,15 +63,10 @@ def alerts(
     _only(form != "prometheus", "--format kubernetes or configmap", {"--namespace": namespace, "--label": labels})
     _only(output is not None, "--output DIR", {"--with-examples": with_examples})
     try:
-        objectives = Objectives(
-            availability=availability,
-            ttft_p95=seconds(ttft_p95, "ttft-p95"),
-            chunk_gap_p95=seconds(chunk_gap_p95, "chunk-gap-p95"),
-            scrape_interval=seconds(scrape_interval, "scrape-interval"),
-            interval=seconds(interval, "interval"),
-            service=service,
-            runbook_url=Objectives.runbook_url if runbook_url is None else runbook_url,
-            dashboard_url=Objectives.dashboard_url if dashboard_url is None else dashboard_url,
+        objectives = _objectives(
+            {"ttft-p95": ttft_p95, "chunk-gap-p95": chunk_gap_p95, "scrape-interval": scrape_interval,
+             "interval": interval},
+            availability=availability, service=service, runbook_url=runbook_url, dashboard_url=dashboard_url,
         )
         metadata = kubernetes.Metadata(namespace, kubernetes.labels(labels))
         files = {FILE: render(objectives, form, metadata)} | (examples(objectives) if with_examples else {})
@@ -76,7 +74,7 @@ def alerts(
         raise click.UsageError(str(error)) from error
     except MissingFileError as error:
         raise click.ClickException(str(error)) from error
-    _hand_out(files, output, force)
+    _write(files, output, force)
 
 
 @click.command()
@@ -108,10 +106,10 @@ def dashboards(
 
     They read what Prometheus scraped, or what came through a Collector. Give them the objectives that the alerts have.
     """
-    from ..alerts.objectives import ObjectiveError, Objectives, seconds
+    from ..alerts.objectives import ObjectiveError
     from . import grafana, kubernetes
-    from .dashboards import adapt
-    from .find import MissingFileError, read
+    from .dashboards import dashboards_for
+    from .find import MissingFileError
 
     checked_config(os.environ)
     _only(form == "kubernetes", "--format kubernetes", {"--namespace": namespace, "--label": labels})
@@ -122,21 +120,14 @@ def dashboards(
         raise click.UsageError("--output DIR is missing: these are several files; --format kubernetes makes one")
     try:
         annotations = {} if folder is None else {grafana.FOLDER_ANNOTATION: folder}
-        asked = kubernetes.labels(labels or (grafana.SIDECAR_LABEL,))
-        metadata = kubernetes.Metadata(namespace, asked, annotations)
-        seconds(scrape_interval, "scrape-interval")
-        sources = grafana.Sources(prometheus_url, tempo_url, scrape_interval)
-        objectives = Objectives(
-            availability=availability,
-            ttft_p95=seconds(ttft_p95, "ttft-p95"),
-            chunk_gap_p95=seconds(chunk_gap_p95, "chunk-gap-p95"),
-            runbook_url=Objectives.runbook_url if runbook_url is None else runbook_url,
+        selected_by = kubernetes.labels(labels or (grafana.SIDECAR_LABEL,))
+        metadata = kubernetes.Metadata(namespace, selected_by, annotations)
+        objectives = _objectives(
+            {"ttft-p95": ttft_p95, "chunk-gap-p95": chunk_gap_p95, "scrape-interval": scrape_interval},
+            availability=availability, runbook_url=runbook_url,
         )
-        runbooks = objectives.runbook_url.rstrip("/")
-        files = {
-            name: adapt(text, objectives).replace(Objectives.runbook_url, runbooks)
-            for name, text in read("dashboards/*.json").items()
-        }
+        sources = grafana.Sources(prometheus_url, tempo_url, scrape_interval)
+        files = dashboards_for(objectives)
         if form == "provisioning":
             files = grafana.provisioning(files, sources, folder or grafana.FOLDER)
         elif form == "kubernetes":
@@ -145,11 +136,19 @@ def dashboards(
         raise click.UsageError(str(error)) from error
     except MissingFileError as error:
         raise click.ClickException(str(error)) from error
-    _hand_out(files, output, force)
+    _write(files, output, force)
+
+
+def _objectives(durations: Mapping[str, str], **others: Any) -> Objectives:
+    """The objectives of the options that are given; the others keep their default. Raises ObjectiveError."""
+    from ..alerts.objectives import Objectives, seconds
+
+    given = {name.replace("-", "_"): seconds(text, name) for name, text in durations.items()} | others
+    return Objectives(**{name: value for name, value in given.items() if value is not None})
 
 
 def checked_config(env: Mapping[str, str]) -> Config:
-    """For commands that start no app: a bad value of a variable ends them with 2."""
+    """Read the configuration for a command that starts no app: a bad value of a variable ends it with 2."""
     try:
         return Config.from_env(env)
     except ConfigError as error:
@@ -157,13 +156,14 @@ def checked_config(env: Mapping[str, str]) -> Config:
 
 
 def _only(allowed: bool, where: str, options: Mapping[str, Any]) -> None:
-    """What does nothing here is an error, not ignored."""
+    """Refuse options that would do nothing: an error is better than to ignore them."""
     for name, given in options.items():
         if given and not allowed:
             raise click.UsageError(f"{name} goes with {where} only")
 
 
-def _hand_out(files: Mapping[str, str], output: str | None, force: bool) -> None:
+def _write(files: Mapping[str, str], output: str | None, force: bool) -> None:
+    """Write the files below ``output``, or print them."""
     from .write import WriteError, write
 
     if output is None:

@@ -1,4 +1,4 @@
-"""Dashboards for other objectives than the default: thresholds are where the alerts of the same objectives are."""
+"""The dashboards for the user's objectives: thresholds where the alerts of the same objectives are, and runbooks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 from .. import names
 from ..alerts.objectives import Objectives
+from .find import read
 
 
 def _steps(objectives: Objectives) -> dict[str, tuple[float, ...]]:
-    """A metric that a panel reads -> the thresholds that follow from the objectives."""
+    """Map each metric that a panel reads to the thresholds that follow from the objectives."""
     return {
         names.STREAMS.prometheus: (objectives.budget, objectives.page_share),
         names.TIME_TO_FIRST_TOKEN.prometheus: (objectives.ttft_p95,),
@@ -20,18 +21,27 @@ def _steps(objectives: Objectives) -> dict[str, tuple[float, ...]]:
     }
 
 
+def dashboards_for(objectives: Objectives) -> dict[str, str]:
+    """The JSON of every dashboard, by file name. Raises MissingFileError."""
+    runbooks = objectives.runbook_url.rstrip("/")
+    return {
+        name: adapt(text, objectives).replace(Objectives.runbook_url, runbooks)
+        for name, text in read("dashboards/*.json").items()
+    }
+
+
 def adapt(dashboard: str, objectives: Objectives) -> str:
-    """The JSON of a dashboard that was made for the default objectives, for these."""
+    """Move the thresholds of a dashboard's JSON from the default objectives to these."""
     usual, wanted = _steps(Objectives()), _steps(objectives)
     if wanted == usual:
         return dashboard
     model = json.loads(dashboard)
     for panel in model["panels"]:
-        read = " ".join(target["expr"] for target in panel.get("targets", ()))
+        queries = " ".join(target["expr"] for target in panel.get("targets", ()))
         for steps in _thresholds(panel.get("fieldConfig", {})):
             values = tuple(step["value"] for step in steps[1:])
             for metric, default in usual.items():
-                if metric in read and values == default:
+                if metric in queries and values == default:
                     for step, value in zip(steps[1:], wanted[metric], strict=True):
                         step["value"] = value
                     break
@@ -39,7 +49,7 @@ def adapt(dashboard: str, objectives: Objectives) -> str:
 
 
 def _thresholds(part: Any) -> Iterator[list[dict[str, Any]]]:
-    """The steps of every threshold in it, of fields and of columns alike."""
+    """Find the steps of every threshold in it, of fields and of columns alike."""
     if isinstance(part, dict):
         if isinstance(part.get("steps"), list):
             yield part["steps"]

@@ -1,4 +1,4 @@
-"""What belongs beside the rules: an example for Alertmanager, its texts, and the runbooks."""
+"""The files that go with the rules: an example for Alertmanager, its template, and the runbooks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ALERTMANAGER, TEMPLATE = "alertmanager.example.yaml", "streamvitals.tmpl"
 
 
 def examples(objectives: Objectives) -> dict[str, str]:
-    """The texts by their path, for services that are told apart by ``objectives.service``.
+    """Return the texts by path, for services that the labels ``objectives.service`` tell apart.
 
     Raises MissingFileError.
     """

@@ -1,4 +1,4 @@
-"""Where the files are: in an installed wheel beside the code, in a checkout at its root."""
+"""Find the shipped files that are no code: in a wheel beside the package, in a checkout at its root."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _BUILT, _CHECKOUT = _PACKAGE / "_files", _PACKAGE.parents[1]
 
 
 class MissingFileError(Exception):
-    """This installation has not got what it should have; the text says what, and where it was looked for."""
+    """A shipped file is missing in this installation; the text says which, and where it was looked for."""
 
 
 def read(pattern: str) -> dict[str, str]:
-    """The texts of the files that a pattern such as ``alerts/runbooks/*.md`` matches, by their names, sorted.
+    """Read the files that a pattern such as ``alerts/runbooks/*.md`` matches: texts by name, sorted.
 
     Raises MissingFileError where there is none.
     """

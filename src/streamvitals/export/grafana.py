@@ -1,4 +1,4 @@
-"""The dashboards as Grafana takes them: provisioned from a folder, or from ConfigMaps that a sidecar looks for."""
+"""The dashboards in the forms that Grafana loads: a provisioning folder, or ConfigMaps for the sidecar."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MADE = "# Made by `streamvitals dashboards`.\n"
 
 
 class SourceError(ValueError):
-    """An address that cannot be one; the text names it and says what is allowed."""
+    """An address of a data source is not valid; the text names it and says what is allowed."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where Grafana finds the numbers and the traces; "" where it knows that already. Raises SourceError."""
+    """The addresses of Prometheus and Tempo for Grafana; "" where it knows them already. Raises SourceError."""
 
     prometheus_url: str = ""
     tempo_url: str = ""
@@ -41,7 +41,10 @@ class Sources:
                 raise SourceError(f"{name} {url!r} is not allowed: an http or https address without blanks, quotes, $")
 
     def listed(self) -> list[dict[str, Any]]:
-        """As data sources. None is the default one: there may be one already, and Grafana ends if there are two."""
+        """List them as data sources.
+
+        None is the default one: there may be one already, and Grafana ends if there are two.
+        """
         found: list[dict[str, Any]] = []
         if self.prometheus_url:
             more: dict[str, Any] = {"httpMethod": "POST", "timeInterval": self.scrape_interval}
@@ -58,7 +61,7 @@ def _source(name: str, kind: str, url: str) -> dict[str, Any]:
 
 
 def provisioning(dashboards: Mapping[str, str], sources: Sources, folder: str = FOLDER) -> dict[str, str]:
-    """The files below Grafana's folder of provisioning, by their path."""
+    """Return the files below Grafana's provisioning folder, by their path."""
     provider = {
         "name": "streamvitals",
         "folder": folder,
@@ -76,7 +79,7 @@ def provisioning(dashboards: Mapping[str, str], sources: Sources, folder: str = 
 
 
 def config_maps(dashboards: Mapping[str, str], metadata: Metadata) -> str:
-    """One ConfigMap each, in one file. Raises ManifestError."""
+    """Return one file with a ConfigMap for each dashboard. Raises ManifestError."""
     objects = (
         config_map(f"streamvitals-{name.removesuffix('.json')}", {name: text}, metadata)
         for name, text in dashboards.items()

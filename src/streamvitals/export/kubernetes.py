@@ -1,4 +1,4 @@
-"""What is applied to a Kubernetes cluster: ConfigMaps, and what every object is called, labelled and put into."""
+"""Objects for a Kubernetes cluster: ConfigMaps, and the metadata that every object has."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class ManifestError(ValueError):
-    """What Kubernetes would refuse; the text names it and says what is allowed."""
+    """Kubernetes would refuse a value; the text names it and says what is allowed."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What objects have besides a name. Raises ManifestError for what Kubernetes does not allow."""
+    """The metadata of an object besides its name. Raises ManifestError for what Kubernetes does not allow."""
 
     namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Metadata:
                 _refuse(key, value, "a text in one line")
 
     def named(self, name: str) -> dict[str, Any]:
-        """The ``metadata`` of an object."""
+        """Return the ``metadata`` of an object with this name."""
         made: dict[str, Any] = {"name": name}
         if self.namespace:
             made["namespace"] = self.namespace
@@ -53,7 +53,7 @@ class Metadata:
 
 
 def labels(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Labels as they are given on a command line: KEY=VALUE. Raises ManifestError."""
+    """Parse labels as they are given on a command line, KEY=VALUE. Raises ManifestError."""
     made: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -64,7 +64,7 @@ def labels(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def config_map(name: str, data: Mapping[str, str], metadata: Metadata) -> dict[str, Any]:
-    """A ConfigMap of these files. Raises ManifestError if they are more than one may hold."""
+    """Make a ConfigMap of these files. Raises ManifestError if they are more than one may hold."""
     size = sum(len(key.encode()) + len(text.encode()) for key, text in data.items())
     if size > CONFIG_MAP_BYTES:
         _refuse(name, f"{size} bytes", f"a ConfigMap holds up to {CONFIG_MAP_BYTES}")

@@ -1,4 +1,4 @@
-"""Writes files without losing what somebody has changed in them."""
+"""Write files without losing what somebody has changed in them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 class WriteError(Exception):
-    """Nothing was written, or not everything; the text names the file and says why."""
+    """A file was not written; the text names it and says why. Others may have been written before it."""
 
 
 def write(files: Mapping[str, str], directory: str | Path, *, force: bool = False) -> list[Path]:
-    """Write texts by their path below ``directory``, which is made if need be. The paths, in their order.
+    """Write texts by their path below ``directory``, which is made if need be; return the paths in order.
 
     A file that is there and says something else is kept unless ``force``: nothing at all is written then.
     Raises WriteError.

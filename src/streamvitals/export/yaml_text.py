@@ -1,7 +1,6 @@
-"""YAML as text.
+"""YAML as text, for what rules and manifests are made of: mappings, lists and scalars.
 
-Written here because it is few lines for what rules and manifests are made of: mappings, lists and scalars.
-Reading it is left to those who can.
+Written here because it is a few lines. Reading YAML is left to a library.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ _PLAIN_KEY = re.compile(r"(?!(?i:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z_][
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:
-    """Block style; strings in double quotes (JSON's are YAML's), or as blocks where they have several lines.
+    """Write a mapping in block style, in which no mapping or list is empty.
 
-    No mapping or list in it is empty.
+    Strings are in double quotes (JSON's are YAML's), or blocks where they have several lines.
     """
     return "\n".join(_lines(value)) + "\n"
 
@@ -47,7 +46,7 @@ def _entry(head: str, value: Any, indent: str) -> Iterator[str]:
 
 
 def _is_block(text: str) -> bool:
-    """Whether it has several lines, and a block holds them as they are."""
+    """Whether the text has several lines, and a block keeps them exactly."""
     lines = text.removesuffix("\n").split("\n")
     return len(lines) > 1 and text[0].strip() != "" and lines[-1] != "" and all(line == line.rstrip() for line in lines)
 
