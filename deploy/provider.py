@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from streamvitals.demo.ask import Moods
-from streamvitals.demo.server import FaultServer
+from streamvitals.faults.ask import Moods
+from streamvitals.faults.server import FaultServer
 
 PEACE, TROUBLE = 4.0, 6.0  # minutes
 # Of a hundred answers on a good day.

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from app_support import HANGS, MESSAGES, App, until
-from streamvitals.demo.fault_server import (
+from streamvitals.faults.fault_server import (
     connect_timeout_url,
     dns_failure_url,
     refused_url,
     tls_failure_url,
 )
-from streamvitals.demo.scenarios import Scenario
+from streamvitals.faults.scenarios import Scenario
 
 _BEFORE_STALL = 3  # chunks
 STALL = f"sv-stall?after={_BEFORE_STALL}&stall=60"

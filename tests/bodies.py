@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from streamvitals.demo import plays, routes
-from streamvitals.demo.scenarios import SCENARIOS, Scenario
-from streamvitals.demo.steps import Send
+from streamvitals.faults import plays, routes
+from streamvitals.faults.scenarios import SCENARIOS, Scenario
+from streamvitals.faults.steps import Send
 
 DONE = b"data: [DONE]\n\n"
 

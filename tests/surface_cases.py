@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from app_support import HANGS
-from streamvitals.demo.scenarios import SCENARIOS
-from streamvitals.demo.surface_scenarios import scenarios_of, truth
+from streamvitals.faults.scenarios import SCENARIOS
+from streamvitals.faults.surface_scenarios import scenarios_of, truth
 from surface_acts import CALLS, HELPERS, Call, areading, reading
 from websocket_acts import SOCKETS, SYNC_PINGS, Socket
 from websocket_acts import areading as socket_areading

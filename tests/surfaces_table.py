@@ -61,7 +61,7 @@ def here() -> dict[str, Any]:
     """Everything, with the installed SDK."""
     import openai
 
-    from streamvitals.demo.fault_server import ThreadedFaultServer
+    from streamvitals.faults.fault_server import ThreadedFaultServer
     from surface_acts import SPEC, Call
     from surface_cases import CALLED, CONNECTED, HELPED
 

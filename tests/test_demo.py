@@ -20,9 +20,9 @@ from streamvitals.demo import compare, plan, quantiles, run, truth
 from streamvitals.demo.options import parse
 from streamvitals.demo.plan import Job, Urls, make_plan
 from streamvitals.demo.report import Report
-from streamvitals.demo.scenarios import SCENARIOS
 from streamvitals.demo.scrape import Buckets, Scrape
 from streamvitals.demo.truth import Said, gather
+from streamvitals.faults.scenarios import SCENARIOS
 
 VERSION = importlib.metadata.version("openai")
 URLS = Urls("http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1", "http://127.0.0.1:3/v1", "http://no.invalid/v1",

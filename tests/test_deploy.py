@@ -17,7 +17,7 @@ from deploy import app, provider
 from alerts_support import needs
 from deploy_support import DEPLOY, read
 from streamvitals.config import Config
-from streamvitals.demo.ask import parse_spec
+from streamvitals.faults.ask import parse_spec
 
 COMPOSE = read("compose.yaml")
 SERVICES = COMPOSE["services"]

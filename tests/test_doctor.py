@@ -19,9 +19,9 @@ import pytest
 
 from run_support import APPS, RUN, environment, eventually, free_port, python, started
 from streamvitals.agent import directory as private
-from streamvitals.demo.fault_server import connect_timeout_url, refused_url, tls_failure_url
 from streamvitals.doctor import examine, machine
 from streamvitals.doctor.check import FAIL, OK, WARN
+from streamvitals.faults.fault_server import connect_timeout_url, refused_url, tls_failure_url
 from streamvitals.presence import home
 
 KEY = "sk-this-must-never-show"

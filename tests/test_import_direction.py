@@ -42,6 +42,7 @@ WINGS: dict[str, tuple[str, ...]] = {
         "streamvitals.names", "streamvitals.stream.outcome", "streamvitals.alerts",
     ),
     "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts", "streamvitals.export"),
+    "streamvitals.faults": ("streamvitals.faults",),
 }
 SET_UP = "streamvitals"
 # Runs inside the apps: there only the standard library is sure to be there.

@@ -12,7 +12,7 @@ import streamvitals
 from run_support import RUN, environment, python
 from streamvitals import runtime
 from streamvitals.config import Config, ConfigError
-from streamvitals.demo.fault_server import ThreadedFaultServer
+from streamvitals.faults.fault_server import ThreadedFaultServer
 
 
 @pytest.fixture(autouse=True)

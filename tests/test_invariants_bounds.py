@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app_support import MESSAGES, settle
 from streamvitals import names, runtime
 from streamvitals.config import Config
-from streamvitals.demo.fault_server import ThreadedFaultServer, refused_url
+from streamvitals.faults.fault_server import ThreadedFaultServer, refused_url
 from streamvitals.sinks.prometheus import SnapshotCollector
 from streamvitals.testing import recorded
 
@@ -45,7 +45,7 @@ def held_by_streaming(server: ThreadedFaultServer, chunks: int) -> int:
                 next(stream)
             gc.collect()
             ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/streamvitals/*")])
-            server_side = [tracemalloc.Filter(False, "*/streamvitals/demo/*")]
+            server_side = [tracemalloc.Filter(False, "*/streamvitals/faults/*")]
             return sum(trace.size for trace in ours.filter_traces(server_side).traces)
         finally:
             tracemalloc.stop()

@@ -10,7 +10,7 @@ import pytest
 from app_acts import act_of
 from app_support import VERSION, verdicts
 from streamvitals.config import Config
-from streamvitals.demo.scenarios import SCENARIOS, Scenario
+from streamvitals.faults.scenarios import SCENARIOS, Scenario
 from streamvitals.stream.outcome import ERROR_TYPES, Outcome, owner
 from streamvitals.testing import RecordList
 

@@ -13,7 +13,7 @@ import pytest
 from alerts_support import alertmanager, needs, newer
 from paging_support import Receiver, Watch
 from run_support import APPS, environment, eventually, started
-from streamvitals.demo.fault_server import ThreadedFaultServer
+from streamvitals.faults.fault_server import ThreadedFaultServer
 
 pytestmark = needs("prometheus", "alertmanager")
 GOOD, BAD = "ok?chunks=3", "reset-after-n?after=2&grace=0.01"

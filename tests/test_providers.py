@@ -21,8 +21,8 @@ import bodies
 from app_support import VERSION, verdicts
 from streamvitals import names
 from streamvitals.config import Config
-from streamvitals.demo.fault_server import ThreadedFaultServer
-from streamvitals.demo.surface_scenarios import truth
+from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults.surface_scenarios import truth
 from streamvitals.sdk import providers
 from streamvitals.stream.record import Usage
 from streamvitals.testing import RecordList

@@ -13,7 +13,7 @@ import pytest
 
 from retry_support import KINDS, App, attempts, chains
 from streamvitals import names, runtime
-from streamvitals.demo.fault_server import ThreadedFaultServer
+from streamvitals.faults.fault_server import ThreadedFaultServer
 from streamvitals.sinks.layout import STREAM_LAYOUT
 from streamvitals.stream.app_retries import FAILED_AFTER
 from streamvitals.testing import RecordList

@@ -14,7 +14,7 @@ import pytest
 
 from retry_support import KINDS, App, attempts, chains
 from streamvitals import runtime
-from streamvitals.demo.fault_server import ThreadedFaultServer
+from streamvitals.faults.fault_server import ThreadedFaultServer
 from streamvitals.testing import RecordList
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observation_support import OK, Host
-from streamvitals.demo import payloads
+from streamvitals.faults import payloads
 from streamvitals.stream import sse
 from streamvitals.stream.record import StreamRecord
 from streamvitals.stream.sse import ByteWatch

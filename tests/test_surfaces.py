@@ -11,13 +11,13 @@ import pytest
 
 from app_support import App, run, verdicts
 from streamvitals.config import Config
-from streamvitals.demo.fault_server import ThreadedFaultServer
-from streamvitals.demo.payloads import PROMPT_TOKENS
-from streamvitals.demo.routes import SURFACES, plays_of
-from streamvitals.demo.surface_scenarios import WHOLE, scenarios_of, truth
-from streamvitals.demo.surfaces import speech_plays
-from streamvitals.demo.websocket_plays import WEBSOCKETS
-from streamvitals.demo.websocket_plays import plays_of as socket_plays_of
+from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults.payloads import PROMPT_TOKENS
+from streamvitals.faults.routes import SURFACES, plays_of
+from streamvitals.faults.surface_scenarios import WHOLE, scenarios_of, truth
+from streamvitals.faults.surfaces import speech_plays
+from streamvitals.faults.websocket_plays import WEBSOCKETS
+from streamvitals.faults.websocket_plays import plays_of as socket_plays_of
 from streamvitals.stream.record import Usage
 from streamvitals.testing import RecordList
 from surface_acts import (

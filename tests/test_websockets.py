@@ -21,8 +21,8 @@ import pytest
 from app_support import App, auntil, run, settle, until, verdicts
 from streamvitals import runtime
 from streamvitals.config import Config
-from streamvitals.demo.fault_server import ThreadedFaultServer
-from streamvitals.demo.payloads import PROMPT_TOKENS
+from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults.payloads import PROMPT_TOKENS
 from streamvitals.sdk.websockets import MODULES
 from streamvitals.stream.conversation import Conversation
 from streamvitals.stream.record import Usage

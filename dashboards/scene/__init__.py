@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from streamvitals.demo.fault_server import ThreadedFaultServer
+from streamvitals.faults.fault_server import ThreadedFaultServer
 
 from .processes import Replica, SceneError, environment
 from .providers import HOSTS, MODELS, Phase, Provider

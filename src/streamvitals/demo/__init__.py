@@ -1,1 +1,1 @@
-"""The fault-injecting OpenAI-compatible server and the demonstrations built on it."""
+"""The demonstration: break streams in every way we know, and compare what was reported."""

@@ -8,11 +8,11 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from ..faults.payloads import PROMPT_TOKENS
+from ..faults.scenarios import SCENARIOS, Scenario
+from ..faults.surface_scenarios import WEBSOCKET, WEBSOCKETS, truth
 from ..names import OTHER
 from ..stream.record import StreamLabels
-from .payloads import PROMPT_TOKENS
-from .scenarios import SCENARIOS, Scenario
-from .surface_scenarios import WEBSOCKET, WEBSOCKETS, truth
 
 # Each scenario is given to one of these; what is timed has names of its own.
 MODELS = ("demo-large", "demo-small", "demo-mini")

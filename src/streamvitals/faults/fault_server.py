@@ -2,7 +2,7 @@
 
     async with FaultServer() as server: ...          # in an event loop
     with ThreadedFaultServer() as server: ...        # in a thread of its own
-    python -m streamvitals.demo.fault_server --port 8080
+    python -m streamvitals.faults.fault_server --port 8080
 
 Beside it the base URLs of what no server can play: nobody listens, no such host, TLS fails, nobody answers.
 """
@@ -182,7 +182,7 @@ async def _serve(host: str, port: int, port_file: Path | None, log: TextIO | Non
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m streamvitals.demo.fault_server",
+        prog="python -m streamvitals.faults.fault_server",
         description="An OpenAI-compatible chat server that fails on demand. The model name says how.",
     )
     parser.add_argument("--host", default="127.0.0.1")

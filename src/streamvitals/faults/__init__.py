@@ -1,0 +1,1 @@
+"""The fault-injecting OpenAI-compatible server: it breaks streams as it is told."""
