@@ -33,20 +33,18 @@ help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .venv/.demo: pyproject.toml
-	$(call install,-e '.[demo$(comma)otlp]')
+	$(call install,-e '.[otlp]' --group demo)
 
 .venv/.dev: pyproject.toml
-	$(call install,-e '.[demo$(comma)otlp]' --group dev)
+	$(call install,-e '.[otlp]' --group dev)
 	@touch .venv/.demo
-
-comma := ,
 
 .PHONY: setup
 setup: .venv/.dev ## Make .venv with everything that tests need
 
 .PHONY: demo
 demo: .venv/.demo ## Break streams in every way and compare what is reported (ARGS="--keep")
-	@$(BIN)/python -m streamvitals.demo $(ARGS)
+	@$(BIN)/python -m demo $(ARGS)
 
 .PHONY: test
 test: setup binaries lint ## Lint, types and tests, as CI does
@@ -120,7 +118,7 @@ backtest: setup binaries ## Replay simulated weeks with known incidents through 
 .PHONY: docs
 docs: setup ## The generated parts of README.md, and its picture
 	$(BIN)/python docs/generate.py
-	$(BIN)/python -m streamvitals.demo --svg docs/demo.svg
+	$(BIN)/python -m demo --svg docs/demo.svg
 
 .PHONY: clean
 clean: ## Remove everything that was made

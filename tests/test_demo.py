@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from demo import compare, plan, quantiles, run, truth
+from demo.options import parse
+from demo.plan import Job, Urls, make_plan
+from demo.report import Report
+from demo.scrape import Buckets, Scrape
+from demo.truth import Said, gather
 
 from streamvitals import names
-from streamvitals.demo import compare, plan, quantiles, run, truth
-from streamvitals.demo.options import parse
-from streamvitals.demo.plan import Job, Urls, make_plan
-from streamvitals.demo.report import Report
-from streamvitals.demo.scrape import Buckets, Scrape
-from streamvitals.demo.truth import Said, gather
 from streamvitals.faults.scenarios import SCENARIOS
 
 VERSION = importlib.metadata.version("openai")
@@ -269,8 +269,9 @@ def test_defaults() -> None:
 def test_it_runs_and_finds_no_difference(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
     done = subprocess.run(
-        [sys.executable, "-m", "streamvitals.demo", "--streams", "80", "--rate", "20", "--json", "--svg", str(picture)],
-        capture_output=True, text=True, check=False, timeout=150, env={**os.environ, "OPENAI_API_KEY": "not-used"},
+        [sys.executable, "-m", "demo", "--streams", "80", "--rate", "20", "--json", "--svg", str(picture)],
+        capture_output=True, text=True, check=False, timeout=150, cwd=Path(run.__file__).parents[1],
+        env={**os.environ, "OPENAI_API_KEY": "not-used"},
     )
     report = json.loads(done.stdout or "{}")
     assert (done.returncode, report.get("problems")) == (0, []), done.stderr

@@ -117,8 +117,8 @@ def test_imports_point_down_the_arrow_only(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_the_sdks_wing_imports_openai(module: str) -> None:
-    """And the demo, whose clients are applications, and the script that the doctor runs as one."""
-    if wing_of(module) == "streamvitals.sdk" or module.startswith(("streamvitals.demo", "streamvitals.doctor.probe")):
+    """And the script that the doctor runs as an application."""
+    if wing_of(module) == "streamvitals.sdk" or module.startswith("streamvitals.doctor.probe"):
         return
     for imported, _ in imports_of(module):
         assert imported.split(".")[0] != "openai", module
@@ -198,7 +198,8 @@ def test_what_every_python_loads_at_its_start_costs_next_to_nothing() -> None:
         assert at_once <= {"os", "sys", "_thread", "__future__", "sitecustomize"}, module
 
 
-FILES = [*MODULES.values(), *sorted(Path(__file__).parent.rglob("*.py"))]
+TESTS = Path(__file__).parent
+FILES = [*MODULES.values(), *sorted(TESTS.rglob("*.py")), *sorted((TESTS.parent / "demo").glob("*.py"))]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

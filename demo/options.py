@@ -32,7 +32,7 @@ class Options:
 def parse(arguments: Sequence[str] | None) -> Options:
     """Read the arguments. Exits with status 2, and says why, where one is bad."""
     parser = argparse.ArgumentParser(
-        prog="python -m streamvitals.demo",
+        prog="python -m demo",
         description=(
             "Break streams in every way we know, under `streamvitals run`, and compare what was injected with "
             "what was reported. Exit status 1 on any difference. Everything stays on this machine."

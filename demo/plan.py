@@ -8,11 +8,11 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from ..faults.payloads import PROMPT_TOKENS
-from ..faults.scenarios import SCENARIOS, Scenario
-from ..faults.surface_scenarios import WEBSOCKET, WEBSOCKETS, truth
-from ..names import OTHER
-from ..stream.record import StreamLabels
+from streamvitals.faults.payloads import PROMPT_TOKENS
+from streamvitals.faults.scenarios import SCENARIOS, Scenario
+from streamvitals.faults.surface_scenarios import WEBSOCKET, WEBSOCKETS, truth
+from streamvitals.names import OTHER
+from streamvitals.stream.record import StreamLabels
 
 # Each scenario is given to one of these; what is timed has names of its own.
 MODELS = ("demo-large", "demo-small", "demo-mini")

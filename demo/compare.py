@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from .. import names
-from ..names import Metric
-from ..stream.outcome import Outcome, owner
-from ..stream.record import StreamLabels
+from streamvitals import names
+from streamvitals.names import Metric
+from streamvitals.stream.outcome import Outcome, owner
+from streamvitals.stream.record import StreamLabels
+
 from . import plan, quantiles
 from .report import Count, Look, OutcomeRow, QuantileRow, Report, Timed
 from .scrape import Scrape

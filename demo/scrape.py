@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from ..names import STREAM_LABELS, Metric
-from ..stream.record import StreamLabels
+from streamvitals.names import STREAM_LABELS, Metric
+from streamvitals.stream.record import StreamLabels
 
 # Proxies of the environment are for others: this stays on the machine.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open

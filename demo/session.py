@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from ..faults.fault_server import connect_timeout_url, dns_failure_url, refused_url, tls_failure_url
+from streamvitals.faults.fault_server import connect_timeout_url, dns_failure_url, refused_url, tls_failure_url
+
 from . import client, plan, scrape
 from .plan import Job, Urls
 from .truth import Entry, Said, read_log

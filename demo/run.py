@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .. import names
+from streamvitals import names
+
 from . import compare, plan, scrape, table, truth
 from .options import KEEP_STREAMS, Options, parse
 from .plan import HANG, Job
