@@ -116,7 +116,7 @@ backtest: setup binaries ## Replay simulated weeks with known incidents through 
 	$(BIN)/python -m alerts.backtest $(ARGS)
 
 .PHONY: docs
-docs: setup ## The generated parts of README.md, and its picture
+docs: setup ## The generated tables of docs/, and the picture of the README
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m demo --svg docs/demo.svg
 

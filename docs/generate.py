@@ -1,10 +1,9 @@
-"""Writes the generated parts of README.md: what names.py, outcome.py and config.py say, the benchmark's table
-and that of the versions. And docs/words.md: what vocabulary.py says.
+"""Write the generated tables of the pages in docs/: what outcome.py, names.py and config.py define, and the benchmark.
 
     python docs/generate.py            write them
-    python docs/generate.py --check    exit 1 if they are not what they should be
+    python docs/generate.py --check    exit 1 if one is out of date
 
-A part stands between `<!-- name -->` and `<!-- /name -->`.
+A table stands between `<!-- name -->` and `<!-- /name -->`. docs/words.md is generated as a whole, from vocabulary.py.
 """
 
 from __future__ import annotations
@@ -22,12 +21,11 @@ from streamvitals.stream import outcome, vocabulary
 from streamvitals.stream.outcome import ERROR_TYPES, Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 RESULTS = ROOT / "bench" / "results.md"
-VERSIONS = ROOT / "docs" / "versions.md"
-WORDS = ROOT / "docs" / "words.md"
+WORDS = DOCS / "words.md"
 
-# Variable -> default, what it does. Every variable that config.py reads is here, a test of --check sees to it.
+# Variable -> default, what it does. `--check` fails if config.py reads a variable that is not here, or the reverse.
 SETTINGS: dict[str, tuple[str, str]] = {
     "STREAMVITALS_HOST": (Config.host, "where `run` serves /metrics and /healthz"),
     "STREAMVITALS_PORT": (str(Config.port), "its port, 0 for any; if it is taken, any free one"),
@@ -47,18 +45,18 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "STREAMVITALS_RETRY_WINDOW_SECONDS": (
         f"{Config.retry_window:g}", "a request asked again within it is a retry by the app"
     ),
-    "STREAMVITALS_LINGER_SECONDS": (f"{Config.linger:g}", "the agent serves so long after the app has ended"),
-    "STREAMVITALS_FINISH_OPTIONAL_HOSTS": ("", "servers that never send a finish_reason: `[DONE]` alone is believed"),
+    "STREAMVITALS_LINGER_SECONDS": (f"{Config.linger:g}", "the agent serves for so long after the app has ended"),
+    "STREAMVITALS_FINISH_OPTIONAL_HOSTS": ("", "servers that never send a finish_reason: `[DONE]` alone ends a stream"),
     "STREAMVITALS_PROVIDERS": (
-        "", "who is behind an address that does not say so: `localhost:11434=ollama,llm.corp=litellm`"
+        "", "names the provider behind an address: `localhost:11434=ollama,llm.corp=litellm`"
     ),
     "STREAMVITALS_HTTP_SPANS": ("false", "`true`: transport spans of the SDK's HTTP client (extra `http-spans`)"),
     "STREAMVITALS_CAPTURE_PARTIAL": (
-        "0", "bytes: keep so much of the text of a failed stream for its span and the journal; off, since it is content"
+        "0", "how many bytes of a failed stream's last text its span and the journal get; off, since it is content"
     ),
     "STREAMVITALS_REDACT": ("", "`package.module:function` that the captured text is passed through"),
     "STREAMVITALS_JOURNAL": ("", "a file that gets one JSON line per ended stream; `/dev/stdout` is the app's own"),
-    "STREAMVITALS_QUIET": ("false", "`true`: no line of ours on stderr, neither at the start nor of a failed stream"),
+    "STREAMVITALS_QUIET": ("false", "`true`: write nothing to stderr, neither at the start nor for a failed stream"),
 }
 # Set by `run` for the app, not by people.
 INTERNAL = {"STREAMVITALS_DIR"}
@@ -81,14 +79,14 @@ def _sample(metric: Metric) -> str:
 
 
 def outcomes() -> Iterator[str]:
-    """How streams end, as drawn at the top of outcome.py."""
+    """The outcomes, as drawn at the top of outcome.py."""
     meaning = dict(re.findall(r"^ +[|`]- (\w+) +(.+?) +\(.+\)$", outcome.__doc__ or "", re.MULTILINE))
-    yield "| outcome | when | whose | error types |"
+    yield "| outcome | when | owner | error types |"
     yield "|---|---|---|---|"
     for one in Outcome:
-        whose = outcome.owner(one)
+        owner = outcome.owner(one)
         errors = ", ".join(f"`{error}`" for error in ERROR_TYPES.get(one, ()))
-        yield f"| `{one.value}` | {meaning[one.value]} | {'-' if whose == 'nobody' else whose} | {errors} |"
+        yield f"| `{one.value}` | {meaning[one.value]} | {'-' if owner == 'nobody' else owner} | {errors} |"
 
 
 def settings() -> Iterator[str]:
@@ -107,12 +105,6 @@ def benchmark() -> Iterator[str]:
     """The last results of `make bench`, without their heading and their spread."""
     text = RESULTS.read_text() if RESULTS.exists() else "Not measured yet: `make bench` writes it.\n"
     yield re.sub(r"^#.*\n+", "", text).split("## Spread")[0].strip()
-
-
-def versions() -> Iterator[str]:
-    """The table of the last `make test-versions`."""
-    text = VERSIONS.read_text() if VERSIONS.exists() else ""
-    yield text[text.index("|"):].strip() if "|" in text else "Not run yet: `make test-versions` writes it."
 
 
 ABOUT_WORDS = """# The words of providers
@@ -160,33 +152,37 @@ def _counts_as(verdict: outcome.Verdict | None) -> str:
     return " ".join(f"`{word}`" for word in said if word)
 
 
-PARTS: dict[str, Callable[[], Iterator[str]]] = {
-    "metrics": metrics, "outcomes": outcomes, "settings": settings, "bench": benchmark,
-    "versions": versions,
+# Page -> the tables in it, by the name of their markers.
+PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
+    "outcomes.md": {"outcomes": outcomes},
+    "metrics.md": {"metrics": metrics},
+    "settings.md": {"settings": settings},
+    "costs.md": {"bench": benchmark},
 }
 
 
-def generated(text: str) -> str:
-    """The README with its generated parts as they should be. Raises ValueError where a marker is missing."""
-    for name, part in PARTS.items():
+def generated(page: Path) -> str:
+    """The page's text with its tables as they should be. Raises ValueError if a marker is missing."""
+    text = page.read_text()
+    for name, table in PAGES[page.name].items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not found or not closed:
-            raise ValueError(f"README.md has no part {name}")
-        text = before + begin + "\n" + "\n".join(part()) + "\n\n" + end + after
+            raise ValueError(f"{page.name} has no part {name}")
+        text = before + begin + "\n" + "\n".join(table()) + "\n\n" + end + after
     return text
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="The generated parts of README.md, and docs/words.md.")
+    parser = argparse.ArgumentParser(description="The generated tables of docs/.")
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if something would change")
     given = parser.parse_args()
-    wanted = {README: generated(README.read_text()), WORDS: "\n".join(words()) + "\n"}
+    wanted = {DOCS / name: generated(DOCS / name) for name in PAGES} | {WORDS: "\n".join(words()) + "\n"}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         if given.check:
-            print(f"{path.relative_to(ROOT)} is not up to date: make docs", file=sys.stderr)
+            print(f"{path.relative_to(ROOT)} is out of date: make docs", file=sys.stderr)
         else:
             path.write_text(wanted[path])
     return 1 if given.check and stale else 0

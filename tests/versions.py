@@ -34,10 +34,15 @@ TESTS = (
     "test_websockets.py", "test_websockets_invariants.py", "test_websockets_methods.py",
 )
 WRITTEN = ROOT / "docs" / "versions.md"
-INTRODUCTION = """# Versions
+INTRODUCTION = """# Supported versions
 
-The tests of the SDK side with each of these, written by `make test-versions`. Skipped is what that SDK or that
-environment does not have. `latest-httpx` is a client of httpx where 3.x brings httpx2 of its own.
+- Python 3.10 to 3.13.
+- openai 1.8 to 3.x, with httpx and with httpx2. On a version that it does not know, streamvitals patches nothing, says
+  so once, and shows it in `streamvitals_build_info`.
+
+`make test-versions` runs the tests of the SDK side in each of these environments and writes this table. Skipped are
+tests of what that SDK or that environment does not have. `latest-httpx` uses a client of httpx where openai 3.x brings
+its own httpx2. `make sdk-suite` runs the SDK's own tests, with and without streamvitals.
 """
 SHORT = (
     "test_outcomes.py and (ok- or after-n or silent-cut or fin-in-chunk or broken or error-event- or 429- or refused"

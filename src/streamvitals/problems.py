@@ -81,7 +81,7 @@ def _misspelt(env: Mapping[str, str]) -> Iterator[Problem]:
         if meant:
             yield Problem(f"{name} is not a variable of streamvitals", f"did you mean {meant}?")
         elif name.startswith(OURS):
-            yield Problem(f"{name} is not a variable of streamvitals", "unset it; the README lists those that are")
+            yield Problem(f"{name} is not a variable of streamvitals", "unset it; docs/settings.md has all")
 
 
 def _closest(name: str, known: Iterable[str]) -> str:

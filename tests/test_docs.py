@@ -1,0 +1,106 @@
+"""The README and the pages that it leads to: their tables, links, commands and pictures are what the code has."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+FOLDERS = (".", "docs", "alerts", "alerts/runbooks", "dashboards", "deploy")
+PAGES = [str(page.relative_to(ROOT)) for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))]
+COMMANDS = re.compile(r"(?:^|`)make ([a-z-]+)", re.MULTILINE)
+
+
+def links(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments of a page's headings, as GitHub and GitLab make them."""
+    headings = re.findall(r"^#+ +(.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_generated_tables_are_up_to_date() -> None:
+    checked = subprocess.run([sys.executable, ROOT / "docs" / "generate.py", "--check"], check=False, stderr=-1)
+    assert checked.returncode == 0, checked.stderr.decode()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_make_targets_of_a_page_exist(name: str) -> None:
+    named = set(COMMANDS.findall((ROOT / name).read_text()))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named <= targets
+    if name == "README.md":
+        assert {"demo", "test"} <= named
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_links_of_a_page_lead_somewhere(name: str) -> None:
+    page = ROOT / name
+    targets = links(page)
+    assert targets or name != "README.md"
+    for target in targets:
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, fragment = target.partition("#")
+        other = page.parent / path if path else page
+        assert other.exists(), target
+        assert not fragment or fragment in anchors(other), target
+
+
+def test_every_page_of_docs_is_reached_from_the_readme() -> None:
+    reached = {(ROOT / target.partition("#")[0]).resolve() for target in links(README)}
+    assert {page.resolve() for page in (ROOT / "docs").glob("*.md")} <= reached
+
+
+def test_the_readme_stays_short() -> None:
+    assert len(README.read_text().splitlines()) <= 130
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    """The last command of each: nothing that CI does beside it decides."""
+    section = README.read_text().partition("## Tests\n")[2]
+    (command,) = re.findall(r"```sh\n(.+?)(?: +#.*)?\n```", section)
+    *_, last = (ROOT / ".ci" / "run").read_text().strip().splitlines()
+    assert last == command
+
+
+def test_the_picture_needs_nothing_from_elsewhere() -> None:
+    picture = (ROOT / "docs" / "demo.svg").read_text()
+    assert "://" not in picture.replace("http://www.w3.org/2000/svg", "")
+    assert "no differences" in picture.replace("&#160;", " ")
+
+
+ROOMS = ("stream", "sdk", "retries", "store", "otel", "sinks", "process", "startup", "run", "agent", "doctor", "alerts",
+         "export", "faults")
+PACKAGE = ROOT / "src" / "streamvitals"
+
+
+def paths_in(page: str) -> set[str]:
+    """The files and folders that a page names in code spans: `stream/observe.py`, `tests/test_x*.py`, `otel/`."""
+    return set(re.findall(r"`([\w./*]+(?:\.(?:py|md|yaml|json)|/))`", (ROOT / page).read_text()))
+
+
+@pytest.mark.skipif(
+    not all((PACKAGE / room).is_dir() for room in ROOMS), reason="the pages describe rooms that are still to be made"
+)
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/decisions.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_the_files_that_a_page_names_exist(page: str) -> None:
+    named = paths_in(page)
+    assert named
+    for path in named:
+        assert any(PACKAGE.glob(path.rstrip("/"))) or any(ROOT.glob(path.rstrip("/"))), path
+
+
+def test_the_drawing_shows_every_room() -> None:
+    drawing = (ROOT / "docs" / "architecture.svg").read_text()
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for room in ROOMS:
+        assert f"{room}/" in drawing, room
+        assert f"`{room}/`" in page, room
