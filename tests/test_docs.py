@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import otel_support
+from otel_support import CLOCK
+from streamvitals.sinks.journal import JournalSink
+from streamvitals.sinks.otel_traces import TraceSink, tracer_of
+from streamvitals.stream.outcome import Outcome
+from streamvitals.stream.record import Attempt
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -75,6 +86,36 @@ def test_the_picture_needs_nothing_from_elsewhere() -> None:
     picture = (ROOT / "docs" / "demo.svg").read_text()
     assert "://" not in picture.replace("http://www.w3.org/2000/svg", "")
     assert "no differences" in picture.replace("&#160;", " ")
+
+
+
+def cells(page: str) -> set[str]:
+    """The code spans in the first column of a page's tables."""
+    rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
+def test_every_attribute_of_a_span_is_described() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    sink = TraceSink(tracer_of(provider))
+    retried = otel_support.record(
+        attempts=(Attempt(1, CLOCK, CLOCK + 0.5, 503, "503", 0.1), Attempt(2, CLOCK + 0.6, CLOCK + 2.0, 200)),
+        outcome=Outcome.RESET, error_type="connection_reset", hints=("unread_body",), server_port=443, retry_after=1.0,
+        retry_after_honored=True, stall_times=((0.5, 6.0),), partial="text",
+    )
+    sink.on_end(retried)
+    (whole,) = (span for span in exporter.get_finished_spans() if span.name == "chat gpt-4o-mini")
+    described = cells("signals.md")
+    assert set(whole.attributes or ()) | {event.name for event in whole.events} <= described
+    assert {name for name in described if name.startswith("streamvitals.")} <= set(whole.attributes or ())
+
+
+def test_every_field_of_the_journal_is_described(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    JournalSink(str(journal)).on_end(otel_support.record(partial="text"))
+    assert json.loads(journal.read_text()).keys() <= cells("signals.md")
 
 
 ROOMS = ("stream", "sdk", "retries", "store", "otel", "sinks", "process", "startup", "run", "agent", "doctor", "alerts",
