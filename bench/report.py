@@ -30,7 +30,7 @@ def _number(value: float, unit: str) -> str:
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -56,8 +56,8 @@ def markdown(rows: Sequence[Row], sides: Sequence[Side], figures: Figures, versi
         for row in rows for side in sides if (f := figures.get((row.key, side.name)))
     ]
     return "\n".join((
-        "# What observing a stream costs\n", versions + "\n", _HOW, _table(head, body), "## Spread\n",
-        _table(["row", "side", "without", "min", "lower quartile", "median", "upper quartile", "pairs"], spread),
+        "# What observing a stream costs\n", versions + "\n", _HOW, table(head, body), "## Spread\n",
+        table(["row", "side", "without", "min", "lower quartile", "median", "upper quartile", "pairs"], spread),
     ))
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from run_support import eventually
 from streamvitals import __version__
 from streamvitals.agent import http as agent_http
 from streamvitals.agent.http import AgentServer
+from streamvitals.agent.metrics import of_registry
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -51,7 +53,8 @@ class Fixture:
         self.address = listener.getsockname()
         self._listener = listener
         health = {"status": "ok"}
-        server = AgentServer(listener, self.registry, lambda: health, self._tick, self.faults.append, every=0.05)
+        metrics = partial(of_registry, self.registry)
+        server = AgentServer(listener, metrics, lambda: health, self._tick, self.faults.append, every=0.05)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=server.serve, args=(self._stop,))
         self._thread.start()
@@ -244,9 +247,11 @@ def test_ticks_go_on(served):
 
 HOSTILE = """
 import resource, socket, sys, threading
+from functools import partial
 from prometheus_client import CollectorRegistry, Counter
 from streamvitals.agent import http
 from streamvitals.agent.http import AgentServer
+from streamvitals.agent.metrics import of_registry
 
 http.MOMENT = 0.1
 registry = CollectorRegistry()
@@ -256,7 +261,8 @@ for family in range(100):
         counter.labels(f"{label:01400}")
 listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 stop = threading.Event()
-server = AgentServer(listener, registry, dict, lambda: None, lambda error: print(repr(error), flush=True), 0.05)
+metrics = partial(of_registry, registry)
+server = AgentServer(listener, metrics, dict, lambda: None, lambda error: print(repr(error), flush=True), 0.05)
 print(listener.getsockname()[1], flush=True)
 thread = threading.Thread(target=server.serve, args=(stop,))
 thread.start()

@@ -15,12 +15,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 import h11
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, choose_encoder, generate_latest
 
 from .._version import __version__
 
@@ -73,20 +71,25 @@ class _Client:
         self.worth = ASKING
 
 
+# The metrics of these names, all of them where there are none, in a format that such an Accept header asks for; and
+# the Content-Type.
+Metrics = Callable[[tuple[str, ...], str], tuple[bytes, str]]
+
+
 class AgentServer:
     """Serves on a socket that is listening already. ``tick`` is called every ``every`` seconds."""
 
     def __init__(
         self,
         listener: socket.socket,
-        registry: CollectorRegistry,
+        metrics: Metrics,
         health: Callable[[], Mapping[str, object]],
         tick: Callable[[], None],
         on_fault: Callable[[BaseException], None],
         every: float,
     ) -> None:
         self._listener = listener
-        self._registry = registry
+        self._metrics = metrics
         self._health = health
         self._tick = tick
         self._on_fault = on_fault
@@ -244,7 +247,7 @@ class AgentServer:
         path, _, query = request.target.decode("latin-1").partition("?")
         try:
             if path == "/metrics":
-                return await self._metrics(request, tuple(parse_qs(query).get("name[]", ())))
+                return await self._together(request, tuple(parse_qs(query).get("name[]", ())))
             if path == "/healthz":
                 body = json.dumps(self._health(), indent=2).encode() + b"\n"
                 return Answer(200, "application/json; charset=utf-8", body)
@@ -253,7 +256,7 @@ class AgentServer:
             return Answer(500, TEXT, b"a fault of the agent; see its log\n")
         return Answer(404, TEXT, b"/metrics and /healthz are here\n")
 
-    async def _metrics(self, request: h11.Request, names: tuple[str, ...]) -> Answer:
+    async def _together(self, request: h11.Request, names: tuple[str, ...]) -> Answer:
         """Whoever asks for the same while others are served is answered with them, by one look at the numbers
         that is younger than any of the questions."""
         asked = _Asked(names, _header(request, b"accept"), _takes_gzip(_header(request, b"accept-encoding")))
@@ -268,9 +271,7 @@ class AgentServer:
                 await asyncio.sleep(0)
         finally:
             del self._answering[asked]
-        registry: Any = self._registry
-        names = asked.names
-        body, content_type = _encoded(registry.restricted_registry(names) if names else registry, asked.accept)
+        body, content_type = self._metrics(asked.names, asked.accept)
         if asked.gzip:
             return Answer(200, content_type, gzip.compress(body, compresslevel=1), "gzip")
         return Answer(200, content_type, body)
@@ -295,15 +296,6 @@ async def _read_request(http: h11.Connection, reader: asyncio.StreamReader) -> h
 
 def _header(request: h11.Request, name: bytes) -> str:
     return ",".join(value.decode("latin-1") for key, value in request.headers if key == name)
-
-
-def _encoded(registry: Any, accept: str) -> tuple[bytes, str]:
-    """The exposition in the format that is asked for; as plain text where what is asked for makes no sense."""
-    try:
-        encode, content_type = choose_encoder(accept)
-        return encode(registry), content_type
-    except Exception:  # noqa: BLE001  where it was not the client's fault, the next line raises as well
-        return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 def _takes_gzip(accepted: str) -> bool:

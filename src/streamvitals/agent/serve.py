@@ -20,14 +20,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from prometheus_client import CollectorRegistry
-
 from .. import names
 from .._version import __version__
 from ..config import Config
 from ..problems import INSTALL_OTLP, Problem, of_words
 from ..sinks.layout import PROCESS_LAYOUT
-from ..sinks.prometheus import SnapshotCollector
 from ..sinks.snapshot import Snapshot
 from . import directory as private
 from . import health
@@ -35,6 +32,7 @@ from .endpoints import EndpointWatch
 from .handover import PLEASE_LEAVE
 from .hold import Hold
 from .http import AgentServer
+from .metrics import MetricsPage
 from .processes import Identity, carriers, named, parse_identity
 from .spawn import LISTENER, READY, SERVING
 from .tree import Tree
@@ -79,9 +77,7 @@ class Agent:
         self._told_to_end = False
         self._port_is_wanted = False
         self._stop = threading.Event()
-        registry = CollectorRegistry()
-        registry.register(SnapshotCollector(self.take))
-        self._server = AgentServer(listener, registry, self.health, self._tick, self.fault, TICK)
+        self._server = AgentServer(listener, MetricsPage(self.take), self.health, self._tick, self.fault, TICK)
         self._problems = list(problems)
         self._endpoints = watch
         self._exporting = self._start_export(config) if config.otlp_metrics else None

@@ -5,7 +5,7 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -31,8 +31,7 @@ def _by_metric(layout: Layout) -> dict[str, list[Series]]:
     return found
 
 
-_STREAM_SERIES = _by_metric(STREAM_LAYOUT)
-_PROCESS_SERIES = _by_metric(PROCESS_LAYOUT)
+_SERIES = {layout: _by_metric(layout) for layout in (STREAM_LAYOUT, PROCESS_LAYOUT)}
 _LE = {
     metric.otel: [*map(floatToGoString, metric.edges), "+Inf"]
     for metric in names.ALL_METRICS
@@ -61,32 +60,47 @@ class SnapshotCollector(Collector):
                 gauge.add_metric(list(labels), float(counts.get(labels, 0)))
             yield gauge
         for metric in names.PROCESS_METRICS:
-            family = _family(metric)
-            for series in _PROCESS_SERIES[metric.otel]:
-                _add(family, series, (), snapshot.process, snapshot)
+            family = family_of(metric)
+            for series in series_of(PROCESS_LAYOUT, metric):
+                add(family, series, (), snapshot.process, snapshot)
             yield family
-        info = names.BUILD_INFO
-        gauge = GaugeMetricFamily(info.prometheus, info.help, labels=list(info.labels))
-        for build in sorted(snapshot.builds):
-            gauge.add_metric(list(build), 1.0)
-        yield gauge
+        yield builds(snapshot)
         if snapshot.unreported is not None:
-            yield GaugeMetricFamily(names.UNREPORTED.prometheus, names.UNREPORTED.help, value=snapshot.unreported)
+            yield unreported(snapshot.unreported)
 
     def describe(self) -> Iterator[Family]:
         """All families, without samples."""
-        return (_family(metric) for metric in names.ALL_METRICS if not metric.otel_only)
+        return (family_of(metric) for metric in names.ALL_METRICS if not metric.otel_only)
+
+
+def series_of(layout: Layout, metric: Metric) -> list[Series]:
+    """Those of a metric, in a layout that has it."""
+    return _SERIES[layout][metric.otel]
+
+
+def builds(snapshot: Snapshot) -> Family:
+    """What runs."""
+    gauge = family_of(names.BUILD_INFO)
+    for build in sorted(snapshot.builds):
+        gauge.add_metric(list(build), 1.0)  # type: ignore[arg-type, call-arg]
+    return gauge
+
+
+def unreported(count: int) -> Family:
+    """The Pythons that are not observed."""
+    return GaugeMetricFamily(names.UNREPORTED.prometheus, names.UNREPORTED.help, value=count)
 
 
 def _stream_family(metric: Metric, snapshot: Snapshot) -> Family:
-    family = _family(metric)
+    family = family_of(metric)
     for labels, row in snapshot.streams.items():
-        for series in _STREAM_SERIES[metric.otel]:
-            _add(family, series, labels, row, snapshot)
+        for series in series_of(STREAM_LAYOUT, metric):
+            add(family, series, labels, row, snapshot)
     return family
 
 
-def _family(metric: Metric) -> Family:
+def family_of(metric: Metric) -> Family:
+    """A metric's family, without samples."""
     labels = [*(names.STREAM_LABELS if metric.per_stream else ()), *metric.labels]
     if metric.kind == "counter":
         return CounterMetricFamily(metric.prometheus, metric.help, labels=labels)
@@ -95,7 +109,8 @@ def _family(metric: Metric) -> Family:
     return HistogramMetricFamily(metric.prometheus, metric.help, labels=labels)
 
 
-def _add(family: Family, series: Series, labels: _Labels, row: list[float], snapshot: Snapshot) -> None:
+def add(family: Family, series: Series, labels: _Labels, row: Sequence[float], snapshot: Snapshot) -> None:
+    """Add a series' samples to the family of its metric."""
     values = [*labels, *series.values]
     at = series.start
     if isinstance(family, HistogramMetricFamily):
@@ -104,7 +119,7 @@ def _add(family: Family, series: Series, labels: _Labels, row: list[float], snap
         family.add_metric(values, row[at])
 
 
-def _buckets(series: Series, labels: _Labels, row: list[float], snapshot: Snapshot) -> Iterator[_Bucket]:
+def _buckets(series: Series, labels: _Labels, row: Sequence[float], snapshot: Snapshot) -> Iterator[_Bucket]:
     metric, total = series.metric, 0.0
     for bucket, le in enumerate(_LE[metric.otel]):
         total += row[series.start + bucket]

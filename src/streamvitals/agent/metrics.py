@@ -1,0 +1,47 @@
+"""What /metrics says, in the format that is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, choose_encoder, generate_latest
+
+from ..sinks.exposition import Exposition
+from ..sinks.prometheus import SnapshotCollector, Take
+
+
+class MetricsPage:
+    """Answers of what ``take`` returns, which goes through if it raises."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._exposition = Exposition()
+        self._registry = CollectorRegistry()
+        self._registry.register(SnapshotCollector(take))
+
+    def __call__(self, names: tuple[str, ...], accept: str) -> tuple[bytes, str]:
+        """As http.Metrics."""
+        content_type = _content_type(accept)
+        # Whoever asks for some of them, or for names without underscores, is rare.
+        if names or "escaping=dots" in content_type:
+            return of_registry(self._registry, names, accept)
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        return self._exposition.text(self._take(), openmetrics=openmetrics), content_type
+
+
+def of_registry(registry: Any, names: tuple[str, ...], accept: str) -> tuple[bytes, str]:
+    """What prometheus_client makes of a registry; plain text where what is asked for makes no sense."""
+    wanted = registry.restricted_registry(names) if names else registry
+    try:
+        encode, content_type = choose_encoder(accept)
+        return encode(wanted), content_type
+    except Exception:  # noqa: BLE001  where it was not the client's fault, the next line raises as well
+        return generate_latest(wanted), CONTENT_TYPE_LATEST
+
+
+def _content_type(accept: str) -> str:
+    try:
+        return str(choose_encoder(accept)[1])
+    except Exception:  # noqa: BLE001  a version that is none, say
+        return CONTENT_TYPE_LATEST
