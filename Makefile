@@ -107,6 +107,10 @@ apps: setup ## Other people's applications, frameworks' retries and other instru
 bench: setup ## Measure; writes bench/results.md (ARGS="--peers")
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: looking
+looking: setup ## What scrapes and /healthz cost with many processes; writes bench/looking.md (ARGS="--quick")
+	$(BIN)/python -m bench.looking $(ARGS)
+
 .PHONY: instructions
 instructions: setup ## Count instructions per chunk and stream, beside those on record (ARGS="--write", ARGS="--top 20")
 	$(BIN)/python -m bench.instructions $(ARGS)

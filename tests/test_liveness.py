@@ -148,7 +148,7 @@ def test_only_no_such_process_says_that_one_is_gone(
     gone = identity._replace(pid=2**22 - 1), processes.Identity(2**22 - 1, 1)
     watcher = Watcher(directory)
     assert watcher.health({}).alive == 1
-    real_open, real_list = builtins.open, os.listdir
+    real_open, real_os_open, real_list = builtins.open, os.open, os.listdir
 
     def refuse(path: Any) -> None:
         if str(path).startswith(("/proc", directory)):
@@ -158,12 +158,17 @@ def test_only_no_such_process_says_that_one_is_gone(
         refuse(path)
         return real_open(path, *rest, **more)
 
+    def refusing_os_open(path: Any, *rest: Any, **more: Any) -> Any:
+        refuse(path)
+        return real_os_open(path, *rest, **more)
+
     def refusing_list(path: Any = ".") -> Any:
         refuse(path)
         return real_list(path)
 
     with monkeypatch.context() as patch:
         patch.setattr(builtins, "open", refusing_open)
+        patch.setattr(os, "open", refusing_os_open)
         patch.setattr(os, "listdir", refusing_list)
         patch.setattr(os, "scandir", refusing_list)
         assert liveness.alive(identity)

@@ -12,7 +12,7 @@ from .._version import __version__
 from ..problems import Problem
 from ..sinks.layout import PROCESS_LAYOUT
 from ..sinks.segment import Identity
-from ..sinks.snapshot import Build, Snapshot
+from ..sinks.snapshot import Build
 from .watch import MAX_LISTED, Health
 
 OK, DEGRADED = "ok", "degraded"
@@ -21,14 +21,14 @@ NOT_PATCHED = "openai {} is not supported, or another tool has changed it"
 
 def tell(
     state: Health, builds: Mapping[Identity, Build | None], problems: Sequence[Problem], *,
-    agent_faults: int, errors: Snapshot, started: float, url: str,
+    agent_faults: int, counted: Sequence[float], started: float, url: str,
 ) -> dict[str, object]:
-    """``status`` is "ok" only where nothing else in here says otherwise."""
+    """``status`` is "ok" only where nothing else in here says otherwise; ``counted`` is a row of PROCESS_LAYOUT."""
     faults = dict(state.faults)
     for identity, build in builds.items():
         if build is not None and build[2] == "false":
             faults.setdefault(identity.pid, NOT_PATCHED.format(build[1]))
-    internal = _internal_errors(errors)
+    internal = _internal_errors(counted)
     fine = not (problems or faults or state.silent or state.unseen or internal or agent_faults)
     return {
         "status": OK if fine else DEGRADED,
@@ -52,11 +52,11 @@ def _running(builds: Mapping[Identity, Build | None]) -> Counter[tuple[str, str]
     return Counter(build[1:] for build in builds.values() if build is not None)
 
 
-def _internal_errors(snapshot: Snapshot) -> dict[str, float]:
+def _internal_errors(row: Sequence[float]) -> dict[str, float]:
     """Faults of ours inside the app's processes, by where."""
     counted = {}
     for where in names.INTERNAL_PLACES:
-        count = snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, where)]
+        count = row[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, where)]
         if count:
             counted[where] = count
     return counted

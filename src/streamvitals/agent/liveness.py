@@ -8,6 +8,9 @@ import os
 from ..sinks.segment import Identity
 from .processes import entry_of
 
+# Which pids those of other pid namespaces have here: to find one takes a look at all of the machine.
+_found: dict[Identity, int] = {}
+
 
 def alive(identity: Identity) -> bool:
     """Whether this very process still runs this very program; a zombie with no thread left does not.
@@ -26,9 +29,12 @@ def pid_here(identity: Identity) -> int:
     """Which pid it has in this pid namespace, that of a container within ours say; 0 if it is not to be found."""
     if not identity.namespace or identity.namespace == _namespace("self"):
         return identity.pid
+    if _is_where_it_was(identity):
+        return _found[identity]
     with contextlib.suppress(OSError):
         for name in filter(str.isdecimal, os.listdir("/proc")):
             if _namespace(name) == identity.namespace and _runs(int(name), identity):
+                _found[identity] = int(name)
                 return int(name)
     return 0
 
@@ -64,11 +70,28 @@ def _namespace(pid: str) -> int:
 
 def _elsewhere(identity: Identity) -> bool:
     """Whether a process of another pid namespace runs, which has another pid here."""
+    if _is_where_it_was(identity):
+        return True
     try:
         pids = [name for name in os.listdir("/proc") if name.isdecimal()]
     except OSError:
         return True
     # Where others' processes are hidden it may be one of those.
-    return "1" not in pids or any(
-        _namespace(pid) in (identity.namespace, 0) and _runs(int(pid), identity) for pid in pids
-    )
+    if "1" not in pids:
+        return True
+    for pid in pids:
+        if _may_be(pid, identity):
+            _found[identity] = int(pid)
+            return True
+    return False
+
+
+def _is_where_it_was(identity: Identity) -> bool:
+    if identity in _found and _may_be(str(_found[identity]), identity):
+        return True
+    _found.pop(identity, None)
+    return False
+
+
+def _may_be(pid: str, identity: Identity) -> bool:
+    return _namespace(pid) in (identity.namespace, 0) and _runs(int(pid), identity)

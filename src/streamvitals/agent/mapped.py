@@ -13,7 +13,7 @@ import resource
 import stat
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..sinks import segment, tally
 from ..sinks.labels import OTHER_SET
@@ -23,6 +23,7 @@ from ..sinks.snapshot import Build, Snapshot
 from ..sinks.tally import Changes
 from ..stream.record import StreamLabels
 from .liveness import pid_here
+from .sums import numbers
 
 NAME = re.compile(r"(\d+)-(\d+)\.\d+\.sv")
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
@@ -33,7 +34,7 @@ _MAX_SIZE = 4 * 1024 * 1024
 _FIRST_BYTE = 7 if sys.byteorder == "little" else 0
 _PLAUSIBLE = bytes(range(0x44))
 
-Rows = dict[int, list[float]]
+Rows = dict[int, list[float]]  # by ordinal
 
 
 class AnothersFileError(BadSegmentError):
@@ -87,7 +88,9 @@ class MappedFile:
         self.redo: Sequence[float] = ()
         self.build: Build | None = None
         self.process_row: Sequence[float] = ()
-        self._rows: dict[int, array[float]] = {}
+        form = self.header.shape
+        self._blocks = {n: form.block_at(n) for n in range(form.ordinal, form.ordinal + form.blocks)}
+        self._rows: dict[int, bytes] = {}
         self._fd = fd
         self._head = raw[: segment.HEADER_BYTES]
 
@@ -105,12 +108,12 @@ class MappedFile:
             view = memoryview(raw).cast("d")
             slots = list(segment.open_slots(view, form))
             named = dict(self.named)
-            for ordinal in range(form.ordinal, form.ordinal + form.blocks):
+            for ordinal, at in self._blocks.items():
                 if ordinal not in named:
-                    labels = segment.read_labels(view, form.block_at(ordinal))
+                    labels = segment.read_labels(view, at)
                     if labels is not None:
                         named[ordinal] = labels
-            rows = {ordinal: _numbers(raw, form.block_at(ordinal), STREAM_LAYOUT.size) for ordinal in named}
+            rows = {ordinal: self._row(raw, ordinal) for ordinal in named}
             process = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size) if form.first else ()
             redo = _redo(raw, view[segment.REDO_AT]) if form.first else ()
             for slot in slots:
@@ -121,13 +124,27 @@ class MappedFile:
         self.slots, self.named, self._rows, self.process_row, self.redo = slots, named, rows, process, redo
         self.build = segment.read_build(view) if form.first else None
 
+    def read_process(self) -> None:
+        """Take in only what it says that is of no label set. Raises as ``read`` does."""
+        if self.header.shape.first:
+            raw = self._contents(8 * segment.REDO_AT)
+            if not raw.startswith(self._head):
+                raise BadSegmentError("written over")
+            self.process_row = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size)
+
     def new_blocks(self) -> Iterator[tuple[int, StreamLabels]]:
         """Blocks in use that have no entry in ``labels`` yet."""
         return ((ordinal, labels) for ordinal, labels in self.named.items() if ordinal not in self.labels)
 
-    def rows(self) -> Iterator[tuple[int, Sequence[float]]]:
-        """The numbers of the blocks in ``labels``."""
-        return ((ordinal, self._rows[ordinal]) for ordinal in self.labels)
+    def rows(self) -> Iterator[tuple[int, StreamLabels, bytes]]:
+        """The blocks in ``labels``: their numbers, the same object for as long as they are the same."""
+        return ((ordinal, labels, self._rows[ordinal]) for ordinal, labels in self.labels.items())
+
+    def _row(self, raw: bytes, ordinal: int) -> bytes:
+        at = 8 * self._blocks[ordinal]
+        row = raw[at : at + 8 * STREAM_LAYOUT.size]
+        before = self._rows.get(ordinal)
+        return before if row == before else _plausible(row)
 
     def _contents(self, size: int) -> bytes:
         if self._fd >= 0:
@@ -147,11 +164,17 @@ class MappedFile:
             os.close(self._fd)
 
 
-def _numbers(raw: bytes, at: int, count: int) -> array[float]:
-    part = raw[8 * at : 8 * (at + count)]
+def _plausible(part: bytes) -> bytes:
     if part[_FIRST_BYTE::8].translate(None, _PLAUSIBLE):
         raise BadSegmentError("impossible numbers")
-    return array("d", part)
+    return part
+
+
+def _numbers(raw: bytes, at: int, count: int) -> array[float]:
+    part = raw[8 * at : 8 * (at + count)]
+    if len(part) < 8 * count:
+        raise BadSegmentError("cut")
+    return array("d", _plausible(part))
 
 
 def _redo(raw: bytes, count: float) -> Sequence[float]:
@@ -174,9 +197,15 @@ class Image:
         """What it runs, if it has said so."""
         return next((file.build for file in self.files if file.build is not None), None)
 
-    def add_counted(self, total: Snapshot) -> None:
-        """Add what it has counted so far."""
-        self._add(total, self._rows())
+    def rows(self) -> Iterator[tuple[StreamLabels, bytes]]:
+        """What it has counted so far, by label set; one may come several times."""
+        return ((labels, row) for file in self.files for _, labels, row in file.rows())
+
+    def add_process(self, total: Snapshot) -> None:
+        """Add what it has counted that is of no label set."""
+        for file in self.files:
+            if file.process_row:
+                total.add_process(file.process_row)
 
     def add_open(self, total: Snapshot, now: float, stall_after: float) -> None:
         """Add the streams that are open at ``now`` (monotonic seconds)."""
@@ -190,12 +219,15 @@ class Image:
         A record that was being counted is finished first; then a slot's commit pair tells whether its stream
         is among what was counted.
         """
-        rows = {ordinal: list(row) for ordinal, row in self._rows().items()}
+        blocks = [block for file in self.files for block in file.rows()]
+        rows = {ordinal: list(numbers(row)) for ordinal, _, row in blocks}
         for file in self.files:
             _finish(rows, file.redo)
         died = [(slot, labels) for slot, labels in self._slots() if not _counted(rows, slot)]
         total = Snapshot()
-        self._add(total, rows)
+        for ordinal, labels, _ in blocks:
+            total.add_streams(labels, rows[ordinal])
+        self.add_process(total)
         for slot, labels in died:
             row = total.streams.setdefault(labels, [0.0] * STREAM_LAYOUT.size)
             changes = Changes()
@@ -203,16 +235,6 @@ class Image:
             for index, value in changes.onto(row).items():
                 row[index] = value
         return total
-
-    def _rows(self) -> dict[int, Sequence[float]]:
-        return {ordinal: row for file in self.files for ordinal, row in file.rows()}
-
-    def _add(self, total: Snapshot, rows: Mapping[int, Sequence[float]]) -> None:
-        for file in self.files:
-            for ordinal, labels in file.labels.items():
-                total.add_streams(labels, rows[ordinal])
-            if file.process_row:
-                total.add_process(file.process_row)
 
     def _slots(self) -> Iterator[tuple[OpenSlot, StreamLabels]]:
         labels = {ordinal: labels for file in self.files for ordinal, labels in file.labels.items()}

@@ -56,8 +56,7 @@ def parse_identity(text: str) -> Identity | None:
 def entry_of(pid: int) -> Entry | None:
     """The process with this pid; None if there is none, or only a zombie of one. Raises OSError in doubt."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
+        stat = _line(f"/proc/{pid}/stat")
         fields = stat[stat.rindex(b")") + 2 :].split()
         # A main thread that has ended is a zombie for as long as others run.
         if fields[0] == b"X" or (fields[0] == b"Z" and len(os.listdir(f"/proc/{pid}/task")) < 2):
@@ -69,6 +68,15 @@ def entry_of(pid: int) -> Entry | None:
         return None
     except (ValueError, IndexError):
         return None
+
+
+def _line(path: str) -> bytes:
+    """A short file of /proc: a look at an app reads one for each of its processes, and `open` takes twice as long."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
 
 
 def named(pid: int) -> str:

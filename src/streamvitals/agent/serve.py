@@ -92,14 +92,16 @@ class Agent:
         return snapshot
 
     def _state(self) -> Health:
-        return self._watcher.health({Identity(i.pid, i.start): i.image for i in self._tree.builds()})
+        """After a look at the tree."""
+        return self._watcher.health({Identity(i.pid, i.start): i.image for i in self._tree.builds_seen()})
 
     def health(self) -> dict[str, object]:
         """The answer to /healthz. Of the app's arguments and variables only values that are not allowed are in it."""
+        counted = self._tree.process_row()
         state, faults = self._state(), self._faults.total() + self._tree.errors
         return health.tell(
-            state, self._tree.builds(), self._problems_now(state),
-            agent_faults=faults, errors=self._tree.snapshot(), started=self._started, url=self._url,
+            state, self._tree.builds_seen(), self._problems_now(state),
+            agent_faults=faults, counted=counted, started=self._started, url=self._url,
         )
 
     def _problems_now(self, state: Health) -> list[Problem]:
@@ -189,6 +191,7 @@ class Agent:
         counting = self._try(self._tree.builds)
         # Also when its files have been removed since.
         self._data = self._data or bool(counting) or private.has_data(self._directory)
+        self._try(self._watcher.look_now_and_then)
         if counting or self._watcher.anyone_left():
             self._last_seen = now
         elif self._beside:

@@ -22,11 +22,13 @@ from ..sinks.labels import Admission
 from ..sinks.layout import PROCESS_LAYOUT
 from ..sinks.segment import BadSegmentError, Identity
 from ..sinks.snapshot import Build, Snapshot
+from ..stream.record import StreamLabels
 from .directory import places
 from .liveness import alive
 from .mapped import NAME, AnothersFileError, Image, MappedFile
 from .processes import may_be_of
 from .retired import Retired
+from .sums import Row, Sums
 
 _log = logging.getLogger("streamvitals")
 
@@ -65,6 +67,7 @@ class Tree:
         self._lock = threading.RLock()
         self._admission = Admission()
         self._retired = Retired(home(directory))
+        self._sums = Sums()
         self._files: dict[_Key, MappedFile] = {}
         # Each is complained of once; those that cannot be read now may be read later.
         self._bad: set[_Key] = set()
@@ -76,25 +79,30 @@ class Tree:
         self._write_failed = False
 
     def snapshot(self) -> Snapshot:
-        """Everything that was counted in the directory, and what is open now."""
+        """Everything that was counted in the directory, and what is open now. Its rows must not be changed: they stand
+        in the next one too where nothing more was counted."""
         with self._lock:
             self._sweep()
             self._read(self._files)
             now = self._clock()
             total = Snapshot()
+            rows: dict[StreamLabels, list[Row]] = {}
             for part in (self._retired.total, *self._unwritten.values()):
                 for labels, row in part.streams.items():
-                    total.add_streams(self._admission.admit(labels), row)
+                    rows.setdefault(self._admission.admit(labels), []).append(row)
                 total.add_process(part.process)
             for identity, image in self._images().items():
                 if identity in self._unwritten:
                     continue
-                image.add_counted(total)
+                for labels, raw in image.rows():
+                    rows.setdefault(labels, []).append(raw)
+                image.add_process(total)
                 if identity in self._living:
                     image.add_open(total, now, self._stall_after)
                     build = image.build()
                     if build is not None:
                         total.builds[build] = total.builds.get(build, 0) + 1
+            total.streams = self._sums.of(rows)
             total.process[_ERRORS_AT] += self._errors
             return total
 
@@ -108,7 +116,28 @@ class Tree:
         with self._lock:
             self._sweep()
             self._read([key for key, file in self._files.items() if file.header.shape.first and file.build is None])
+            return self.builds_seen()
+
+    def builds_seen(self) -> dict[Identity, Build | None]:
+        """The same as of the last look."""
+        with self._lock:
             return {i: image.build() for i, image in self._images().items() if i in self._living}
+
+    def process_row(self) -> list[float]:
+        """What was counted that is of no label set. Little of each file is read for it."""
+        with self._lock:
+            self.builds()
+            total = Snapshot()
+            for part in (self._retired.total, *self._unwritten.values()):
+                total.add_process(part.process)
+            for identity, image in self._images().items():
+                if identity not in self._unwritten:
+                    for file in image.files:
+                        with contextlib.suppress(OSError, BadSegmentError):  # the next scrape tells of it
+                            file.read_process()
+                    image.add_process(total)
+            total.process[_ERRORS_AT] += self._errors
+            return total.process
 
     @property
     def errors(self) -> int:
@@ -274,7 +303,7 @@ class Tree:
 
 
 def _process(identity: Identity) -> Identity:
-    return identity._replace(image=0, store=0)
+    return Identity(identity.pid, identity.start, 0, identity.namespace, 0)
 
 
 def _name(key: _Key) -> str:

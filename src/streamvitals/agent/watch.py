@@ -25,6 +25,8 @@ from .processes import (
 # How often to look who is below those that have registered, and where that takes a look at all of the machine:
 # a scrape in between takes what is known. Seconds.
 SCAN_EVERY, FULL_SCAN_EVERY = 2.0, 30.0
+# How long to leave the files of processes that have registered and gone. Seconds.
+LOOK_EVERY = 2.0
 # In an answer to /healthz.
 MAX_LISTED = 20
 # Of files that are not believed: the first so many are counted.
@@ -58,10 +60,11 @@ class Watcher:
         self.app = app
         self._complain = complain
         self._clock = clock
-        self._next_scan = 0.0
+        self._next_scan = self._next_look = 0.0
         self._lock = threading.Lock()
         self._registered: dict[Identity, private.Registration] = {}
         self._below: set[Identity] = set()
+        self._images: dict[Identity, int] = {}  # of the programs that these ran at the last look; 0 in doubt
         self._users: set[int] = set()
         self._refused: set[str] = set()
         self._seen = 0
@@ -91,6 +94,12 @@ class Watcher:
             if self.app is not None and alive(self.app):
                 return True
             return any(self._runs_on(identity, what) for identity, what in self._registered.items())
+
+    def look_now_and_then(self) -> None:
+        """Look again if the last time is a while ago: each process leaves a file here, and there is room for so many."""
+        with self._lock:
+            if self._clock() >= self._next_look:
+                self._look()
 
     @staticmethod
     def _runs_on(identity: Identity, what: private.Registration) -> bool:
@@ -122,12 +131,13 @@ class Watcher:
 
     def _look(self) -> None:
         """Read the registrations; those of processes that have gone are removed."""
+        self._next_look = self._clock() + LOOK_EVERY
         before = {*self._registered, *self._below}
         said = {**self._registered, **private.registered(self._directory, self._refuse)}
         for identity, what in said.items():
             known = self._registered.get(identity)
             self.unseen += _unseen(what) and not (known is not None and _unseen(known))
-            if alive(identity):
+            if self._lives(identity):
                 # The main process registers before it becomes the app, another user's it may be (gosu, su-exec).
                 if identity not in self._registered or identity == self.app:
                     self._users |= users_of(identity.pid)
@@ -136,7 +146,21 @@ class Watcher:
                 self._registered.pop(identity, None)
                 private.forget(what)
             self._seen += identity not in before
-        self._below = {identity for identity in self._below if alive(identity)} - self._registered.keys()
+        below = self._below - self._registered.keys()
+        self._below = {identity for identity in below if self._lives(identity)}
+        self._images = {i: image for i, image in self._images.items() if i in self._registered or i in self._below}
+
+    def _lives(self, identity: Identity) -> bool:
+        """Whether a process is there, or may be; notes what it runs."""
+        try:
+            entry = entry_of(identity.pid)
+        except OSError:
+            self._images[identity] = 0
+            return True
+        if entry is None or entry.identity != identity:
+            return False
+        self._images[identity] = entry.image
+        return True
 
     def _refuse(self, path: str) -> None:
         if path not in self._refused and len(self._refused) < MAX_REFUSED:
@@ -156,22 +180,16 @@ class Watcher:
             return
         # Where the app reaps orphans the agent is below it too.
         new = {identity for identity in new if identity.pid != os.getpid()}
-        self._below |= new
         for identity in new:
             self._users |= users_of(identity.pid)
+        self._below |= {identity for identity in new if self._lives(identity)}
         self._seen += len(new)
 
     def _reported(self, identity: Identity, counting: Mapping[Identity, int]) -> bool:
         """Whether the program that this process now runs has registered itself, or counts without."""
-        try:
-            entry = entry_of(identity.pid)
-        except OSError:
-            return True
-        if entry is None or entry.identity != identity:
-            return True
-        what = self._registered.get(identity)
+        runs, what = self._images[identity], self._registered.get(identity)
         images = {counting.get(identity), what.image if what is not None else None} - {None}
-        return bool(images & {entry.image, 0}) or (entry.image == 0 and bool(images))
+        return bool(images & {runs, 0}) or (runs == 0 and bool(images))
 
 
 def _unseen(what: private.Registration) -> bool:

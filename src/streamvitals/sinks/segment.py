@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import compress
 from typing import NamedTuple, cast
 
 from ..stream.record import StreamLabels
@@ -221,8 +222,7 @@ class OpenSlot(NamedTuple):
 def open_slots(view: memoryview[float], form: Shape) -> Iterator[OpenSlot]:
     """The slots in use."""
     states = view[form.slots_at : form.blocks_at : SLOT].tolist()
-    for number, there in enumerate(states):
-        if there:
-            state, started, ordinal, chunks, index, value = doubles(view, form.slots_at + SLOT * number, 6)
-            if state:
-                yield OpenSlot(state, started, int(ordinal), chunks, index, value)
+    for number in compress(range(form.slots), states):
+        state, started, ordinal, chunks, index, value = doubles(view, form.slots_at + SLOT * number, 6)
+        if state:
+            yield OpenSlot(state, started, int(ordinal), chunks, index, value)

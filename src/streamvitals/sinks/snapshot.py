@@ -104,6 +104,16 @@ def merge_rows(one: Sequence[float], two: Sequence[float]) -> list[float]:
     return total
 
 
+def merged_rows(rows: Sequence[Sequence[float]]) -> list[float]:
+    """The same of any number of rows but none; column by column, as many are added faster that way."""
+    if len(rows) == 1:
+        return list(rows[0])
+    total: list[float] = list(map(sum, zip(*rows, strict=True)))
+    for at in _GAUGES:
+        total[at + 1], total[at] = max((row[at + 1], row[at]) for row in rows)
+    return total
+
+
 def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
     """The sum of any number of snapshots."""
     total = Snapshot()
