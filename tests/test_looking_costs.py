@@ -123,3 +123,15 @@ def test_sums_are_made_again_only_of_what_has_changed(tmp_path: Path, monkeypatc
     assert sizes == [5]
     assert after == Tree(processes.directory, clock=lambda: processes.now, alive=processes.alive).snapshot()
     assert {of for of, row in after.streams.items() if row != before.streams[of]} == {labels}
+
+
+def test_registrations_of_processes_that_have_gone_do_not_pile_up_though_nobody_asks(agent: Agent) -> None:
+    directory = agent._directory
+    for pid in range(2**22, 2**22 + 50):
+        Path(directory, f"{pid}-1.1.fork.proc").touch()
+    agent._watcher._clock = lambda: 1000.0  # type: ignore[method-assign]
+    agent._tick()
+    assert [name for name in os.listdir(directory) if ".fork." in name] == []
+    Path(directory, f"{2**22}-1.1.fork.proc").touch()
+    agent._tick()
+    assert Path(directory, f"{2**22}-1.1.fork.proc").exists(), "not at every tick"

@@ -96,7 +96,7 @@ class Watcher:
             return any(self._runs_on(identity, what) for identity, what in self._registered.items())
 
     def look_now_and_then(self) -> None:
-        """Look again if the last time is a while ago: each process leaves a file here, and there is room for so many."""
+        """Look again if the last time is a while ago: each process leaves a file here, and their room is bounded."""
         with self._lock:
             if self._clock() >= self._next_look:
                 self._look()
