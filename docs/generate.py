@@ -109,24 +109,25 @@ def benchmark() -> Iterator[str]:
 
 ABOUT_WORDS = """# The words of providers
 
-What counts as what, by where a word stands. Capitals, CamelCase, hyphens and dots make no difference, nor does
-`Exception` or `Error` at the end, nor `finish_reason` in front: `ThrottlingException`, `error.throttling` and
-`THROTTLING` are one word, and of `content_filter: SAFETY` the last part counts. Of several words of one error the one
-that names a filter, a quota, a rate or an overload counts before a status. The message of an error is never looked
-at. Generated from [vocabulary.py](../src/streamvitals/stream/vocabulary.py) by `make docs`.
+How a word of a provider counts depends on where it stands: as a finish reason, an incomplete reason or an error code.
+Capitals, CamelCase, hyphens and dots make no difference, nor do `Exception` or `Error` at the end or `finish_reason`
+in front: `ThrottlingException`, `error.throttling` and `THROTTLING` are one word. Of `content_filter: SAFETY` the last
+part counts. If an error has several words, one that names a filter, a quota, a rate or an overload counts before a
+status. The message of an error is never looked at. Generated from
+[vocabulary.py](../src/streamvitals/stream/vocabulary.py) by `make docs`.
 """
 ABOUT_PARTS = """## By its parts
 
-A word that is not listed may name its kind by a part. The first that is found counts; `_` stands before and behind
-every word.
+If a word is not in the tables, a part of it may decide. The first part that is found counts. `_` stands before and
+behind every word.
 """
-ABOUT_REASONS = """A reason that is not listed counts as the same finish word does, unless that is `completed`; any
-other is a failure.
+ABOUT_REASONS = """A reason that is not in the table counts as the same finish word does, unless that is `completed`.
+Any other unknown reason is a failure.
 """
 
 
 def words() -> Iterator[str]:
-    """The table of words, place by place, and the parts by which others are known."""
+    """The table of words, place by place, and the parts by which other words are recognised."""
     yield ABOUT_WORDS
     for place in vocabulary.Place:
         yield f"## As {'an' if place.value[0] in 'aei' else 'a'} {place.value}\n"
@@ -138,7 +139,8 @@ def words() -> Iterator[str]:
         yield ""
         if place is vocabulary.Place.INCOMPLETE:
             yield ABOUT_REASONS
-    yield f"The finish words {', '.join(f'`{word}`' for word in sorted(vocabulary.GOES_ON))} say that it goes on.\n"
+    goes_on = ", ".join(f"`{word}`" for word in sorted(vocabulary.GOES_ON))
+    yield f"The finish words {goes_on} mean that the stream goes on.\n"
     yield ABOUT_PARTS
     yield "| part | as a finish word | as an error code |"
     yield "|---|---|---|"

@@ -38,11 +38,13 @@ VERSIONS = ("1.8.0", "1.109.1", "2.54.0", "latest")
 WRITTEN = Path(__file__).resolve().parents[1] / "docs" / "surfaces.md"
 INTRODUCTION = """# Surfaces and faults
 
-Reported as what it was / injected, per surface of the SDK and fault: sync and async, as a stream of events, parsed
-from a raw response, as lines and as bytes, or through the helper of that name; over a WebSocket as events, one by
-one, as bytes, by handlers and in lanes, and cut silently is there a frame that closes. "failed" is a failed status or
-finish, "incomplete" one for length or by a filter; empty where a surface has no such end. Speech that is cut silently
-is complete to anybody: a body of its own content has no marker that could be missing. Written by `make surfaces`.
+Reported correctly / injected, per surface of the SDK and fault, per version of openai; written by `make surfaces`.
+
+- Each surface is read sync and async, as a stream of events, parsed from a raw response, as lines and as bytes, or
+  through the helper of that name; over a WebSocket as events, one by one, as bytes, by handlers and in lanes.
+- "failed" is a failed status or finish, "incomplete" one for length or by a filter. A cell is empty if a surface has no
+  such end. Over a WebSocket "cut silently" is a close frame.
+- Speech that is cut silently looks complete to everybody: such a body has no marker that could be missing.
 """
 
 

@@ -74,6 +74,16 @@ def test_the_readme_stays_short() -> None:
     assert len(README.read_text().splitlines()) <= 130
 
 
+def test_a_chunk_costs_what_the_readme_says() -> None:
+    assert "less than a microsecond of CPU to a\nchunk of a chat completion" in README.read_text()
+    lines = (ROOT / "docs" / "costs.md").read_text().splitlines()
+    table = [line.split("|")[1:-1] for line in lines if line.startswith("| ")]
+    heads = [cell.strip() for cell in table[0]]
+    costs = [row[heads.index("streamvitals")] for row in table if row[0].strip().startswith("CPU per chunk,")]
+    assert len(costs) == 2
+    assert all(float(cost.split()[0]) < 1.0 for cost in costs)
+
+
 def test_ci_runs_the_readmes_test_command() -> None:
     """The last command of each: nothing that CI does beside it decides."""
     section = README.read_text().partition("## Tests\n")[2]
