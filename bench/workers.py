@@ -73,7 +73,7 @@ class Worker:
 def loopback_server() -> Iterator[str]:
     """The base URL of a fault server in a process of its own, whose CPU is not counted."""
     env = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    command = [sys.executable, "-m", "streamvitals.faults.fault_server"]
+    command = [sys.executable, "-m", "streamvitals", "faults"]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
         try:
             yield server.stdout.readline().strip() if server.stdout is not None else ""

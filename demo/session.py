@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from streamvitals.faults.fault_server import connect_timeout_url, dns_failure_url, refused_url, tls_failure_url
+from streamvitals.faults import connect_timeout_url, dns_failure_url, refused_url, tls_failure_url
 
 from . import client, plan, scrape
 from .plan import Job, Urls
@@ -74,7 +74,7 @@ class Session:
 
     def _start_server(self) -> Urls:
         port_file = self._path / "port"
-        command = [sys.executable, "-m", "streamvitals.faults.fault_server", "--port-file", str(port_file)]
+        command = [sys.executable, "-m", "streamvitals", "faults", "--port-file", str(port_file)]
         with open(self._path / "server.err", "wb") as errors:
             self._server = subprocess.Popen(  # noqa: S603  our own module
                 [*command, "--log", str(self._path / "log")], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

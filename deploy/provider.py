@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from streamvitals.faults.ask import Moods
-from streamvitals.faults.server import FaultServer
+from streamvitals.faults import FaultServer
+from streamvitals.faults.script import ByModel
 
 PEACE, TROUBLE = 4.0, 6.0  # minutes
 # Of a hundred answers on a good day.
@@ -44,7 +44,7 @@ INCIDENTS = (
 )
 
 
-class Weather(Moods):
+class Weather(ByModel):
     """What the fault server plays for a model, drawn anew for every request."""
 
     def __init__(self, seed: str, minute: float, now: Callable[[], float] = time.monotonic) -> None:
@@ -79,7 +79,7 @@ async def _serve(host: str, port: int, weather: Weather) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = FaultServer()
-    server.moods = weather
+    server.by_model = weather
     await server.start(host, port)
     told: Incident | None = None
     while not stop.is_set():

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from app_support import HANGS, MESSAGES, App, until
-from streamvitals.faults.fault_server import (
+from streamvitals.faults import (
     connect_timeout_url,
     dns_failure_url,
     refused_url,

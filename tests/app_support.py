@@ -24,7 +24,7 @@ import pytest
 import streamvitals
 from streamvitals import runtime
 from streamvitals.config import Config
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.request_log import RequestLog
 from streamvitals.stream.tracebacks import chain
 from streamvitals.testing import RecordList, recorded

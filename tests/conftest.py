@@ -13,7 +13,7 @@ import pytest
 
 from streamvitals import runtime
 from streamvitals.config import Config
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList, recorded
 
 # The same examples in every run, and none is failed for being slow.

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 
 from streamvitals import runtime
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList
 
 # Before openai 3.10 the error of httpx itself reaches the app.

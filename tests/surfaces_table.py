@@ -63,7 +63,7 @@ def here() -> dict[str, Any]:
     """Everything, with the installed SDK."""
     import openai
 
-    from streamvitals.faults.fault_server import ThreadedFaultServer
+    from streamvitals.faults import ThreadedFaultServer
     from surface_acts import SPEC, Call
     from surface_cases import CALLED, CONNECTED, HELPED
 

@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from app_support import LONG, MESSAGES, VERSION, until
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList, recorded
 
 OPENING = """
@@ -142,7 +142,7 @@ def test_exit_with_open_streams(program: str, want: list[str], server: ThreadedF
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[str]:
     """The base URL of a fault server in a process of its own, whose garbage is not ours to count."""
-    command = [sys.executable, "-m", "streamvitals.faults.fault_server"]
+    command = [sys.executable, "-m", "streamvitals", "faults"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()

@@ -10,7 +10,7 @@ import pytest
 
 import app_acts
 from app_support import Act, App, Cases, auntil, until, verdicts
-from streamvitals.faults.fault_server import refused_url
+from streamvitals.faults import refused_url
 from streamvitals.testing import RecordList
 
 CLOSED, DROPPED = ("abandoned", "closed"), ("abandoned", "dropped")

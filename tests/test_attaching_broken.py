@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app_support import LONG, MESSAGES, App, run, settle
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.sdk import attach, bodies, closing, facts
 from streamvitals.stream import sse
 from streamvitals.stream.chunks import ChatChunks

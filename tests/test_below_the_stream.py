@@ -14,7 +14,7 @@ import pytest
 import app_acts
 from app_support import LONG, MESSAGES, Act, App, Cases, observe, verdicts
 from streamvitals import runtime
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList
 
 CLOSED, DROPPED, COMPLETED = ("abandoned", "closed"), ("abandoned", "dropped"), ("completed", "")

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from app_support import MESSAGES, VERSION, App, observe, verdicts
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList
 
 COMPLETED, CUT, RESET = ("completed", ""), ("truncated", "missing_terminal"), ("reset", "connection_reset")

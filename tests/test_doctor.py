@@ -21,7 +21,7 @@ from run_support import APPS, RUN, environment, eventually, free_port, python, s
 from streamvitals.agent import directory as private
 from streamvitals.doctor import examine, machine
 from streamvitals.doctor.check import FAIL, OK, WARN
-from streamvitals.faults.fault_server import connect_timeout_url, refused_url, tls_failure_url
+from streamvitals.faults import connect_timeout_url, refused_url, tls_failure_url
 from streamvitals.presence import home
 
 KEY = "sk-this-must-never-show"

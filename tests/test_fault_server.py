@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from streamvitals.faults.ask import BadAsk, Params, parse_spec
-from streamvitals.faults.fault_server import (
+from streamvitals.faults import (
     FaultServer,
     RequestLog,
     ThreadedFaultServer,
@@ -27,6 +26,7 @@ from streamvitals.faults.fault_server import (
     refused_url,
     tls_failure_url,
 )
+from streamvitals.faults.ask import BadAsk, Params, parse_spec
 from streamvitals.faults.plays import PLAYS
 from streamvitals.faults.scenarios import ALIASES, SCENARIOS, Scenario
 
@@ -459,7 +459,7 @@ def test_a_port_that_is_taken(server: ThreadedFaultServer) -> None:
 
 def test_command_line(tmp_path: Path) -> None:
     port_file, log = tmp_path / "port", tmp_path / "log"
-    command = [sys.executable, "-m", "streamvitals.faults.fault_server"]
+    command = [sys.executable, "-m", "streamvitals", "faults"]
     command += ["--port-file", str(port_file), "--log", str(log)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -12,7 +12,7 @@ import streamvitals
 from run_support import RUN, environment, python
 from streamvitals import runtime
 from streamvitals.config import Config, ConfigError
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ import pytest
 
 from app_support import LONG, MESSAGES, App, run, settle, verdicts
 from streamvitals import runtime
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.sdk import versions
 from streamvitals.testing import RecordList, recorded
 

@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app_support import MESSAGES, settle
 from streamvitals import names, runtime
 from streamvitals.config import Config
-from streamvitals.faults.fault_server import ThreadedFaultServer, refused_url
+from streamvitals.faults import ThreadedFaultServer, refused_url
 from streamvitals.sinks.prometheus import SnapshotCollector
 from streamvitals.testing import recorded
 

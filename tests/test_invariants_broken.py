@@ -10,7 +10,7 @@ import pytest
 
 from app_support import LONG, MESSAGES, App, run, settle
 from streamvitals import looplag, runtime
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.sdk import attach, bodies, closing, facts, patch
 from streamvitals.sinks import store, tally
 from streamvitals.stream import chunks, classify, dispatch, observation, retries, sse, tracebacks

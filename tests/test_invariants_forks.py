@@ -18,7 +18,7 @@ from app_support import HANGS, LONG, MESSAGES, settle, until
 from counting_support import counted, open_streams, within_time
 from streamvitals import runtime
 from streamvitals.config import Config
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.stream.record import StreamRecord
 from streamvitals.testing import RecordList, recorded
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvitals.faults import payloads, plays
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer, payloads, plays
 from streamvitals.sdk.limits import PREFIXES, LimitHeaders
 from streamvitals.stream.record import RateLimit
 from streamvitals.testing import RecordList

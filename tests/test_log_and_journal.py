@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from streamvitals.config import Config
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.sinks import journal as journal_module
 from streamvitals.sinks.journal import JournalSink
 from streamvitals.sinks.log import BURST, EVERY, LogSink

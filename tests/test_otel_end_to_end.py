@@ -7,7 +7,7 @@ from typing import Any
 
 from otel_support import run_script
 from otlp_receiver import Receiver, attributes, receiver
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 
 PROGRAM = """
 import asyncio, sys

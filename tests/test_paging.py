@@ -13,7 +13,7 @@ import pytest
 from alerts_support import alertmanager, needs, newer
 from paging_support import Receiver, Watch
 from run_support import APPS, environment, eventually, started
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 
 pytestmark = needs("prometheus", "alertmanager")
 GOOD, BAD = "ok?chunks=3", "reset-after-n?after=2&grace=0.01"
@@ -32,7 +32,7 @@ def test_a_page_comes_once_says_why_and_goes(version: int, tmp_path: Path) -> No
     command = [sys.executable, str(APPS / "steady_script.py"), "gpt-4o", "gpt-4o-mini"]
     with ExitStack() as stack:
         server = stack.enter_context(ThreadedFaultServer())
-        server.moods.update({"gpt-4o": GOOD, "gpt-4o-mini": GOOD})
+        server.by_model.update({"gpt-4o": GOOD, "gpt-4o-mini": GOOD})
         receiver = stack.enter_context(Receiver())
         devnull = stack.enter_context(open("/dev/null", "wb"))
         env = environment(server.base_url)
@@ -44,13 +44,13 @@ def test_a_page_comes_once_says_why_and_goes(version: int, tmp_path: Path) -> No
         eventually(lambda: watch.value("streamvitals:operations:increase$fast") > 60, "traffic", PATIENCE)
         assert not receiver.at("/page")
 
-        server.moods["gpt-4o"] = BAD
+        server.by_model["gpt-4o"] = BAD
         turned = time.monotonic()
         eventually(lambda: receiver.at("/page", "firing"), "a page", PATIENCE)
         print(f"paged after {time.monotonic() - turned:.1f} s")
         eventually(lambda: watch.silenced_by("StreamvitalsResetStorm"), "a silenced cause", PATIENCE)
 
-        server.moods["gpt-4o"] = GOOD
+        server.by_model["gpt-4o"] = GOOD
         eventually(lambda: receiver.at("/page", "resolved"), "the end of it", PATIENCE)
         eventually(lambda: len(receiver.at("/slack")) >= 2, "both texts", PATIENCE)
 
@@ -80,7 +80,7 @@ def test_an_application_that_asks_again_for_ever_is_no_reason_not_to_page(models
     command = [sys.executable, str(APPS / "stubborn_script.py"), "3", "gpt-4o", "gpt-4o-mini"]
     with ExitStack() as stack:
         server = stack.enter_context(ThreadedFaultServer())
-        server.moods.update({"gpt-4o": GOOD, "gpt-4o-mini": GOOD})
+        server.by_model.update({"gpt-4o": GOOD, "gpt-4o-mini": GOOD})
         receiver = stack.enter_context(Receiver())
         devnull = stack.enter_context(open("/dev/null", "wb"))
         app = stack.enter_context(started(command, environment(server.base_url), stdout=devnull))
@@ -90,10 +90,10 @@ def test_an_application_that_asks_again_for_ever_is_no_reason_not_to_page(models
         eventually(lambda: watch.value("streamvitals:operations:increase$fast") > 60, "traffic", PATIENCE)
         assert not receiver.at("/page")
 
-        server.moods.update(dict.fromkeys(models, BAD))
+        server.by_model.update(dict.fromkeys(models, BAD))
         eventually(lambda: receiver.at("/page", "firing"), "a page", PATIENCE)
         eventually(lambda: watch.silenced_by("StreamvitalsRetryStorm"), "a silenced cause", PATIENCE)
-        server.moods.update(dict.fromkeys(models, GOOD))
+        server.by_model.update(dict.fromkeys(models, GOOD))
         eventually(lambda: receiver.at("/page", "resolved"), "the end of it", PATIENCE)
 
     (page,) = receiver.at("/page", "firing")

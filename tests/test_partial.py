@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 import streamvitals
 from streamvitals.config import Config, ConfigError
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.stream.chunks import ChatChunks
 from streamvitals.stream.partial import TailReader
 from streamvitals.testing import RecordList, recorded

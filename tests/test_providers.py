@@ -21,7 +21,7 @@ import bodies
 from app_support import VERSION, verdicts
 from streamvitals import names
 from streamvitals.config import Config
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.surface_scenarios import truth
 from streamvitals.sdk import providers
 from streamvitals.stream.record import Usage

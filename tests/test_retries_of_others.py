@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from retry_support import KINDS, App, attempts, chains
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from retry_support import KINDS, App, attempts, chains
 from streamvitals import names, runtime
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.sinks.layout import STREAM_LAYOUT
 from streamvitals.stream.app_retries import FAILED_AFTER
 from streamvitals.testing import RecordList
@@ -147,14 +147,14 @@ def test_the_sdk_that_retries_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`max_retries=100`: nothing ends that could be counted, and users wait all the same."""
-    server.moods["m"] = "500"
+    server.by_model["m"] = "500"
     slept = []
 
     def sleep(_: float) -> None:
         slept.append(1)
         clock.ahead += every
         if len(slept) == 6:
-            server.moods["m"] = "ok"
+            server.by_model["m"] = "ok"
 
     monkeypatch.setattr("time.sleep", sleep)
     with openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=100) as client:

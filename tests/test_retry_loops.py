@@ -14,7 +14,7 @@ import pytest
 
 from retry_support import KINDS, App, attempts, chains
 from streamvitals import runtime
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList
 
 

@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 
 from retry_support import KINDS, App, attempts, chains
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList, recorded
 
 SCENARIOS = ("reset", "429", "ok")

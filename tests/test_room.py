@@ -22,7 +22,7 @@ from streamvitals.agent import directory as private
 from streamvitals.agent.hold import Hold
 from streamvitals.agent.tree import Tree
 from streamvitals.agent.watch import Watcher
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.sinks import memory
 from streamvitals.sinks.memory import MappedMemory
 from streamvitals.sinks.store import Store, StoreSink

@@ -23,7 +23,7 @@ from run_support import APPS, RUN, UNSHARE, environment, python, started, unshar
 from streamvitals import saying
 from streamvitals.agent import endpoints
 from streamvitals.agent.endpoints import EndpointWatch
-from streamvitals.faults.fault_server import ThreadedFaultServer, refused_url
+from streamvitals.faults import ThreadedFaultServer, refused_url
 from streamvitals.problems import Endpoint, Problem
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"

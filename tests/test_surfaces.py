@@ -11,7 +11,7 @@ import pytest
 
 from app_support import App, run, verdicts
 from streamvitals.config import Config
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.payloads import PROMPT_TOKENS
 from streamvitals.faults.routes import SURFACES, plays_of
 from streamvitals.faults.surface_scenarios import WHOLE, scenarios_of, truth

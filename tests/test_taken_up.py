@@ -16,9 +16,9 @@ import pytest
 from retry_support import KINDS, attempts, chains
 from streamvitals import names, runtime
 from streamvitals.config import Config
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.events_agents import SESSION
 from streamvitals.faults.events_responses import ID
-from streamvitals.faults.fault_server import ThreadedFaultServer
 from streamvitals.sdk.facts import named_by
 from streamvitals.sinks.layout import STREAM_LAYOUT
 from streamvitals.stream.responses import Place

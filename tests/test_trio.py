@@ -12,7 +12,7 @@ import pytest
 
 from app_acts import STALL
 from app_support import LONG, App, settle, verdicts
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList, recorded
 
 trio = pytest.importorskip("trio")

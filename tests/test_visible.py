@@ -11,7 +11,7 @@ import pytest
 
 from run_support import RUN, environment, python
 from streamvitals import saying, visible
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 
 STREAM = (
     "import openai\n"

@@ -21,7 +21,7 @@ import pytest
 from app_support import App, auntil, run, settle, until, verdicts
 from streamvitals import runtime
 from streamvitals.config import Config
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.payloads import PROMPT_TOKENS
 from streamvitals.sdk.websockets import MODULES
 from streamvitals.stream.conversation import Conversation

@@ -14,7 +14,7 @@ import pytest
 from app_support import App, run, settle, verdicts
 from counting_support import counted, open_streams, within_time
 from streamvitals.config import Config
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.stream.partial import text_of
 from streamvitals.testing import recorded
 from surface_cases import CONNECTED

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from app_support import App, verdicts
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList, recorded
 from surface_cases import CONNECTED
 from websocket_acts import ENDS, LONG, Socket, async_client, client

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from streamvitals.faults.fault_server import ThreadedFaultServer
+from streamvitals.faults import ThreadedFaultServer
 
 from .processes import Replica, SceneError, environment
 from .providers import HOSTS, MODELS, Phase, Provider
@@ -102,7 +102,7 @@ def playing(seconds: float, seed: str = "1") -> Iterator[Scene]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="scene-")))
         server = stack.enter_context(ThreadedFaultServer())
-        server.moods.update({provider.name: provider for provider in providers})
+        server.by_model.update({provider.name: provider for provider in providers})
         # The providers' names lead nowhere: the fault server is the proxy that answers for them.
         env = environment(
             HTTP_PROXY=f"http://127.0.0.1:{server.port}", NO_PROXY="127.0.0.1", OPENAI_API_KEY="sk-scene",

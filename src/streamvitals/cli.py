@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -64,6 +67,54 @@ def agent(directory: str, host: str | None, port: int | None) -> None:
             serve_directory(os.path.abspath(directory), listener, url, config)
     except OSError as error:
         raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.option("--mix", default="", metavar="SHARES",
+              help="Which share of the requests gets which scenario: reset=0.1,stall?after=5=0.05")
+@click.option("--seed", default=1, show_default=True, metavar="N",
+              help="Of the mix: the same seed draws the same sequence.")
+@click.option("--otherwise", default="ok", show_default=True, metavar="SCENARIO",
+              help="What the rest of the requests gets.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Where the API is served.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="Any free one if not given.")
+@click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write the port there once connections are accepted.")
+@click.option("--log", type=click.Path(dir_okay=False, allow_dash=True), metavar="FILE",
+              help="Append one JSON line per finished request; - for stdout.")
+@click.option("--list", "as_list", is_flag=True, help="List the scenarios and how each is reported, and exit.")
+def faults(
+    mix: str, seed: int, otherwise: str, host: str, port: int, port_file: Path | None, log: str | None, as_list: bool
+) -> None:
+    """Serve an OpenAI-compatible API that breaks streams as it is told: streamvitals faults --mix reset=0.1
+
+    Prints its base URL, and serves until interrupted; any API key will do. A request names its scenario in the model
+    (sv-reset?after=5) or in the header sv-scenario; one that names none gets its share of the mix.
+    """
+    from .faults import FaultServer, Mix, listing
+    from .faults.serve import serve
+
+    if as_list:
+        click.echo(listing.text())
+        return
+    try:
+        drawn = Mix.parse(mix, seed, otherwise)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        with _appended(log) as log_file:
+            serve(FaultServer(log_file=log_file, default=drawn), host, port, port_file)
+    except (OSError, UnicodeError) as error:
+        raise click.UsageError(f"cannot serve on {host}:{port}: {error}") from error
+
+
+def _appended(log: str | None) -> AbstractContextManager[TextIO | None]:
+    if log is None or log == "-":
+        return nullcontext(sys.stdout if log else None)
+    try:
+        return open(log, "a", encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"--log: {error}") from error
 
 
 @main.command(context_settings={"allow_interspersed_args": False})

@@ -21,7 +21,7 @@ from expected import SHORT  # noqa: E402
 from peers import PEERS, Peer  # noqa: E402
 
 import tables  # noqa: E402
-from streamvitals.faults.fault_server import ThreadedFaultServer  # noqa: E402
+from streamvitals.faults import ThreadedFaultServer  # noqa: E402
 
 WORK = ROOT / ".build" / "coexistence"
 

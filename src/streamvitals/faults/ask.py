@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,11 +14,7 @@ MAX_SECONDS = 86_400
 MAX_COUNT = 10_000_000
 
 
-# By model: a scenario, or what draws one for every request.
-Moods = dict[str, str | Callable[[], str]]
-
-
-class BadAsk(Exception):
+class BadAsk(ValueError):
     """No scenario that we know, or a parameter that makes no sense; the text goes to the client."""
 
 
@@ -48,6 +43,7 @@ class Ask:
     failed_before: int = 0  # attempts that scenarios which fail and then work have failed already
     background: bool = False  # a response that is made in the background
     kind: str = ""  # how a surface's events are named, where one vocabulary serves two of them
+    chosen: bool = False  # by the server: the request named no scenario
 
 
 def parse_spec(spec: str) -> tuple[str, Params]:
@@ -57,19 +53,13 @@ def parse_spec(spec: str) -> tuple[str, Params]:
     name = ALIASES.get(name, name)
     scenario = SCENARIOS.get(name)
     if name not in ONLY_SURFACES and (scenario is None or scenario.kind != "server"):
-        raise BadAsk(f"unknown scenario {spec[:80]!r}; GET /v1/models lists what this server can do")
+        raise BadAsk(f"unknown scenario {spec[:80]!r}; GET /v1/models and `streamvitals faults --list` list them")
     defaults = dict(scenario.defaults) if scenario is not None else {}
     given: dict[str, Any] = {**defaults, **_numbers(parse_qsl(query, keep_blank_values=True))}
     return name, Params(**given)
 
 
-def spec_for(model: str, moods: Moods) -> str:
-    """What to play for a model: as its mood is, else as its name says."""
-    mood = moods.get(model, model)
-    return mood if isinstance(mood, str) else mood()
-
-
-_INTEGERS = {field.name: field.type == "int" for field in fields(Params)}
+_INTEGERS = {one.name: one.type == "int" for one in fields(Params)}
 
 
 def _numbers(given: list[tuple[str, str]]) -> dict[str, int | float]:

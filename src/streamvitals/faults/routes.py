@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from . import events_agents, events_assistants, events_media, events_responses
-from .ask import Ask, BadAsk, Moods, parse_spec, spec_for
+from .ask import Ask, BadAsk, parse_spec
 from .payloads import CREATED, DONE, ID, Json, dumps, piece, sse, usage
 from .plays import COUNTED, WITHOUT_STREAM, page
+from .script import Script, played_on
 from .steps import Play, Steps
 from .surfaces import Surface, plays_of, speech_plays
 from .wire import Request
@@ -95,7 +96,7 @@ _ROUTES = (
 )
 
 
-def find(request: Request, moods: Moods) -> tuple[Route, Ask] | None:
+def find(request: Request, script: Script) -> tuple[Route, Ask] | None:
     """The route and the ask of a request to one of these surfaces; raises BadAsk."""
     path = request.path.partition("?")[0]
     for route in _ROUTES:
@@ -104,18 +105,16 @@ def find(request: Request, moods: Moods) -> tuple[Route, Ask] | None:
             asked = _fields(request)
             if route.kind == "events" and asked.get("stream_format") != "sse":
                 route = _SPEECH
-            return route, _ask(asked, route, matched.group(1) if matched.groups() else "", moods)
+            ask = _ask(asked, route, matched.group(1) if matched.groups() else "", script)
+            return route, played_on(ask, route.plays, route.surface.name)
     return None
 
 
 def answer(route: Route, ask: Ask) -> Steps:
-    """How this server answers; raises BadAsk for a scenario that the surface does not know."""
-    play = route.plays.get(ask.scenario)
-    if play is None:
-        raise BadAsk(f"no scenario {ask.scenario!r} for {route.surface.name}")
+    """How this server answers."""
     if not ask.stream and (ask.scenario not in WITHOUT_STREAM or _works_now(ask)):
         return page(200, "application/json", dumps(route.surface.whole(ask)))
-    return play(ask)
+    return route.plays[ask.scenario](ask)
 
 
 def session_of(request: Request) -> Steps | None:
@@ -133,11 +132,10 @@ def _works_now(ask: Ask) -> bool:
     return ask.scenario in COUNTED and ask.failed_before >= ask.params.fails
 
 
-def _ask(asked: Mapping[str, Any], route: Route, name: str, moods: Moods) -> Ask:
+def _ask(asked: Mapping[str, Any], route: Route, name: str, script: Script) -> Ask:
     agent = asked.get("agent")
     model = str(asked.get("model") or (agent.get("model") if isinstance(agent, dict) else "") or "")
-    spec = str(asked.get("sv_scenario") or spec_for(model, moods) or unquote(name) or "ok")
-    scenario, params = parse_spec(spec)
+    scenario, params, chosen = script.choose(str(asked.get("sv_scenario") or ""), model, unquote(name) or "ok")
     options = asked.get("stream_options")
     return Ask(
         scenario,
@@ -147,6 +145,7 @@ def _ask(asked: Mapping[str, Any], route: Route, name: str, moods: Moods) -> Ask
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         background=asked.get("background") in (True, "true"),
         kind=route.kind,
+        chosen=chosen,
     )
 
 

@@ -4,7 +4,7 @@ Pure data. The truth of an entry holds for a chat-completions stream of the open
 end by a client with `max_retries=retries` and, where one is given, `timeout=client_timeout`.
 
 `kind` says who acts. "server" entries are played by the fault server and chosen by model name. "client"
-entries need a special base URL, named in their description and made by `fault_server`. "app" entries are what
+entries need a special base URL, named in their description and made by `unreachable`. "app" entries are what
 the application does to a stream that is fine; `via` is that stream.
 """
 

@@ -22,10 +22,11 @@ from typing import Any, TextIO
 from urllib.parse import unquote
 
 from . import payloads, routes, websocket
-from .ask import Ask, BadAsk, Moods, parse_spec, spec_for
-from .plays import COUNTED, page, play
+from .ask import Ask, BadAsk
+from .plays import COUNTED, PLAYS, page, play
 from .request_log import RequestLog
 from .scenarios import SCENARIOS
+from .script import Choice, Script, played_on
 from .steps import End, Head, Pause, Send, Steps
 from .websocket_talk import Talk
 from .wire import BadRequest, ClientGone, Connection, Protocol, Request
@@ -36,11 +37,12 @@ LIMIT_TOKENS = 2_000_000
 MAX_COUNTED = 4096
 
 
-class FaultServer:
-    def __init__(self, log_size: int = 2048, log_file: TextIO | None = None) -> None:
+class FaultServer(Script):
+    """The server in an event loop."""
+
+    def __init__(self, log_size: int = 2048, log_file: TextIO | None = None, default: Choice = "") -> None:
+        super().__init__(default)
         self.log: deque[RequestLog] = deque(maxlen=log_size)
-        # What to play for a model whose name says nothing; may be changed while clients that know nothing of it ask.
-        self.moods: Moods = {}
         self.port = 0
         self.host = ""
         self._log_file = log_file
@@ -54,7 +56,14 @@ class FaultServer:
 
     @property
     def base_url(self) -> str:
-        return f"http://{self.host}:{self.port}/v1"
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/v1"
+
+    def reset(self) -> None:
+        """Forget the log, the choices and which requests have failed; answer with `ok` what names no scenario."""
+        self.log.clear()
+        self._failed.clear()
+        self.by_model.clear()
+        self.default = "ok"
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._idle = asyncio.Event()
@@ -109,7 +118,8 @@ class FaultServer:
                 if request is None:
                     break
                 if websocket.wanted(request) and "sv-scenario" not in request.headers:
-                    await Talk(connection, request, functools.partial(self._entered, number, request)).go_on()
+                    entered = functools.partial(self._entered, number, request)
+                    await Talk(connection, request, entered, self).go_on()
                     return
                 await self._logged(number, connection, request)
             await connection.close()
@@ -223,7 +233,7 @@ class FaultServer:
             return page(200, "application/json", payloads.dumps(payloads.models(names)))
         if request.method == "POST" and path.endswith("/chat/completions"):
             try:
-                ask = _ask(request.body, path, self.moods)
+                ask = played_on(_ask(request, path, self), PLAYS, "chat")
             except BadAsk as problem:
                 return _problem(400, f"streamvitals fault server: {problem}")
             entry.scenario, entry.stream = ask.scenario, ask.stream
@@ -232,7 +242,7 @@ class FaultServer:
 
     def _surface(self, request: Request, entry: RequestLog) -> Steps:
         try:
-            found = routes.find(request, self.moods)
+            found = routes.find(request, self)
             if found is None:
                 return routes.session_of(request) or _problem(404, "streamvitals fault server: nothing is here")
             route, ask = found
@@ -258,9 +268,9 @@ def _problem(status: int, message: str) -> Steps:
     return page(status, "application/json", payloads.dumps(payloads.status_error(status, message)))
 
 
-def _ask(body: bytes, path: str, moods: Moods) -> Ask:
+def _ask(request: Request, path: str, script: Script) -> Ask:
     try:
-        asked: Any = json.loads(body)
+        asked: Any = json.loads(request.body)
     except ValueError:
         asked = None
     if not isinstance(asked, dict):
@@ -268,7 +278,8 @@ def _ask(body: bytes, path: str, moods: Moods) -> Ask:
     parts = path.split("/")
     deployment = unquote(parts[parts.index("deployments") + 1]) if "deployments" in parts else ""
     model = str(asked.get("model") or deployment)
-    scenario, params = parse_spec(str(asked.get("sv_scenario") or spec_for(model, moods)))
+    named = str(asked.get("sv_scenario") or request.headers.get("sv-scenario", ""))
+    scenario, params, chosen = script.choose(named, model)
     options = asked.get("stream_options")
     include_usage = isinstance(options, dict) and options.get("include_usage") is True
-    return Ask(scenario, params, model[:200], asked.get("stream") is True, include_usage)
+    return Ask(scenario, params, model[:200], asked.get("stream") is True, include_usage, chosen=chosen)

@@ -56,6 +56,8 @@ WEBSOCKET = (
 WEBSOCKETS = ("responses-ws", "realtime")
 SPEECH = ("ok", "close-delimited", "content-length-short", *BREAKS, "silent-cut", *REFUSALS)
 
+SURFACES = (*MORE, "speech", *WEBSOCKETS)
+
 _OWN: dict[tuple[str, str], tuple[str, str]] = {
     ("completions", "done-only"): ("truncated", "missing_finish_reason"),
     # A body that is its own content has no marker that could be missing.

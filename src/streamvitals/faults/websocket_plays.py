@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from . import events_responses
-from .ask import Ask, BadAsk, parse_spec
+from .ask import Ask
 from .payloads import Json, dumps
+from .script import Script, played_on
 from .steps import End, Ending, Pause, Play, Send, Steps
 from .surfaces import Surface
 
@@ -103,7 +104,7 @@ def plays_of(surface: Surface) -> Mapping[str, Play]:
 _PLAYS = {surface.name: plays_of(surface) for surface in WEBSOCKETS}
 
 
-def ask_of(surface: Surface, message: Json, url: str) -> Ask:
+def ask_of(surface: Surface, message: Json, url: str, script: Script) -> Ask:
     """What a message asks for; raises BadAsk."""
     response = message.get("response")
     told = response if isinstance(response, dict) else {}
@@ -111,10 +112,9 @@ def ask_of(surface: Surface, message: Json, url: str) -> Ask:
     query = dict(parse_qsl(url.partition("?")[2]))
     model = str(message.get("model") or query.get("model") or "")
     named = metadata.get("sv_scenario") if isinstance(metadata, dict) else None
-    scenario, params = parse_spec(str(message.get("sv_scenario") or named or model or "ok"))
-    if scenario not in _PLAYS[surface.name]:
-        raise BadAsk(f"no scenario {scenario!r} for {surface.name}")
-    return Ask(scenario, params, (model or "streamvitals-model")[:200])
+    scenario, params, chosen = script.choose(str(message.get("sv_scenario") or named or ""), model, "ok")
+    ask = Ask(scenario, params, (model or "streamvitals-model")[:200], chosen=chosen)
+    return played_on(ask, _PLAYS[surface.name], surface.name)
 
 
 def answer(surface: Surface, ask: Ask) -> Steps:

@@ -12,6 +12,7 @@ from . import events_responses
 from .ask import BadAsk
 from .payloads import Json, dumps
 from .request_log import RequestLog
+from .script import Script
 from .steps import End, Pause, Send, Step
 from .surfaces import Surface
 from .websocket import WebSocket
@@ -24,10 +25,11 @@ Entered = Callable[[], AbstractContextManager[RequestLog]]
 class Talk:
     """``entered`` opens an entry of the server's log."""
 
-    def __init__(self, connection: Connection, request: Request, entered: Entered) -> None:
+    def __init__(self, connection: Connection, request: Request, entered: Entered, script: Script) -> None:
         self._connection = connection
         self._request = request
         self._entered = entered
+        self._script = script
         self._socket = WebSocket(connection)
         self._numbers = itertools.count(1)
         self._answers: set[asyncio.Task[None]] = set()
@@ -68,7 +70,7 @@ class Talk:
             before = self._connection.bytes_sent
             entry.surface, entry.stream = surface.name, True
             try:
-                ask = ask_of(surface, message, self._request.path)
+                ask = ask_of(surface, message, self._request.path, self._script)
             except BadAsk as problem:
                 error = events_responses.socket_error("invalid_request_error", None)
                 error["error"] |= {"message": str(problem), "event_id": message.get("event_id")}

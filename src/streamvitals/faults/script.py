@@ -1,0 +1,63 @@
+"""What is played for requests that do not say so themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from dataclasses import replace
+
+from .ask import Ask, BadAsk, Params, parse_spec
+from .mix import InTurn
+from .scenarios import ALIASES, SCENARIOS
+from .surface_scenarios import ONLY_SURFACES
+
+# A scenario with its parameters, or what returns one for every request.
+Choice = str | Callable[[], str]
+ByModel = dict[str, Choice]
+
+
+class Script:
+    """Choose scenarios: what the request names, else what is set for its model, else the default.
+
+    ``by_model`` and ``default`` may be changed while requests come in. Without a default ("") a request that names
+    no scenario is refused.
+    """
+
+    def __init__(self, default: Choice = "") -> None:
+        self.by_model: ByModel = {}
+        self.default = default
+
+    def play(self, *specs: str) -> None:
+        """Play these one after another for requests that name no scenario; the last one from then on.
+
+        Raises ValueError for an unknown scenario.
+        """
+        self.default = InTurn(*specs)
+
+    def choose(self, named: str, model: str, other: str = "") -> tuple[str, Params, bool]:
+        """Return scenario, parameters, and whether they were chosen here. Raises BadAsk.
+
+        The name of the model counts as named by the request, and so does ``other`` where there is no model.
+        """
+        choice: Choice = named or self.by_model.get(model, "")
+        chosen = not named
+        if not choice:
+            choice, chosen = model or other, False
+            if self.default and not names_a_scenario(choice):
+                choice, chosen = self.default, True
+        return (*parse_spec(choice if isinstance(choice, str) else choice()), chosen)
+
+
+def names_a_scenario(text: str) -> bool:
+    """Whether the text is meant as a scenario: all that begins with `sv-` is."""
+    name = text.partition("?")[0]
+    return name.startswith("sv-") or name in SCENARIOS or name in ALIASES or name in ONLY_SURFACES
+
+
+def played_on(ask: Ask, known: Container[str], where: str) -> Ask:
+    """Return what a surface plays: `ok` if it does not have what was chosen here. Raises BadAsk if it does not have
+    what the request named."""
+    if ask.scenario in known:
+        return ask
+    if not ask.chosen:
+        raise BadAsk(f"no scenario {ask.scenario!r} for {where}")
+    return replace(ask, scenario="ok")
