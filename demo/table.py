@@ -132,19 +132,19 @@ def _bar(rows: Sequence[OutcomeRow], width: int) -> Text:
 
 def _outcomes(rows: Iterable[OutcomeRow], width: int) -> RenderableType:
     narrow = width + 4 < NARROW
-    columns = ["outcome", "whose", "how exactly", ">silent", ">injected", ">reported", ""]
+    columns = ["outcome", "owner", "how exactly", ">silent", ">injected", ">reported", ""]
     fixed = 14 + 8 + 6 + 8 + 8 + 1 + 2 * 6
     if narrow:
-        columns.remove("whose")
+        columns.remove("owner")
         fixed -= 10
     table = _table(*columns)
     table.columns[columns.index("how exactly")].width = width - fixed
     for row in rows:
         if row.injected or row.reported:
             owner, color = _OWNERS[row.owner]
-            whose = [] if narrow else [Text(owner, color)]
+            owners = [] if narrow else [Text(owner, color)]
             table.add_row(
-                Text(row.outcome, f"bold {color}"), *whose, _errors(row.errors, width - fixed),
+                Text(row.outcome, f"bold {color}"), *owners, _errors(row.errors, width - fixed),
                 Text(str(row.silent), "yellow") if row.silent else "", str(row.injected),
                 Text(f"{row.reported:g}", "bold" if row.ok else "bold red"), Text(*_mark(row.ok)),
             )
