@@ -124,6 +124,12 @@ docs: setup ## The generated tables of docs/, and the picture of the README
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m demo --svg docs/demo.svg
 
+.PHONY: dist
+dist: setup ## The wheel and the source distribution in dist/, as an index would check them
+	rm -rf dist
+	$(BIN)/uv build -q --out-dir dist
+	$(BIN)/uv tool run -q twine check --strict dist/*
+
 .PHONY: clean
 clean: ## Remove everything that was made
 	rm -rf .venv .build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
