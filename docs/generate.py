@@ -74,6 +74,15 @@ def metrics() -> Iterator[str]:
             yield f"| `{_sample(metric)}` | {metric.kind} | {labels} | {metric.help} |"
 
 
+def semconv() -> Iterator[str]:
+    """The metrics of OpenTelemetry's conventions, and which of ours they are made of."""
+    yield "| metric of the conventions | unit | made of |"
+    yield "|---|---|---|"
+    for name, metric in names.SEMCONV_METRICS.items():
+        ours = f"`{metric.otel}`" if metric.otel != name else "the usage that providers report"
+        yield f"| `{name}` | `{metric.unit}` | {ours} |"
+
+
 def _sample(metric: Metric) -> str:
     return metric.prometheus + ("_total" if metric.kind == "counter" else "")
 
@@ -157,7 +166,7 @@ def _counts_as(verdict: outcome.Verdict | None) -> str:
 # Page -> the tables in it, by the name of their markers.
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "outcomes.md": {"outcomes": outcomes},
-    "metrics.md": {"metrics": metrics},
+    "metrics.md": {"metrics": metrics, "semconv": semconv},
     "settings.md": {"settings": settings},
     "costs.md": {"bench": benchmark},
 }
