@@ -20,7 +20,6 @@ from ..sinks.labels import OTHER_SET
 from ..sinks.layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from ..sinks.segment import BadSegmentError, Header, Identity, OpenSlot
 from ..sinks.snapshot import Build, Snapshot
-from ..sinks.tally import Changes
 from ..stream.record import StreamLabels
 from .liveness import pid_here
 from .sums import numbers
@@ -230,10 +229,7 @@ class Image:
         self.add_process(total)
         for slot, labels in died:
             row = total.streams.setdefault(labels, [0.0] * STREAM_LAYOUT.size)
-            changes = Changes()
-            tally.add_died(changes, max(0.0, now - slot.started), slot.chunks)
-            for index, value in changes.onto(row).items():
-                row[index] = value
+            tally.write(row, tally.died(row, max(0.0, now - slot.started), slot.chunks))
         return total
 
     def _slots(self) -> Iterator[tuple[OpenSlot, StreamLabels]]:

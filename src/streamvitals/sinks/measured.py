@@ -11,18 +11,19 @@ from ..stream.record import StreamRecord
 
 # A value for the histogram of this metric, of the series that has these values of its own labels.
 Measured = tuple[Metric, tuple[str, ...], float]
-_FINEST = float(1 << 20)
 _MOST = float(1 << 32)
+# What is added to this has no bit below 2**-20 any more, and taking this off again leaves it so.
+_SHIFT = 1.5 * (1 << 32)
 _NO_VALUES = ()
 _INPUT, _OUTPUT = ("input",), ("output",)
 
 
 def exact(value: float) -> float:
-    """The nearest number that can be added up without rounding. Whatever a provider claims: no counter falls
-    and none becomes infinite or NaN."""
-    if not 0.0 <= value <= _MOST:
-        return _MOST if value > 0 else 0.0
-    return round(value * _FINEST) / _FINEST
+    """The nearest number that can be added up without rounding: a multiple of 2**-20, of 2**-19 from 2**31 on. Whatever
+    a provider claims: no counter falls and none becomes infinite or NaN."""
+    if 0.0 <= value <= _MOST:
+        return value + _SHIFT - _SHIFT
+    return _MOST if value > 0 else 0.0
 
 
 def measured(record: StreamRecord) -> Iterator[Measured]:

@@ -5,10 +5,10 @@ A store belongs to one process. Opening a slot takes no lock unless memory has t
 
 from __future__ import annotations
 
-import itertools
+import struct
 import time
-from array import array
 from collections.abc import Callable
+from functools import partial
 
 from .. import names
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
@@ -18,26 +18,27 @@ from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from .memory import Memory
 from .segments import Place, Segments
 from .snapshot import Build, Exemplar, ExemplarKey, Snapshot
-from .tally import Changes
+from .tally import New, Row
 
 # Raw label sets whose block is remembered; more than can be admitted, as several fold to one.
 _MAX_KNOWN = 4 * names.MAX_LABEL_SETS
 _MAX_EXEMPLARS = 2000
-_ERRORS_AT = {v[0]: PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, *v) for v in names.INTERNAL_ERRORS.values}
-_HINTS_AT = {v[0]: PROCESS_LAYOUT.at(names.HINTS_SEEN, *v) for v in names.HINTS_SEEN.values}
-_LAG_AT = PROCESS_LAYOUT.at(names.LOOP_LAG)
+# In bytes: which block the redo record is for, after how many entries it has.
+_REDO_BLOCK_AT = 8 * (segment.REDO_AT + 1)
 # Stands for "since the clock's zero", as 0 says that a slot is free.
 _TINY = 1e-9
 
 
 class Block:
-    """The row of a label set: ``view[at]`` is its first double."""
+    """The row of a label set: ``view[at]`` is its first double. ``row`` holds the same numbers, as nobody else writes
+    them, and a list is read several times as fast."""
 
-    __slots__ = ("at", "labels", "ordinal", "view")
+    __slots__ = ("at", "labels", "ordinal", "row", "view")
 
     def __init__(self, place: Place, labels: StreamLabels) -> None:
         self.view, self.at, self.ordinal = place
         self.labels = labels
+        self.row = segment.doubles(self.view, self.at, STREAM_LAYOUT.size)
 
 
 class Slot:
@@ -134,29 +135,40 @@ class Store:
                 return self._admitted[folded]
             place = self._segments.other()
         segment.write_labels(place.view, place.at, folded)
-        block = self._admitted[folded] = Block(place, folded)
-        return block
+        # A signal handler that came in between has made one: there must not be two, with a row each.
+        return self._admitted.setdefault(folded, Block(place, folded))
 
-    def commit(self, block: Block, values: dict[int, float]) -> None:
-        """Write new values into a block so that a kill in between is finished by whoever reads the file."""
+    def commit(self, block: Block, new: New, slot: Slot | None = None) -> None:
+        """Write new numbers into a block so that a kill in between is finished by whoever reads the file. A ``slot`` is
+        that of the stream whose end they count, the first of them by one more; it is free then.
+
+        May be called again after it was interrupted: it sets numbers and adds nothing.
+        """
+        if slot is not None and not slot.ended:
+            view, at = slot.view, slot.at
+            view[at + segment.ORDINAL] = block.ordinal
+            view[at + segment.COMMIT_VALUE] = new[1]
+            view[at + segment.COMMIT_INDEX] = new[0] + 1
         mapped = self._segments.mapped
         if mapped:
-            first, at = self._segments.first(), segment.REDO_AT
-            row = array("d", list(itertools.chain.from_iterable(values.items()))[: 2 * segment.REDO_ENTRIES])
-            first[at + 2 : at + 2 + len(row)] = memoryview(row)
-            first[at + 1] = block.ordinal
-            first[at] = len(row) // 2
-        view, start = block.view, block.at
-        for index, value in values.items():
-            view[start + index] = value
+            first = self._segments.first()
+            redo = new[: 2 * segment.REDO_ENTRIES]
+            struct.pack_into(f"{1 + len(redo)}d", first, _REDO_BLOCK_AT, block.ordinal, *redo)
+            first[segment.REDO_AT] = len(redo) // 2
+        view, start, row = block.view, block.at, block.row
+        turns = iter(new)
+        for index, number in zip(turns, turns, strict=True):
+            view[start + index] = row[index] = number
         if mapped:
-            first[at] = 0.0
+            first[segment.REDO_AT] = 0.0
+        if slot is not None:
+            self.close_slot(slot)
 
-    def commit_process(self, changes: Changes) -> None:
-        """Add to the process's own row."""
-        first = self._segments.first()
-        for index, value in changes.onto(first, segment.PROCESS_AT).items():
-            first[segment.PROCESS_AT + index] = value
+    def commit_process(self, count: Callable[[Row], New]) -> None:
+        """Write what ``count`` makes of the process's own row."""
+        first, turns = self._segments.first(), iter(count(self.process_numbers()))
+        for index, number in zip(turns, turns, strict=True):
+            first[segment.PROCESS_AT + index] = number
 
     def process_numbers(self) -> list[float]:
         """The process's own row, in the order of ``PROCESS_LAYOUT``."""
@@ -212,35 +224,6 @@ def trace_ids_of_parent(record: StreamRecord) -> tuple[str, str] | None:
     return (f"{trace:032x}", f"{span:016x}") if trace and span else None
 
 
-class _Update:
-    """New values for one block, and the slot of the stream that ended with them, if one did.
-
-    ``write`` may be called again after it was interrupted: it sets values and adds nothing.
-    """
-
-    __slots__ = ("_committed_at", "_slot", "_store", "_values", "block")
-
-    def __init__(
-        self, store: Store, labels: StreamLabels, changes: Changes, slot: Slot | None, committed_at: int
-    ) -> None:
-        self.block = block = store.block(labels)
-        self._store = store
-        self._values = changes.onto(block.view, block.at)
-        self._slot = slot
-        self._committed_at = committed_at
-
-    def write(self) -> None:
-        slot = self._slot
-        if slot is not None and not slot.ended:
-            view, at = slot.view, slot.at
-            view[at + segment.ORDINAL] = self.block.ordinal
-            view[at + segment.COMMIT_VALUE] = self._values[self._committed_at]
-            view[at + segment.COMMIT_INDEX] = self._committed_at + 1
-        self._store.commit(self.block, self._values)
-        if slot is not None:
-            self._store.close_slot(slot)
-
-
 class StoreSink:
     """A sink that adds records to a store. ``exemplars`` keeps the last trace of each bucket besides."""
 
@@ -259,15 +242,15 @@ class StoreSink:
 
     def on_progress(self, progress: Progress) -> None:
         """Add what a long stream has gathered."""
-        self._write(progress.labels, lambda changes: tally.add_progress(changes, progress))
+        self._write(progress.labels, lambda row: tally.progressed(row, progress))
 
     def on_retry(self, retry: RetryRecord) -> None:
         """Count an attempt that is made again."""
-        self._write(retry.labels, lambda changes: tally.add_retry(changes, retry))
+        self._write(retry.labels, lambda row: tally.retried(row, retry))
 
     def on_chain(self, chain: ChainRecord) -> None:
         """Count what became of a chain of the application's own attempts."""
-        self._write(chain.labels, lambda changes: tally.add_chain(changes, chain))
+        self._write(chain.labels, lambda row: tally.chained(row, chain))
 
     def on_end(self, record: StreamRecord) -> None:
         """Count a stream that ended, and free its slot. Nothing is done for one that has been counted, or
@@ -275,54 +258,37 @@ class StoreSink:
         slot = record.slot if isinstance(record.slot, Slot) else None
         if slot is not None and not _ours(slot):
             return
-        block = self._write(
-            record.labels,
-            lambda changes: tally.add_end(changes, record, self._unix_time),
-            slot, tally.STREAMS_AT[record.outcome],
-        )
+        block = self._write(record.labels, lambda row: tally.ended(row, record, self._unix_time), slot)
         if not tally.listed(record):
             self.on_internal_error("classify")
-        if record.hints:
-            self._count_hints(record.hints)
+        for hint in record.hints:
+            self._store.commit_process(partial(tally.hinted, hint=hint))
         if self._exemplars:
             self._keep_exemplars(record, block)
 
     def on_loop_lag(self, seconds: float) -> None:
         """Add one observation of the event loop's lag."""
-        changes = Changes()
-        changes.observe(_LAG_AT, names.LAG_EDGES, seconds)
-        self._store.commit_process(changes)
+        self._store.commit_process(lambda row: tally.lagged(row, seconds))
 
     def on_internal_error(self, where: str) -> None:
         """Count a fault of our own; an unknown place is ``other``."""
-        changes = Changes()
-        changes[_ERRORS_AT.get(where, _ERRORS_AT[names.OTHER])] += 1.0
-        self._store.commit_process(changes)
+        self._store.commit_process(lambda row: tally.faulted(row, where))
 
-    def _count_hints(self, hints: tuple[str, ...]) -> None:
-        changes = Changes()
-        for hint in hints:
-            changes[_HINTS_AT.get(hint, _HINTS_AT[names.OTHER])] += 1.0
-        self._store.commit_process(changes)
-
-    def _write(
-        self, labels: StreamLabels, add: Callable[[Changes], None], slot: Slot | None = None, committed_at: int = 0
-    ) -> Block:
-        ready: _Update | None = None
+    def _write(self, labels: StreamLabels, count: Callable[[Row], New], slot: Slot | None = None) -> Block:
+        new: New | None = None
         try:
-            add(changes := Changes())
-            update = _Update(self._store, labels, changes, slot, committed_at)
-            ready = update
-            ready.write()
+            block = self._store.block(labels)
+            new = count(block.row)
+            self._store.commit(block, new, slot)
         except BaseException:
             # What a signal handler raises comes between any two of our instructions. It is the app's and goes on
             # to it, but the app may live on, and what was interrupted must be counted once and as a whole.
-            if ready is None:
-                add(changes := Changes())
-                ready = _Update(self._store, labels, changes, slot, committed_at)
-            ready.write()
+            if new is None:
+                block = self._store.block(labels)
+                new = count(block.row)
+            self._store.commit(block, new, slot)
             raise
-        return ready.block
+        return block
 
     def _keep_exemplars(self, record: StreamRecord, block: Block) -> None:
         ids = self._trace_ids(record)

@@ -1,4 +1,8 @@
-"""What each record adds to which numbers of a block: pure arithmetic on rows of ``STREAM_LAYOUT``.
+"""What each record makes of the numbers of a row: pure arithmetic on rows of ``STREAM_LAYOUT``, ``PROCESS_LAYOUT``.
+
+Each function gives the new numbers and touches no row, so that who is interrupted can write them again. They come
+in one list, index and number by turns, as they go into the redo record (segment.py); no index comes twice, but for a
+gauge that is set again.
 
 Everything that is added is a multiple of 2**-20 (about a microsecond), so that no sum is ever rounded and the
 order of adding up processes does not matter: else a process that dies, and whose numbers are added elsewhere
@@ -8,30 +12,27 @@ from then on, could lower a counter by its last bit, which Prometheus takes for 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
+from typing import Any
 
 from .. import names
 from ..stream.outcome import ERROR_TYPES, GOOD_ENDS, Outcome
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
-from .layout import STREAM_LAYOUT
-from .measured import Measured, exact, first_times, measured, usage_measured
+from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from .measured import exact, measured, usage_measured
 from .snapshot import ExemplarKey
 
-Row = memoryview | Sequence[float]  # of doubles
+Row = Sequence[float]
+New = list[Any]  # an index, its number, another index, ...
 
 _at = STREAM_LAYOUT.at
-STREAMS_AT = {o: _at(names.STREAMS, o.value) for o in Outcome}
-_CHUNKS_AT = {o: _at(names.CHUNKS, o.value) for o in Outcome}
-_DURATION_AT = {o: _at(names.DURATION, o.value) for o in Outcome}
-_ERROR_AT = {(o, e): _at(names.STREAM_ERRORS, o.value, e) for o, types in ERROR_TYPES.items() for e in types}
-# Where an error type that is not listed is counted: under `other`, or under the outcome's first one.
-_UNLISTED_AT = {o: _ERROR_AT[o, names.OTHER if names.OTHER in e else e[0]] for o, e in ERROR_TYPES.items()}
 _GAP_AT = _at(names.CHUNK_GAP)
 _BUCKETS = range(len(names.GAP_EDGES) + 1)
 _SECONDS_AT = (_GAP_AT + len(names.GAP_EDGES) + 1, _at(names.WAIT), _at(names.HOLD))
 _STALLS_AT = _at(names.STALLS)
+_FIRST_CHUNK_AT = _at(names.TIME_TO_FIRST_CHUNK)
+_FIRST_TOKEN_AT = _at(names.TIME_TO_FIRST_TOKEN)
 _SDK_RECOVERIES_AT = _at(names.RECOVERIES, "sdk")
 _APP_RECOVERIES_AT = _at(names.RECOVERIES, "app")
 _CHAIN_AT = {
@@ -39,95 +40,121 @@ _CHAIN_AT = {
     "fallback": _at(names.FALLBACKS),
     "recovered": _APP_RECOVERIES_AT,
 }
-_TOKENS_AT = {kind: _at(names.TOKENS, kind) for kind in names.TOKEN_TYPES}
+_TOKENS_AT = tuple(_at(names.TOKENS, kind) for kind in names.TOKEN_TYPES)
 _HISTOGRAM_AT = {(s.metric.otel, s.values): s.start for s in STREAM_LAYOUT.series if s.metric.kind == "histogram"}
 _LIMITS_AT = {
     kind: (_at(names.RATELIMIT_REMAINING, kind), _at(names.RATELIMIT_LIMIT, kind))
     for kind in names.RATELIMIT_KINDS
 }
+_FAULTS_AT = {v[0]: PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, *v) for v in names.INTERNAL_ERRORS.values}
+_HINTS_AT = {v[0]: PROCESS_LAYOUT.at(names.HINTS_SEEN, *v) for v in names.HINTS_SEEN.values}
+_LAG_AT = PROCESS_LAYOUT.at(names.LOOP_LAG)
 
 
-class Changes(defaultdict[int, float]):
-    """What is to be added to a row, by index; and the values that its gauges are ``set`` to."""
+class _Plan:
+    """Where a stream is counted that ended with this outcome."""
 
-    __slots__ = ("set",)
+    __slots__ = ("chunks", "duration", "errors", "good", "streams", "unlisted")
 
-    def __init__(self) -> None:
-        super().__init__(float)
-        self.set: dict[int, float] = {}
-
-    def observe(self, start: int, edges: tuple[float, ...], value: float) -> None:
-        """Add one value to the histogram that starts at ``start``."""
-        self[start + bisect_left(edges, value)] += 1.0
-        self[start + len(edges) + 1] += exact(value)
-
-    def onto(self, row: Row, at: int = 0) -> dict[int, float]:
-        """The new values by index, of the row that starts at ``at``; it is not touched."""
-        values = {index: row[at + index] + more for index, more in self.items()}
-        values.update(self.set)
-        return values
+    def __init__(self, outcome: Outcome) -> None:
+        self.streams = _at(names.STREAMS, outcome.value)
+        self.chunks = _at(names.CHUNKS, outcome.value)
+        self.duration = _at(names.DURATION, outcome.value)
+        self.good = outcome in GOOD_ENDS
+        types = ERROR_TYPES.get(outcome, ())
+        self.errors = {kind: _at(names.STREAM_ERRORS, outcome.value, kind) for kind in types}
+        # An error type that is not listed is counted under `other`, or under the outcome's first one.
+        self.unlisted = self.errors[names.OTHER if names.OTHER in types else types[0]] if types else 0
 
 
-def add_progress(changes: Changes, progress: Progress) -> None:
+_PLANS = {outcome: _Plan(outcome) for outcome in Outcome}
+
+
+def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New:
+    """Everything that is counted when a stream ends, and first how often one has ended so. ``unix_time`` is asked if
+    there are limits to note."""
+    plan = _PLANS[record.outcome]
+    new = _end(row, plan, record.error_type, record.duration, record.chunks)
+    _add_progress(new, row, record.progress)
+    if plan.good and not record.given_up:
+        if len(record.attempts) >= 2:
+            new += (_SDK_RECOVERIES_AT, row[_SDK_RECOVERIES_AT] + 1.0)
+        if record.chain_attempt >= 2:
+            new += (_APP_RECOVERIES_AT, row[_APP_RECOVERIES_AT] + 1.0)
+    if record.usage is not None:
+        for at, count in zip(_TOKENS_AT, record.usage, strict=True):
+            if count is not None:
+                new += (at, row[at] + exact(count))
+        for metric, values, value in usage_measured(record):
+            _observe(new, row, _HISTOGRAM_AT[metric.otel, values], metric.edges, value)
+    for limit in record.rate_limits:
+        for at, told in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
+            if told is not None:
+                new += (at, exact(told), at + 1, unix_time())
+    return new
+
+
+def died(row: Row, duration: float, chunks: float) -> New:
+    """The end of a stream whose process is gone; ``duration`` in seconds."""
+    return _end(row, _PLANS[Outcome.ABANDONED], "process_died", duration, chunks)
+
+
+def progressed(row: Row, progress: Progress) -> New:
     """Gaps, waits, stalls and the times to first chunk and token."""
-    counts = progress.gap_counts
-    for bucket in compress(_BUCKETS, counts):
-        changes[_GAP_AT + bucket] += counts[bucket]
-    # Differences of running sums: the last bit of one may make it negative.
-    for index, seconds in zip(_SECONDS_AT, (progress.gap_sum, progress.wait, progress.hold), strict=True):
-        if seconds > 0:
-            changes[index] += exact(seconds)
-    if progress.stalls:
-        changes[_STALLS_AT] += progress.stalls
-    _observe(changes, first_times(progress.first_chunk, progress.first_token))
+    new: New = []
+    _add_progress(new, row, progress)
+    return new
 
 
-def add_retry(changes: Changes, retry: RetryRecord) -> None:
+def retried(row: Row, retry: RetryRecord) -> New:
     """An attempt made again, and the time slept before it. Raises KeyError for an unknown source."""
-    changes[_at(names.RETRIES, retry.source, retry.reason)] += 1.0
+    at = _at(names.RETRIES, retry.source, retry.reason)
+    new = [at, row[at] + 1.0]
     if retry.backoff > 0:
-        changes[_at(names.BACKOFF, retry.source)] += exact(retry.backoff)
+        at = _at(names.BACKOFF, retry.source)
+        new += (at, row[at] + exact(retry.backoff))
     if retry.given_up:
-        changes[_CHAIN_AT["failed"]] += 1.0
+        at = _CHAIN_AT["failed"]
+        new += (at, row[at] + 1.0)
+    return new
 
 
-def add_chain(changes: Changes, chain: ChainRecord) -> None:
+def chained(row: Row, chain: ChainRecord) -> New:
     """What became of a chain of attempts. Raises KeyError for an unknown event."""
-    changes[_CHAIN_AT[chain.event]] += 1.0
+    at = _CHAIN_AT[chain.event]
+    return [at, row[at] + 1.0]
+
+
+def lagged(row: Row, seconds: float) -> New:
+    """The event loop was late; ``row`` is the process's, as in what follows."""
+    new: New = []
+    _observe(new, row, _LAG_AT, names.LAG_EDGES, seconds)
+    return new
+
+
+def faulted(row: Row, where: str) -> New:
+    """A fault of ours; an unknown place is ``other``."""
+    at = _FAULTS_AT.get(where, _FAULTS_AT[names.OTHER])
+    return [at, row[at] + 1.0]
+
+
+def hinted(row: Row, hint: str) -> New:
+    """Something of a stream could not be known."""
+    at = _HINTS_AT.get(hint, _HINTS_AT[names.OTHER])
+    return [at, row[at] + 1.0]
+
+
+def write(row: list[float], new: New) -> None:
+    """Put the new numbers into the row."""
+    turns = iter(new)
+    for at, number in zip(turns, turns, strict=True):
+        row[at] = number
 
 
 def listed(record: StreamRecord) -> bool:
     """Whether its error type is one that can be counted; what cannot is counted all the same, as another."""
-    types = ERROR_TYPES.get(record.outcome)
-    return types is None or record.error_type in types or names.OTHER in types
-
-
-def add_end(changes: Changes, record: StreamRecord, unix_time: Callable[[], float]) -> None:
-    """Everything that is counted when a stream ends. ``unix_time`` is asked if there are limits to note."""
-    outcome = record.outcome
-    _count(changes, outcome, record.error_type, record.duration, record.chunks)
-    add_progress(changes, record.progress)
-    if outcome in GOOD_ENDS and not record.given_up:
-        if len(record.attempts) >= 2:
-            changes[_SDK_RECOVERIES_AT] += 1.0
-        if record.chain_attempt >= 2:
-            changes[_APP_RECOVERIES_AT] += 1.0
-    if record.usage is not None:
-        for kind in names.TOKEN_TYPES:
-            count = getattr(record.usage, kind)
-            if count is not None:
-                changes[_TOKENS_AT[kind]] += exact(count)
-        _observe(changes, usage_measured(record))
-    for limit in record.rate_limits:
-        for start, value in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
-            if value is not None:
-                changes.set[start] = exact(value)
-                changes.set[start + 1] = unix_time()
-
-
-def add_died(changes: Changes, duration: float, chunks: float) -> None:
-    """The end of a stream whose process is gone; ``duration`` in seconds."""
-    _count(changes, Outcome.ABANDONED, "process_died", duration, chunks)
+    types = _PLANS[record.outcome].errors
+    return not types or record.error_type in types or names.OTHER in types
 
 
 def exemplars_of(record: StreamRecord, labels: StreamLabels) -> list[tuple[ExemplarKey, float]]:
@@ -139,15 +166,34 @@ def exemplars_of(record: StreamRecord, labels: StreamLabels) -> list[tuple[Exemp
     ]
 
 
-def _count(changes: Changes, outcome: Outcome, error_type: str, duration: float, chunks: float) -> None:
-    changes[STREAMS_AT[outcome]] += 1.0
-    changes[_CHUNKS_AT[outcome]] += chunks
-    changes.observe(_DURATION_AT[outcome], names.DURATION_EDGES, duration)
-    if outcome in ERROR_TYPES:
-        index = _ERROR_AT.get((outcome, error_type))
-        changes[_UNLISTED_AT[outcome] if index is None else index] += 1.0
+def _end(row: Row, plan: _Plan, error_type: str, duration: float, chunks: float) -> New:
+    at, chunks_at = plan.streams, plan.chunks
+    new = [at, row[at] + 1.0, chunks_at, row[chunks_at] + chunks]
+    _observe(new, row, plan.duration, names.DURATION_EDGES, duration)
+    if plan.errors:
+        at = plan.errors.get(error_type, plan.unlisted)
+        new += (at, row[at] + 1.0)
+    return new
 
 
-def _observe(changes: Changes, seen: Iterable[Measured]) -> None:
-    for metric, values, value in seen:
-        changes.observe(_HISTOGRAM_AT[metric.otel, values], metric.edges, value)
+def _add_progress(new: New, row: Row, progress: Progress) -> None:
+    _, counts, gap_sum, wait, hold, stalls, first_chunk, first_token = progress
+    for bucket in compress(_BUCKETS, counts):
+        at = _GAP_AT + bucket
+        new += (at, row[at] + counts[bucket])
+    # Differences of running sums: the last bit of one may make it negative.
+    for at, seconds in zip(_SECONDS_AT, (gap_sum, wait, hold), strict=True):
+        if seconds > 0:
+            new += (at, row[at] + exact(seconds))
+    if stalls:
+        new += (_STALLS_AT, row[_STALLS_AT] + stalls)
+    if first_chunk is not None:
+        _observe(new, row, _FIRST_CHUNK_AT, names.FIRST_EDGES, first_chunk)
+    if first_token is not None:
+        _observe(new, row, _FIRST_TOKEN_AT, names.FIRST_EDGES, first_token)
+
+
+def _observe(new: New, row: Row, start: int, edges: tuple[float, ...], value: float) -> None:
+    """One value more in the histogram that starts at ``start``."""
+    at, sum_at = start + bisect_left(edges, value), start + len(edges) + 1
+    new += (at, row[at] + 1.0, sum_at, row[sum_at] + exact(value))

@@ -43,6 +43,8 @@ class Outcome(str, Enum):
     CANCELLED = "cancelled"
     ABANDONED = "abandoned"
 
+    __hash__ = str.__hash__  # an enumeration's own is a function in Python
+
 
 # What those who asked wanted, or all that they had allowed.
 GOOD_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER})
