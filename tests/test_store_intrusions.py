@@ -150,10 +150,11 @@ class Interrupt:
         return self
 
 
-def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_a_stream() -> None:
+@pytest.mark.parametrize("mapped", [False, True], ids=["heap", "mapped"])
+def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_a_stream(mapped: bool, tmp_path: Any) -> None:
     at = 0
     while True:
-        store = Store(HeapMemory())
+        store = Store(MappedMemory(str(tmp_path)) if mapped else HeapMemory())
         sink = StoreSink(store)
         sink.on_end(record(store.open_slot(LABELS, NOW)))
         one = record(store.open_slot(LABELS, NOW), outcome=Outcome.RESET, error_type="other")
@@ -170,5 +171,6 @@ def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_a_stream() ->
         assert snapshot.active == {}, at
         sink.on_end(record(store.open_slot(LABELS, NOW)))
         assert ended(look(store)) == {"completed": 2, "reset": 1}, at
+        assert look(store).streams[LABELS] == store.block(LABELS).row, at
         at += 1
     assert at > 100, "the test has looked at nothing"
