@@ -185,14 +185,18 @@ class ChatChunks:
 
     def _ended(self) -> list[tuple[str, Verdict, bool]]:
         """The finishes that have ended their choice, as far as is known by now."""
+        if self._finishes is None:
+            return []
+        if self.done or self._failed is not None:
+            return list(self._finishes.values())
         return [
-            finish for index, finish in (self._finishes or {}).items()
-            if self.done or self._failed or (index not in self._open and (finish[2] or not self._restless))
+            finish for index, finish in self._finishes.items()
+            if index not in self._open and (finish[2] or not self._restless)
         ]
 
     @property
     def finish_reasons(self) -> tuple[str, ...]:
-        return tuple(word for word, _, _ in self._ended())
+        return tuple([word for word, _, _ in self._ended()])
 
     def _told_by_choice(self, index: int, usage: Any) -> None:
         """Moonshot's place for it: https://github.com/earendil-works/pi/issues/2017"""
@@ -214,10 +218,12 @@ class ChatChunks:
     def marker(self) -> Verdict | None:
         if self._failed is not None:
             return self._failed
-        verdicts = [verdict for _, verdict, _ in self._ended()]
-        if not self._seen or len(verdicts) < len(self._seen):
-            return next((verdict for verdict in verdicts if verdict.outcome is Outcome.API_ERROR), None)
-        return min(verdicts, key=lambda verdict: _SEVERITY.index(verdict.outcome))
+        ended = self._ended()
+        if not self._seen or len(ended) < len(self._seen):
+            return next((verdict for _, verdict, _ in ended if verdict.outcome is Outcome.API_ERROR), None)
+        if len(ended) == 1:
+            return ended[0][1]
+        return min([verdict for _, verdict, _ in ended], key=lambda verdict: _SEVERITY.index(verdict.outcome))
 
     def unfinished(self) -> str:
         if self._restless and not self.done:
@@ -225,6 +231,8 @@ class ChatChunks:
         return "missing_finish_reason" if self.done or self._finishes else "missing_terminal"
 
     def usage(self) -> Usage | None:
+        if self._reported is None and self._by_choice is None:
+            return None
         return usage_of(self._reported) or usage_of_choices(self._by_choice)
 
 

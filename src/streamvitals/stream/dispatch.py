@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .observation import Ending, Observation, Reference
 from .record import ChainRecord, Progress, RetryRecord, SaidError, Sink, StreamRecord
@@ -101,19 +101,19 @@ class Dispatch:
                 turn.append(True)
 
     def _deliver_first(self, queue: deque[Item | _Delivery]) -> None:
-        item = queue[0]
+        item: Any = queue[0]
         try:
-            if isinstance(item, _Delivery):
-                self._deliver(item)
-            elif isinstance(item, (Progress, RetryRecord, ChainRecord, LoopLag, Fault, StreamRecord)):
-                queue[0] = delivery = _Delivery(item, list(self._sinks))
-                self._deliver(delivery)
-            else:
-                observation, ending = _dropped(item) if isinstance(item, Reference) else item
+            if type(item) is Reference:
+                item = _dropped(item)
+            if type(item) is tuple:
+                observation, ending = item
                 record = self._record(observation, ending)
-                if record is not None:
-                    queue[0] = delivery = _Delivery(record, list(self._sinks), observation)
-                    self._deliver(delivery)
+                if record is None:
+                    return
+                queue[0] = item = _Delivery(record, self._sinks.copy(), observation)
+            elif not isinstance(item, _Delivery):
+                queue[0] = item = _Delivery(item, self._sinks.copy())
+            self._deliver(item)
         except Exception as error:
             if is_foreign(error):
                 raise
