@@ -16,6 +16,8 @@ from pathlib import Path
 
 from streamvitals import config, names
 from streamvitals.config import PORT_BESIDE, Config
+from streamvitals.faults import listing
+from streamvitals.faults.surface_scenarios import ONLY_SURFACES
 from streamvitals.names import Metric
 from streamvitals.stream import outcome, vocabulary
 from streamvitals.stream.outcome import ERROR_TYPES, Outcome
@@ -163,12 +165,42 @@ def _counts_as(verdict: outcome.Verdict | None) -> str:
     return " ".join(f"`{word}`" for word in said if word)
 
 
+def scenarios() -> Iterator[str]:
+    """What the fault server can play."""
+    yield "| scenario | what happens | reported |"
+    yield "|---|---|---|"
+    for one in listing.played():
+        name = ", ".join(f"`{name}`" for name in (one.name, *listing.short_names(one)))
+        yield f"| {name} | {one.description} | {_reported(one.outcome, one.error_type)} |"
+
+
+def surfaces() -> Iterator[str]:
+    """What it can play on other surfaces than chat."""
+    yield "| scenario | on | reported |"
+    yield "|---|---|---|"
+    for name, truth in ONLY_SURFACES.items():
+        yield f"| `{name}` | {listing.surfaces_of(name)} | {_reported(*truth)} |"
+
+
+def _reported(*outcome_and_error: str) -> str:
+    return " ".join(f"`{word}`" for word in outcome_and_error if word)
+
+
+def parameters() -> Iterator[str]:
+    """The parameters of scenarios."""
+    yield "| parameter | default | what |"
+    yield "|---|---|---|"
+    for name, default, does in listing.defaults():
+        yield f"| `{name}` | {default} | {does} |"
+
+
 # Page -> the tables in it, by the name of their markers.
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "outcomes.md": {"outcomes": outcomes},
     "metrics.md": {"metrics": metrics, "semconv": semconv},
     "settings.md": {"settings": settings},
     "costs.md": {"bench": benchmark},
+    "faults.md": {"scenarios": scenarios, "surfaces": surfaces, "parameters": parameters},
 }
 
 

@@ -1,7 +1,9 @@
 """streamvitals shows whether LLM token streams are alive.
 
 ``streamvitals run -- python app.py`` needs no change in the program; ``instrument()`` does the same from
-within it.
+within it. For tests there are ``streamvitals.testing`` and ``streamvitals.faults``, and fixtures for pytest.
+
+PYTEST_DONT_REWRITE: an observed program has this loaded before pytest, which would warn that it comes too late.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def recorded(config: Config | None = None) -> Iterator[RecordList]:
     """Observe this process's streams for the length of a ``with`` block. Raises RuntimeError where streamvitals
     is active already, since two observers would count twice."""
     if runtime.current() is not None:
-        raise RuntimeError("streamvitals is active in this process already")
+        raise RuntimeError("streamvitals is active in this process already: call streamvitals.uninstrument() before")
     records = RecordList()
     started = runtime.start(config or Config(), sinks=[records])
     started.patch_on_import()

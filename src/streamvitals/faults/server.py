@@ -1,8 +1,9 @@
 """An OpenAI-compatible server that fails on demand, and knows exactly what it did.
 
-The model name chooses the scenario, with parameters if wanted: `sv-ok`, `reset-after-n?after=5&gap=0.02`;
-so does a body field `sv_scenario`, which wins. Scenarios that fail and then work count by the request body:
-requests that run at the same time and must not share a count need different bodies (a `user` field will do).
+The model name chooses the scenario, with parameters if wanted: `sv-ok`, `reset-after-n?after=5&gap=0.02`; so do a
+header `sv-scenario`, which outranks it, and a field `sv_scenario` of the body, which outranks both. Scenarios that
+fail and then work count by the request body: requests that run at the same time and must not share a count need
+different bodies (a `user` field will do).
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from types import TracebackType
 from typing import Any, TextIO
 from urllib.parse import unquote
 
-from . import payloads, routes, websocket
+from . import beside, payloads, routes, websocket
 from .ask import Ask, BadAsk
 from .plays import COUNTED, PLAYS, page, play
 from .request_log import RequestLog
-from .scenarios import SCENARIOS
 from .script import Choice, Script, played_on
 from .steps import End, Head, Pause, Send, Steps
 from .websocket_talk import Talk
@@ -228,16 +228,16 @@ class FaultServer(Script):
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         if BAD_KEY in (bearer, request.headers.get("api-key")):
             return _problem(401, "incorrect API key provided")
-        if request.method == "GET" and path.endswith("/models"):
-            names = [scenario.model for scenario in SCENARIOS.values() if scenario.kind == "server"]
-            return page(200, "application/json", payloads.dumps(payloads.models(names)))
-        if request.method == "POST" and path.endswith("/chat/completions"):
+        if models := beside.model_of(request):
+            return models
+        if request.method == "POST" and path.endswith(("/chat/completions", "/embeddings")):
             try:
                 ask = played_on(_ask(request, path, self), PLAYS, "chat")
             except BadAsk as problem:
                 return _problem(400, f"streamvitals fault server: {problem}")
             entry.scenario, entry.stream = ask.scenario, ask.stream
-            return play(self._count(ask, request.body))
+            ask = self._count(ask, request.body)
+            return beside.embeddings(ask, request.body) if path.endswith("/embeddings") else play(ask)
         return self._surface(request, entry)
 
     def _surface(self, request: Request, entry: RequestLog) -> Steps:
