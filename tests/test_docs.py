@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import otel_support
 from otel_support import CLOCK
+from streamvitals import cli
 from streamvitals.sinks.journal import JournalSink
 from streamvitals.sinks.otel_traces import TraceSink, tracer_of
 from streamvitals.stream.outcome import Outcome
@@ -49,6 +52,28 @@ def test_the_make_targets_of_a_page_exist(name: str) -> None:
     assert named <= targets
     if name == "README.md":
         assert {"demo", "test"} <= named
+
+
+def commands_in(page: Path) -> Iterator[list[str]]:
+    """The command lines of ours that a page shows, in blocks and in code spans, up to the app's command or a pipe."""
+    text = page.read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    for line in [*"".join(blocks).splitlines(), *re.findall(r"`([^`\n]+)`", text)]:
+        words = shlex.split(line, comments=True) if "streamvitals " in line else []
+        while words and "=" in words[0]:
+            del words[0]  # a variable
+        if len(words) > 1 and words[0] == "streamvitals":
+            end = min(words.index(stop) if stop in words else len(words) for stop in ("--", "|", "&"))
+            yield words[1:end]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_commands_of_a_page_exist_and_take_its_options(name: str) -> None:
+    shown = list(commands_in(ROOT / name))
+    assert shown or name != "README.md"
+    for command, *rest in shown:
+        known = {option for parameter in cli.main.commands[command].params for option in parameter.opts}
+        assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= known, (command, rest)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -10,7 +10,7 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, StaticSampler
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
 
 from otel_support import CLOCK, LABELS, STARTED, failed, record
@@ -144,9 +144,10 @@ def test_a_failure_before_any_chunk(kept: Kept) -> None:
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_only_failures_are_errors_and_nothing_is_ok(kept: Kept, outcome: Outcome) -> None:
-    span, (attempt,) = kept.spans(failed(outcome, "other"))
+    span, attempts = kept.spans(failed(outcome, "other"))
     expected = StatusCode.UNSET if outcome in APP_SIDE_OR_LIMIT else StatusCode.ERROR
-    for one in (span, attempt):
+    assert len(attempts) == (expected is StatusCode.ERROR)
+    for one in (span, *attempts):
         assert one.status.status_code is expected
         assert ("error.type" in (one.attributes or {})) is (expected is StatusCode.ERROR)
     assert any(".failure." in k for k in span.attributes or {}) is (expected is StatusCode.ERROR)
@@ -198,9 +199,24 @@ def test_attempts_are_children_linked_to_what_they_repeat(kept: Kept) -> None:
     assert not span.links
 
 
+def test_the_one_attempt_of_a_stream_that_did_not_fail_has_no_span_of_its_own(kept: Kept) -> None:
+    _, attempts = kept.spans(record())
+    assert not attempts
+
+
+def test_what_a_sampler_does_to_attributes_is_not_kept_for_others() -> None:
+    class Sampler(StaticSampler):
+        def should_sample(self, *args: Any, **kwargs: Any) -> Any:
+            args[4]["streams"] = args[4].get("streams", 0) + 1
+            return super().should_sample(*args, **kwargs)
+
+    kept = Kept(sampler=Sampler(Decision.RECORD_AND_SAMPLE))
+    assert [(kept.spans(record())[0].attributes or {})["streams"] for _ in range(2)] == [1, 1]
+
+
 def test_a_stream_asked_for_again_is_linked_to_the_one_that_failed(kept: Kept) -> None:
     first, _ = kept.spans(failed())
-    again, (attempt,) = kept.spans(record(retry_of=kept.sink.last, chain_attempt=2))
+    again, (attempt,) = kept.spans(failed(retry_of=kept.sink.last, chain_attempt=2))
     (link,) = again.links
     assert first.context is not None
     assert (link.context.trace_id, link.context.span_id) == (first.context.trace_id, first.context.span_id)
@@ -225,7 +241,7 @@ def test_events_are_bounded(kept: Kept) -> None:
 
 
 def test_no_span_that_happens_to_be_current_is_the_parent(kept: Kept, current_span: SpanContext) -> None:
-    span, (attempt,) = kept.spans(record())
+    span, (attempt,) = kept.spans(failed())
     assert span.parent is None
     assert trace.get_current_span().get_span_context() == current_span
     assert attempt.parent == span.context
@@ -255,7 +271,7 @@ def test_the_apps_processors_see_its_baggage(kept: Kept) -> None:
     token = context.attach(baggage.set_baggage("tenant", "acme"))
     parent = capture_parent()
     context.detach(token)
-    kept.spans(record(trace_parent=parent))
+    kept.spans(failed(trace_parent=parent))
     assert seen == ["acme", "acme"]
 
 
@@ -280,7 +296,7 @@ def test_the_sampler_is_asked_with_what_it_may_want_to_know() -> None:
             return super().should_sample(*args, **kwargs)
 
     kept = Kept(sampler=Sampler())
-    kept.sink.on_end(record())
+    kept.sink.on_end(failed())
     assert not kept.memory.get_finished_spans()
     assert len(asked) == 1, "the attempts of a dropped span are not even tried"
     assert asked[0]["gen_ai.request.model"] == "gpt-4o-mini"

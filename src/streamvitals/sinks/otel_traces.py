@@ -1,4 +1,5 @@
-"""Spans: one CLIENT span per stream, a child for each of its HTTP attempts, made when the stream has ended.
+"""Spans: one CLIENT span per stream, made when it has ended, and children for its HTTP attempts where they tell more.
+Of the one attempt of a stream that did not fail they do not, and a span costs as much as all else that a stream does.
 
 Made from the record with explicit times, so that nothing is attached to any context while the stream lives.
 Needs opentelemetry-api; the SDK and the exporter only for a pipeline of our own. Attributes:
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from opentelemetry import trace
@@ -29,11 +31,13 @@ from opentelemetry.trace import (
 
 from .._version import __version__
 from ..names import UNKNOWN_MODEL
-from ..stream.record import Attempt, ChainRecord, Progress, RetryRecord, StreamRecord, Usage
+from ..stream.record import Attempt, ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord, Usage
 from .patience import MOST, at_exit, exiting
 
 SCOPE = "streamvitals"
 _MAX_EVENTS = 16  # of each kind, on one span
+_MAX_REMEMBERED = 256  # label sets
+_NO_CONTEXT = Context()
 
 Value = str | bool | int | float | tuple[str, ...]
 TracerSource = Callable[[], Tracer | None]
@@ -55,11 +59,16 @@ class TraceSink:
 
     def __init__(self, get_tracer: TracerSource) -> None:
         self._get_tracer = get_tracer
-        self.last: TraceIds | None = None
+        self._last: SpanContext | None = None
+
+    @property
+    def last(self) -> TraceIds | None:
+        ids = self._last
+        return None if ids is None else TraceIds(format(ids.trace_id, "032x"), format(ids.span_id, "016x"))
 
     def on_end(self, record: StreamRecord) -> None:
         """Make the span of a stream that ended, and those of its attempts."""
-        self.last = None
+        self._last = None
         tracer = self._get_tracer()
         if tracer is None:
             return
@@ -68,17 +77,19 @@ class TraceSink:
             return
         # What a sampler may want to know is there from the start; the rest only if it said yes.
         span = tracer.start_span(
-            _name(record), context, SpanKind.CLIENT, _identity(record), _link_to(record.retry_of),
+            _name(record.labels), context, SpanKind.CLIENT, _identity(record.labels, record.server_port).copy(),
+            _link_to(record.retry_of),
             start_time=_ns(record, 0.0), record_exception=False, set_status_on_exception=False,
         )
         if not span.is_recording():
             return
         ids = span.get_span_context()
         if ids.trace_flags.sampled:
-            self.last = TraceIds(format(ids.trace_id, "032x"), format(ids.span_id, "016x"))
+            self._last = ids
         span.set_attributes(_attributes(record))
         _add_events(span, record)
-        _make_attempts(tracer, set_span_in_context(span, context), record)
+        if record.failed or len(record.attempts) > 1:
+            _make_attempts(tracer, set_span_in_context(span, context), record)
         if record.failed:
             span.set_status(StatusCode.ERROR, f"{record.outcome.value} after {record.chunks} chunks")
         span.end(_ns(record, record.duration))
@@ -110,8 +121,8 @@ def _context_of(parent: object | None) -> Context:
     if isinstance(parent, Context):
         return parent
     if isinstance(parent, SpanContext):
-        return set_span_in_context(NonRecordingSpan(parent), Context())
-    return Context()
+        return set_span_in_context(NonRecordingSpan(parent), _NO_CONTEXT)
+    return _NO_CONTEXT
 
 
 def _link_to(failed: object | None) -> list[Link]:
@@ -123,13 +134,14 @@ def _link_to(failed: object | None) -> list[Link]:
     return [Link(ids)]
 
 
-def _name(record: StreamRecord) -> str:
-    labels = record.labels
+@lru_cache(_MAX_REMEMBERED)
+def _name(labels: StreamLabels) -> str:
     return labels.operation if labels.model == UNKNOWN_MODEL else f"{labels.operation} {labels.model}"
 
 
-def _identity(record: StreamRecord) -> dict[str, Value]:
-    labels = record.labels
+@lru_cache(_MAX_REMEMBERED)
+def _identity(labels: StreamLabels, port: int | None) -> dict[str, Value]:
+    """What all spans of these streams have. For everybody: to be copied."""
     identity: dict[str, Value] = {
         "gen_ai.operation.name": labels.operation,
         "gen_ai.provider.name": labels.provider,
@@ -137,42 +149,45 @@ def _identity(record: StreamRecord) -> dict[str, Value]:
     }
     if labels.model != UNKNOWN_MODEL:
         identity["gen_ai.request.model"] = labels.model
-    identity.update(_server(record))
+    identity.update(_server(labels, port))
     return identity
 
 
-def _server(record: StreamRecord) -> dict[str, Value]:
+def _server(labels: StreamLabels, port: int | None) -> dict[str, Value]:
     server: dict[str, Value] = {}
-    if record.labels.server:
-        server["server.address"] = record.labels.server
-        if record.server_port is not None:
-            server["server.port"] = record.server_port
+    if labels.server:
+        server["server.address"] = labels.server
+        if port is not None:
+            server["server.port"] = port
     return server
 
 
 def _attributes(record: StreamRecord) -> dict[str, Value]:
-    found: dict[str, Value | None] = {
-        "gen_ai.response.model": record.response_model,
-        "gen_ai.response.id": record.response_id,
-        "gen_ai.response.finish_reasons": record.finish_reasons or None,
-        "gen_ai.response.time_to_first_chunk": record.first_chunk,
+    told: dict[str, Value] = {
         "streamvitals.outcome": record.outcome.value,
         "streamvitals.chunks": record.chunks,
         "streamvitals.max_gap": record.max_gap,
-        "streamvitals.time_to_first_token": record.first_token,
         "streamvitals.hold": record.hold,
         "streamvitals.attempt": record.chain_attempt,
-        "streamvitals.hints": record.hints or None,
-        "streamvitals.retry_after": record.retry_after,
-        "streamvitals.retry_after_honored": record.retry_after_honored,
-        # Of the SDK; the app's own attempts are streams of their own.
-        "http.request.resend_count": record.http_attempts - 1 if record.http_attempts > 1 else None,
     }
+    more: list[tuple[str, Value | None]] = [
+        ("gen_ai.response.model", record.response_model),
+        ("gen_ai.response.id", record.response_id),
+        ("gen_ai.response.finish_reasons", record.finish_reasons or None),
+        ("gen_ai.response.time_to_first_chunk", record.first_chunk),
+        ("streamvitals.time_to_first_token", record.first_token),
+        ("streamvitals.hints", record.hints or None),
+        ("streamvitals.retry_after", record.retry_after),
+        ("streamvitals.retry_after_honored", record.retry_after_honored),
+    ]
+    if record.http_attempts > 1:
+        # Of the SDK; the app's own attempts are streams of their own.
+        more.append(("http.request.resend_count", record.http_attempts - 1))
     if record.usage is not None:
-        found.update(_usage(record.usage))
+        more += _usage(record.usage).items()
     if record.failed:
-        found.update(_failure(record))
-    return {key: value for key, value in found.items() if value is not None}
+        more += _failure(record).items()
+    return told | {key: value for key, value in more if value is not None}
 
 
 def _usage(usage: Usage) -> dict[str, Value | None]:
@@ -216,9 +231,10 @@ def _answer(attempt: Attempt) -> dict[str, Value]:
 
 def _make_attempts(tracer: Tracer, context: Context, record: StreamRecord) -> None:
     failed_before: list[Link] = []
+    server = _server(record.labels, record.server_port)
     for attempt in record.attempts:
         failed = record.failed or attempt is not record.attempts[-1]
-        attributes = {"http.request.method": record.method, "url.path": record.url_path, **_server(record)}
+        attributes = {"http.request.method": record.method, "url.path": record.url_path, **server}
         attributes.update(_answer(attempt))
         if not failed:
             # The app's own doing, such as a break, is no error of the request.

@@ -30,6 +30,7 @@ from .request import EVENT_STREAM, RequestFacts, ResponseFacts
 from .retries import Attempts
 from .tracebacks import is_foreign, names_of
 
+_APP_SIDE = frozenset({Outcome.CANCELLED, Outcome.ABANDONED})
 _MAX_STALLS = 16  # remembered one by one; the count goes on
 _NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
 
@@ -374,65 +375,49 @@ class Observation:
     def freeze(self, ending: Ending) -> StreamRecord:
         """The record of the ended stream. Called by the dispatch, and again where that was interrupted."""
         self._stop_writing()
-        verdict, end = ending.verdict, ending.at
-        reader, response, hooks = self.reader, self.response, self.hooks
-        self.attempts.cut_short(end)
+        verdict, end, causes = ending
+        reader, response, hooks, attempts, facts = self.reader, self.response, self.hooks, self.attempts, self.facts
+        attempts.cut_short(end)
         marker = reader.marker()
-        app_side = verdict.outcome in (Outcome.CANCELLED, Outcome.ABANDONED)
+        app_side = verdict.outcome in _APP_SIDE
         if app_side:
             # What the provider had said by then; of an app that reads bytes also that it failed.
             verdict = self.in_band or marker or verdict
-        if not ending.causes and (verdict == marker or app_side):
+        if not causes and (verdict == marker or app_side):
             # Not the collector's time, nor that of the SDK's draining after [DONE]; but somebody who was told
             # by an exception had been waiting until then.
             end = self._arrived_at or self._answered_at or end
-        if OTHER in reader.finish_reasons:
+        reasons = reader.finish_reasons
+        if OTHER in reasons:
             self.hint("unknown_finish_reason")
         progress = self._gathered(end)[0]
-        attempts = self.attempts.close(end, response.status if response else None, verdict.error_type)
+        started, last, first, chain = self.started, self._arrived_at, self.retry_of, self.chain
+        made = attempts.close(end, response.status if response is not None else None, verdict.error_type)
+        status, request_id, limits, retry_after = (
+            (attempts.last_status, attempts.request_id, attempts.rate_limits, attempts.retry_after)
+            if response is None else (response.status, response.request_id, response.rate_limits, None)
+        )
+        # By place, in the order of the fields: forty names take longer to sort out than all else that is done here.
         return StreamRecord(
-            labels=self.facts.labels,
-            outcome=verdict.outcome,
-            error_type=verdict.error_type,
-            started=self.started_unix,
-            duration=max(0.0, end - self.started),
-            chunks=self.chunks,
-            max_gap=self._max_gap,
-            wait=self._wait,
-            hold=self._hold(end),
-            stalls=self._stalls,
-            first_chunk=None if self.unasked else self._first_chunk,
-            first_token=self._first_token,
-            last_chunk=None if self._arrived_at is None else self._arrived_at - self.started,
-            bytes_received=hooks.bytes_received() if hooks is not None else None,
-            attempts=attempts,
-            backoff=self.attempts.backoff,
-            progress=progress,
-            finish_reasons=reader.finish_reasons,
-            response_model=reader.response_model,
-            response_id=reader.response_id,
-            request_id=response.request_id if response else self.attempts.request_id,
-            usage=reader.usage(),
-            rate_limits=response.rate_limits if response else self.attempts.rate_limits,
-            http_status=response.status if response else self.attempts.last_status,
-            cause_chain=ending.causes,
-            method=self.facts.method,
-            url_path=self.facts.url_path,
-            server_port=self.facts.server_port,
-            stall_times=self._stall_times,
-            clock_origin=self.started,
-            last_event_id=identifier(self.last_event_id),
-            partial=self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
-            hints=self.hints,
-            replayed=self.facts.fetch,
-            retry_after=self.attempts.retry_after if response is None else None,
-            retry_after_honored=self.retry_of.honored(self.started) if self.retry_of else None,
-            chain_attempt=self.retry_of.attempt + 1 if self.retry_of else 1,
-            chain_wait=max(0.0, self.started - self.retry_of.at) if self.retry_of else 0.0,
-            retry_of=self.retry_of.span if self.retry_of else None,
-            given_up=self.chain is not None and self.chain.failed,
-            trace_parent=self.trace_parent,
-            slot=self.slot,
+            facts.labels, verdict.outcome, verdict.error_type,
+            self.started_unix, max(0.0, end - started), self.chunks,
+            self._max_gap, self._wait, self._hold(end), self._stalls,
+            None if self.unasked else self._first_chunk, self._first_token, None if last is None else last - started,
+            hooks.bytes_received() if hooks is not None else None,
+            made, attempts.backoff, progress,
+            reasons, reader.response_model, reader.response_id, request_id, reader.usage(),
+            limits, status, causes,
+            facts.method, facts.url_path, facts.server_port,
+            self._stall_times, started, identifier(self.last_event_id),
+            self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
+            self.hints, facts.fetch,
+            retry_after,
+            first.attempt + 1 if first is not None else 1,
+            first.honored(started) if first is not None else None,
+            max(0.0, started - first.at) if first is not None else 0.0,
+            first.span if first is not None else None,
+            chain is not None and chain.failed,
+            self.trace_parent, self.slot,
         )
 
     def _partial(self, reader: TailReader, verdict: Verdict) -> str | None:
