@@ -84,7 +84,7 @@ class Host:
 
     def ask(self, observation: Observation) -> None:
         """The app asks for the next chunk, as stream/observe.py stamps it."""
-        observation.view[observation.at] = observation.asked = self.now
+        observation.pace.ask(self.now)
 
     def chunk(self, observation: Observation, wait: float = 0.0, hold: float = 0.0, item: Any = None) -> None:
         """The app asks, the provider answers ``wait`` seconds later, the app works ``hold`` seconds on it."""

@@ -10,14 +10,14 @@ import pytest
 
 from app_support import LONG, MESSAGES, App, run, settle
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.sdk import attach, bodies, closing, facts
+from streamvitals.sdk import bodies, closing, facts, taps
 from streamvitals.stream import sse
 from streamvitals.stream.chunks import ChatChunks
 from streamvitals.testing import RecordList, recorded
 
 PLACES: list[tuple[Any, str]] = [
-    (facts, "response_facts"), (closing, "content_encoding"), (attach._Tap, "__init__"), (attach, "_tap"),
-    (closing.Closing, "tap"), (closing.Closing, "hook"), (closing.Closing, "add_reader"), (bodies.Bodies, "hook"),
+    (facts, "response_facts"), (closing, "content_encoding"), (taps.Taps, "tap"), (taps, "_noticing"),
+    (closing.Closing, "hook"), (closing.Closing, "add_reader"), (bodies.Bodies, "hook"),
     (bodies, "_arrived"), (bodies, "_read"), (sse.ByteWatch, "__init__"),
     (sse.ByteWatch, "_read"), (sse.ByteWatch, "_line"), (ChatChunks, "read"), (ChatChunks, "has_token"),
     (sse, "inflater"),

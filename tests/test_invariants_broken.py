@@ -11,10 +11,11 @@ import pytest
 from app_support import LONG, MESSAGES, App, run, settle
 from streamvitals import looplag, runtime
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.sdk import attach, bodies, closing, facts, patch
+from streamvitals.sdk import attach, bodies, closing, facts, patch, taps
 from streamvitals.sinks import store, tally
-from streamvitals.stream import chunks, classify, dispatch, observation, retries, sse, tracebacks
+from streamvitals.stream import chunks, classify, dispatch, observation, pace, retries, sse, tracebacks
 from streamvitals.stream.observation import Observation
+from streamvitals.stream.pace import Pace
 from streamvitals.testing import RecordList, recorded
 
 
@@ -33,18 +34,21 @@ PLACES: list[tuple[Any, str]] = [
     (store.Store, "open_slot"), (store.Store, "close_slot"), (store.Store, "block"), (store.Store, "commit"),
     (store.StoreSink, "on_end"), (store.StoreSink, "on_retry"), (tally, "ended"), (tally, "retried"),
     (tally, "_add_progress"), (tally, "_observe"),
-    (patch, "attach"), (attach._Tap, "__init__"), (attach, "_tap"), (attach, "read_before"), (attach, "_respond"),
+    (patch, "attach"), (taps.Taps, "tap"), (taps, "_noticing"), (attach, "read_before"), (attach, "_respond"),
     (bodies, "_read"), (bodies, "_arrived"),
     (bodies, "_reading"), (bodies, "closing_of"), (bodies.Bodies, "hook"),
-    (closing.Closing, "__init__"), (closing.Closing, "tap"), (closing.Closing, "add_reader"),
+    (closing.Closing, "__init__"), (closing.Closing, "add_reader"),
     (closing.Closing, "hook"), (closing.Closing, "being_read"), (closing.Closing, "_reading"), (closing, "_running"),
     (closing, "_inner"), (closing, "_reads"), (closing, "_frame"),
-    (chunks.ChatChunks, "__init__"), (chunks.ChatChunks, "read"), (chunks.ChatChunks, "has_token"),
+    (chunks.ChatChunks, "__init__"), (chunks.ChatChunks, "read"), (chunks.ChatChunks, "is_common"),
+    (chunks.ChatChunks, "has_token"),
     (chunks.ChatChunks, "marker"), (chunks.ChatChunks, "unfinished"), (chunks.ChatChunks, "usage"),
-    (observation, "classify_exception"), (observation, "names_of"), (observation, "Progress"),
+    (observation, "classify_exception"), (observation, "names_of"), (pace, "Progress"),
     (observation, "StreamRecord"),
-    (Observation, "__init__"), (Observation, "_waited"), (Observation, "_stalled"), (Observation, "_flush"),
-    (Observation, "_verdict_of_body"), (Observation, "_gathered"), (Observation, "_hold"), (Observation, "freeze"),
+    (Observation, "__init__"), (Pace, "__init__"), (Pace, "arrived"), (Pace, "gap"),
+    (Pace, "waited"), (Pace, "hung"), (Pace, "stalled"), (Pace, "hold"),
+    (Pace, "progress"), (Pace, "flushed"), (Pace, "stop_writing"), (Observation, "flush"),
+    (Observation, "_verdict_of_body"), (Observation, "freeze"),
     (Observation, "let_go"), (Observation, "_finish"),
     (retries.Attempts, "__init__"), (retries.Attempts, "begin"), (retries.Attempts, "retry"),
     (retries.Attempts, "answered"), (retries.Attempts, "close"), (retries, "classify_status"),

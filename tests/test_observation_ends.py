@@ -12,7 +12,11 @@ import pytest
 from observation_support import OK, Host, chunk, finish, token
 from streamvitals.stream.chunks import ChatChunks
 from streamvitals.stream.observation import Observation
-from streamvitals.stream.observe import streamvitals_observe, streamvitals_observe_async
+from streamvitals.stream.observe import (
+    streamvitals_observe,
+    streamvitals_observe_async,
+    streamvitals_watch_async,
+)
 from streamvitals.stream.outcome import Outcome, Verdict
 from streamvitals.stream.record import StreamRecord
 from streamvitals.stream.request import ResponseFacts
@@ -200,9 +204,9 @@ def test_the_generators_pass_on_what_they_get(is_async: bool, count: int) -> Non
             yield item
 
     async def read() -> list[Any]:
-        return [item async for item in streamvitals_observe_async(source(), observation, observation.arrived)]
+        return [item async for item in streamvitals_observe_async(source(), observation)]
 
-    got = asyncio.run(read()) if is_async else list(streamvitals_observe(iter(items), observation, observation.arrived))
+    got = asyncio.run(read()) if is_async else list(streamvitals_observe(iter(items), observation))
     assert all(a is b for a, b in zip(got, items, strict=True))
     assert host.ended().chunks == count
 
@@ -221,7 +225,7 @@ def test_the_generator_below_is_closed_only_where_nobody_else_can(owns_inner: bo
 
     async def leave() -> None:
         inner = source()
-        ours = streamvitals_observe_async(inner, observation, observation.arrived, owns_inner=owns_inner)
+        ours = streamvitals_watch_async(inner, observation, observation.arrived, owns_inner=owns_inner)
         await ours.__anext__()
         await ours.aclose()
         assert closed == [True] * owns_inner

@@ -5,30 +5,41 @@ Each of the ways to see a stream is taken on its own: where one fails, the other
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, NamedTuple
 
 from ..stream.observation import Observation
-from ..stream.observe import streamvitals_observe, streamvitals_observe_async
+from ..stream.observe import (
+    streamvitals_observe,
+    streamvitals_observe_async,
+    streamvitals_watch,
+    streamvitals_watch_async,
+)
 from ..stream.request import EVENT_STREAM, ResponseFacts
-from ..stream.sse import SHORT
 from ..stream.tracebacks import is_foreign
 from . import facts
 from .bodies import Bodies, read_before
 from .closing import Closing
+from .taps import Taps
 
 
-def attach(stream: Any, observation: Observation, is_async: bool, bodies: Bodies) -> None:
+class ClassHooks(NamedTuple):
+    """What sees the inside of a stream by a method on its class."""
+
+    bodies: Bodies
+    taps: Taps
+
+
+def attach(stream: Any, observation: Observation, is_async: bool, hooks: ClassHooks) -> None:
     """Put a generator before the iterator of an SDK Stream that was just made. ``parse(to=...)`` makes a
     second Stream over the same response: it shares the observation."""
     if observation.ended:
         return
-    observe: Callable[..., Any] = streamvitals_observe_async if is_async else streamvitals_observe
-    generator = observe(stream._iterator, observation, observation.arrived)
+    generator = _observing(stream._iterator, observation, is_async)
     try:
-        closing = _respond(stream.response, observation, is_async, bodies)
+        closing = _respond(stream.response, observation, is_async, hooks)
         closing.add_reader(generator)
-        _tap(stream, observation, closing)
+        closing.tapped = hooks.taps.tap(stream._decoder, observation)
     except Exception as error:
         if is_foreign(error):
             raise
@@ -36,14 +47,14 @@ def attach(stream: Any, observation: Observation, is_async: bool, bodies: Bodies
     stream._iterator = generator
 
 
-def watch(result: Any, observation: Observation, is_async: bool, bodies: Bodies) -> None:
+def watch(result: Any, observation: Observation, is_async: bool, hooks: ClassHooks) -> None:
     """The call has returned: a Stream (attached by then), or a raw response that may be parsed later, read as
     bytes, or never touched."""
     try:
         if observation.hooks is not None or observation.ended:
             return
         response = getattr(result, "response", None) or getattr(result, "http_response", None) or result
-        closing = _respond(response, observation, is_async, bodies)
+        closing = _respond(response, observation, is_async, hooks)
         if not read_before(response, observation) and not closing.hooked:
             observation.unread("unread_body")
     except Exception as error:
@@ -52,7 +63,7 @@ def watch(result: Any, observation: Observation, is_async: bool, bodies: Bodies)
         observation.broken()
 
 
-def _respond(response: Any, observation: Observation, is_async: bool, bodies: Bodies) -> Closing:
+def _respond(response: Any, observation: Observation, is_async: bool, hooks: ClassHooks) -> Closing:
     if isinstance(observation.hooks, Closing):
         return observation.hooks
     # Before what may fail: a stream of an unknown kind is still told of when the collector takes its response.
@@ -67,7 +78,7 @@ def _respond(response: Any, observation: Observation, is_async: bool, bodies: Bo
     observation.responded(told)
     try:
         closing.hook(response.stream, is_async)
-        bodies.hook(response.stream, is_async)
+        hooks.bodies.hook(response.stream, is_async)
         closing.hooked = True
     except (AttributeError, TypeError, LookupError):
         pass  # a stream that takes no hook: who reads it is not seen
@@ -78,33 +89,10 @@ def _respond(response: Any, observation: Observation, is_async: bool, bodies: Bo
     return closing
 
 
-def _tap(stream: Any, observation: Observation, closing: Closing) -> None:
-    try:
-        decoder = stream._decoder
-        # Only of the SDK's own is it known that each line goes through `decode`. Others are not asked for one.
-        if type(decoder).__module__.startswith("openai."):
-            closing.tap(decoder, _Tap(decoder, observation).decode)
-    except Exception as error:
-        if is_foreign(error):
-            raise
-        observation.host.fault("observe")
-
-
-class _Tap:
-    """Notices ``[DONE]`` and event ids, which the SDK swallows: one plain call per line. A bound method and not
-    a closure, which takes three times the memory per open stream."""
-
-    __slots__ = ("_observation", "_original")
-
-    def __init__(self, decoder: Any, observation: Observation) -> None:
-        self._observation = observation
-        self._original = decoder.decode
-
-    def decode(self, line: str) -> Any:
-        if line and len(line) < SHORT:
-            if line.startswith("data:"):
-                if line[5:].lstrip().startswith("[DONE]"):
-                    self._observation.reader.done = True
-            elif line.startswith("id:"):
-                self._observation.last_event_id = line[3:].strip()
-        return self._original(line)
+def _observing(inner: Any, observation: Observation, is_async: bool) -> Any:
+    if not isinstance(inner, (GeneratorType, AsyncGeneratorType)):
+        # Somebody else's, of which is not known that it can be iterated.
+        watch: Any = streamvitals_watch_async if is_async else streamvitals_watch
+        return watch(inner, observation, observation.arrived)
+    observe: Any = streamvitals_observe_async if is_async else streamvitals_observe
+    return observe(inner, observation)

@@ -16,8 +16,8 @@ from ..stream.observation import Observation
 from ..stream.observe import (
     streamvitals_look,
     streamvitals_look_async,
-    streamvitals_observe,
-    streamvitals_observe_async,
+    streamvitals_watch,
+    streamvitals_watch_async,
 )
 from ..stream.sse import ByteWatch, MarkWatch
 from ..stream.tracebacks import is_foreign
@@ -89,15 +89,15 @@ def _read(closing: Closing, inner: Any, is_async: bool) -> Any:
         observation.broken()
         arrived = observation.arrived
     generator: Any = (
-        streamvitals_observe_async(inner, observation, arrived, owns_inner=owned)
+        streamvitals_watch_async(inner, observation, arrived, owns_inner=owned)
         if is_async
-        else streamvitals_observe(inner, observation, arrived)
+        else streamvitals_watch(inner, observation, arrived)
     )
     closing.add_reader(generator)
     return generator
 
 
-def _arrived(closing: Closing, observation: Observation) -> Callable[[Any], Any]:
+def _arrived(closing: Closing, observation: Observation) -> Callable[[Any], object]:
     if observation.reader.ends_with_body:
         return observation.arrived
     if closing.watch is None:

@@ -21,16 +21,17 @@ from .helpers import error_of_helper
 
 class Closing:
     """Per observation: the generators that read it, and the hooks on its response's close and on its garbage
-    collection. Holds neither. ``hooked``: who reads its bytes is seen, and ``watch`` is what looks at them."""
+    collection. Holds neither. ``hooked``: who reads its bytes is seen, and ``watch`` is what looks at them.
+    ``tapped``: a decoder tells what the SDK swallows."""
 
-    __slots__ = ("_readers", "_response", "_tapped", "hooked", "observation", "watch")
+    __slots__ = ("_readers", "_response", "hooked", "observation", "tapped", "watch")
 
     def __init__(self, observation: Observation, response: Any) -> None:
         self.observation = observation
         self.hooked = False
         self.watch: Any = None
         self._readers: tuple[weakref.ref[Any], ...] = ()
-        self._tapped: tuple[Any, ...] = ()
+        self.tapped = False
         self._response: Callable[[], Any] = _nothing
         observation.hooks = self
         try:
@@ -67,21 +68,8 @@ class Closing:
         """Whether somebody is half-way through reading it as bytes, and not reading now."""
         return self.watch is not None and any(_suspended(reference()) for reference in self._readers)
 
-    @property
-    def tapped(self) -> bool:
-        """Whether a decoder tells what the SDK swallows."""
-        return bool(self._tapped)
-
-    def tap(self, decoder: Any, decode: Any) -> None:
-        """This decoder's ``decode`` is ours until the end."""
-        decoder.decode = decode
-        self._tapped = (*self._tapped, decoder)
-
     def remove(self) -> None:
-        # A tap and its decoder hold each other: a stream would leave garbage for the collector.
-        decoders, self._tapped = self._tapped, ()
-        for decoder in decoders:
-            _unhook(decoder, "decode")
+        """Nothing of ours is in what the app still has."""
 
     def noted(self, stream: Any, name: str) -> None:
         observation = self.observation

@@ -22,9 +22,10 @@ from typing import Any, ClassVar, Protocol
 from ..stream.observation import Observation
 from ..stream.tracebacks import is_foreign
 from . import facts
-from .attach import attach, watch
+from .attach import ClassHooks, attach, watch
 from .bodies import Bodies
 from .replacing import Replacements
+from .taps import Taps
 from .versions import PATCH_POINTS, problems, resolve
 from .websockets import SocketPatches
 from .websockets import Watcher as SocketWatcher
@@ -100,7 +101,7 @@ class Patches:
         self._active = False
         self._replaced = Replacements()
         self._sockets = SocketPatches(watcher)
-        self._bodies = Bodies(watcher.fault)
+        self._hooks = ClassHooks(Bodies(watcher.fault), Taps())
 
     def apply(self, openai: Any) -> list[str]:
         """Patch all points or none. Returns what stood in the way, in words."""
@@ -134,7 +135,8 @@ class Patches:
         self._active = False
         self._replaced.undo()
         self._sockets.remove()
-        self._bodies.remove()
+        self._hooks.bodies.remove()
+        self._hooks.taps.remove()
 
     def _enter(self, call: _Call, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A call begins: observe it, if it streams or tries again without streaming what failed."""
@@ -159,7 +161,7 @@ class Patches:
         if call.told is not None:
             self._tell(call.told, result)
         if call.observation is not None:
-            watch(result, call.observation, is_async, self._bodies)
+            watch(result, call.observation, is_async, self._hooks)
 
     def _raised(self, call: _Call, error: BaseException) -> None:
         if call.observation is not None:
@@ -291,7 +293,7 @@ class Patches:
                 # Somebody else's authentication, say, has sent a request of its own making.
                 observation = _observation_of(stream._client)
             if observation is not None and self._active:
-                attach(stream, observation, is_async, self._bodies)
+                attach(stream, observation, is_async, self._hooks)
         except Exception as error:
             if is_foreign(error):
                 raise

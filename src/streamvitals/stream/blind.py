@@ -36,6 +36,9 @@ class Blind:
         self._marker = reader.marker()
         self._usage = reader.usage()
 
+    def is_common(self, item: Any) -> bool:
+        return True
+
     def read(self, item: Any) -> None:
         """Look away."""
 

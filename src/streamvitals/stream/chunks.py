@@ -55,6 +55,9 @@ class Reader(Protocol):
     @property
     def response_id(self) -> str | None: ...
 
+    def is_common(self, item: Any) -> bool:
+        """Whether ``read`` would find nothing in this chunk: quickly, and False where that takes a longer look."""
+
     def read(self, item: Any) -> None:
         """Take note of one chunk."""
 
@@ -98,19 +101,22 @@ class ChatChunks:
         self._by_choice: dict[int, Any] | None = None
         self._failed: Verdict | None = None
 
-    def read(self, item: Any) -> None:
-        """The common chunk, one unfinished choice that is known, is recognised in a few attribute reads."""
-        if type(item) is dict and self._is_common(item):
-            return
+    def is_common(self, item: Any) -> bool:
         try:
-            (choice,) = item.choices
-            if choice.finish_reason is None and choice.index in self._open and item.usage is None:
-                beside, within = item.__pydantic_extra__, choice.__pydantic_extra__
-                if (not beside or _ERRORS.isdisjoint(beside)) and (not within or _ERRORS.isdisjoint(within)):
-                    return
+            # Out of their dictionaries: for an attribute of a model Python looks up its class's __getattr__ first.
+            chunk = item.__dict__
+            (each,) = chunk["choices"]
+            choice = each.__dict__
+            if choice["finish_reason"] is None and choice["index"] in self._open and chunk["usage"] is None:
+                beside, within = item.__pydantic_extra__, each.__pydantic_extra__
+                return (not beside or _ERRORS.isdisjoint(beside)) and (not within or _ERRORS.isdisjoint(within))
         except (AttributeError, TypeError, ValueError, LookupError):
-            pass  # a dict, an omitted field, a null or several choices: the patient way below reads those
-        self._read_patiently(item)
+            pass  # a dict, an omitted field, a null or several choices
+        return False
+
+    def read(self, item: Any) -> None:
+        if type(item) is not dict or not self._is_common(item):
+            self._read_patiently(item)
 
     def _is_common(self, chunk: dict[str, Any]) -> bool:
         """The same of a chunk that was parsed from bytes."""

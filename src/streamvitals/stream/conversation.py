@@ -154,8 +154,8 @@ class Conversation:
         if observation is None:
             return None
         if self._reading is None:
-            observation.asked = self._rests_since
-            observation.view[observation.at] = -observation.started
+            observation.pace.wait_from(self._rests_since)
+            observation.pace.rest(observation.started)
         response = _Response(self, observation, lane, event_id)
         self._under_way[next(self._numbers)] = response
         self._only = None
@@ -177,7 +177,7 @@ class Conversation:
             only = self._only
             for response in self._responses() if only is None else (only,):
                 observation = response.observation
-                observation.view[observation.at] = observation.asked = observation.asked + slept
+                observation.pace.ask(observation.pace.waiting_since + slept)
                 if observation.in_band is not None and observation.in_band is self._interrupted:
                     observation.in_band = None
         except Exception as error:
@@ -232,8 +232,7 @@ class Conversation:
         self._reading = None
         self._rests_since = now
         for response in self._responses():
-            observation = response.observation
-            observation.view[observation.at] = -now
+            response.observation.pace.rest(now)
 
     def _interrupt(self, verdict: Verdict) -> None:
         """It stands if nobody reads on."""
@@ -344,7 +343,7 @@ class Conversation:
         if response.looked_at and not response.kept:
             response.looked_at = not observation.reader.has_token(item)
         observation.arrived(item)
-        observation.asked = self._rests_since
+        observation.pace.wait_from(self._rests_since)
 
     # -- the ends
 
@@ -384,14 +383,14 @@ class Conversation:
         self._only = None
         if self._reading is None:
             for observation in ending:
-                observation.asked += now - self._rests_since
+                observation.pace.wait_from(observation.pace.waiting_since + now - self._rests_since)
         self._reading = None
         self._rests_since = now
         return [observation for observation in ending if not observation.ended]
 
     def _end(self, response: _Response) -> None:
         self._forget(response)
-        response.observation.asked = self._clock()
+        response.observation.pace.wait_from(self._clock())
         response.observation.exhausted()
 
     def _responses(self) -> list[_Response]:

@@ -36,7 +36,7 @@ class TypedEvents:
     ends_with_body = named_events = False
     reads_errors = True
 
-    __slots__ = ("_told", "_verdict", "done", "finish_reasons", "response_id", "response_model")
+    __slots__ = ("_told", "_usual", "_verdict", "done", "finish_reasons", "response_id", "response_model")
 
     def __init__(self) -> None:
         self.done = False
@@ -45,6 +45,13 @@ class TypedEvents:
         self.response_id: str | None = None
         self._verdict: Verdict | None = None
         self._told: Any = None
+        self._usual = ""  # the type of the last event that neither began nor ended anything
+
+    def is_common(self, item: Any) -> bool:
+        try:
+            return bool(item.__dict__[self.TYPE] == self._usual)
+        except (AttributeError, LookupError):
+            return False
 
     def read(self, item: Any) -> None:
         kind = get(item, self.TYPE)
@@ -54,6 +61,8 @@ class TypedEvents:
             self._begin(self._body(item))
         elif kind in self.ENDS:
             self._end(self.ENDS[kind], item)
+        else:
+            self._usual = kind
 
     def _body(self, item: Any) -> Any:
         return get(item, self.BODY) if self.BODY else item
@@ -216,6 +225,9 @@ class AgentEvents(TypedEvents):
         super().__init__()
         self._worked = False
 
+    def is_common(self, item: Any) -> bool:
+        return False  # an event of any type may be a subagent's, or the end of a turn
+
     def read(self, item: Any) -> None:
         kind = get(item, "type")
         if not isinstance(kind, str) or get(get(item, "turn"), "subagent_id") is not None:
@@ -256,6 +268,9 @@ class BodyBytes:
         self.finish_reasons: tuple[str, ...] = ()
         self.response_model: str | None = None
         self.response_id: str | None = None
+
+    def is_common(self, item: Any) -> bool:
+        return True
 
     def read(self, item: Any) -> None:
         """The bytes are the content; there is nothing to note."""

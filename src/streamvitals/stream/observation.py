@@ -1,7 +1,4 @@
-"""The life of one stream, from request to end, and its per-chunk path. Pure: the clock is handed in.
-
-    asked ... arrived          the app is blocked: wait, the provider's silence as the app feels it
-    arrived ... asked again    the app works on the chunk: hold, never the provider's
+"""The life of one stream, from request to end. Pure: the clock is handed in. Its times are pace.py's.
 
 Whatever ends a stream (the body, an exception, the app, the collector) makes an ``Ending`` and hands it to the
 host; the first one counts. ``freeze`` makes the record of it, later, on whichever thread drains the dispatch.
@@ -10,29 +7,41 @@ host; the first one counts. ``freeze`` makes the record of it, later, on whichev
 from __future__ import annotations
 
 import functools
-import operator
 import weakref
-from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
-from ..names import GAP_EDGES, OTHER
+from ..names import OTHER
 from .app_retries import Asked, Chain, Failure, Origin
 from .blind import Blind, blinded
 from .chunks import Reader
 from .classify import classify_close, classify_exception
 from .fields import identifier
-from .host import Hooks, Host, Numbers, Slot
+from .host import Hooks, Host, Slot
 from .outcome import Outcome, Verdict
+from .pace import Pace
 from .partial import TailReader
-from .record import NOT_FAILURES, Progress, RetryRecord, StreamRecord
+from .record import NOT_FAILURES, RetryRecord, StreamRecord
 from .request import EVENT_STREAM, RequestFacts, ResponseFacts
 from .retries import Attempts
 from .tracebacks import is_foreign, names_of
 
 _APP_SIDE = frozenset({Outcome.CANCELLED, Outcome.ABANDONED})
-_MAX_STALLS = 16  # remembered one by one; the count goes on
-_NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
+
+class Common(Protocol):
+    """Knows common chunks: those that say only that the stream goes on."""
+
+    def is_common(self, item: Any) -> bool: ...
+
+
+class _NoneYet:
+    """Before the first token every chunk is to be read."""
+
+    def is_common(self, item: Any) -> bool:
+        return False
+
+
+NOT_YET: Common = _NoneYet()
 
 
 class Reference(weakref.ref):  # type: ignore[type-arg]
@@ -89,12 +98,9 @@ class Observation:
     """One logical call of the SDK, however many attempts and however many Stream objects it takes."""
 
     __slots__ = (
-        "__weakref__", "_answered_at", "_arrived_at", "_first_chunk", "_first_token", "_flush_at",
-        "_gap_counts", "_max_gap", "_other_wait", "_stall_after", "_stall_times", "_stalls", "_told", "_wait",
-        "asked", "asks", "at", "attempts", "chain", "chunks", "clock", "closed_by_app", "ended", "facts", "hints",
-        "hooks",
-        "host", "in_band", "last_event_id", "origin", "reader", "response", "retry_of", "slot", "started",
-        "started_unix", "trace_parent", "unasked", "view",
+        "__weakref__", "_answered_at", "asks", "attempts", "chain", "clock", "closed_by_app", "ended", "facts", "hints",
+        "hooks", "host", "in_band", "last_event_id", "origin", "pace", "reader", "response", "retry_of", "slot",
+        "started_unix", "trace_parent", "unasked",
     )
 
     def __init__(self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float) -> None:
@@ -103,9 +109,7 @@ class Observation:
         self.reader = reader
         self.clock = host.clock
         self.slot: Slot | None = slot
-        self.view: Numbers = slot.view
-        self.at = slot.at
-        self.started = now
+        self.pace = Pace(slot, now, host.stall_after, now + host.flush_every)
         self.started_unix = unix
         self.attempts = Attempts()
         self.response: ResponseFacts | None = None
@@ -113,8 +117,6 @@ class Observation:
         self.in_band: Verdict | None = None
         self.hints: tuple[str, ...] = ()
         self.ended = False
-        self.chunks = 0
-        self.asked = now
         self.asks: Asked | None = None
         self.last_event_id: str | None = None
         self.unasked = False  # it began with its first chunk, for which nobody waited
@@ -124,18 +126,16 @@ class Observation:
         self.trace_parent: object | None = None
         self.hooks: Hooks | None = None
         self._answered_at: float | None = None
-        self._arrived_at: float | None = None
-        self._first_chunk: float | None = None
-        self._first_token: float | None = None
-        self._gap_counts = [0] * (len(GAP_EDGES) + 1)
-        self._max_gap = 0.0
-        self._wait = 0.0
-        self._other_wait = 0.0  # what of it was not for a chunk after the first
-        self._stall_after = host.stall_after
-        self._stalls = 0
-        self._stall_times: tuple[tuple[float, float], ...] = ()
-        self._flush_at = now + host.flush_every
-        self._told: Progress | None = None  # all that the sinks have been told already
+
+    @property
+    def started(self) -> float:
+        """When the call began, on the clock."""
+        return self.pace.started
+
+    @property
+    def chunks(self) -> int:
+        """How many have come."""
+        return int(self.pace.chunks)
 
     # -- before the first chunk; may raise
 
@@ -143,7 +143,7 @@ class Observation:
         """A request is about to be sent: the first one, or one more after the backoff."""
         now = self.clock()
         retry = self.attempts.begin(now)
-        self.view[self.at] = self.asked = now
+        self.pace.ask(now)
         if retry is not None:
             given_up = self.chain is not None and self.chain.overdue(now)
             self.host.submit(RetryRecord(self.facts.labels, "sdk", *retry, given_up=given_up))
@@ -152,8 +152,8 @@ class Observation:
     def retrying(self, error: BaseException | None, backoff: float) -> None:
         """The attempt failed, the SDK sleeps ``backoff`` seconds and makes another."""
         now = self.clock()
-        self._waited(now - self.asked, now)
-        self.view[self.at] = -now
+        self.pace.waited(now)
+        self.pace.rest(now)
         self.attempts.retry(now, error, backoff)
         self.chain = self.chain or Chain(now)
 
@@ -162,8 +162,8 @@ class Observation:
         now = self.clock()
         self.response = facts
         self._answered_at = now
-        self._waited(now - self.asked, now)
-        self.view[self.at] = -now
+        self.pace.waited(now)
+        self.pace.rest(now)
 
     @_ends
     def request_failed(self, error: BaseException) -> None:
@@ -175,65 +175,42 @@ class Observation:
             self.host.discard(self)
             return
         if not self.attempts.cut_short(now):
-            self._waited(now - self.asked, now)
+            self.pace.waited(now)
         verdict = classify_exception(error, headers_received=False)
         self._finish(Ending(verdict, now, names_of(error)))
 
-    # -- the per-chunk path; also in observe.py, where `asked` is stamped
+    # -- a chunk; the common one is dealt with in observe.py
 
-    def arrived(self, item: Any) -> Any:
-        """A chunk has come; gives it back. Never raises: a fault of ours switches the reading off, not the
-        stream."""
+    def arrived(self, item: Any, now: float | None = None) -> Common:
+        """A chunk has come, now or a moment ago. Gives back what knows the common ones from now on. Never raises: a
+        fault of ours switches the reading off, not the stream."""
         try:
-            now = self.clock()
-            gap = now - self.asked
-            self._arrived_at = now
-            self._wait += gap
-            view = self.view
-            at = self.at
-            view[at] = -now
-            view[at + 3] = self.chunks = self.chunks + 1
-            if self._first_chunk is not None:
-                self._gap_counts[bisect_left(GAP_EDGES, gap)] += 1
-                if gap > self._max_gap:
-                    self._max_gap = gap
-            else:
-                self._first_chunk = now - self.started
-                self._other_wait += gap
-            if gap >= self._stall_after:
-                self._stalled(gap, now)
-            if self._first_token is None and self.reader.has_token(item):
-                self._first_token = now - self.started
-            self.reader.read(item)
-            if now >= self._flush_at:
-                self._flush(now)
+            if now is None:
+                now = self.clock()
+            pace, reader = self.pace, self.reader
+            pace.arrived(now)
+            if pace.first_token is None and reader.has_token(item):
+                pace.first_token = now - pace.started
+            reader.read(item)
+            if now >= pace.flush_at:
+                self.flush(now)
+            return NOT_YET if pace.first_token is None else reader
         except Exception as error:
             if is_foreign(error):
                 raise
-            self.broken()
-        return item
+            return self.broken()
 
-    def _waited(self, seconds: float, now: float) -> None:
-        self.asked = now  # once, also where an end was interrupted and comes again
-        self._wait += seconds
-        self._other_wait += seconds
-        if seconds >= self._stall_after:
-            self._stalled(seconds, now)
+    def flush(self, now: float) -> None:
+        """Tell the sinks what has been gathered so far, of a stream that goes on."""
+        host, facts = self.host, self.facts
+        hold = self.pace.hold(now, self.attempts.backoff)
+        host.submit(self.pace.flushed(facts.labels, hold, self.unasked, now + host.flush_every))
 
-    def _stalled(self, seconds: float, now: float) -> None:
-        self._stalls += 1
-        if len(self._stall_times) < _MAX_STALLS:
-            self._stall_times += ((now - seconds - self.started, seconds),)
-
-    def _flush(self, now: float) -> None:
-        self._flush_at = now + self.host.flush_every
-        progress, self._told = self._gathered(now)
-        self.host.submit(progress)
-
-    def broken(self) -> None:
+    def broken(self) -> Common:
         """A fault of ours in reading chunks: go on without reading them."""
         self.host.fault("observe")
         self.unread("unread_body")
+        return self.reader
 
     def unread(self, hint: str) -> None:
         """Nobody can look into this body any further, for the reason that ``hint`` gives."""
@@ -253,12 +230,11 @@ class Observation:
         now = self.clock()
         marker = self.reader.marker()
         verdict = self._verdict_of_body(marker)
-        if verdict is marker and self._arrived_at is not None:
+        if verdict is marker and self.pace.arrived_at is not None:
             # It was complete with the last chunk, where its duration ends; a hang after that is a stall still.
-            if now - self.asked >= self._stall_after:
-                self._stalled(now - self.asked, now)
+            self.pace.hung(now)
         else:
-            self._waited(now - self.asked, now)
+            self.pace.waited(now)
         self._finish(Ending(verdict, now))
 
     @_ends
@@ -267,7 +243,7 @@ class Observation:
         if type(error).__name__ == "StreamConsumed" and self.hooks is not None and self.hooks.read_by_another():
             return  # it asked for a second reading of what somebody is reading still
         now = self.clock()
-        self._waited(now - self.asked, now)
+        self.pace.waited(now)
         verdict = classify_exception(error, headers_received=True, closed_by_app=self.closed_by_app)
         self._finish(Ending(verdict, now, names_of(error)))
 
@@ -290,7 +266,7 @@ class Observation:
 
     def drop_verdict(self) -> Verdict:
         """What a stream is that nobody can read any more."""
-        if self.chunks or isinstance(self.reader, Blind):
+        if self.pace.chunks or isinstance(self.reader, Blind):
             return Verdict(Outcome.ABANDONED, "dropped")
         if self.hooks is not None and not self.hooks.hooked:
             # Of what nobody could see, nobody says that it was not read.
@@ -315,16 +291,12 @@ class Observation:
 
     def let_go(self) -> None:
         """The stream has been told of, or is somebody else's."""
-        self._stop_writing()
+        self.pace.stop_writing()
         self.slot = None
         # What belongs to the ended stream is let go without waiting for a collector.
         hooks, self.hooks = self.hooks, None
         if hooks is not None:
             hooks.remove()
-
-    def _stop_writing(self) -> None:
-        # A stream that is read on after its end must not write into a slot that is another's by then.
-        self.view, self.at = _NOWHERE, 0
 
     def _verdict_of_body(self, marker: Verdict | None) -> Verdict:
         if self.in_band is not None:
@@ -332,12 +304,12 @@ class Observation:
         if marker is not None:
             return marker
         kind = self.response.content_type if self.response is not None else EVENT_STREAM
-        if self.reader.ends_with_body and (self.chunks or (isinstance(self.reader, Blind) and self._came())):
+        if self.reader.ends_with_body and (self.pace.chunks or (isinstance(self.reader, Blind) and self._came())):
             page = kind in ("text/html", "application/json")
             return Verdict(Outcome.MALFORMED, "unexpected_content_type") if page else Verdict(Outcome.COMPLETED)
-        if self.facts.finish_optional and self.reader.done and self.chunks:
+        if self.facts.finish_optional and self.reader.done and self.pace.chunks:
             return Verdict(Outcome.COMPLETED)
-        if not self.chunks and not self.reader.done:
+        if not self.pace.chunks and not self.reader.done:
             if kind != EVENT_STREAM and not self.reader.ends_with_body:
                 return Verdict(Outcome.MALFORMED, "unexpected_content_type")
             return Verdict(Outcome.TRUNCATED, "empty_stream")
@@ -348,33 +320,10 @@ class Observation:
 
     # -- telling
 
-    def _gathered(self, end: float) -> tuple[Progress, Progress]:
-        """What has been gathered since the last time, and in all."""
-        told = self._told
-        whole = Progress(
-            self.facts.labels, tuple(self._gap_counts), max(0.0, self._wait - self._other_wait), self._wait,
-            self._hold(end), self._stalls, None if self.unasked else self._first_chunk, self._first_token,
-        )
-        if told is None:
-            return whole, whole
-        return Progress(
-            labels=whole.labels,
-            gap_counts=tuple(map(operator.sub, whole.gap_counts, told.gap_counts)),
-            gap_sum=whole.gap_sum - told.gap_sum,
-            wait=whole.wait - told.wait,
-            hold=max(0.0, whole.hold - told.hold),
-            stalls=whole.stalls - told.stalls,
-            first_chunk=None if told.first_chunk is not None else whole.first_chunk,
-            first_token=None if told.first_token is not None else whole.first_token,
-        ), whole
-
-    def _hold(self, end: float) -> float:
-        # What is neither wait nor backoff: summing it up would be one more addition per chunk.
-        return max(0.0, end - self.started - self._wait - self.attempts.backoff)
-
     def freeze(self, ending: Ending) -> StreamRecord:
         """The record of the ended stream. Called by the dispatch, and again where that was interrupted."""
-        self._stop_writing()
+        pace = self.pace
+        pace.stop_writing()
         verdict, end, causes = ending
         reader, response, hooks, attempts, facts = self.reader, self.response, self.hooks, self.attempts, self.facts
         attempts.cut_short(end)
@@ -386,12 +335,13 @@ class Observation:
         if not causes and (verdict == marker or app_side):
             # Not the collector's time, nor that of the SDK's draining after [DONE]; but somebody who was told
             # by an exception had been waiting until then.
-            end = self._arrived_at or self._answered_at or end
+            end = pace.arrived_at or self._answered_at or end
         reasons = reader.finish_reasons
         if OTHER in reasons:
             self.hint("unknown_finish_reason")
-        progress = self._gathered(end)[0]
-        started, last, first, chain = self.started, self._arrived_at, self.retry_of, self.chain
+        hold = pace.hold(end, attempts.backoff)
+        progress = pace.progress(facts.labels, hold, self.unasked)
+        started, last, first, chain = pace.started, pace.arrived_at, self.retry_of, self.chain
         made = attempts.close(end, response.status if response is not None else None, verdict.error_type)
         status, request_id, limits, retry_after = (
             (attempts.last_status, attempts.request_id, attempts.rate_limits, attempts.retry_after)
@@ -400,15 +350,15 @@ class Observation:
         # By place, in the order of the fields: forty names take longer to sort out than all else that is done here.
         return StreamRecord(
             facts.labels, verdict.outcome, verdict.error_type,
-            self.started_unix, max(0.0, end - started), self.chunks,
-            self._max_gap, self._wait, self._hold(end), self._stalls,
-            None if self.unasked else self._first_chunk, self._first_token, None if last is None else last - started,
+            self.started_unix, max(0.0, end - started), int(pace.chunks),
+            pace.max_gap, pace.wait, hold, pace.stalls,
+            None if self.unasked else pace.first_chunk, pace.first_token, None if last is None else last - started,
             hooks.bytes_received() if hooks is not None else None,
             made, attempts.backoff, progress,
             reasons, reader.response_model, reader.response_id, request_id, reader.usage(),
             limits, status, causes,
             facts.method, facts.url_path, facts.server_port,
-            self._stall_times, started, identifier(self.last_event_id),
+            pace.stall_times, started, identifier(self.last_event_id),
             self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
             self.hints, facts.fetch,
             retry_after,

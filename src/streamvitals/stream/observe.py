@@ -1,4 +1,4 @@
-"""The two generators that stand between the SDK's iterator and the app.
+"""The generators that stand between the SDK's iterator and the app.
 
 Their frame appears in the app's tracebacks, hence the name. They never close the inner generator: whoever
 drops or closes it does so exactly as without us.
@@ -6,28 +6,48 @@ drops or closes it does so exactly as without us.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from typing import Any
 
-from .observation import Observation
+from .observation import NOT_YET, Observation
+from .pace import NO_BUCKET
+from .tracebacks import is_foreign
 
-T = TypeVar("T")
 
+def streamvitals_observe(inner: Iterator[Any], observation: Observation) -> Generator[Any, None, None]:
+    """Yield the SDK's chunks that ``inner`` yields, raise what it raises, and let ``observation`` know.
 
-def streamvitals_observe(
-    inner: Iterator[T], observation: Observation, arrived: Callable[[Any], Any]
-) -> Generator[T, None, None]:
-    """Yield what ``inner`` yields, raise what it raises, and let ``observation`` know.
-
-    ``arrived`` is called with every item and gives it back: ``observation.arrived``, or what stands in for it.
+    The common chunk says only that the stream goes on. It is dealt with here, where no call is needed for it; every
+    other one is read by ``observation.arrived``.
     """
-    clock, following = observation.clock, next
+    clock, pace, reader = observation.clock, observation.pace, NOT_YET
+    low, high, counts, bucket = NO_BUCKET
     try:
-        while True:
-            observation.view[observation.at] = observation.asked = clock()
-            # No variable for the item: a frame that waits at its yield would keep the chunk alive.
-            yield arrived(following(inner))
-    except StopIteration:
+        pace.view[pace.at] = pace.waiting_since = clock()
+        for item in inner:
+            try:
+                now = clock()
+                if reader.is_common(item):
+                    gap = now - pace.waiting_since
+                    pace.arrived_at = now
+                    pace.wait += gap
+                    view, at = pace.view, pace.at
+                    view[at] = -now
+                    view[at + 3] = pace.chunks = pace.chunks + 1.0
+                    if low < gap <= high:
+                        counts[bucket] += 1
+                    else:
+                        low, high, counts, bucket = pace.gap(gap, now)
+                    if now >= pace.flush_at:
+                        observation.flush(now)
+                else:
+                    reader = observation.arrived(item)
+            except Exception as error:
+                if is_foreign(error):
+                    raise
+                reader = observation.broken()
+            yield (item, item := None)[0]  # no frame that waits keeps the chunk alive
+            pace.view[pace.at] = pace.waiting_since = clock()
         observation.exhausted()
     except GeneratorExit:
         observation.dropped()
@@ -38,15 +58,79 @@ def streamvitals_observe(
 
 
 async def streamvitals_observe_async(
-    inner: Any, observation: Observation, arrived: Callable[[Any], Any], owns_inner: bool = False
+    inner: AsyncIterator[Any], observation: Observation
 ) -> AsyncGenerator[Any, None]:
-    """The async twin; the differences are the keywords. ``owns_inner`` is for a generator that nobody else
-    can close: httpx closes its byte generators explicitly, and would reach only ours."""
-    clock, following = observation.clock, inner.__anext__
+    """The async twin; the differences are the keywords."""
+    clock, pace, reader = observation.clock, observation.pace, NOT_YET
+    low, high, counts, bucket = NO_BUCKET
+    try:
+        pace.view[pace.at] = pace.waiting_since = clock()
+        async for item in inner:
+            try:
+                now = clock()
+                if reader.is_common(item):
+                    gap = now - pace.waiting_since
+                    pace.arrived_at = now
+                    pace.wait += gap
+                    view, at = pace.view, pace.at
+                    view[at] = -now
+                    view[at + 3] = pace.chunks = pace.chunks + 1.0
+                    if low < gap <= high:
+                        counts[bucket] += 1
+                    else:
+                        low, high, counts, bucket = pace.gap(gap, now)
+                    if now >= pace.flush_at:
+                        observation.flush(now)
+                else:
+                    reader = observation.arrived(item)
+            except Exception as error:
+                if is_foreign(error):
+                    raise
+                reader = observation.broken()
+            yield (item, item := None)[0]  # no frame that waits keeps the chunk alive
+            pace.view[pace.at] = pace.waiting_since = clock()
+        observation.exhausted()
+    except GeneratorExit:
+        observation.dropped()
+        raise
+    except BaseException as error:
+        observation.failed(error)
+        raise
+
+
+def streamvitals_watch(
+    inner: Iterator[Any], observation: Observation, arrived: Callable[[Any], object]
+) -> Generator[Any, None, None]:
+    """The same for what is no chunk of the SDK's: ``arrived`` is called with every item."""
+    clock, pace, following = observation.clock, observation.pace, next
     try:
         while True:
-            observation.view[observation.at] = observation.asked = clock()
-            yield arrived(await following())
+            pace.view[pace.at] = pace.waiting_since = clock()
+            item = following(inner)
+            arrived(item)
+            yield (item, item := None)[0]
+    except StopIteration:
+        observation.exhausted()
+    except GeneratorExit:
+        observation.dropped()
+        raise
+    except BaseException as error:
+        observation.failed(error)
+        raise
+
+
+async def streamvitals_watch_async(
+    inner: Any, observation: Observation, arrived: Callable[[Any], object], owns_inner: bool = False
+) -> AsyncGenerator[Any, None]:
+    """The async twin. ``owns_inner`` is for a generator that nobody else can close: httpx closes its byte
+    generators explicitly, and would reach only ours."""
+    clock, pace, following = observation.clock, observation.pace, inner.__anext__
+    try:
+        while True:
+            pace.view[pace.at] = pace.waiting_since = clock()
+            item = await following()
+            arrived(item)
+            yield (item, item := None)[0]
     except StopAsyncIteration:
         observation.exhausted()
     except GeneratorExit:

@@ -52,6 +52,9 @@ class TailReader:
     def response_id(self) -> str | None:
         return self._reader.response_id
 
+    def is_common(self, item: Any) -> bool:
+        return False  # there may be text in any
+
     def read(self, item: Any) -> None:
         self._reader.read(item)
         piece = text_of(item)

@@ -51,26 +51,26 @@ class ByteWatch:
         self._lines, self._data = _Lines(), []
         self._observation.unread(hint)
 
-    def arrived(self, raw: bytes) -> bytes:
-        """Bytes have come; gives them back. Never raises."""
+    def arrived(self, raw: bytes) -> None:
+        """Bytes have come. Never raises."""
         observation = self._observation
         try:
             now = observation.clock()
-            events = self._read(raw)
+            events, pace = self._read(raw), observation.pace
             if not events:
-                self._carried += now - observation.asked
-                return raw
-            observation.asked -= self._carried
-            self._carried = 0.0
+                self._carried += now - pace.waiting_since
+                return
+            if self._carried:
+                pace.wait_from(pace.waiting_since - self._carried)
+                self._carried = 0.0
             for event in events:
-                observation.arrived(event)
-                observation.asked = now
+                observation.arrived(event, now)
+                pace.wait_from(now)
         except Exception as error:
             if is_foreign(error):
                 raise
             self._pieces = None
             observation.broken()
-        return raw
 
     def _read(self, raw: bytes) -> list[Any]:
         events: list[Any] = []

@@ -1,0 +1,61 @@
+"""Notices ``[DONE]`` and event ids, which the SDK's decoder of lines swallows.
+
+The decoder's class gets a method of ours, once, that looks at short lines only. One on the instance would cost a
+slow look-up for each line, and memory for each open stream.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ..stream.observation import Observation
+from ..stream.sse import SHORT
+from .replacing import Replacements
+
+_OBSERVATION = "_streamvitals_observation"  # on a decoder
+
+
+class Taps:
+    """The classes of decoders that have a method of ours, which can be taken away again."""
+
+    def __init__(self) -> None:
+        self._hooked: set[type] = set()
+        self._replaced = Replacements()
+
+    def tap(self, decoder: Any, observation: Observation) -> bool:
+        """Tell the observation what this decoder swallows. False for somebody else's: only of the SDK's own is it known
+        that each line goes through ``decode``. Raises where the decoder takes no attribute."""
+        kind = type(decoder)
+        if not kind.__module__.startswith("openai."):
+            return False
+        if kind not in self._hooked:
+            self._replaced.make(kind, "decode", _noticing(kind.decode))
+            self._hooked.add(kind)
+        setattr(decoder, _OBSERVATION, observation)
+        return True
+
+    def remove(self) -> None:
+        """Put back what was there."""
+        self._replaced.undo()
+        self._hooked.clear()
+
+
+def _noticing(original: Any) -> Any:
+    @functools.wraps(original)
+    def streamvitals_decode(decoder: Any, line: str) -> Any:
+        if line and len(line) < SHORT:
+            _notice(getattr(decoder, _OBSERVATION, None), line)
+        return original(decoder, line)
+
+    return streamvitals_decode
+
+
+def _notice(observation: Observation | None, line: str) -> None:
+    if observation is None:
+        return
+    if line.startswith("data:"):
+        if line[5:].lstrip().startswith("[DONE]"):
+            observation.reader.done = True
+    elif line.startswith("id:"):
+        observation.last_event_id = line[3:].strip()

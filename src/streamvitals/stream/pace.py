@@ -1,0 +1,159 @@
+"""The clockwork of one stream: who is waiting for whom, since when, and how long that was.
+
+    ask ... arrived      the app is blocked: wait, the provider's silence as the app feels it
+    arrived ... ask      the app works on the chunk: hold, never the provider's
+
+Times are seconds on the observation's clock. The generators of observe.py stamp it for the common chunk in their own
+lines, with nothing called; everybody else uses the methods. An end that is queued may be frozen while the app reads on:
+nothing here is emptied.
+"""
+
+from __future__ import annotations
+
+import operator
+from bisect import bisect_left
+
+from ..names import GAP_EDGES
+from .host import Numbers, Slot
+from .record import Progress, StreamLabels
+
+_MAX_STALLS = 16  # remembered one by one; the count goes on
+_NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
+
+Bucket = tuple[float, float, list[int], int]
+NO_BUCKET: Bucket = (0.0, -1.0, [], 0)  # no gap is in it
+NO_GAPS = (0,) * (len(GAP_EDGES) + 1)
+
+
+class Pace:
+    """When chunks came, and what their gaps were. ``slot`` shows the agent who waits, and since when."""
+
+    __slots__ = (
+        "_other_wait", "_stall_after", "_told", "arrived_at", "at", "chunks", "first_chunk", "first_token", "flush_at",
+        "gap_counts", "max_gap", "stall_times", "stalls", "started", "view", "wait", "waiting_since",
+    )
+
+    def __init__(self, slot: Slot, now: float, stall_after: float, flush_at: float) -> None:
+        self.view: Numbers = slot.view
+        self.at = slot.at
+        self.started = now
+        self.waiting_since = now
+        self.arrived_at: float | None = None
+        self.chunks = 0.0  # as its slot holds it
+        self.first_chunk: float | None = None
+        self.first_token: float | None = None
+        self.gap_counts: list[int] | None = None
+        self.max_gap = 0.0
+        self.wait = 0.0
+        self._other_wait = 0.0  # what of it was not for a chunk after the first
+        self._stall_after = stall_after
+        self.stalls = 0
+        self.stall_times: tuple[tuple[float, float], ...] = ()
+        self.flush_at = flush_at
+        self._told: Progress | None = None  # all that the sinks have been told already
+
+    def ask(self, now: float) -> None:
+        """The app waits from now on."""
+        self.view[self.at] = self.waiting_since = now
+
+    def rest(self, now: float) -> None:
+        """The app holds the stream from now on."""
+        self.view[self.at] = -now
+
+    def wait_from(self, since: float) -> None:
+        """The next wait counts from then on, whatever the slot shows."""
+        self.waiting_since = since
+
+    def arrived(self, now: float) -> None:
+        """A chunk has come."""
+        gap = now - self.waiting_since
+        self.arrived_at = now
+        self.wait += gap
+        view, at = self.view, self.at
+        view[at] = -now
+        view[at + 3] = self.chunks = self.chunks + 1.0
+        if self.first_chunk is not None:
+            self._count(gap, now)
+            return
+        self.first_chunk = now - self.started
+        self._other_wait += gap
+        if gap >= self._stall_after:
+            self.stalled(gap, now)
+
+    def gap(self, gap: float, now: float) -> Bucket:
+        """Count the gap before a chunk. Gives back the bucket that it is in: gaps that are longer than its first number
+        and no longer than its second are neither stalls nor the longest so far."""
+        counts, bucket = self._count(gap, now)
+        high = min((self.max_gap, *GAP_EDGES[bucket : bucket + 1]))
+        if high >= self._stall_after:
+            return NO_BUCKET
+        return GAP_EDGES[bucket - 1] if bucket else -1.0, high, counts, bucket
+
+    def _count(self, gap: float, now: float) -> tuple[list[int], int]:
+        counts, bucket = self.gap_counts, bisect_left(GAP_EDGES, gap)
+        if counts is None:
+            counts = self.gap_counts = [0] * (len(GAP_EDGES) + 1)
+        counts[bucket] += 1
+        if gap > self.max_gap:
+            self.max_gap = gap
+        if gap >= self._stall_after:
+            self.stalled(gap, now)
+        return counts, bucket
+
+    def waited(self, now: float) -> None:
+        """The app has waited until now for something that is no chunk."""
+        seconds = now - self.waiting_since
+        self.waiting_since = now  # once, also where an end was interrupted and comes again
+        self.wait += seconds
+        self._other_wait += seconds
+        if seconds >= self._stall_after:
+            self.stalled(seconds, now)
+
+    def hung(self, now: float) -> None:
+        """The app has waited until now for a stream that was complete: a stall, if it was long, and no wait."""
+        seconds = now - self.waiting_since
+        if seconds >= self._stall_after:
+            self.stalled(seconds, now)
+
+    def stalled(self, seconds: float, now: float) -> None:
+        """There was nothing for so many seconds."""
+        self.stalls += 1
+        if len(self.stall_times) < _MAX_STALLS:
+            self.stall_times += ((now - seconds - self.started, seconds),)
+
+    def stop_writing(self) -> None:
+        """A stream that is read on after its end must not write into a slot that is another's by then."""
+        self.view, self.at = _NOWHERE, 0
+
+    def hold(self, end: float, backoff: float) -> float:
+        """For how long the app held it: what is neither wait nor backoff. To sum it up would cost each chunk more."""
+        return max(0.0, end - self.started - self.wait - backoff)
+
+    def progress(self, labels: StreamLabels, hold: float, unasked: bool) -> Progress:
+        """What has been gathered and was not told by ``flushed``. ``unasked``: nobody waited for the first chunk."""
+        whole, told = self._whole(labels, hold, unasked), self._told
+        if told is None:
+            return whole
+        return Progress(
+            labels=labels,
+            gap_counts=tuple(map(operator.sub, whole.gap_counts, told.gap_counts)),
+            gap_sum=whole.gap_sum - told.gap_sum,
+            wait=whole.wait - told.wait,
+            hold=max(0.0, whole.hold - told.hold),
+            stalls=whole.stalls - told.stalls,
+            first_chunk=None if told.first_chunk is not None else whole.first_chunk,
+            first_token=None if told.first_token is not None else whole.first_token,
+        )
+
+    def flushed(self, labels: StreamLabels, hold: float, unasked: bool, flush_at: float) -> Progress:
+        """The same, once: the next time only what has come since. ``flush_at``: when that is due."""
+        self.flush_at = flush_at
+        progress, self._told = self.progress(labels, hold, unasked), self._whole(labels, hold, unasked)
+        return progress
+
+    def _whole(self, labels: StreamLabels, hold: float, unasked: bool) -> Progress:
+        return Progress(
+            labels, NO_GAPS if self.gap_counts is None else tuple(self.gap_counts),
+            max(0.0, self.wait - self._other_wait), self.wait, hold, self.stalls,
+            None if unasked else self.first_chunk, self.first_token,
+        )
