@@ -10,13 +10,14 @@ from .sides import Side
 Figures = Mapping[tuple[str, str], Figure]
 
 _HOW = """\
-Every figure is the median of pairs, observer off and on, that alternate in one process (start-up: in processes
-that alternate), and all sides take turns in one run. CPU is that of the whole process; the rows per chunk and per
-stream read from a transport in memory, because the noise of sockets would hide what is measured, and are handed
-chunks that are built already, because building them is nine tenths of what the SDK spends. The 500 streams come
-over loopback from a server in another process, chunks built. "bare again" is the noise: nothing on both sides.
-"timed generator" stamps, buckets and looks at the finish_reason, and tells nobody. Content capture is off
-wherever there is a switch for it; exporters drop what they get.
+- Every figure is the median of pairs, observer off and on, that alternate in one process (start-up: in processes that
+  alternate). All sides take turns in one run. CPU is that of the whole process.
+- The rows per chunk and per stream read from a transport in memory, because the noise of sockets would hide what is
+  measured. They get chunks that are built already, because building them is nine tenths of what the SDK spends.
+- The 500 streams come over loopback from a server in another process, with chunks built already.
+- "bare again" is the noise: nothing on both sides. "timed generator" stamps the clock, counts in buckets, looks at the
+  finish_reason, and reports nothing.
+- Content capture is off wherever there is a switch for it. Exporters drop what they get.
 """
 
 
