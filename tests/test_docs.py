@@ -163,15 +163,17 @@ def paths_in(page: str) -> set[str]:
     return set(re.findall(r"`([\w./*]+(?:\.(?:py|md|yaml|json)|/))`", (ROOT / page).read_text()))
 
 
-@pytest.mark.skipif(
-    not all((PACKAGE / room).is_dir() for room in ROOMS), reason="the pages describe rooms that are still to be made"
-)
 @pytest.mark.parametrize("page", ["docs/architecture.md", "docs/decisions.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_the_files_that_a_page_names_exist(page: str) -> None:
+    """Below the package or the repository; what is in a room that is still to be made is looked for when it is."""
     named = paths_in(page)
     assert named
     for path in named:
-        assert any(PACKAGE.glob(path.rstrip("/"))) or any(ROOT.glob(path.rstrip("/"))), path
+        room = path.partition("/")[0]
+        if room in ROOMS and not (PACKAGE / room).is_dir():
+            continue
+        found = [*PACKAGE.glob(path.rstrip("/")), *ROOT.glob(path.rstrip("/"))]
+        assert found or ("/" not in path and [*PACKAGE.rglob(path)]), path
 
 
 def test_the_drawing_shows_every_room() -> None:
