@@ -102,17 +102,26 @@ async def _count(acts: Acts, callgrind: Callgrind, name: str, state: str) -> Non
         # Of the first nobody will ask: callgrind does not know yet from where it was called, and gets lost.
         label = f"{name} {{}} {turn} {state}" if turn else ""
         for chunks, times in ((SHORT, STREAMS), (LONG, 1)):
-            gc.collect()
+            _clear(callgrind)
             callgrind.toggle()
             await acts.run(name, chunks, times)
             callgrind.toggle()
             callgrind.dump(label.format(chunks))
         if name.startswith("chat"):
-            gc.collect()
-            for _ in range(STREAMS):
+
+            def began(label: str = label.format("first")) -> None:
                 callgrind.toggle()
-                await acts.run(name, SHORT, 1, callgrind.toggle)
-            callgrind.dump(label.format("first"))
+                callgrind.dump(label)
+
+            _clear(callgrind)
+            callgrind.toggle()
+            await acts.run(name, SHORT, 1, began)
+
+
+def _clear(callgrind: Callgrind) -> None:
+    """Forget what came before: calls are counted at any time, and instructions between toggles only."""
+    gc.collect()
+    callgrind.dump("")
 
 
 def main(side: str, names: tuple[str, ...]) -> None:

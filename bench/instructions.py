@@ -92,7 +92,7 @@ def rows(counts: Counts, spanned: bool = False) -> dict[str, float]:
             found[f"per chunk: {title}"] = chunk
         found[f"per stream beyond its chunks: {title}{also}"] = stream - SHORT * chunk
         if f"{act} first" in total:
-            found[f"before the first chunk: {title}{also}"] = total[f"{act} first"] / STREAMS
+            found[f"before the first chunk: {title}{also}"] = total[f"{act} first"]
     return {name: round(figure) for name, figure in found.items()}
 
 
@@ -153,7 +153,7 @@ def write(measured: Mapping[str, float]) -> None:
 
 def _tell(counts: Counts, most: int) -> None:
     for name, functions in counts.items():
-        streams = 1 if str(LONG) in name else STREAMS
+        streams = STREAMS if str(SHORT) in name.split() else 1
         print(f"\n{name}: {sum(functions.values()) / streams:,.0f} a stream")
         for function, instructions in functions.most_common(most):
             print(f"{instructions / streams:>14,.0f}  {function}")
