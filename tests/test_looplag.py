@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import weakref
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
 from typing import Any
@@ -17,6 +16,7 @@ from streamvitals.looplag import LoopLagMeter
 
 class Stream:
     ended = False
+    loop = None
 
 
 class Loop:
@@ -38,6 +38,14 @@ class Loop:
         context.run(callback, *args)
 
 
+def meter_of(report: Callable[[float], None], *streams: Stream) -> LoopLagMeter:
+    """One that watches these."""
+    meter = LoopLagMeter(report, lambda: streams)
+    for stream in streams:
+        meter.watch(stream)
+    return meter
+
+
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     loop = Loop()
@@ -49,7 +57,7 @@ def loop() -> Iterator[Loop]:
 def test_each_beat_reports_how_late_it_came(loop: Loop) -> None:
     lags: list[float] = []
     stream = Stream()
-    LoopLagMeter(lags.append).watch(stream)
+    meter_of(lags.append, stream)
     for late in (0.0, 0.5, 2.0, 0.25):
         loop.beat(late)
     assert lags == [0.0, 0.5, 2.0, 0.25]
@@ -58,16 +66,14 @@ def test_each_beat_reports_how_late_it_came(loop: Loop) -> None:
 def test_a_clock_that_goes_back_is_no_negative_lag(loop: Loop) -> None:
     lags: list[float] = []
     stream = Stream()
-    LoopLagMeter(lags.append).watch(stream)
+    meter_of(lags.append, stream)
     loop.beat(-0.125)
     assert lags == [0.0]
 
 
 def test_one_timer_per_loop_however_many_streams(loop: Loop) -> None:
-    meter = LoopLagMeter(lambda _: None)
     streams = [Stream() for _ in range(50)]
-    for stream in streams:
-        meter.watch(stream)
+    meter_of(lambda _: None, *streams)
     assert len(loop.timers) == 1
     loop.beat()
     assert len(loop.timers) == 1
@@ -75,8 +81,9 @@ def test_one_timer_per_loop_however_many_streams(loop: Loop) -> None:
 
 def test_the_timer_stops_with_the_last_stream_and_starts_again_with_the_next(loop: Loop) -> None:
     lags: list[float] = []
-    meter = LoopLagMeter(lags.append)
-    one, two = Stream(), Stream()
+    one, two, three = Stream(), Stream(), Stream()
+    streams = [one, two]
+    meter = LoopLagMeter(lags.append, lambda: streams)
     meter.watch(one)
     meter.watch(two)
     one.ended = True
@@ -85,23 +92,40 @@ def test_the_timer_stops_with_the_last_stream_and_starts_again_with_the_next(loo
     two.ended = True
     loop.beat()
     assert loop.timers == []
-    three = Stream()
+    streams.append(three)
     meter.watch(three)
     assert len(loop.timers) == 1
     loop.beat(1.0)
     assert lags == [0.0, 0.0, 1.0]
 
 
-def test_streams_are_not_kept_alive(loop: Loop) -> None:
-    meter = LoopLagMeter(lambda _: None)
-    stream = Stream()
-    meter.watch(stream)
-    gone = weakref.ref(stream)
-    del stream
-    gc.collect()
-    assert gone() is None
+def test_a_loop_beats_for_its_own_streams_only(loop: Loop) -> None:
+    mine, other = Stream(), Stream()
+    streams = [mine, other]
+    meter = LoopLagMeter(lambda _: None, lambda: streams)
+    meter.watch(mine)
+    another = Loop()
+    asyncio._set_running_loop(another)  # type: ignore[arg-type]
+    meter.watch(other)
+    mine.ended = True
     loop.beat()
+    another.beat()
     assert loop.timers == []
+    assert len(another.timers) == 1
+
+
+def test_loops_that_have_gone_leave_nothing_behind() -> None:
+    streams = [Stream() for _ in range(9)]
+    meter = LoopLagMeter(lambda _: None, lambda: streams)
+    try:
+        for stream in streams:
+            asyncio._set_running_loop(Loop())  # type: ignore[arg-type]
+            meter.watch(stream)
+            asyncio._set_running_loop(None)
+            gc.collect()
+    finally:
+        asyncio._set_running_loop(None)
+    assert len(meter._beating) == 1
 
 
 def test_the_context_of_the_app_is_not_kept_alive(loop: Loop) -> None:
@@ -109,20 +133,20 @@ def test_the_context_of_the_app_is_not_kept_alive(loop: Loop) -> None:
     variable: ContextVar[str] = ContextVar("variable")
     token = variable.set("the app's")
     stream = Stream()
-    LoopLagMeter(lambda _: None).watch(stream)
+    meter_of(lambda _: None, stream)
     variable.reset(token)
     assert list(loop.timers[0][3]) == []
 
 
 def test_without_a_loop_there_is_nothing_to_measure() -> None:
-    meter = LoopLagMeter(lambda _: pytest.fail("no loop, no lag"))
-    meter.watch(Stream())
+    stream = Stream()
+    meter_of(lambda _: pytest.fail("no loop, no lag"), stream)
+    assert stream.loop is None
 
 
 def test_a_forked_child_forgets_the_parents_loop(loop: Loop) -> None:
-    meter = LoopLagMeter(lambda _: None)
     kept = Stream()
-    meter.watch(kept)
+    meter = meter_of(lambda _: None, kept)
     meter.reset()
     loop.timers.clear()
     meter.watch(kept)
@@ -137,7 +161,7 @@ def test_on_a_real_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        LoopLagMeter(lags.append).watch(stream)
+        meter_of(lags.append, stream)
         busy_until = loop.time() + 0.04
         while loop.time() < busy_until:
             pass

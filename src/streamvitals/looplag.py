@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from typing import Any
 
@@ -16,30 +16,31 @@ INTERVAL = 0.25  # seconds
 
 
 class LoopLagMeter:
-    """``report`` is called with the lag in seconds at each beat of a loop that has open streams."""
+    """``report`` is called with the lag in seconds at each beat of a loop that has some of the open streams."""
 
-    def __init__(self, report: Callable[[float], None]) -> None:
+    def __init__(self, report: Callable[[float], None], open_streams: Callable[[], Iterable[Any]]) -> None:
         self._report = report
-        self._open: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+        self._open_streams = open_streams
+        self._beating: set[weakref.ref[Any]] = set()
 
     def watch(self, stream: Any) -> None:
         """Beat on the running loop for as long as ``stream`` (an observation) is open. No loop: nothing."""
         asyncio = sys.modules.get("asyncio")
-        if asyncio is None:
+        loop = asyncio._get_running_loop() if asyncio is not None else None
+        if loop is None:
             return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        streams = self._open.get(loop)
-        if streams is None:
-            streams = self._open[loop] = weakref.WeakSet()
+        # Of a loop there is one reference, which its streams share.
+        stream.loop = reference = weakref.ref(loop)
+        if reference not in self._beating:
+            for known in tuple(self._beating):
+                if known() is None:
+                    self._beating.discard(known)
+            self._beating.add(reference)
             self._next_beat(loop)
-        streams.add(stream)
 
     def reset(self) -> None:
         """Forget everything: the loops of a parent process do not run here."""
-        self._open = weakref.WeakKeyDictionary()
+        self._beating = set()
 
     def _next_beat(self, loop: Any) -> None:
         # An empty context, since a copy of the app's would keep its values alive.
@@ -47,7 +48,8 @@ class LoopLagMeter:
 
     def _beat(self, loop: Any, due: float) -> None:
         self._report(max(0.0, loop.time() - due))
-        if any(not stream.ended for stream in self._open.get(loop, ())):
+        reference = weakref.ref(loop)
+        if any(stream.loop is reference and not stream.ended for stream in self._open_streams()):
             self._next_beat(loop)
         else:
-            self._open.pop(loop, None)
+            self._beating.discard(reference)

@@ -20,6 +20,7 @@ from .origin import current_origin
 from .problems import journal_is_said
 from .retrying import AppRetries
 from .sdk import facts
+from .sdk.kinds import Kinds
 from .sdk.patch import Call, Patches
 from .sinks.journal import JournalSink
 from .sinks.log import LogSink
@@ -67,7 +68,8 @@ class Runtime:
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
         self.retrying = AppRetries(self)
         self._redact = _redaction(config)
-        self._lag = LoopLagMeter(lambda seconds: self._dispatch.submit(LoopLag(seconds)))
+        self._kinds = Kinds(config.finish_optional_hosts, config.providers)
+        self._lag = LoopLagMeter(lambda seconds: self._dispatch.submit(LoopLag(seconds)), lambda: list(self._open))
 
     # -- what patches ask
 
@@ -76,15 +78,12 @@ class Runtime:
         forks.notice()
         self._dispatch.drain()
         self.retrying.sweep_some()
-        surface = facts.surface_of(options)
-        if surface is None:
+        kind = self._kinds.of(client, options)
+        if kind is None:
             return
-        operation, reader = surface
-        config = self.config
-        told = facts.request_facts(client, options, operation, config.finish_optional_hosts, config.providers)
         if self.trace_http_client is not None:
             self.trace_http_client(client._client)
-        self._begin(told, reader(), options.json_data, call)
+        self._begin(kind.facts, kind.reader(), options.json_data, call)
 
     def begin_response(self, told: RequestFacts, reader: Reader, asks: Any) -> Observation | None:
         """Start observing one response of a WebSocket; ``asks`` is None where nothing tells what was asked."""

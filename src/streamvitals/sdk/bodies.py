@@ -75,10 +75,11 @@ def _read(closing: Closing, inner: Any, is_async: bool) -> Any:
     observation = closing.observation
     if observation.ended:
         return inner
-    owned = isinstance(inner, AsyncGenerator)
-    if closing.being_read():
-        if closing.tapped:
-            return inner
+    being_read = closing.being_read()
+    if being_read and closing.tapped:
+        return inner
+    owned = isinstance(inner, AsyncGenerator)  # slow to ask
+    if being_read:
         look = MarkWatch(observation, closing.encoding(), time.thread_time).look
         return streamvitals_look_async(inner, look, owned) if is_async else streamvitals_look(inner, look)
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -109,11 +110,9 @@ class _Endpoint(NamedTuple):
     host: str
     path: str
     port: int | None
-    requests: dict[tuple[object, ...], RequestFacts]  # what was told of requests like this one
 
 
 _MAX_ENDPOINTS = 64
-_MAX_REQUESTS = 64
 _endpoints: dict[int, _Endpoint] = {}
 
 
@@ -132,7 +131,7 @@ def _endpoint(client: Any) -> _Endpoint:
 
 def _endpoint_at(client: Any, url: Any, host: str) -> _Endpoint:
     port = url.port or {"https": 443, "http": 80}.get(url.scheme)
-    return _Endpoint(url, type(client), provider_of(client, host, url.path), host, url.path.rstrip("/"), port, {})
+    return _Endpoint(url, type(client), provider_of(client, host, url.path), host, url.path.rstrip("/"), port)
 
 
 def request_facts(
@@ -145,25 +144,18 @@ def request_facts(
     model = _asked(options, "model") or get(_asked(options, "agent"), "model")
     if not isinstance(model, str) or not model:
         model = UNKNOWN_MODEL
-    key = operation, options.method, options.url, model, finish_optional_hosts
-    # The same for all requests of a kind, and shared by them.
-    found = endpoint.requests.get(key)
-    if found is None:
-        found = RequestFacts(
-            labels=StreamLabels(operation, endpoint.provider, model, endpoint.host),
-            method=options.method.upper(),
-            url_path=endpoint.path + path,
-            server_port=endpoint.port,
-            finish_optional=endpoint.host in finish_optional_hosts,
-            place=Place(endpoint.host, endpoint.port) if _nameable(operation, path or endpoint.path) else None,
-            named=_named(endpoint, path, options.method),
-            fetch=operation == "fetch",
-        )
-        if len(endpoint.requests) >= _MAX_REQUESTS:
-            endpoint.requests.clear()
-        endpoint.requests[key] = found
-    if found.fetch and _resumes(options):
-        found = found._replace(resumes=True)
+    fetch = operation == "fetch"
+    found = RequestFacts(
+        labels=StreamLabels(operation, endpoint.provider, model, endpoint.host),
+        method=options.method.upper(),
+        url_path=endpoint.path + path,
+        server_port=endpoint.port,
+        finish_optional=endpoint.host in finish_optional_hosts,
+        place=Place(endpoint.host, endpoint.port) if _nameable(operation, path or endpoint.path) else None,
+        named=_named(endpoint, path, options.method),
+        fetch=fetch,
+        resumes=fetch and _resumes(options),
+    )
     return named_by_user(found, providers) if providers else found
 
 
@@ -234,27 +226,49 @@ def response_facts(response: Any) -> ResponseFacts:
     content_type = ""
     request_id = None
     limits: LimitHeaders | None = None
-    for raw_name, value in _headers(response):
-        name = raw_name.lower()
-        if name == b"content-type":
-            # Nearly always the same text, which need not be kept once per open stream.
-            kind = value.partition(b";")[0].strip().lower()
-            content_type = EVENT_STREAM if kind == b"text/event-stream" else kind.decode("latin-1")
-        elif name in (b"x-request-id", b"apim-request-id"):
+    for raw_name, value in response.headers.raw:
+        use = _uses.get(raw_name)
+        if use is None:
+            use = _learn_use(raw_name)
+        if not use:
+            continue
+        if use == "type":
+            content_type = _content_type(value)
+        elif use == "id":
             request_id = identifier(value.decode("latin-1"))
-        elif name.startswith(PREFIXES):
+        else:
             limits = limits or LimitHeaders()
-            limits.note(name, value)
+            limits.note(raw_name.lower(), value)
     if limits is None:
         return ResponseFacts(response.status_code, content_type, request_id)
     return ResponseFacts(response.status_code, content_type, request_id, limits.limits(), limits.retry_after)
 
 
+_MAX_NAMES = 1024
+_MAX_NAME = 64  # bytes of one that is remembered
+# What a header is of use for, "" for nothing, by its name as it is sent: a server sends the same ones every time.
+_uses: dict[bytes, str] = {}
+
+
+def _learn_use(raw_name: bytes) -> str:
+    name, use = raw_name.lower(), ""
+    if name == b"content-type":
+        use = "type"
+    elif name in (b"x-request-id", b"apim-request-id"):
+        use = "id"
+    elif name.startswith(PREFIXES):
+        use = "limits"
+    if len(_uses) < _MAX_NAMES and len(raw_name) <= _MAX_NAME:
+        _uses[raw_name] = use
+    return use
+
+
+@lru_cache(maxsize=64)  # nearly always the same text, which need not be kept once per open stream
+def _content_type(value: bytes) -> str:
+    kind = value.partition(b";")[0].strip().lower()
+    return EVENT_STREAM if kind == b"text/event-stream" else kind.decode("latin-1")
+
+
 def content_encoding(response: Any) -> str:
     """The body's encoding, lower case; "" for none."""
     return str(response.headers.get("content-encoding", "")).strip().lower()
-
-
-def _headers(response: Any) -> Iterable[tuple[bytes, bytes]]:
-    raw: Iterable[tuple[bytes, bytes]] = response.headers.raw
-    return raw

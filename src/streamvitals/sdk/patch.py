@@ -52,31 +52,33 @@ class Watcher(SocketWatcher, Protocol):
         None if it raised."""
 
 
-# The call that this context is making: for which client, and its observation.
-_current: ContextVar[tuple[int, Observation] | None] = ContextVar("streamvitals_call", default=None)
+# The call that this context is making.
+_current: ContextVar[_Call | None] = ContextVar("streamvitals_call", default=None)
 
 
 class _Call:
     """One call of a client's ``request``. What is known of it is kept here from when it is known, since an exception
     of the app's may strike between any two instructions; ``told`` wants to hear how a fallback went."""
 
-    __slots__ = ("entered", "observation", "previous", "told")
+    __slots__ = ("client", "entered", "observation", "previous", "told")
 
-    def __init__(self) -> None:
+    def __init__(self, client: Any) -> None:
+        self.client = id(client)
         self.observation: Observation | None = None
         self.told: Callable[[object | None], None] | None = None
-        self.previous: tuple[int, Observation] | None = None
+        self.previous: _Call | None = None
         self.entered = False
 
     def leave(self) -> None:
         """The context is what it was before the call."""
         if self.entered:
             _current.set(self.previous)
+            self.previous = None  # a task that was begun in the call has a copy of its context
 
 
 def _observation_of(client: Any) -> Observation | None:
     call = _current.get()
-    return call[1] if call is not None and call[0] == id(client) else None
+    return call.observation if call is not None and call.client == id(client) else None
 
 
 def _wrapped_before(owner: type, original: Any) -> Iterator[tuple[type, Any, Any]]:
@@ -152,10 +154,13 @@ class Patches:
             if is_foreign(error):
                 raise
             self._watcher.fault("observe")
-        call.previous = _current.get()
-        if call.observation is not None or call.told is not None or call.previous is not None:
+        call.previous = previous = _current.get()
+        if call.observation is not None:
             call.entered = True
-            _current.set((id(client), call.observation) if call.observation is not None else None)
+            _current.set(call)
+        elif call.told is not None or previous is not None:
+            call.entered = True
+            _current.set(None)
 
     def _returned(self, call: _Call, result: Any, is_async: bool) -> None:
         if call.told is not None:
@@ -180,7 +185,7 @@ class Patches:
     def _request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
-            call = _Call()
+            call = _Call(client)
             try:
                 self._enter(call, client, args, kwargs)
                 result = original(client, *args, **kwargs)
@@ -197,7 +202,7 @@ class Patches:
     def _async_request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         async def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
-            call = _Call()
+            call = _Call(client)
             try:
                 self._enter(call, client, args, kwargs)
                 result = await original(client, *args, **kwargs)

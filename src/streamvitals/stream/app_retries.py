@@ -301,14 +301,15 @@ def asked(body: Any) -> Asked:
     """What a request's body asks; any body."""
     if not isinstance(body, (dict, Mapping)):
         return _NOTHING_ASKED
-    for name in ("messages", "input", "prompt"):
-        what = body.get(name)
-        if what is not None:
-            break
-    background = body.get("background") is True
+    what = body.get("messages")
+    if what is None:
+        what = body.get("input")
+    if what is None:
+        what = body.get("prompt")
+    size, last = -1, what
     if isinstance(what, (list, tuple)):
-        return Asked(body.get("model"), len(what), what[-1] if what else None, background)
-    return Asked(body.get("model"), -1, what, background)
+        size, last = len(what), what[-1] if what else None
+    return Asked(body.get("model"), size, last, body.get("background") is True)
 
 
 def fingerprint(asked: Asked) -> bytes:

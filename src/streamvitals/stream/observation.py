@@ -99,7 +99,7 @@ class Observation:
 
     __slots__ = (
         "__weakref__", "_answered_at", "asks", "attempts", "chain", "clock", "closed_by_app", "ended", "facts", "hints",
-        "hooks", "host", "in_band", "last_event_id", "origin", "pace", "reader", "response", "retry_of", "slot",
+        "hooks", "host", "in_band", "last_event_id", "loop", "origin", "pace", "reader", "response", "retry_of", "slot",
         "started_unix", "trace_parent", "unasked",
     )
 
@@ -125,6 +125,7 @@ class Observation:
         self.chain: Chain | None = None  # of the attempts that have failed, the SDK's included
         self.trace_parent: object | None = None
         self.hooks: Hooks | None = None
+        self.loop: Callable[[], object] | None = None  # of the event loop that it was asked for on
         self._answered_at: float | None = None
 
     @property
