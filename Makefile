@@ -111,6 +111,10 @@ bench: setup ## Measure; writes bench/results.md (ARGS="--peers")
 looking: setup ## What scrapes and /healthz cost with many processes; writes bench/looking.md (ARGS="--quick")
 	$(BIN)/python -m bench.looking $(ARGS)
 
+.PHONY: outage
+outage: setup ## What an outage costs, with up to 5,000 tasks that ask again; writes bench/outage.md (ARGS="--quick")
+	$(BIN)/python -m bench.outage $(ARGS)
+
 .PHONY: instructions
 instructions: setup ## Count instructions per chunk and stream, beside those on record (ARGS="--write", ARGS="--top 20")
 	$(BIN)/python -m bench.instructions $(ARGS)

@@ -127,6 +127,15 @@ class Streamvitals:
         return sum(counted[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, where)] for where in names.INTERNAL_PLACES)
 
 
+def forget_failures() -> None:
+    """Let no failure wait to be tried again, as in a process in which none has been."""
+    from streamvitals import runtime
+
+    found = runtime.current()
+    if found is not None:
+        found.retrying.reset()
+
+
 class Instrumentor:
     """Any OpenTelemetry instrumentor, which instruments once: not all of them take away what they put there, and would
     lie in their own way the second time. What they changed in the SDK's classes is put in place and taken away here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,6 +197,29 @@ def test_of_a_fan_out_that_failed_each_question_is_found_again(pending: Pending)
     for question in questions:
         pending.found.add(failure(origin=child(), asked=question))
     assert all(pending.match(child(), asked=question) is not None for question in questions)
+
+
+def test_a_task_tries_again_what_it_has_failed_at_itself(pending: Pending) -> None:
+    mine, parent = Task(), Task()
+    child = Origin(1, Task, waiting=(Waiting(lambda: mine, nothing),))
+    waiting = Origin(1, lambda: mine, waiting=(Waiting(lambda: parent, nothing),))
+    for origin, at in ((waiting, 1.0), (child, 2.0), (in_task(Task()), 3.0)):
+        pending.found.add(replace(failure(origin=origin), at=at))
+    asked: list[bytes] = []
+
+    def print_of() -> bytes:
+        asked.append(b"q")
+        return b"q"
+
+    assert pending.found.match_own(print_of, Task(), 3.0) is None
+    assert not asked, "nothing is computed for a task of which nothing is pending"
+    assert pending.found.match_own(lambda: b"another", mine, 3.0) is None
+    assert pending.found.match_own(print_of, mine, 100.0) is None, "too long ago"
+    found = pending.found.match_own(print_of, mine, 3.0)
+    assert found is not None
+    assert found.at == 1.0, "not its child's, which is newer"
+    assert pending.found.match_own(print_of, mine, 3.0) is None
+    assert pending.found.match(print_of, waiting, 3.0) is not None, "that is for whoever looks further"
 
 
 STEPS = st.lists(

@@ -14,7 +14,7 @@ from .waiting import Flow, all_waiting_for, flow_of_this_thread, frames_of_all_t
 def current_origin() -> Origin:
     """The running task or greenlet where there is one, else what the thread does for a pool, else the thread; who
     waits for it; and the current trace. Called when a stream has failed, and at requests while a failure is pending."""
-    running = _running_task()
+    running = running_task()
     flow = Flow(running) if running is not None else flow_of_this_thread()
     trace = sys.modules.get("opentelemetry.trace")
     trace_id = trace.get_current_span().get_span_context().trace_id if trace is not None else 0
@@ -22,7 +22,8 @@ def current_origin() -> Origin:
     return Origin(get_ident(), who, trace_id, all_waiting_for(flow))
 
 
-def _running_task() -> Any:
+def running_task() -> Any:
+    """That of asyncio or trio, or the greenlet of gevent or eventlet; None where there is none."""
     asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
     try:
         task = asyncio.current_task() if asyncio is not None else None

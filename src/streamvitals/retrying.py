@@ -7,11 +7,11 @@ import weakref
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from .names import OTHER, RETRY_REASONS
-from .origin import alive, current_origin
+from .origin import alive, current_origin, running_task
 from .stream.app_retries import Asked, Chain, Failure, Origin, PendingFailures, fingerprint
 from .stream.record import ChainRecord, RetryRecord, StreamRecord
 from .stream.responses import Key, Responses, progress_of
@@ -51,7 +51,9 @@ class AppRetries:
         failure = Failure(
             first.labels if first is not None and told.named is not None else record.labels,
             reason if reason in RETRY_REASONS else OTHER, now, record.chain_attempt, observation.origin or NOBODY,
-            fingerprint(asks), span, record.retry_after, response, anywhere=asks.background or told.fetch,
+            # A request that names no response tries again what had the same fingerprint.
+            first.fingerprint if first is not None and told.named is None else fingerprint(asks),
+            span, record.retry_after, response, anywhere=asks.background or told.fetch,
             chain=observation.chain or Chain(now),
         )
         other = self.taking_up.get(response) if response is not None else None
@@ -79,7 +81,11 @@ class AppRetries:
         if response is not None:
             failure = self.pending.take_up(response, now)
         elif asks is not None:
-            failure = self.pending.match(lambda: fingerprint(asks), current_origin(), now)
+            print_of = cache(partial(fingerprint, asks))
+            # Who waits for the task is costly to ask, and in most retry loops of no interest.
+            task = running_task()
+            failure = self.pending.match_own(print_of, task, now) if task is not None else None
+            failure = failure or self.pending.match(print_of, current_origin(), now)
         else:
             return None
         if failure is not None and not failure.polled:

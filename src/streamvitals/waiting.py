@@ -33,6 +33,7 @@ _SERVES = {
     "handle_request": {"gunicorn.workers.sync": "req"}, "service": {"waitress.task": "self"},
     "respond": {"cheroot.server": "self"},
 }
+_WORKS_OR_SERVES = frozenset((*_WORKS, *_SERVES))
 _TAKES_WORK = {"_worker": {"concurrent.futures.thread": "work_queue"}}
 # Functions in which a thread hands over work or waits for it.
 _HANDS_OVER = {
@@ -68,7 +69,8 @@ def _flow(thread: int, frame: FrameType | None) -> Flow:
 
 
 def _work(frame: FrameType | None) -> Flow | None:
-    for caller in _outwards(frame, _MAX_FRAMES):
+    # Of hundreds of frames none has such a name, and this is done for each request that fails.
+    for caller in [each for each in _outwards(frame, _MAX_FRAMES) if each.f_code.co_name in _WORKS_OR_SERVES]:
         found = _of_one_of(_WORKS, caller)
         future = getattr(found, "future", found)
         if future is not None and _is_future(future):
@@ -119,8 +121,10 @@ def frames_of_all_threads() -> dict[int, FrameType]:
 
 
 def _is_future(thing: object) -> bool:
-    kinds = (sys.modules.get("asyncio"), sys.modules.get("concurrent.futures"))
-    return any(kind is not None and isinstance(thing, kind.Future) for kind in kinds)
+    asyncio, concurrent = sys.modules.get("asyncio"), sys.modules.get("concurrent.futures")
+    return (asyncio is not None and isinstance(thing, asyncio.Future)) or (
+        concurrent is not None and isinstance(thing, concurrent.Future)
+    )
 
 
 def all_waiting_for(flow: Flow) -> tuple[Waiting, ...]:

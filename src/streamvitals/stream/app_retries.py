@@ -86,10 +86,10 @@ class Origin(NamedTuple):
 def goes_on(who: Any) -> bool | None:
     """Whether a task, a thread, a greenlet or what a thread does for a pool is not over; None where nothing says so, as
     of a request that is answered."""
-    if hasattr(who, "is_alive"):
-        return bool(who.is_alive())
     if hasattr(who, "done"):
         return not who.done()
+    if hasattr(who, "is_alive"):
+        return bool(who.is_alive())
     if hasattr(who, "dead"):
         return not who.dead  # a greenlet
     if hasattr(who, "coro"):
@@ -188,6 +188,21 @@ class PendingFailures:
             self._by_response.setdefault(failure.response, {})[number] = None
         while len(self.failures) > _MAX_PENDING:
             self._take_oldest()
+
+    def match_own(self, print_of: Callable[[], bytes], task: object, now: float) -> Failure | None:
+        """The same as ``match``, of what the running task itself has failed at: if there is such a failure the task
+        tries that again, also if another that it waited for has failed at the same since."""
+        found = self._by_asker.get(id(task))
+        if found is None:
+            return None
+        for number in list(found.get(print_of(), ()))[: -_MAX_CANDIDATES - 1 : -1]:
+            failure = self.failures.get(number)
+            if failure is None or now - failure.at > self._window:
+                continue
+            asker = failure.origin.task
+            if asker is not None and asker() is task and self._take(number) is not None:
+                return failure
+        return None
 
     def match(self, print_of: Callable[[], bytes], origin: Origin, now: float) -> Failure | None:
         """The newest failure that this request tries again, which is then no longer pending. The fingerprint

@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from types import FrameType
+from typing import Any
 
 # Libraries between the provider and the app.
 LIBRARIES = frozenset({
@@ -49,7 +51,12 @@ def names_of(error: BaseException) -> tuple[str, ...]:
 
 def kinds_of(error: BaseException) -> frozenset[str]:
     """The names of the exception's class and of all that it is derived from."""
-    return frozenset([kind.__name__ for kind in type(error).__mro__])
+    return _kinds(type(error))  # type: ignore[arg-type]  # mypy takes the hash of an instance for that of the class
+
+
+@lru_cache(128)
+def _kinds(one: Any) -> frozenset[str]:
+    return frozenset([kind.__name__ for kind in one.__mro__])
 
 
 def handled_above(error: BaseException) -> bool:
@@ -117,7 +124,8 @@ def interrupted(error: BaseException) -> bool:
 
 def _is_installed(frame: FrameType) -> bool:
     """Whether a signal's handler runs in this frame, which may have deleted the frame that it was given."""
-    return any(code is frame.f_code for code in map(_code_of, map(signal.getsignal, _SIGNALS)))
+    handlers = filter(callable, map(signal.getsignal, _SIGNALS))
+    return any(_code_of(handler) is frame.f_code for handler in handlers)
 
 
 def _code_of(handler: object) -> object:
