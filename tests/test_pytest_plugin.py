@@ -106,17 +106,37 @@ def test(after, streamvitals_faults, streamvitals_records):
     done.assert_outcomes(passed=4)
 
 
-def test_where_an_observer_is_active_it_says_what_to_do(pytester: pytest.Pytester) -> None:
-    done = run(pytester, """
+def test_an_application_that_observes_itself_goes_on_doing_so(pytester: pytest.Pytester) -> None:
+    done = run(pytester, CUT + """
+import prometheus_client
+import pytest
 import streamvitals
+from streamvitals.config import Config
+from streamvitals.testing import recorded
 
-streamvitals.instrument()
+streamvitals.instrument(config=Config(quiet=True))
+heard = []
 
-def test(streamvitals_records):
-    pass
+def counted():
+    return prometheus_client.REGISTRY.get_sample_value("streamvitals_chunk_gap_seconds_count", {
+        "gen_ai_operation_name": "chat", "gen_ai_provider_name": "other", "gen_ai_request_model": "gpt-4o",
+        "server_address": "127.0.0.1",
+    })
+
+@pytest.mark.parametrize("after", [2, 3])
+def test(after, streamvitals_faults, streamvitals_records):
+    streamvitals_faults.play(f"silent-cut?after={after}")
+    ask(streamvitals_faults.base_url)
+    assert [record.chunks for record in streamvitals_records] == [after]
+    heard.append(streamvitals_records)
+    assert [len(records) for records in heard] == [1] * len(heard)
+    assert counted() == after - 1 + (after == 3)
+
+def test_its_configuration_stays():
+    with pytest.raises(RuntimeError, match="configuration of its own"), recorded(Config()):
+        pass
 """)
-    done.assert_outcomes(errors=1)
-    done.stdout.fnmatch_lines(["*RuntimeError: *call streamvitals.uninstrument() before*"])
+    done.assert_outcomes(passed=3)
 
 
 def test_pytest_does_not_warn_of_what_an_observed_program_has_loaded(tmp_path: Path) -> None:

@@ -213,6 +213,11 @@ class Runtime:
         """Hand records to one more sink from now on."""
         self._dispatch.add(sink)
 
+    def remove_sink(self, sink: Sink) -> None:
+        """Hand a sink what has ended by now, and nothing more."""
+        self._dispatch.drain()
+        self._dispatch.remove(sink)
+
     def flush(self, timeout: float = MOST) -> None:
         """Hand to the sinks what finalizers have left behind, and have exporters send what they hold: ``timeout``
         seconds for all of them."""

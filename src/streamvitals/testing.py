@@ -46,11 +46,22 @@ class RecordList(list[StreamRecord]):
 
 @contextmanager
 def recorded(config: Config | None = None) -> Iterator[RecordList]:
-    """Observe this process's streams for the length of a ``with`` block. Raises RuntimeError where streamvitals
-    is active already, since two observers would count twice."""
-    if runtime.current() is not None:
-        raise RuntimeError("streamvitals is active in this process already: call streamvitals.uninstrument() before")
+    """Collect the records of this process's streams for the length of a ``with`` block.
+
+    Where streamvitals is active already, it goes on as it is, and the records are collected beside. Raises
+    RuntimeError if a configuration is given then.
+    """
     records = RecordList()
+    active = runtime.current()
+    if active is not None:
+        if config is not None:
+            raise RuntimeError("streamvitals is active in this process already, with a configuration of its own")
+        active.add_sink(records)
+        try:
+            yield records
+        finally:
+            active.remove_sink(records)
+        return
     started = runtime.start(config or Config(), sinks=[records])
     started.patch_on_import()
     try:

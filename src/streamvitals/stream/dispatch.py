@@ -76,6 +76,11 @@ class Dispatch:
         """One more sink, after the others."""
         self._sinks.append(sink)
 
+    def remove(self, gone: Sink) -> None:
+        """Hand nothing more to a sink."""
+        # By identity: a sink may be a list, and equal to another.
+        self._sinks = [sink for sink in self._sinks if sink is not gone]
+
     def submit(self, item: Item) -> None:
         """Queue and drain. Never blocks, never raises."""
         self._queue.append(item)
@@ -142,14 +147,14 @@ class Dispatch:
     def _failed(self, sink: Sink, error: BaseException) -> None:
         self._faults[id(sink)] = faults = self._faults.get(id(sink), 0) + 1
         if faults >= MAX_FAULTS and isinstance(error, SaidError):
-            self._remove(sink)
+            self.remove(sink)
         elif faults >= MAX_FAULTS:
             # Class names only: a message could quote what the sink was handed.
             logger.warning(
                 "%s raised %s, %d times in a row, and is switched off",
                 type(sink).__name__, type(error).__name__, faults,
             )
-            self._remove(sink)
+            self.remove(sink)
         self._tell_fault("sink")
 
     def _tell_fault(self, where: str) -> None:
@@ -159,11 +164,7 @@ class Dispatch:
             except Exception as error:  # noqa: PERF203
                 if is_foreign(error):
                     raise
-                self._remove(sink)  # nobody is left to be told
-
-    def _remove(self, gone: Sink) -> None:
-        # By identity: a sink may be a list, and equal to another.
-        self._sinks = [sink for sink in self._sinks if sink is not gone]
+                self.remove(sink)  # nobody is left to be told
 
 
 def _dropped(reference: Reference) -> tuple[Observation, Ending]:
