@@ -8,7 +8,8 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from streamvitals import names
 from streamvitals.alerts import links as known
-from streamvitals.alerts.promql import FAILED
+from streamvitals.alerts.measures import failure_share
+from streamvitals.alerts.promql import COUNTED, FAILED, FAILED_OUTCOMES, OUTCOME, among, ratio
 
 from .board import COMPARE, board
 from .links import drill, traces
@@ -30,7 +31,6 @@ from .panels import (
     steps,
 )
 from .promql import (
-    FAILED_OUTCOMES,
     INSTANCE,
     MODEL,
     NOW,
@@ -38,20 +38,18 @@ from .promql import (
     RATE,
     SERVER,
     buckets,
-    counted,
-    failed,
+    in_one_line,
     increase,
     operation_failures,
     quantile,
     rate,
-    ratio,
     stream_failures,
 )
 from .streams import FAILING, FIRST_TOKEN, GAP, firing
 
 BEFORE = f"${COMPARE}"
 # The ends that are in no ratio: the caller's mistakes, and the application's own doing.
-OWN_OUTCOMES = "rejected|cancelled|abandoned"
+OWN = among(OUTCOME, ("rejected", "cancelled", "abandoned"))
 
 
 def beside(title: str, now: str, before: str, description: str, *, unit: str, **how: object) -> object:
@@ -75,7 +73,7 @@ def share_by(what: str, *by: str) -> object:
 
 def broken() -> object:
     errors = increase(names.STREAM_ERRORS, "outcome", "error_type", PROVIDER, MODEL, SERVER,
-                      where=f'outcome=~"{FAILED_OUTCOMES}|rejected"')
+                      where=(among(OUTCOME, (*FAILED_OUTCOMES, "rejected")),))
     own = {"model": "${__data.fields.Model}", "provider": "${__data.fields.Provider}"}
     return grid(
         "What broke, and where", [Query(f"topk(15, {errors} >= 0.5)")],
@@ -94,8 +92,7 @@ def broken() -> object:
 
 
 def figures() -> Sequence[object]:
-    where = f'outcome=~"{FAILED_OUTCOMES}"'
-    ended = increase(names.STREAMS, over=NOW, where=counted)
+    ended = increase(names.STREAMS, over=NOW, where=(COUNTED,))
     return [
         number(
             "Operations failing", operation_failures(over=NOW),
@@ -104,7 +101,7 @@ def figures() -> Sequence[object]:
             unit="percentunit", decimals=1, thresholds=FAILING,
         ),
         number(
-            "Streams broken in 5m", f"{increase(names.STREAMS, over=NOW, where=where)} and {ended} > 0",
+            "Streams broken in 5m", f"{increase(names.STREAMS, over=NOW, where=(FAILED,))} and {ended} > 0",
             "By the provider or a quota, whatever became of them afterwards.",
             unit="locale", decimals=0, thresholds=steps((1, AMBER)),
         ),
@@ -126,8 +123,8 @@ def figures() -> Sequence[object]:
 
 
 def where_in_the_stream() -> Sequence[object]:
-    chunks = ratio(increase(names.CHUNKS, "outcome", where=failed, over=RATE),
-                   increase(names.STREAMS, "outcome", where=failed, over=RATE))
+    chunks = ratio(increase(names.CHUNKS, "outcome", where=(FAILED,), over=RATE),
+                   increase(names.STREAMS, "outcome", where=(FAILED,), over=RATE))
     return [
         colored(
             lines(
@@ -139,13 +136,13 @@ def where_in_the_stream() -> Sequence[object]:
             OUTCOME_COLORS,
         ),
         heat(
-            "Seconds until it broke", buckets(names.DURATION, failed),
+            "Seconds until it broke", buckets(names.DURATION, FAILED),
             "How old broken streams were when they broke. A thin band at 30 or 60 seconds is somebody's timeout: a "
             "proxy's, a load balancer's, the client's.",
             exemplars=True, links=[traces("status = error")],
         ),
         lines(
-            "Error types", [Query(rate(names.STREAM_ERRORS, "error_type", where=failed) + " > 0", "{{error_type}}")],
+            "Error types", [Query(rate(names.STREAM_ERRORS, "error_type", where=(FAILED,)) + " > 0", "{{error_type}}")],
             "Failed streams per second by error type.", unit="reqps", stacked=True, bars=True, calcs=("last",),
             shades=RED, idle="nothing failed", links=[traces("status = error")],
         ),
@@ -175,7 +172,7 @@ def repairs() -> Sequence[object]:
         colored(
             lines(
                 "Not the provider's doing",
-                [Query(rate(names.STREAMS, "outcome", where=f'outcome=~"{OWN_OUTCOMES}"') + " > 0", "{{outcome}}")],
+                [Query(rate(names.STREAMS, "outcome", where=(OWN,)) + " > 0", "{{outcome}}")],
                 "Streams that the caller got wrong, that the application or its users stopped, or whose process died;"
                 " they are in no ratio.", unit="reqps", stacked=True, bars=True, idle="none", legend="bottom",
             ),
@@ -188,14 +185,15 @@ def incident() -> Dashboard:
     by_outcome = colored(
         lines(
             "How it fails", [
-                Query(ratio(increase(names.STREAMS, "outcome", where=failed, over=RATE),
-                            increase(names.STREAMS, where=counted, over=RATE), "on () group_left ()") + " > 0",
-                      "{{outcome}}"),
+                Query(in_one_line(failure_share(
+                    increase(names.STREAMS, "outcome", where=(FAILED,), over=RATE),
+                    increase(names.STREAMS, where=(COUNTED,), over=RATE), "on () group_left ()",
+                )), "{{outcome}}"),
             ],
             "The share of streams that ended in each failure.", unit="percentunit",
             stacked=True, legend="bottom", links=[traces("status = error")],
         ),
-        {outcome: OUTCOME_COLORS[outcome] for outcome in FAILED},
+        {outcome: OUTCOME_COLORS[outcome] for outcome in FAILED_OUTCOMES},
     )
     since = states(
         "Since when", [Query(stream_failures(MODEL, PROVIDER), "{{gen_ai_request_model}} ({{gen_ai_provider_name}})")],
@@ -221,13 +219,14 @@ def incident() -> Dashboard:
             "Before and now",
             (7, [
                 (8, beside(
-                    "First token p95", quantile(0.95, names.TIME_TO_FIRST_TOKEN),
-                    quantile(0.95, names.TIME_TO_FIRST_TOKEN, offset=BEFORE),
+                    "First token p95", quantile("0.95", names.TIME_TO_FIRST_TOKEN),
+                    quantile("0.95", names.TIME_TO_FIRST_TOKEN, offset=BEFORE),
                     "Request to first token.", unit="s",
                     thresholds=FIRST_TOKEN,
                 )),
                 (8, beside(
-                    "Chunk gap p95", quantile(0.95, names.CHUNK_GAP), quantile(0.95, names.CHUNK_GAP, offset=BEFORE),
+                    "Chunk gap p95", quantile("0.95", names.CHUNK_GAP),
+                    quantile("0.95", names.CHUNK_GAP, offset=BEFORE),
                     "Waiting for the next chunk.", unit="s", thresholds=GAP,
                 )),
                 (8, beside(

@@ -6,6 +6,8 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from streamvitals import names
 from streamvitals.alerts import links as known
+from streamvitals.alerts.measures import LOOP_LATE
+from streamvitals.alerts.promql import ratio, total
 from streamvitals.names import Metric
 
 from .board import board
@@ -20,21 +22,18 @@ from .promql import (
     increase,
     quantile,
     rate,
-    ratio,
     series,
-    total,
 )
 from .streams import FIRST_TOKEN, GAP, STALLED
 
-# As the alert on the event loop's lag has it.
-LAG = steps((0.25, RED))
+LAG = steps((LOOP_LATE, RED))
 
 
 def mean(metric: Metric) -> str:
     return ratio(rate(metric, suffix="_sum"), rate(metric, suffix="_count"))
 
 
-def by_label(title: str, metric: Metric, q: float, label: str, thresholds: object, description: str) -> object:
+def by_label(title: str, metric: Metric, q: str, label: str, thresholds: object, description: str) -> object:
     return lines(
         title, [Query(quantile(q, metric, label), f"{{{{{label}}}}}")], description, unit="s",
         thresholds=thresholds, legend="bottom",  # type: ignore[arg-type]
@@ -45,22 +44,22 @@ def latency() -> Dashboard:
     wait, hold = rate(names.WAIT), rate(names.HOLD)
     figures = [
         number(
-            "First chunk p95", quantile(0.95, names.TIME_TO_FIRST_CHUNK, over=NOW),
+            "First chunk p95", quantile("0.95", names.TIME_TO_FIRST_CHUNK, over=NOW),
             "From the request to the first chunk, headers and retries of the SDK included.", unit="s",
             thresholds=FIRST_TOKEN,
         ),
         number(
-            "First token p95", quantile(0.95, names.TIME_TO_FIRST_TOKEN, over=NOW),
+            "First token p95", quantile("0.95", names.TIME_TO_FIRST_TOKEN, over=NOW),
             "From the request to the first chunk with content. Much later than the first chunk: the model thinks, or "
             "the provider answers before it begins.",
             unit="s", thresholds=FIRST_TOKEN,
         ),
         number(
-            "Chunk gap p95", quantile(0.95, names.CHUNK_GAP, over=NOW),
+            "Chunk gap p95", quantile("0.95", names.CHUNK_GAP, over=NOW),
             "Waiting for the next chunk.", unit="s", thresholds=GAP,
         ),
         number(
-            "Tokens per second, median", quantile(0.5, names.TOKEN_RATE, over=NOW),
+            "Tokens per second, median", quantile("0.5", names.TOKEN_RATE, over=NOW),
             "Output tokens per second of completed streams, where usage is reported.", unit="locale",
             decimals=0, idle="no usage reported",
         ),
@@ -72,7 +71,7 @@ def latency() -> Dashboard:
             unit="percentunit", decimals=0, thresholds=steps((0.5, AMBER)),
         ),
         number(
-            "Event loop late, p90", quantile(0.9, names.LOOP_LAG, over=NOW),
+            "Event loop late, p90", quantile("0.9", names.LOOP_LAG, over=NOW),
             "How late the application's event loop runs while streams are open. A busy loop makes every provider look"
             " slow.", unit="s", thresholds=LAG, idle="no loop",
         ),
@@ -133,9 +132,9 @@ def latency() -> Dashboard:
                 )),
             ]),
             (7, [
-                (12, by_label("First token p95, by model", names.TIME_TO_FIRST_TOKEN, 0.95, MODEL, FIRST_TOKEN,
+                (12, by_label("First token p95, by model", names.TIME_TO_FIRST_TOKEN, "0.95", MODEL, FIRST_TOKEN,
                               first_what + "model.")),
-                (12, by_label("First token p95, by replica", names.TIME_TO_FIRST_TOKEN, 0.95, INSTANCE, FIRST_TOKEN,
+                (12, by_label("First token p95, by replica", names.TIME_TO_FIRST_TOKEN, "0.95", INSTANCE, FIRST_TOKEN,
                               first_what + "replica: one alone is not the provider.")),
             ]),
             "Between chunks",
@@ -147,7 +146,7 @@ def latency() -> Dashboard:
                 )),
                 (8, heat("Gaps between chunks", buckets(names.CHUNK_GAP),
                          "How long the app waited for each chunk. The top rows are stalls.")),
-                (8, by_label("Chunk gap p95, by model", names.CHUNK_GAP, 0.95, MODEL, GAP,
+                (8, by_label("Chunk gap p95, by model", names.CHUNK_GAP, "0.95", MODEL, GAP,
                              "Waiting for the next chunk, for each model.")),
             ]),
             (7, [
@@ -173,13 +172,13 @@ def latency() -> Dashboard:
             (7, [
                 (8, colored(lines(
                     "Duration, by how it ended",
-                    [Query(quantile(0.95, names.DURATION, "outcome"), "{{outcome}}")],
+                    [Query(quantile("0.95", names.DURATION, "outcome"), "{{outcome}}")],
                     "Request to end, 95 of 100 sooner.", unit="s", calcs=("lastNotNull",),
                 ), OUTCOME_COLORS)),
                 (8, heat("Durations", buckets(names.DURATION), "How long streams took.")),
                 (8, lines(
                     "Event loop lag",
-                    [Query(quantile(0.9, names.LOOP_LAG, INSTANCE), f"{{{{{INSTANCE}}}}}")],
+                    [Query(quantile("0.9", names.LOOP_LAG, INSTANCE), f"{{{{{INSTANCE}}}}}")],
                     "How late each replica's event loop runs while streams are open, p90. The line is where the alert"
                     " stands.",
                     unit="s", thresholds=LAG, legend="bottom", idle="no loop",

@@ -6,6 +6,8 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from streamvitals import names
 from streamvitals.alerts import links as known
+from streamvitals.alerts.measures import LIMIT_LOW, LIMITED_RETRIES
+from streamvitals.alerts.promql import FAILED, RATE_LIMITED, ratio
 
 from .board import board
 from .links import drill
@@ -24,38 +26,33 @@ from .panels import (
     steps,
 )
 from .promql import (
+    LATELY,
     MODEL,
     NOW,
     PROVIDER,
     SERVER,
-    failed,
     increase,
+    limit_left,
     rate,
-    ratio,
     series,
+    told_lately,
 )
 
-# As the alert on a quota has it.
-LOW = 0.15
-HEADROOM = steps((LOW, AMBER), (2 * LOW, GREEN), base=RED)
-
-
-def headroom(*by: str) -> str:
-    share = f"{series(names.RATELIMIT_REMAINING)} / ({series(names.RATELIMIT_LIMIT)} > 0)"
-    return f"min by ({', '.join(by)}) ({share})" if by else f"min({share})"
+HEADROOM = steps((LIMIT_LOW, AMBER), (2 * LIMIT_LOW, GREEN), base=RED)
 
 
 def limits() -> Dashboard:
-    wasted = ratio(increase(names.CHUNKS, where=failed), increase(names.CHUNKS))
-    seconds = increase(names.DURATION, where=failed, suffix="_sum")
+    wasted = ratio(increase(names.CHUNKS, where=(FAILED,)), increase(names.CHUNKS))
+    seconds = increase(names.DURATION, where=(FAILED,), suffix="_sum")
     figures = [
         number(
-            "Least headroom", headroom(),
-            "What is left of the nearest rate limit, of requests or tokens, as the provider last said. Red under what"
-            f" the alert allows, {LOW:.0%}.", unit="percentunit", decimals=0, thresholds=HEADROOM, idle="no limit told",
+            "Least headroom", limit_left(),
+            "What is left of the nearest rate limit, of requests or tokens, as the provider last said to a replica that"
+            f" has asked in {LATELY}. Red under what the alert allows, {LIMIT_LOW:.0%}.",
+            unit="percentunit", decimals=0, thresholds=HEADROOM, idle="no limit told",
         ),
         number(
-            "Rate limited in 5m", increase(names.STREAMS, where='outcome="rate_limited"', over=NOW),
+            "Rate limited in 5m", increase(names.STREAMS, where=(RATE_LIMITED,), over=NOW),
             "Streams that ended in a quota, after all retries.", unit="locale", decimals=0,
             thresholds=steps((1, AMBER)), idle="none",
         ),
@@ -87,11 +84,12 @@ def limits() -> Dashboard:
     quotas = grid(
         "Quotas",
         [
-            Query(headroom(*by, "kind")),
-            Query(f"min by ({', '.join((*by, 'kind'))}) ({series(names.RATELIMIT_REMAINING)})"),
-            Query(f"max by ({', '.join((*by, 'kind'))}) ({series(names.RATELIMIT_LIMIT)})"),
+            Query(limit_left(*by, "kind")),
+            Query(f"min by ({', '.join((*by, 'kind'))}) ({series(names.RATELIMIT_REMAINING)} {told_lately()})"),
+            Query(f"max by ({', '.join((*by, 'kind'))}) ({series(names.RATELIMIT_LIMIT)} {told_lately()})"),
         ],
-        "What the provider last said of each rate limit, the nearest first. A provider that tells none is not here.",
+        "What the provider last said of each rate limit, the nearest first. A provider that tells none is not here, nor"
+        f" is one that nobody has asked in {LATELY}.",
         [
             Column(MODEL, "Model", links=[drill("What broke there", known.INCIDENT, **own)]),
             Column(PROVIDER, "Provider", width=90),
@@ -110,19 +108,19 @@ def limits() -> Dashboard:
             (4, [(4, panel) for panel in figures]),
             "Limits",
             (8, [(14, quotas), (10, lines(
-                "Headroom", [Query(headroom(MODEL, "kind"), f"{{{{{MODEL}}}}}, {{{{kind}}}}")],
+                "Headroom", [Query(limit_left(MODEL, "kind"), f"{{{{{MODEL}}}}}, {{{{kind}}}}")],
                 "What is left of each rate limit, as the provider last said. The line is where the alert stands.",
-                unit="percentunit", most=1.0, thresholds=steps((LOW, "transparent"), base=RED), idle="no limit told",
-                legend="bottom",
+                unit="percentunit", most=1.0, thresholds=steps((LIMIT_LOW, "transparent"), base=RED),
+                idle="no limit told", legend="bottom",
             ))]),
             (7, [(12, lines(
                 "Held back by the provider",
                 [
-                    Query(rate(names.RETRIES, "source", where='reason=~"429|rate_limited"') + " > 0",
-                          "tried again by the {{source}}"),
-                    Query(rate(names.STREAMS, where='outcome="rate_limited"') + " > 0", "given up"),
+                    Query(rate(names.RETRIES, where=LIMITED_RETRIES) + " > 0", "tried again by the SDK"),
+                    Query(rate(names.STREAMS, where=(RATE_LIMITED,)) + " > 0", "ended the stream"),
                 ],
-                "Requests and streams that met a rate limit, per second.",
+                "Requests that met a rate limit, per second, each once. What the application then tried again is among"
+                " those that ended their stream.",
                 unit="reqps", stacked=True, bars=True, idle="none",
                 legend="bottom",
             )), (12, lines(
@@ -133,7 +131,7 @@ def limits() -> Dashboard:
             "Cost of failure",
             (8, [(8, colored(lines(
                 "Chunks, by what became of their stream",
-                [Query(rate(names.CHUNKS, "outcome", where=failed) + " > 0", "{{outcome}}")],
+                [Query(rate(names.CHUNKS, "outcome", where=(FAILED,)) + " > 0", "{{outcome}}")],
                 "Chunks per second of streams that then broke.", unit="locale", stacked=True,
                 legend="bottom", idle="none wasted",
             ), OUTCOME_COLORS)), (8, lines(
@@ -147,7 +145,7 @@ def limits() -> Dashboard:
             ))]),
             (7, [(8, colored(lines(
                 "Seconds of streams that broke",
-                [Query(rate(names.DURATION, "outcome", where=failed, suffix="_sum") + " > 0", "{{outcome}}")],
+                [Query(rate(names.DURATION, "outcome", where=(FAILED,), suffix="_sum") + " > 0", "{{outcome}}")],
                 "Seconds of streaming per second that led to nothing.", unit="s",
                 stacked=True, legend="bottom", idle="none wasted",
             ), OUTCOME_COLORS)), (8, lines(

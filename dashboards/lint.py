@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from streamvitals import names
+from streamvitals.alerts.language import Language
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.promql import Language, UnknownNameError
+from streamvitals.alerts.promql import UnknownNameError
 
 from .promql import VARIABLES
 

@@ -163,7 +163,8 @@ def spread(
 ) -> timeseries.Panel:
     """The median and the tail of a histogram."""
     queries = [
-        Query(quantile(q, metric), f"p{100 * q:.0f}", exemplars=exemplars and q == 0.95) for q in (0.5, 0.95, 0.99)
+        Query(quantile(q, metric), name, exemplars=exemplars and name == "p95")
+        for q, name in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
     ]
     panel = lines(
         title, queries, description, unit=unit, thresholds=thresholds, idle=idle, legend="bottom", links=links

@@ -1,21 +1,26 @@
-"""What panels ask of Prometheus. Every name is from streamvitals.names, so that a rename is one diff.
+"""What panels ask of Prometheus: the measures that alerts go by, of what the dashboard's variables choose.
 
 Rates are taken over `$__rate_interval`, which Grafana makes four scrapes long at least, and what is said to be "now"
-over five minutes, as the alerts do. Where nothing streams there is no answer, never NaN: dividing by `> 0` drops the
-sample, and so does comparing a NaN.
+over the alerts' windows. Where nothing streams there is no answer, never NaN: dividing by `> 0` drops the sample, and
+so does comparing a NaN.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from streamvitals import names
-from streamvitals.alerts.promql import COUNTED, FAILED, WELL
+from streamvitals.alerts import measures, promql
+from streamvitals.alerts.language import FAST, MID, Language
+from streamvitals.alerts.objectives import Objectives
+from streamvitals.alerts.promql import OUTCOME, Matcher, Where, equals, total
 from streamvitals.names import Metric
 
 _SELECTED = re.compile(r"\b([A-Za-z_]\w*)\{")
 
-NOW = "5m"
+# The alerts' own windows: what is going on, and what has gone on lately where little is asked.
+NOW, LATELY = map(Language(Objectives()).fill, (FAST, MID))
 RATE = "$__rate_interval"
 RANGE = "$__range"
 
@@ -25,21 +30,17 @@ JOB, INSTANCE = "job", "instance"
 VARIABLES = {
     "job": JOB, "instance": INSTANCE, "provider": PROVIDER, "model": MODEL, "operation": OPERATION, "server": SERVER,
 }
-FAILED_OUTCOMES, COUNTED_OUTCOMES = "|".join(FAILED), "|".join(COUNTED)
-
-failed = f'outcome=~"{FAILED_OUTCOMES}"'
-counted = f'outcome=~"{COUNTED_OUTCOMES}"'
-well = f'outcome=~"{"|".join(WELL)}"'
-# What the application tried again; reasons that are no failure of a stream's are "other".
-retried = 'source="app",reason!="other"'
 
 
-def series(metric: Metric, matchers: str = "", suffix: str = "") -> str:
-    """The selector of a metric, restricted to what the variables say."""
-    name = metric.prometheus + (suffix or {"counter": "_total", "gauge": "", "histogram": "_bucket"}[metric.kind])
-    chosen = VARIABLES if metric.per_stream else {"job": JOB, "instance": INSTANCE}
-    selected = ",".join(f'{label}=~"${variable}"' for variable, label in chosen.items())
-    return f"{name}{{{selected}{',' if matchers else ''}{matchers}}}"
+def chosen(metric: Metric) -> Where:
+    """The matchers that restrict a metric to what the variables say."""
+    variables = VARIABLES if metric.per_stream else {"job": JOB, "instance": INSTANCE}
+    return tuple(f'{label}=~"${variable}"' for variable, label in variables.items())
+
+
+def series(metric: Metric, *where: Matcher, suffix: str = "") -> str:
+    """The selector of a metric, of what the variables choose."""
+    return promql.selector(metric, *chosen(metric), *where, suffix=suffix)
 
 
 def metrics_in(expression: str) -> set[str]:
@@ -47,54 +48,83 @@ def metrics_in(expression: str) -> set[str]:
     return set(_SELECTED.findall(expression))
 
 
-def total(expression: str, *by: str) -> str:
-    return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
+def rate(metric: Metric, *by: str, where: Where = (), over: str = RATE, suffix: str = "", offset: str = "") -> str:
+    """How fast a counter grows, per second, summed by these labels."""
+    where = (*chosen(metric), *where)
+    return promql.rate(metric, *by, over=over, where=where, suffix=suffix, offset=offset)
 
 
-def rate(metric: Metric, *by: str, where: str = "", over: str = RATE, suffix: str = "", offset: str = "") -> str:
-    """Per second, summed over all labels but ``by``."""
-    shifted = f" offset {offset}" if offset else ""
-    return total(f"rate({series(metric, where, suffix)}[{over}]{shifted})", *by)
+def increase(metric: Metric, *by: str, where: Where = (), over: str = RANGE, suffix: str = "", offset: str = "") -> str:
+    """How much a counter has grown, summed by these labels."""
+    where = (*chosen(metric), *where)
+    return promql.increase(metric, *by, over=over, where=where, suffix=suffix, offset=offset)
 
 
-def increase(metric: Metric, *by: str, where: str = "", over: str = RANGE, suffix: str = "", offset: str = "") -> str:
-    shifted = f" offset {offset}" if offset else ""
-    return total(f"increase({series(metric, where, suffix)}[{over}]{shifted})", *by)
+def quantile(q: str, metric: Metric, *by: str, over: str = RATE, offset: str = "") -> str:
+    """A quantile of a histogram, by these labels; no sample where nothing was observed."""
+    return promql.quantile(q, metric, *by, over=over, where=chosen(metric), offset=offset) + " >= 0"
 
 
-def quantile(q: float, metric: Metric, *by: str, where: str = "", over: str = RATE, offset: str = "") -> str:
-    """Of a histogram; no sample where nothing was observed."""
-    shifted = f" offset {offset}" if offset else ""
-    buckets = total(f"rate({series(metric, where)}[{over}]{shifted})", "le", *by)
-    return f"histogram_quantile({q:g}, {buckets}) >= 0"
+def buckets(metric: Metric, *where: Matcher) -> str:
+    """How many values fell into each bucket between two points, for a heatmap."""
+    return increase(metric, "le", where=where, over=RATE, suffix="_bucket")
 
 
-def buckets(metric: Metric, where: str = "") -> str:
-    """For a heatmap: how many values fell into each bucket between two points."""
-    return total(f"increase({series(metric, where)}[{RATE}])", "le")
+@dataclass(frozen=True)
+class Counts(measures.Counts):
+    """The counts of what the variables choose, over one window, summed by the same labels."""
 
+    by: tuple[str, ...]
+    over: str
+    offset: str = ""
 
-def ratio(part: str, whole: str, match: str = "") -> str:
-    """No sample where the whole is nothing. ``match`` is how the parts find their whole, if not by all labels."""
-    return f"{part} /{match and ' '}{match} ({whole} > 0)"
+    def streams(self, *where: Matcher) -> str:
+        return self.increase(names.STREAMS, *where)
+
+    def increase(self, metric: Metric, *where: Matcher) -> str:
+        return increase(metric, *self.by, where=where, over=self.over, offset=self.offset)
+
+    def none(self) -> str:
+        # Which all that streams has from its first stream on: to ask for every outcome costs a panel three times more.
+        return f"0 * {self.streams(equals(OUTCOME, 'completed'))}"
 
 
 def stream_failures(*by: str, over: str = RATE, offset: str = "") -> str:
-    """The share of streams that the provider or a quota made fail, of those that could have gone well."""
-    part, whole = (increase(names.STREAMS, *by, where=w, over=over, offset=offset) for w in (failed, counted))
-    return ratio(part, whole)
+    """The share of streams that failed, whatever became of them afterwards."""
+    return measures.failing_streams(Counts(by, over, offset))
 
 
 def operation_failures(*by: str, over: str = RATE, offset: str = "") -> str:
-    """The share of operations that failed for good: what the app tried again is not counted, as in the alerts. All,
-    where nothing ended well, be it tried again for ever."""
-    again, fallbacks, saved = (
-        increase(metric, *by, where=where, over=over, offset=offset)
-        for metric, where in ((names.RETRIES, retried), (names.FALLBACKS, ""), (names.RECOVERIES, 'source="app"'))
+    """The share of operations that failed for good, or 1 where no stream ended well: the measure that pages.
+
+    As the alerts do, it looks at each model of each job before it sums up: what is tried again more often than it
+    failed in one must not hide the failures of another.
+    """
+    each_model = Counts(tuple(dict.fromkeys((JOB, MODEL, *by))), over, offset)
+    fallbacks = f"({measures.fallbacks(each_model)})"
+    retried = f"({measures.retried(each_model, fallbacks)})"
+    failed, operations = (
+        total(measure(each_model, retried, fallbacks), *by) for measure in (measures.failed, measures.operations)
     )
-    bad, good, asked = (
-        increase(names.STREAMS, *by, where=w, over=over, offset=offset) for w in (failed, well, counted)
-    )
-    # A fallback is a retry too, but not a stream.
-    some = ratio(f"clamp_min({bad} - {again}, 0)", f"({asked} - {again} + {fallbacks})")
-    return f"({ratio(bad, bad)} unless {good} > 0 unless {saved} > 0) or {some}"
+    none_well = f"({measures.none_well(Counts(by, over, offset))})"
+    return in_one_line(measures.failure_ratio(none_well, failed, operations))
+
+
+# A replica's own view of a limit. What it was told last is old, unless it has asked lately.
+_REPLICA = (JOB, INSTANCE, MODEL, SERVER)
+
+
+def limit_left(*by: str) -> str:
+    """The share that is left of the nearest rate limit."""
+    return in_one_line(measures.limit_left(
+        ", ".join(by), series(names.RATELIMIT_REMAINING), series(names.RATELIMIT_LIMIT), told_lately(),
+    ))
+
+
+def told_lately() -> str:
+    """Restricts a rate limit to replicas that have asked lately."""
+    return in_one_line(measures.told_lately(", ".join(_REPLICA), increase(names.STREAMS, *_REPLICA, over=LATELY)))
+
+
+def in_one_line(expression: str) -> str:
+    return " ".join(expression.split())

@@ -6,8 +6,9 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from streamvitals import names
 from streamvitals.alerts import links as known
-from streamvitals.alerts.failing import HANGING
+from streamvitals.alerts.measures import HANGING
 from streamvitals.alerts.objectives import Objectives
+from streamvitals.alerts.promql import total
 
 from .board import board
 from .links import drill, runbook, traces
@@ -39,7 +40,6 @@ from .promql import (
     rate,
     series,
     stream_failures,
-    total,
 )
 
 OBJECTIVES = Objectives()
@@ -82,8 +82,8 @@ def by_model() -> object:
         [
             Query(rate(names.STREAMS, *by, over=NOW)),
             Query(operation_failures(*by, over=NOW)),
-            Query(quantile(0.95, names.TIME_TO_FIRST_TOKEN, *by, over=NOW)),
-            Query(quantile(0.95, names.CHUNK_GAP, *by, over=NOW)),
+            Query(quantile("0.95", names.TIME_TO_FIRST_TOKEN, *by, over=NOW)),
+            Query(quantile("0.95", names.CHUNK_GAP, *by, over=NOW)),
             Query(total(series(names.ACTIVE), *by)),
             Query(stalled),
             Query(increase(names.RETRIES, *by, over=NOW)),
@@ -116,12 +116,12 @@ def streams() -> Dashboard:
             unit="percentunit", decimals=1, thresholds=FAILING, links=[TO_INCIDENT],
         ),
         number(
-            "First token p95", quantile(0.95, names.TIME_TO_FIRST_TOKEN, over=NOW),
+            "First token p95", quantile("0.95", names.TIME_TO_FIRST_TOKEN, over=NOW),
             "Of 100 streams in five minutes, 95 had their first token sooner. Red where it is later than promised.",
             unit="s", thresholds=FIRST_TOKEN, links=[TO_LATENCY],
         ),
         number(
-            "Chunk gap p95", quantile(0.95, names.CHUNK_GAP, over=NOW),
+            "Chunk gap p95", quantile("0.95", names.CHUNK_GAP, over=NOW),
             "How long the app waited for the next chunk, 95 of 100 times at most. Over a quarter of a second text "
             "comes slower than people read.",
             unit="s", thresholds=GAP, links=[TO_LATENCY],

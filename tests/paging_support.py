@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from run_support import answered, eventually, free_port, get
+from streamvitals.alerts.language import Language
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.promql import Language
 from streamvitals.alerts.ruleset import rule_groups
 from streamvitals.export.rules import FILE, render
 

@@ -12,8 +12,8 @@ from alerts.backtest.replay import left_open
 
 from alerts_support import newer
 from alerts_world import Course
+from streamvitals.alerts.language import recorded_in
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.promql import recorded_in
 from streamvitals.alerts.ruleset import rule_groups
 from thorough import share
 

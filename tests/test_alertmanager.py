@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from alerts_support import amtool, needs
+from streamvitals.alerts.language import duration
 from streamvitals.alerts.objectives import TICKET_WAIT, Objectives
-from streamvitals.alerts.promql import duration
 from streamvitals.alerts.rule import Alert
 from streamvitals.alerts.ruleset import ALERTS, rule_groups
 from streamvitals.alerts.silence import LABEL, PAGED

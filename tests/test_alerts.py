@@ -15,8 +15,9 @@ from alerts.backtest import replay
 
 from alerts_support import needs
 from streamvitals import names
-from streamvitals.alerts import links, promql
+from streamvitals.alerts import language, links
 from streamvitals.alerts.objectives import ObjectiveError, Objectives, seconds
+from streamvitals.alerts.promql import UnknownNameError, among, equals
 from streamvitals.alerts.rule import Alert
 from streamvitals.alerts.ruleset import ALERTS, rule_groups
 from streamvitals.export.rules import FILE, render
@@ -65,20 +66,28 @@ def test_for_the_operator() -> None:
 
 @pytest.mark.parametrize("bad", [
     "sum(streamvitals_strems_total)",
-    "sum by (gen_ai_request_modell) ($streams)",
-    'sum($streams{outcome="resett"})',
-    'sum($streams{outcome=~"reset|resett"})',
-    'sum($retries{source="user"})',
+    "sum by (gen_ai_request_modell) (streamvitals_streams_total)",
+    'sum(streamvitals_streams_total{outcome="resett"})',
+    'sum(streamvitals_streams_total{outcome=~"reset|resett"})',
+    'sum(streamvitals_retries_total{source="user"})',
     "sum($nothing)",
 ])
 def test_a_name_that_is_unknown_is_refused(bad: str) -> None:
-    with pytest.raises(promql.UnknownNameError):
-        promql.Language(Objectives()).fill(bad)
+    with pytest.raises(UnknownNameError):
+        language.Language(Objectives()).fill(bad)
+
+
+def test_a_matcher_takes_only_values_that_its_label_has() -> None:
+    assert str(among("outcome", ("reset", "timeout"))) == 'outcome=~"reset|timeout"'
+    with pytest.raises(UnknownNameError, match="resett"):
+        among("outcome", ("reset", "resett"))
+    with pytest.raises(UnknownNameError, match="user"):
+        equals("source", "user")
 
 
 def test_every_recorded_series_is_read(tmp_path: Path) -> None:
     texts = [rule["expr"] for rule in DEFAULT] + [a for rule in DEFAULT for a in rule.get("annotations", {}).values()]
-    read = set().union(*map(promql.recorded_in, texts))
+    read = set().union(*map(language.recorded_in, texts))
     assert read == {rule["record"] for rule in DEFAULT if "record" in rule}
 
 
@@ -219,6 +228,6 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_durations() -> None:
     assert [seconds(text, "x") for text in ("250ms", "2.5s", "1m", "1h")] == [0.25, 2.5, 60.0, 3600.0]
-    assert [promql.duration(s) for s in (0.25, 90, 3600, 86_400, 84_600)] == ["250ms", "1m30s", "1h", "1d", "23h30m"]
+    assert [language.duration(s) for s in (0.25, 90, 3600, 86_400, 84_600)] == ["250ms", "1m30s", "1h", "1d", "23h30m"]
     with pytest.raises(ObjectiveError, match="'soon' is not allowed"):
         seconds("soon", "ttft-p95")

@@ -16,8 +16,8 @@ from alerts_support import needs
 from alerts_world import COMPLETED, HEALTHY, MODELS, REPLICAS, SHAPES, Course, Thing, errors, latency, retries, streams
 from promtool_support import RULES, Promtool, ever, firing, needed, rendered
 from streamvitals import names
+from streamvitals.alerts.language import recorded_in
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.promql import recorded_in
 from streamvitals.alerts.ruleset import ALERTS
 from streamvitals.names import Metric
 from thorough import share
@@ -109,7 +109,7 @@ def test_the_watchdog_always_fires(tmp_path: Path) -> None:
 
 def test_the_runbooks_ask_what_prometheus_understands(tmp_path: Path) -> None:
     """Their queries parse, and name nothing that is not recorded or in names.py."""
-    from streamvitals.alerts.promql import Language
+    from streamvitals.alerts.language import Language
 
     recorded = {rule["record"] for rule in RULES if "record" in rule}
     rules = []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from streamvitals import names
+from streamvitals.alerts.language import MODEL, Language
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.promql import Language
+from streamvitals.alerts.promql import FAILED, quantile, rate
 
 Rules = list[dict[str, Any]]
-_FAILED = '$streams{$outcome=~"$failed_outcomes"}'
 
 
 def _rule(name: str, expr: str, severity: str, for_: str = "0s") -> dict[str, Any]:
@@ -17,7 +18,12 @@ def _rule(name: str, expr: str, severity: str, for_: str = "0s") -> dict[str, An
 
 
 def _ratio(window: str) -> str:
-    return f"(sum by (job) (rate({_FAILED}[{window}])) / sum by (job) (rate($streams[{window}])))"
+    return f"({_share('job', window)})"
+
+
+def _share(by: str, window: str) -> str:
+    failed, ended = (rate(names.STREAMS, by, over=window, where=where) for where in ((FAILED,), ()))
+    return f"{failed} / {ended}"
 
 
 def naive() -> Rules:
@@ -39,20 +45,18 @@ def workbook() -> Rules:
 def llm_d() -> Rules:
     """The thresholds of llm-d's rules that have a counterpart here, critical as page and warning as ticket
     (docs/monitoring/prometheus-alerting-rules.yaml of llm-d/llm-d at bdd5e5b)."""
-    by_model = f"sum by ($model) (rate({_FAILED}[5m])) / sum by ($model) (rate($streams[5m]))"
-
-    def first_token(quantile: float, by: str, window: str) -> str:
-        return f"histogram_quantile({quantile}, sum by ({by}) (rate(${{first_token}}_bucket[{window}])))"
+    def first_token(q: str, window: str, *by: str) -> str:
+        return quantile(q, names.TIME_TO_FIRST_TOKEN, *by, over=window)
 
     return [
         _rule("HighErrorRate", f"{_ratio('5m')} > 0.05", "page", "2m"),
-        _rule("ModelHighErrorRate", f"{by_model} > 0.1", "page", "5m"),
+        _rule("ModelHighErrorRate", f"{_share(MODEL, '5m')} > 0.1", "page", "5m"),
         _rule("NoHealthyBackends", "sum(up) == 0", "page", "1m"),
-        _rule("ExtremeFirstToken", f"{first_token(0.99, 'le, $model', '5m')} > 30", "page", "5m"),
+        _rule("ExtremeFirstToken", f"{first_token('0.99', '5m', MODEL)} > 30", "page", "5m"),
         _rule("AvailabilityBurn", f"{_ratio('1h')} > 0.001 and {_ratio('5m')} > 0.001", "page", "5m"),
         _rule("ElevatedErrorRate", f"{_ratio('5m')} > 0.01", "ticket", "10m"),
-        _rule("HighFirstToken", f"{first_token(0.99, 'le, $model', '5m')} > 10", "ticket", "10m"),
-        _rule("FirstTokenObjective", f"{first_token(0.95, 'le', '1h')} > 3", "ticket", "15m"),
+        _rule("HighFirstToken", f"{first_token('0.99', '5m', MODEL)} > 10", "ticket", "10m"),
+        _rule("FirstTokenObjective", f"{first_token('0.95', '1h')} > 3", "ticket", "15m"),
     ]
 
 

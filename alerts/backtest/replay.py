@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamvitals.alerts.promql import duration, recorded_in
+from streamvitals.alerts.language import duration, recorded_in
 
 # Prometheus gives at most so many points per series and query.
 MOST_POINTS = 10_000

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from .. import names
 from . import links
-from .chance import proven
+from .chance import share_beyond
+from .language import MID, MODEL, SERVER, SHORT
+from .measures import rate_limited
+from .promql import (
+    COUNTED,
+    ERROR_TYPE,
+    OUTCOME,
+    RATE_LIMITED,
+    REASON,
+    REJECTED,
+    SOURCE,
+    among,
+    equals,
+    increase,
+    name_of,
+    selector,
+    total,
+)
+from .recording import Counts
+from .refusing import rejected
 from .rule import Alert
-from .texts import MODEL, PERCENT, SERVER, query_text, worst_now
+from .series import ASKED, EACH_MODEL, WHOLE
+from .texts import COUNT, PERCENT, THE_MODEL, THE_SERVER, label, of_service, query_text, worst_now
+from .texts import SERVICE as OURS
 
-# Less than a page is kept: it must not outlive the page that silences it, and come as a ticket when all is over.
+# Less than a page is kept firing: a cause must not outlive the page that silences it, and come as a ticket when all is
+# over.
 KEEP_FIRING_FOR = 300
-_BY = "sum by ($service)"
-_COUNTED = f'{_BY} (streamvitals:streams:increase$mid{{$outcome=~"$counted_outcomes"}})'
-
-
-def share(part: str, whole: str, more_than: str = "$ticket_share") -> str:
-    """A share that is too large, and larger than chance makes it; both sides per service."""
-    return f"""
-        {part} / ({whole} > 0) > {more_than}
-          and {proven(part, whole)}"""
+_COUNTS = Counts(MID, WHOLE.by)
 
 
 def _ended(outcome: str, name: str, what: str, first: str, second: str) -> Alert:
     return Alert(
         f"Streamvitals{name}", "cause", "ticket",
-        share(f'{_BY} (streamvitals:streams:increase$mid{{$outcome="{outcome}"}})', _COUNTED),
-        summary=worst_now(what, outcome),
+        share_beyond(_COUNTS.streams(equals(OUTCOME, outcome)), _COUNTS.streams(COUNTED), "$ticket_share"),
+        summary=worst_now(what, among(OUTCOME, (outcome,))),
         description=f"{what}. Look next: 1. {first}; 2. {second}.",
         dashboard=links.INCIDENT, for_=60, keep_firing_for=KEEP_FIRING_FOR, cause=outcome,
     )
@@ -68,22 +83,17 @@ BY_OUTCOME = (
     ),
 )
 
-_ASKED = "streamvitals:asked:increase$mid"
+_ASKED = ASKED[MID]
 # Attempts, where all are of operations that were asked before, and are tried again for ever.
-_TRIED = f"({_ASKED} > 0 or {_COUNTED})"
-_RETRIED = f"{_BY} (increase($retries[$mid]))"
-_LIMITED = (
-    f'({_BY} (streamvitals:streams:increase$mid{{$outcome="rate_limited"}}) or 0 * {_ASKED})'
-    f' + ({_BY} (increase($retries{{$source="sdk", $reason="429"}}[$mid])) or 0 * {_ASKED})'
-)
+_ATTEMPTS = f"({_ASKED} > 0 or {_COUNTS.streams(COUNTED)})"
 
 OTHERS = (
     Alert(
         "StreamvitalsStalled", "cause", "ticket",
-        "streamvitals:hanging:service or on ($service) max by ($service) (streamvitals:hanging:model)",
+        f"{WHOLE.hanging} or on ($service) max by ($service) ({EACH_MODEL.hanging})",
         summary=query_text(
-            "topk(1, sum by ($model, $server) ($stalled{SERVICE}))",
-            "{{ value . | printf `%.0f` }} open " + MODEL + " streams hang, nothing comes from " + SERVER,
+            f"topk(1, {total(selector(names.STALLED, OURS), MODEL, SERVER)})",
+            f"{COUNT} open {THE_MODEL} streams hang, nothing comes from {THE_SERVER}",
         ),
         description=(
             "Streams are open and silent for longer than the stall threshold, and far more of them than is usual."
@@ -93,11 +103,12 @@ OTHERS = (
         dashboard=links.INCIDENT, for_=60, keep_firing_for=KEEP_FIRING_FOR, cause="timeout",
     ),
     Alert(
-        "StreamvitalsRateLimited", "cause", "ticket", share(f"({_LIMITED})", _TRIED),
+        "StreamvitalsRateLimited", "cause", "ticket",
+        share_beyond(f"({rate_limited(_COUNTS, f'0 * {_ASKED}')})", _ATTEMPTS, "$ticket_share"),
         summary=query_text(
-            'topk(1, sum by ($model, $server) (increase($errors{SERVICE,$outcome="rate_limited"}[$mid]))'
-            ' + sum by ($model, $server) (increase($retries{SERVICE,$reason="429"}[$mid])))',
-            '{{ value . | printf "%.0f" }} requests for ' + MODEL + " limited by " + SERVER + ", $mid",
+            f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, over=MID, where=(OURS, RATE_LIMITED))}"
+            f" + {increase(names.RETRIES, MODEL, SERVER, over=MID, where=(OURS, equals(REASON, '429')))})",
+            f"{COUNT} requests for {THE_MODEL} limited by {THE_SERVER}, {MID}",
         ),
         description=(
             "Requests run into a rate limit or a quota. Look next: 1. how much of the limit is left on the"
@@ -107,11 +118,10 @@ OTHERS = (
     ),
     Alert(
         "StreamvitalsRejected", "cause", "ticket",
-        share(f'{_BY} (streamvitals:streams:increase$mid{{$outcome="rejected"}})', _ASKED, "0.05"),
+        share_beyond(rejected(MID), _ASKED, "0.05"),
         summary=query_text(
-            'topk(1, sum by ($model, $server, $type) (increase($errors{SERVICE,$outcome="rejected"}[$mid])))',
-            '{{ value . | printf "%.0f" }} requests for ' + MODEL + " rejected by " + SERVER
-            + ' with {{ label "$type" . }}, $mid',
+            f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, ERROR_TYPE, over=MID, where=(OURS, REJECTED))})",
+            f"{COUNT} requests for {THE_MODEL} rejected by {THE_SERVER} with {label(ERROR_TYPE)}, {MID}",
         ),
         description=(
             "The provider refuses requests as the caller's mistake; none of them counts against the objective. Look"
@@ -121,16 +131,16 @@ OTHERS = (
         dashboard=links.STREAMS, for_=120, keep_firing_for=KEEP_FIRING_FOR, cause="rejected",
     ),
     Alert(
-        "StreamvitalsRetryStorm", "cause", "ticket", share(_RETRIED, _TRIED, "0.1"),
+        "StreamvitalsRetryStorm", "cause", "ticket",
+        share_beyond(_COUNTS.increase(names.RETRIES), _ATTEMPTS, "0.1"),
         summary=query_text(
-            "topk(1, sum by ($model, $server, $source, $reason) (increase($retries{SERVICE}[$mid])))",
-            '{{ value . | printf "%.0f" }} retries of ' + MODEL + ' at {{ or (label "$server" .) "the provider" }}'
-            ' for {{ label "$reason" . }} by the {{ label "$source" . }}, $mid',
+            f"topk(1, {increase(names.RETRIES, MODEL, SERVER, SOURCE, REASON, over=MID, where=(OURS,))})",
+            f"{COUNT} retries of {THE_MODEL} at {THE_SERVER} for {label(REASON)} by the {label(SOURCE)}, {MID}",
         ),
         description=(
             "Attempts are made again so often that "
             + query_text(
-                "streamvitals:failing{SERVICE} or streamvitals:none_well:increase$short{SERVICE}",
+                f"{of_service('streamvitals:failing')} or {of_service(WHOLE.none_well[SHORT])}",
                 "the provider is the busier for it, and users are not helped",
                 "a failing provider is hidden from the users, who wait longer and pay more",
             )
@@ -141,10 +151,10 @@ OTHERS = (
     ),
     Alert(
         "StreamvitalsFallbackWave", "cause", "ticket",
-        share(f"{_BY} (increase($fallbacks[$mid]))", _ASKED, "0.05"),
+        share_beyond(_COUNTS.increase(names.FALLBACKS), _ASKED, "0.05"),
         summary=query_text(
-            "topk(1, sum by ($model, $server) (increase($fallbacks{SERVICE}[$mid])))",
-            '{{ value . | printf "%.0f" }} streams of ' + MODEL + " asked again without streaming, $mid",
+            f"topk(1, {increase(names.FALLBACKS, MODEL, SERVER, over=MID, where=(OURS,))})",
+            f"{COUNT} streams of {THE_MODEL} asked again without streaming, {MID}",
         ),
         description=(
             "Streams fail and the application asks again for the whole answer: users wait for it in one piece, and"
@@ -155,11 +165,11 @@ OTHERS = (
     ),
     Alert(
         "StreamvitalsOneModelFailing", "cause", "ticket",
-        "count by ($service) (streamvitals:failing:model)"
+        f"count by ($service) ({EACH_MODEL.failing})"
         " < on ($service)"
-        " count by ($service) (streamvitals:model_operations:increase$mid > 0 or streamvitals:failing:model)",
+        f" count by ($service) ({EACH_MODEL.operations[MID]} > 0 or {EACH_MODEL.failing})",
         summary=query_text(
-            "topk(1, 100 * streamvitals:failing:model{SERVICE})", f"{PERCENT} of {MODEL} fail, others do not"
+            f"topk(1, 100 * {of_service(EACH_MODEL.failing)})", f"{PERCENT} of {THE_MODEL} fail, others do not"
         ),
         description=(
             "One model fails and the rest of the service does not, or hardly. Look next: 1. whether the provider still"
@@ -170,13 +180,13 @@ OTHERS = (
     Alert(
         "StreamvitalsOneReplicaFailing", "cause", "ticket", "count by ($service) (streamvitals:replica:failing)",
         summary=query_text(
-            "topk(1, 100 * streamvitals:replica:failing{SERVICE})",
-            PERCENT + ' of the streams of {{ label "instance" . }} fail, those of other replicas do not',
+            f"topk(1, 100 * {of_service('streamvitals:replica:failing')})",
+            f"{PERCENT} of the streams of {label('instance')} fail, those of other replicas do not",
         ),
         description=(
             "One replica fails where the others do not: its network, its DNS, its certificates, its key or its version,"
-            " not the provider. Look next: 1. what differs on it ($build has the versions); 2. whether"
-            " it is well after a restart: take it out of rotation first."
+            f" not the provider. Look next: 1. what differs on it ({name_of(names.BUILD_INFO)} has the versions);"
+            " 2. whether it is well after a restart: take it out of rotation first."
         ),
         dashboard=links.INCIDENT, for_=120, keep_firing_for=KEEP_FIRING_FOR,
     ),

@@ -6,19 +6,19 @@ from __future__ import annotations
 FEW, SIGMAS = 1.5, 4
 
 
-def proven(failed: str, operations: str, expected: str = "$expected") -> str:
+def beyond_chance(failed: str, operations: str, expected: str = "$expected") -> str:
     """More failures than chance explains where this share of the operations is expected to fail."""
     mean = f"{expected} * {operations}"
     return f"{failed} > {FEW} + {mean} + {SIGMAS} * sqrt({mean})"
 
 
-def beyond(failed: str, operations: str, share: str, sigmas: int) -> str:
+def beyond_share(failed: str, operations: str, share: str, sigmas: int) -> str:
     """More failures than so many standard deviations above those that this share brings."""
     return f"{failed} > {share} * {operations} + {sigmas} * sqrt({share} * {operations})"
 
 
-def lowest(of: str, window: str, asked: str) -> str:
-    """The lowest value, of what there was at all times at which ``asked`` was there: one sample is not lasting."""
-    return (
-        f"(min_over_time({of}[{window}]) and count_over_time({of}[{window}]) >= count_over_time({asked}[{window}]))"
-    )
+def share_beyond(part: str, whole: str, more_than: str) -> str:
+    """A share that is too large, and larger than chance makes it."""
+    return f"""\
+{part} / ({whole} > 0) > {more_than}
+  and {beyond_chance(part, whole)}"""

@@ -3,103 +3,137 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from .chance import lowest
+from .. import names
+from .language import FAST, HOUR, MID, MODEL, SERVICE, SHORT
+from .promql import at_least, block, either, increase, quantile
 from .rule import Record
+from .series import BEGUN
 
 # Of so many streams most must be late, or of so many a large part; so few are heard of, but prove nothing.
 LATE, LATE_OF, HEARD = 10, 24, 3
 # Quantiles by window, and how many streams each needs, to be no accident of the slowest few: of a service that keeps
 # its promise a tenth may be late on some days. Chunks of one stream are slow together, so streams count there, too.
 _OF_CHUNKS = (
-    ("short", 60, 15), ("short", 80, 15), ("fast", 95, 40),
-    ("mid", 50, HEARD), ("mid", 60, LATE_OF), ("hour", 50, LATE),
+    (SHORT, 60, 15), (SHORT, 80, 15), (FAST, 95, 40),
+    (MID, 50, HEARD), (MID, 60, LATE_OF), (HOUR, 50, LATE),
 )
-# One stream has many chunks: a long slow one of ten may well be a third of all.
-QUANTILES = {"first_token": (*_OF_CHUNKS, ("mid", 70, LATE)), "chunk_gap": _OF_CHUNKS}
+_EACH = f"on ({SERVICE}, {MODEL})"
 
 
-def begun_streams() -> Iterator[Record]:
-    for window in ("short", "fast", "mid", "hour"):
-        w = f"${{{window}}}"
-        yield Record(
-            f"streamvitals:begun:increase{w}", f"sum by ($service, $model) (increase(${{first_token}}_count[{w}]))"
-        )
+@dataclass(frozen=True)
+class Latency:
+    """What users wait for: its histogram, what was promised (p95), what nobody notices, and the quantiles needed."""
+
+    name: str
+    metric: names.Metric
+    promised: str
+    unnoticed: str
+    quantiles: tuple[tuple[str, int, int], ...]
+
+    @property
+    def slow(self) -> str:
+        return f"streamvitals:{self.name}:slow"
+
+    @property
+    def slower(self) -> str:
+        return f"streamvitals:{self.name}:slower"
+
+    def p(self, percent: int, window: str) -> str:
+        """The recorded quantile of a window."""
+        return f"streamvitals:{self.name}:p{percent}_{window}"
 
 
-def latency(what: str, objective: str, least: str) -> Iterator[Record]:
-    """Quantiles of each model, where there are enough streams to have any, and whether users wait; ``least`` is what
-    nobody notices.
+# One stream has many chunks: a long slow one of ten may well be a third of all, so that no p70 of few is judged.
+FIRST_TOKEN = Latency("first_token", names.TIME_TO_FIRST_TOKEN, "$ttft", "0.3", (*_OF_CHUNKS, (MID, 70, LATE)))
+CHUNK_GAP = Latency("chunk_gap", names.CHUNK_GAP, "$gap", "0.03", _OF_CHUNKS)
 
-    Of each model, as a model that reasons and one that does not make no quantile together. Where much is asked: most
-    wait for minutes on end, or a fifth for longer. Where little is asked: most of the last few do, or a part of them
-    twice as long as promised.
+
+def latencies() -> Iterator[Record]:
+    for window in (SHORT, FAST, MID, HOUR):
+        begun = increase(names.TIME_TO_FIRST_TOKEN, SERVICE, MODEL, over=window, suffix="_count")
+        yield Record(BEGUN[window], begun)
+    for latency in (FIRST_TOKEN, CHUNK_GAP):
+        yield from _quantiles(latency)
+        yield _slow(latency)
+        yield _slower(latency)
+
+
+def _quantiles(latency: Latency) -> Iterator[Record]:
+    """Quantiles of each model, where there are enough streams to have any.
+
+    Of each model, as a model that reasons and one that does not make no quantile together.
     """
-    now = f"streamvitals:{what}"
-    each, begun = "on ($service, $model)", "streamvitals:begun:increase"
-    for window, quantile, streams in QUANTILES[what]:
-        w = f"${{{window}}}"
-        yield Record(
-            f"{now}:p{quantile}_{w}",
-            f"""
-        histogram_quantile(0.{quantile}, sum by ($service, $model, le) (rate(${{{what}}}_bucket[{w}])))
-          and {each} {begun}{w} >= {streams}""",
-        )
+    for window, percent, streams in latency.quantiles:
+        yield Record(latency.p(percent, window), f"""
+        {quantile(f"0.{percent}", latency.metric, SERVICE, MODEL, over=window)}
+          and {_EACH} {BEGUN[window]} >= {streams}""")
 
-    def usual(quantile: str, offset: str) -> str:
-        # The day's median: the last incident is not what is usual.
-        return f"quantile_over_time(0.5, {now}:{quantile}[$day] offset {offset})"
 
-    def unusual(quantile: str) -> str:
-        # An hour's values are known so late that one without a past says nothing.
-        past = usual(quantile, "$half_hour")
-        if quantile == "p50_$hour":
-            return f"and {now}:{quantile} > 2 * {past}"
-        return f"unless {now}:{quantile} <= 2 * {past}"
+def _slow(latency: Latency) -> Record:
+    """Whether users of a model wait longer than was promised, and than is usual for it.
 
-    soon, some = f"unless {now}:p95_$fast", f"{begun}$mid >= {LATE}"
-    few = " or ".join(
-        f"""(
-          {now}:{quantile} > {times}{objective}
-            {of}
-            {unusual(quantile)}
-        )"""
-        for quantile, times, of in (
-            ("p60_$mid", "", f"{soon} and {each} {begun}$fast > 0"),
-            ("p50_$mid", "", f"and {each} {some} unless {now}:p60_$mid and {each} {begun}$fast > 0"),
-            ("p70_$mid", "2 * ", f"{soon} and {each} {begun}$fast > 0"),
-            # What was heard of since must be late as well.
-            (
-                "p50_$hour", "",
-                f"and {each} {begun}$mid > 0 unless {each} {some}"
-                f" unless min_over_time({now}:p50_$mid[$half_hour]) <= {objective}",
-            ),
-        )
-        if quantile != "p70_$mid" or what == "first_token"
+    Where much is asked: most wait for minutes on end, or a fifth for longer. Where little is asked: most of the last
+    few do, or a part of them twice as long as promised. A model that nobody has asked before is as slow as it is: what
+    is usual for it is known an hour later.
+    """
+    promised, p95 = latency.promised, latency.p(95, FAST)
+    most = at_least(latency.p(60, SHORT), "$waiting", BEGUN[SHORT])
+    a_fifth = at_least(latency.p(80, SHORT), "$steady", BEGUN[SHORT])
+    much = block(
+        f"{p95} > {promised}",
+        f"and {block(f'{most} > {promised}', f'or {a_fifth} > {promised}')}",
+        f"unless {p95} <= 2 * {_usual(p95, '$half_hour')}",
     )
-    # A model that nobody has asked before is as slow as it is: what is usual for it is known an hour later.
-    yield Record(
-        f"{now}:slow",
-        f"""
-        ((
-          {now}:p95_$fast > {objective}
-            and (
-              {lowest(f"{now}:p60_$short", "$waiting", f"{begun}$short")} > {objective}
-                or {lowest(f"{now}:p80_$short", "$steady", f"{begun}$short")} > {objective}
+    return Record(latency.slow, f"""\
+({either(much, *_slow_where_little_is_asked(latency))})
+  and {_EACH} count_over_time({BEGUN[MID]}[$day] offset $hour)""")
+
+
+def _slow_where_little_is_asked(latency: Latency) -> Iterator[str]:
+    promised, p50_hour = latency.promised, latency.p(50, HOUR)
+    # Few of late, as there is no p95; and some of them now.
+    few, now = f"unless {latency.p(95, FAST)}", f"and {_EACH} {BEGUN[FAST]} > 0"
+    some = f"{_EACH} {BEGUN[MID]} >= {LATE}"
+    for percent, times, asked in (
+        (60, "", f"{few} {now}"),
+        (50, "", f"and {some} unless {latency.p(60, MID)} {now}"),
+        (70, "2 * ", f"{few} {now}"),
+    ):
+        late = latency.p(percent, MID)
+        if any(percent == recorded for _, recorded, _ in latency.quantiles):
+            yield block(
+                f"{late} > {times}{promised}", asked, f"unless {late} <= 2 * {_usual(late, '$half_hour')}"
             )
-            {unusual("p95_$fast")}
-        ) or {few})
-          and {each} count_over_time({begun}$mid[$day] offset $hour)""",
+    # What was heard of since must be late as well. An hour's values are known so late that one without a past says
+    # nothing.
+    yield block(
+        f"{p50_hour} > {promised}",
+        f"and {_EACH} {BEGUN[MID]} > 0 unless {some}"
+        f" unless min_over_time({latency.p(50, MID)}[$half_hour]) <= {promised}",
+        f"and {p50_hour} > 2 * {_usual(p50_hour, '$half_hour')}",
     )
-    yield Record(
-        f"{now}:slower",
-        " or ".join(
-            f"""(
-          (
-            {now}:{quantile} > {objective} unless {now}:{quantile} <= 1.25 * {usual(quantile, "$hour")}
-              or {now}:{quantile} > 1.75 * {usual(quantile, "$hour")} > {least}
-          ){enough}
-        )"""
-            for quantile, enough in (("p95_$fast", ""), ("p50_$mid", f" and {each} {some}"))
-        ) + f" or {now}:slow",
+
+
+def _slower(latency: Latency) -> Record:
+    """Whether a model is slower than its day before, or than was promised: nothing to wake somebody for."""
+    p95, p50 = latency.p(95, FAST), latency.p(50, MID)
+    return Record(latency.slower, either(
+        block(_much_slower(latency, p95)),
+        block(f"{_much_slower(latency, p50)} and {_EACH} {BEGUN[MID]} >= {LATE}"),
+        latency.slow,
+    ))
+
+
+def _much_slower(latency: Latency, quantile: str) -> str:
+    usual, promised = _usual(quantile, "$hour"), latency.promised
+    return block(
+        f"{quantile} > {promised} unless {quantile} <= 1.25 * {usual}",
+        f"or {quantile} > 1.75 * {usual} > {latency.unnoticed}",
     )
+
+
+def _usual(quantile: str, offset: str) -> str:
+    """The day's median: the last incident is not what is usual."""
+    return f"quantile_over_time(0.5, {quantile}[$day] offset {offset})"

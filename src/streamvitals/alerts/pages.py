@@ -7,43 +7,57 @@ way for what is asked a hundred times a second and in another for what is asked 
 
 from __future__ import annotations
 
+from .. import names
 from . import links
+from .language import FAST, HALF_HOUR, MID, MODEL, SERVER
+from .latency import CHUNK_GAP, FIRST_TOKEN, Latency
+from .promql import ERROR_TYPE, REJECTED, increase, selector, total
 from .rule import Alert
-from .texts import AT, MODEL, PERCENT, SERVER, query_text, worst_now
+from .series import EACH_MODEL, EACH_SERVER, ENDED, WHOLE
+from .texts import (
+    AT,
+    COUNT,
+    DURATION,
+    PERCENT,
+    SERVICE,
+    THE_MODEL,
+    THE_SERVER,
+    label,
+    of_service,
+    query_text,
+    worst_now,
+)
 from .traffic import EXPECTED_SOON
 
 _HANGING = query_text(
-    "topk(1, streamvitals:model_stalled{SERVICE} > 0)",
-    "{{ value . | printf `%.0f` }} open "
-    + MODEL
-    + " streams hang, nothing comes"
-    + query_text("topk(1, sum by ($server) ($stalled{SERVICE}))", f" from {SERVER}"),
+    f"topk(1, {of_service(EACH_MODEL.stalled)} > 0)",
+    f"{COUNT} open {THE_MODEL} streams hang, nothing comes" + query_text(
+        f"topk(1, {total(selector(names.STALLED, SERVICE), SERVER)})", f" from {THE_SERVER}"
+    ),
     "streams fail",
 )
 
-
-_NONE = "none of {{ value . | printf `%.0f` }}"
+_NONE = f"none of {COUNT}"
 _FAILED = query_text(
-    "streamvitals:failed:increase$fast{SERVICE} > 0",
-    ": {{ value . | printf `%.0f` }} operations failed in $fast",
-) + query_text("100 * streamvitals:failure_ratio:increase$fast{SERVICE} > 0", f", {PERCENT} of all") + query_text(
-    "topk(1, streamvitals:model_none_well:increase$fast{SERVICE} and streamvitals:failing:model{SERVICE})",
-    f"; {_NONE} {MODEL} streams ended well",
+    f"{of_service(WHOLE.failed[FAST])} > 0", f": {COUNT} operations failed in {FAST}",
+) + query_text(f"100 * {of_service(WHOLE.failure_ratio[FAST])} > 0", f", {PERCENT} of all") + query_text(
+    f"topk(1, {of_service(EACH_MODEL.none_well[FAST])} and {of_service(EACH_MODEL.failing)})",
+    f"; {_NONE} {THE_MODEL} streams ended well",
     query_text(
-        "topk(1, streamvitals:server_none_well:increase$fast{SERVICE} and streamvitals:failing:server{SERVICE})",
-        f"; {_NONE} {MODEL} streams from {SERVER} ended well",
+        f"topk(1, {of_service(EACH_SERVER.none_well[FAST])} and {of_service(EACH_SERVER.failing)})",
+        f"; {_NONE} {THE_MODEL} streams from {THE_SERVER} ended well",
     ),
 )
 
 
-def _slow(quantity: str, words: str, otherwise: str = "") -> str:
-    """What users wait for, also for the while that the alert goes on after they do."""
-    return query_text(f"topk(1, last_over_time(streamvitals:{quantity}:slow{{SERVICE}}[$half_hour]))", words, otherwise)
+def _slow(latency: Latency, words: str, otherwise: str = "") -> str:
+    """Say what users wait for, also for the while that the alert goes on after they do."""
+    return query_text(f"topk(1, last_over_time({of_service(latency.slow)}[{HALF_HOUR}]))", words, otherwise)
 
 
 def _usual(window: str, quiet: str) -> str:
     """The median, which does not go down with what is going down."""
-    return f"quantile_over_time(0.5, streamvitals:ended:increase${window}{{SERVICE}}[$hour] offset ${quiet})"
+    return f"quantile_over_time(0.5, {of_service(ENDED[window])}[$hour] offset {quiet})"
 
 
 _OUTRANKED = "unless on ($service) max_over_time(streamvitals:failing[$mid])"
@@ -52,17 +66,16 @@ PAGES = (
     Alert(
         "StreamvitalsFailing", "symptom", "page", "streamvitals:failing",
         summary=query_text(
-            "streamvitals:failing:service{SERVICE} or streamvitals:failing:model{SERVICE}"
-            " or streamvitals:failing:server{SERVICE}",
+            " or ".join(of_service(scope.failing) for scope in (WHOLE, EACH_MODEL, EACH_SERVER)),
             worst_now("operations fail"),
             _HANGING,
         ),
         description=(
             "Users get errors, cut answers or silence"
             + query_text(
-                "streamvitals:none_well:increase$fast{SERVICE}", f": {_NONE} streams in $fast ended well", _FAILED
+                of_service(WHOLE.none_well[FAST]), f": {_NONE} streams in {FAST} ended well", _FAILED
             )
-            + query_text("streamvitals:stalled{SERVICE} > 0", "; {{ value . | printf `%.0f` }} streams silent")
+            + query_text(f"{of_service(WHOLE.stalled)} > 0", f"; {COUNT} streams silent")
             + AT
             + ". Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page,"
             " and the log lines of the logger streamvitals, which say where each stream broke."
@@ -72,9 +85,8 @@ PAGES = (
     Alert(
         "StreamvitalsRefused", "symptom", "page", f"streamvitals:refusing:service {_OUTRANKED}",
         summary=query_text(
-            'topk(1, sum by ($model, $server, $type) (increase($errors{SERVICE,$outcome="rejected"}[$mid])))',
-            '{{ value . | printf "%.0f" }} requests for ' + MODEL + " refused by " + SERVER
-            + ' with {{ label "$type" . }}, $mid',
+            f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, ERROR_TYPE, over=MID, where=(SERVICE, REJECTED))})",
+            f"{COUNT} requests for {THE_MODEL} refused by {THE_SERVER} with {label(ERROR_TYPE)}, {MID}",
         ),
         description=(
             "The provider refuses what the service asks: 401 and 403 are a key that was revoked or has no right to"
@@ -85,10 +97,10 @@ PAGES = (
     ),
     Alert(
         "StreamvitalsSlow", "symptom", "page",
-        f"group by ($service) (streamvitals:first_token:slow or streamvitals:chunk_gap:slow) {_OUTRANKED}",
+        f"group by ($service) ({FIRST_TOKEN.slow} or {CHUNK_GAP.slow}) {_OUTRANKED}",
         summary=_slow(
-            "first_token", f"first token of {MODEL} after {{{{ value . | humanizeDuration }}}}, promised ${{ttft}}s",
-            _slow("chunk_gap", f"chunks of {MODEL} {{{{ value . | humanizeDuration }}}} apart, promised ${{gap}}s"),
+            FIRST_TOKEN, f"first token of {THE_MODEL} after {DURATION}, promised ${{ttft}}s",
+            _slow(CHUNK_GAP, f"chunks of {THE_MODEL} {DURATION} apart, promised ${{gap}}s"),
         ),
         description=(
             "Users wait, much longer than was promised and than is usual here. Look next: 1. on the dashboard,"
@@ -102,11 +114,11 @@ PAGES = (
         "group by ($service) (streamvitals:traffic:gone)"
         f" {_OUTRANKED} unless on ($service) max_over_time(streamvitals:refusing:service[$mid])",
         summary=query_text(
-            _usual("fast", "fast") + f" >= {EXPECTED_SOON}",
-            'no stream has ended for $fast, {{ value . | printf "%.0f" }} are usual',
+            f"{_usual(FAST, FAST)} >= {EXPECTED_SOON}",
+            f"no stream has ended for {FAST}, {COUNT} are usual",
             query_text(
-                _usual("mid", "half_hour"),
-                'no stream has ended for $half_hour, {{ value . | printf "%.0f" }} in $mid are usual',
+                _usual(MID, HALF_HOUR),
+                f"no stream has ended for {HALF_HOUR}, {COUNT} in {MID} are usual",
                 "no stream has ended for minutes",
             ),
         ),

@@ -1,152 +1,157 @@
-"""Fills names, windows and thresholds into expressions, and fails on a name that names.py does not have."""
+"""PromQL in typed pieces, for rules and panels alike: metrics, labels and values are those of names.py.
+
+Who builds an expression says over which window and by which labels: a rule says `$fast` and `$model`, which language.py
+fills in; a panel says `$__rate_interval` and the label itself.
+"""
 
 from __future__ import annotations
 
-import re
-from string import Template
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from .. import names
 from ..names import Metric
 from ..stream.outcome import Outcome, owner
-from .objectives import PAGE_BURN, TICKET_WAIT, Objectives
 
-FAILED = tuple(o.value for o in Outcome if owner(o) in ("provider", "quota"))
-# What the error ratio is taken of: what could have failed and did not, and what failed.
-COUNTED = tuple(o.value for o in Outcome if owner(o) in ("nobody", "limit", "provider", "quota"))
-# What ended well, for the users.
-WELL = tuple(outcome for outcome in COUNTED if outcome not in FAILED)
-# Statuses that say "not with this key" or "no such model"; the others say that the request was bad.
-REFUSED = ("401", "403", "404")
-
-# Over which rates are taken of the raw counters.
-RATE_WINDOWS = ("short", "fast", "mid")
-
-_METRICS: dict[str, Metric] = {
-    "streams": names.STREAMS, "errors": names.STREAM_ERRORS, "active": names.ACTIVE, "stalled": names.STALLED,
-    "first_token": names.TIME_TO_FIRST_TOKEN, "chunk_gap": names.CHUNK_GAP, "duration": names.DURATION,
-    "retries": names.RETRIES, "recoveries": names.RECOVERIES, "operations_failed": names.OPERATIONS_FAILED,
-    "fallbacks": names.FALLBACKS, "remaining": names.RATELIMIT_REMAINING, "limit": names.RATELIMIT_LIMIT,
-    "internal": names.INTERNAL_ERRORS, "build": names.BUILD_INFO, "unreported": names.UNREPORTED,
-    "loop_lag": names.LOOP_LAG,
+_LABELS = {key: label for label, key in names.OWN_LABELS.items()}
+OUTCOME, ERROR_TYPE, SOURCE, REASON, KIND, WHERE = (
+    _LABELS[key] for key in ("outcome", "error.type", "source", "reason", "kind", "where")
+)
+VERSION, OPENAI_VERSION, PATCHED = names.BUILD_INFO.labels
+# What a label may say, where that is a closed list.
+VALUES: dict[str, tuple[str, ...]] = {
+    OUTCOME: names.OUTCOMES, ERROR_TYPE: tuple({error for _, error in names.OUTCOME_ERRORS}),
+    SOURCE: names.RETRY_SOURCES, REASON: names.RETRY_REASONS, KIND: names.RATELIMIT_KINDS,
+    WHERE: names.INTERNAL_PLACES, PATCHED: ("true", "false"),
 }
-# Placeholder -> OTel key, by which names.py knows the label.
-_LABELS = {"model": "gen_ai.request.model", "server": "server.address", "outcome": "outcome", "type": "error.type",
-           "source": "source", "reason": "reason", "kind": "kind", "where": "where"}
-_VALUES = {
-    "outcome": names.OUTCOMES, "source": names.RETRY_SOURCES, "reason": names.RETRY_REASONS,
-    "error_type": tuple({error for _, error in names.OUTCOME_ERRORS}), "kind": names.RATELIMIT_KINDS,
-    "where": names.INTERNAL_PLACES, "patched": ("true", "false"),
-}
-_NAME = re.compile(r"\b(?:streamvitals|gen_ai|server)_\w+")
-_RECORDED = re.compile(r"\bstreamvitals:[\w:]+")
-_MATCHER = re.compile(r'\b(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 
 
 class UnknownNameError(KeyError):
     """An expression has a metric, a label or a label's value that names.py does not have."""
 
 
-def duration(seconds: float) -> str:
-    """As Prometheus writes it: 90 is 1m30s."""
-    left, text = round(seconds * 1000), ""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, left = divmod(left, size)
-        text += f"{count}{unit}" if count else ""
-    return text or "0s"
+@dataclass(frozen=True)
+class Matcher:
+    """A condition on a label, as it stands in the braces of a selector. Raises UnknownNameError."""
+
+    label: str
+    operator: Literal["=", "!=", "=~"]
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.values) - set(VALUES.get(self.label, ())):
+            raise UnknownNameError(f"{sorted(unknown)} is no value of {self.label}")
+
+    def __str__(self) -> str:
+        return f'{self.label}{self.operator}"{"|".join(self.values)}"'
 
 
-class Language:
-    """What a template may say: `$streams`, `$model`, `$service`, `$fast`, `$spike` and so on."""
-
-    def __init__(self, objectives: Objectives) -> None:
-        self.objectives = objectives
-        self._words = {**_metric_words(), **_label_words(), **self._windows(), **self._thresholds()}
-        self._words["service"] = ", ".join(objectives.service)
-        self._words["failed_outcomes"] = "|".join(FAILED)
-        self._words["counted_outcomes"] = "|".join(COUNTED)
-        self._words["well_outcomes"] = "|".join(WELL)
-        self._words["refused_types"] = "|".join(REFUSED)
-        self._known = {
-            name + suffix
-            for metric in names.ALL_METRICS
-            for name in (metric.prometheus,)
-            for suffix in {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}[
-                metric.kind
-            ]
-        } | names.STREAM_LABELS.keys()
-
-    def fill(self, template: str) -> str:
-        """The expression. Raises UnknownNameError for a placeholder or a name that there is not."""
-        try:
-            lines = (line for line in template.strip().split("\n") if line.strip())
-            text = _Template("\n".join(lines)).substitute(self._words)
-        except (KeyError, ValueError) as error:
-            raise UnknownNameError(f"{error} in {template!r}") from error
-        self.check(text)
-        return text
-
-    def pace(self, seconds: float) -> str:
-        """A `for`, or a window, at the speed asked for."""
-        return duration(seconds / self.objectives.speed)
-
-    def check(self, text: str) -> None:
-        """Raises UnknownNameError for a metric or a label's value that names.py does not have."""
-        for name in _NAME.findall(_RECORDED.sub("", text)):
-            if name not in self._known:
-                raise UnknownNameError(f"{name} is not in names.py: {text}")
-        for label, values in _MATCHER.findall(text):
-            unknown = set(values.split("|")) - set(_VALUES.get(label, values.split("|")))
-            if unknown:
-                raise UnknownNameError(f"{sorted(unknown)} is no value of {label}: {text}")
-
-    def _windows(self) -> dict[str, str]:
-        """`short` sees whether it goes on, `fast` what is going on, `mid` is for few requests, the rest for budgets.
-
-        `lasting`, `waiting` and `steady` are for the least or most of what was recorded. They begin between two
-        evaluations: Prometheus 3 counts none at the very beginning, Prometheus 2 does.
-        """
-        def beats(seconds: float) -> float:
-            return (seconds // self.objectives.interval + 0.5) * self.objectives.interval
-
-        given = {
-            "short": self.objectives.short, "fast": 300.0, "mid": 900.0, "half_hour": 1800.0, "hour": 3600.0,
-            "past": 3 * 3600.0, "quarter_day": 6 * 3600.0, "day": 86_400.0, "three_days": 3 * 86_400.0,
-            "lasting": beats(self.objectives.short + 90.0), "waiting": beats(self.objectives.short + 120.0),
-            "steady": beats(300.0),
-            # What has been recorded for so long has fired for a beat longer.
-            "ticket_wait": TICKET_WAIT - self.objectives.interval,
-            "yesterday": 84_600.0, "last_week": 7 * 86_400.0 - 1800.0,
-        }
-        return {name: self.pace(seconds) for name, seconds in given.items()}
-
-    def _thresholds(self) -> dict[str, str]:
-        """Shares of operations, as multiples of the budget, which is how fast it is burnt."""
-        burn = {"ticket_share": 4, "slow_burn": 3, "low": PAGE_BURN, "spike": 20, "model_spike": 40,
-                "collapse": 60, "lasting_burn": 1}
-        shares = {name: min(times * self.objectives.budget, 0.5) for name, times in burn.items()}
-        # What chance alone may bring is reckoned with twice the budget at least: providers have bad days.
-        shares["expected"] = min(2 * self.objectives.budget, shares["low"])
-        shares["ttft"] = self.objectives.ttft_p95
-        shares["gap"] = self.objectives.chunk_gap_p95
-        words = {name: f"{round(share, 6):g}" for name, share in shares.items()}
-        return words | {"budget": f"{round(100 * self.objectives.budget, 6):g}%"}
+def equals(label: str, value: str) -> Matcher:
+    return Matcher(label, "=", (value,))
 
 
-class _Template(Template):
-    """Names in braces where a suffix follows: ${first_token}_bucket. Go templates' own `$labels` is `$$labels`."""
+def differs(label: str, value: str) -> Matcher:
+    return Matcher(label, "!=", (value,))
 
 
-def _metric_words() -> dict[str, str]:
-    return {
-        word: metric.prometheus + ("_total" if metric.kind == "counter" else "") for word, metric in _METRICS.items()
-    }
+def among(label: str, values: Iterable[str]) -> Matcher:
+    return Matcher(label, "=~", tuple(values))
 
 
-def _label_words() -> dict[str, str]:
-    by_key = {key: label for label, key in {**names.STREAM_LABELS, **names.OWN_LABELS}.items()}
-    return {word: by_key[key] for word, key in _LABELS.items()}
+def _of(*owners: str) -> tuple[str, ...]:
+    return tuple(o.value for o in Outcome if owner(o) in owners)
 
 
-def recorded_in(text: str) -> set[str]:
-    """The recorded series that an expression or a text refers to."""
-    return set(_RECORDED.findall(text))
+FAILED_OUTCOMES = _of("provider", "quota")
+# What the error ratio is taken of: what could have failed and did not, and what failed.
+COUNTED_OUTCOMES = _of("nobody", "limit", "provider", "quota")
+# What ended well, for the users.
+WELL_OUTCOMES = tuple(outcome for outcome in COUNTED_OUTCOMES if outcome not in FAILED_OUTCOMES)
+
+FAILED, COUNTED, WELL = (among(OUTCOME, outcomes) for outcomes in (FAILED_OUTCOMES, COUNTED_OUTCOMES, WELL_OUTCOMES))
+REJECTED, RATE_LIMITED = equals(OUTCOME, "rejected"), equals(OUTCOME, "rate_limited")
+# Statuses that say "not with this key" or "no such model"; the others say that the request was bad.
+REFUSED = (REJECTED, among(ERROR_TYPE, ("401", "403", "404")))
+BY_APP, BY_SDK = equals(SOURCE, "app"), equals(SOURCE, "sdk")
+
+Where = tuple[Matcher | str, ...]
+
+
+def name_of(metric: Metric, suffix: str = "") -> str:
+    """The name of a metric's samples; of a histogram those of its buckets, unless ``suffix`` names others."""
+    return metric.prometheus + (suffix or SUFFIXES[metric.kind][0])
+
+
+def matching(series: str, *where: Matcher | str) -> str:
+    """The series that fulfil every condition: ``series{source="app", reason!="other"}``."""
+    return series + "{" + ", ".join(map(str, where)) + "}" if where else series
+
+
+def selector(metric: Metric, *where: Matcher | str, suffix: str = "") -> str:
+    return matching(name_of(metric, suffix), *where)
+
+
+def total(expression: str, *by: str) -> str:
+    """The sum by these labels, or of everything."""
+    return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
+
+
+def increase(
+    metric: Metric, *by: str, over: str, where: Where = (), suffix: str = "", offset: str = ""
+) -> str:
+    """How much a counter has grown over a window, summed by these labels."""
+    return total(f"increase({_range(selector(metric, *where, suffix=suffix), over, offset)})", *by)
+
+
+def rate(metric: Metric, *by: str, over: str, where: Where = (), suffix: str = "", offset: str = "") -> str:
+    """The growth of a counter per second, summed by these labels."""
+    return total(f"rate({_range(selector(metric, *where, suffix=suffix), over, offset)})", *by)
+
+
+def quantile(q: str, metric: Metric, *by: str, over: str, where: Where = (), offset: str = "") -> str:
+    """A quantile of a histogram, such as "0.95", by these labels; NaN where nothing was observed."""
+    return f"histogram_quantile({q}, {rate(metric, *by, 'le', over=over, where=where, offset=offset)})"
+
+
+def ratio(part: str, whole: str, match: str = "") -> str:
+    """A part of a whole; no sample, and no NaN, where the whole is nothing.
+
+    ``match`` is how the parts find their whole, if not by all labels.
+    """
+    return f"{part} /{match and ' '}{match} ({whole} > 0)"
+
+
+def _range(series: str, window: str, offset: str) -> str:
+    return f"{series}[{window}]" + (f" offset {offset}" if offset else "")
+
+
+class Recorded:
+    """A count that is recorded over several windows, a series each: ``failed["$fast"]``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getitem__(self, window: str) -> str:
+        return self.name + window
+
+
+def at_least(series: str, window: str, whenever: str) -> str:
+    """The lowest value of a window in which the series was there whenever another was: one sample is not lasting."""
+    there = f"count_over_time({series}[{window}]) >= count_over_time({whenever}[{window}])"
+    return f"(min_over_time({series}[{window}]) and {there})"
+
+
+def either(*alternatives: str) -> str:
+    return " or ".join(alternatives)
+
+
+def block(first: str, *more: str) -> str:
+    """One alternative of a condition, a line for each part: ``more`` begin with `and`, `or` or `unless`."""
+    lines = [_indented(first, "  "), *(_indented(part, "    ") for part in more)]
+    return "(\n" + "\n".join(lines) + "\n)"
+
+
+def _indented(part: str, by: str) -> str:
+    return "\n".join(by + line for line in part.split("\n"))

@@ -1,130 +1,115 @@
 """What is computed once: operations and failures as users count them, latencies, and whether a page is due.
 
 Counts, not rates: `3 of 4 in 15 minutes` is what decides about a service that is asked once an hour. Sums over
-hours are made of the five-minute counts, which survive restarts and cost next to nothing. Wherever a series may be
-absent, a zero of the same labels stands in for it; where nothing was asked there is no ratio at all.
+hours are made of the five-minute counts, which survive restarts and cost next to nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from .failing import failing, hanging, refusals, replicas
-from .latency import begun_streams, latency
-from .none_well import failing_servers, none_well
-from .promql import RATE_WINDOWS
+from .. import names
+from . import measures
+from .failing import conditions
+from .language import FAST, HALF_HOUR, HOUR, MID, MODEL, QUARTER_DAY, RATE_WINDOWS, SERVER, SERVICE, THREE_DAYS
+from .latency import latencies
+from .promql import BY_APP, COUNTED, FAILED, KIND, OUTCOME, Matcher, increase, matching, selector, total
+from .refusing import refusing
+from .replicas import replicas
 from .rule import Record
+from .series import EACH_MODEL, EACH_SERVER, FAILURE_SHARE, FALLBACKS, RETRIED, STREAMS, WHOLE
 from .traffic import traffic
+
+# So many recoveries for each failed stream of a model at one server show that another one has taken over.
+TAKEN_OVER = 0.2
+
+
+@dataclass(frozen=True)
+class Counts(measures.Counts):
+    """The counts of a window: streams as they are recorded, other counters as they are scraped."""
+
+    window: str
+    by: tuple[str, ...]
+
+    def streams(self, *where: Matcher) -> str:
+        return total(matching(STREAMS[self.window], *where), *self.by)
+
+    def increase(self, metric: names.Metric, *where: Matcher) -> str:
+        return increase(metric, *self.by, over=self.window, where=where)
+
+    def none(self) -> str:
+        return f"0 * {self.streams()}"
 
 
 def _counts(window: str) -> Iterator[Record]:
-    w, by = f"${{{window}}}", "sum by ($service, $model)"
-    streams = f"streamvitals:streams:increase{w}"
-    yield Record(
-        streams, f"sum by ($service, $model, $server, $outcome) (increase($streams[{w}]))"
-    )
-    # What is absent counts as zero. A fallback is a retry as well, but not a stream.
-    none = f"0 * {by} ({streams})"
-    fallbacks, retried = f"streamvitals:model_fallbacks:increase{w}", f"streamvitals:model_retried:increase{w}"
-    yield Record(fallbacks, f"{by} (increase($fallbacks[{w}])) or {none}")
-    yield Record(
-        retried,
-        f"""
-        {by} (increase($retries{{$source="app", $reason!="other"}}[{w}])) > {fallbacks}
-          or {fallbacks}""",
-    )
-    yield Record(
-        f"streamvitals:model_operations:increase{w}",
-        f"""
-        clamp_min(
-          ({by} ({streams}{{$outcome=~"$counted_outcomes"}}) or {none}) - {retried} + {fallbacks},
-          0
-        )""",
-    )
-    # What the app tried again is no failure yet, or none any more. Of fallbacks that failed too only
-    # operations_failed knows, but late: it must not bring up again what was counted when it happened.
-    late = f"{by} (increase($operations_failed[{w}]))"
-    yield Record(
-        f"streamvitals:model_failed:increase{w}",
-        f"""
-        clamp_min(
-          ({by} ({streams}{{$outcome=~"$failed_outcomes"}}) or {none}) - {retried}
-            + ({fallbacks} < {late} or {late} or {none}),
-          0
-        )""",
-    )
-    for what in ("operations", "failed"):
-        yield Record(
-            f"streamvitals:{what}:increase{w}",
-            f"sum by ($service) (streamvitals:model_{what}:increase{w})",
-        )
-    if window == "mid":
-        return
-    yield from none_well(window)
-    for scope in ("", "model_"):
-        none = f"streamvitals:{scope}none_well:increase{w}"
-        # Where nothing ends well everything fails, though it may all be tried again, and nothing be left to divide by.
-        yield Record(
-            f"streamvitals:{scope}failure_ratio:increase{w}",
-            f"""
-        {none} / {none}
-          or streamvitals:{scope}failed:increase{w} / (streamvitals:{scope}operations:increase{w} > 0)""",
-        )
+    """Operations and failures: of each model, and their sums for the service."""
+    yield Record(STREAMS[window], increase(names.STREAMS, SERVICE, MODEL, SERVER, OUTCOME, over=window))
+    counts = Counts(window, EACH_MODEL.by)
+    fallbacks, retried = FALLBACKS[window], RETRIED[window]
+    yield Record(fallbacks, measures.fallbacks(counts))
+    yield Record(retried, measures.retried(counts, fallbacks))
+    yield Record(EACH_MODEL.operations[window], measures.operations(counts, retried, fallbacks))
+    yield Record(EACH_MODEL.failed[window], measures.failed(counts, retried, fallbacks))
+    yield Record(WHOLE.operations[window], total(EACH_MODEL.operations[window], SERVICE))
+    yield Record(WHOLE.failed[window], total(EACH_MODEL.failed[window], SERVICE))
+
+
+def _ratios(window: str) -> Iterator[Record]:
+    """Where nothing ends well, and which share of the operations fails."""
+    for scope in (WHOLE, EACH_MODEL):
+        yield Record(scope.none_well[window], measures.none_well(Counts(window, scope.by)))
+    # At one server nothing may end well that another one has taken over.
+    counts, models = Counts(window, EACH_SERVER.by), Counts(window, EACH_MODEL.by)
+    yield Record(EACH_SERVER.none_well[window], measures.none_well(counts, f"""\
+{counts.streams(FAILED)} * {TAKEN_OVER}
+    < on ({", ".join(EACH_MODEL.by)}) group_left () {models.increase(names.RECOVERIES, BY_APP)}"""))
+    for scope in (WHOLE, EACH_MODEL):
+        ratio = measures.failure_ratio(scope.none_well[window], scope.failed[window], scope.operations[window])
+        yield Record(scope.failure_ratio[window], ratio)
 
 
 def _long_counts() -> Iterator[Record]:
-    for window in ("half_hour", "hour", "quarter_day", "three_days"):
-        for what in ("operations", "failed"):
-            yield Record(
-                f"streamvitals:{what}:increase${{{window}}}",
-                f"sum_over_time(streamvitals:{what}:increase${{fast}}[${{{window}}}:${{fast}}])",
-            )
+    for window in (HALF_HOUR, HOUR, QUARTER_DAY, THREE_DAYS):
+        for count in (WHOLE.operations, WHOLE.failed):
+            yield Record(count[window], f"sum_over_time({count[FAST]}[{window}:$fast])")
 
 
 def _gauges() -> Iterator[Record]:
     """What is open now, and what is left of rate limits."""
-    for scope, by in (("", "$service"), ("model_", "$service, $model")):
-        for what in ("stalled", "active"):
-            yield Record(f"streamvitals:{scope}{what}", f"sum by ({by}) (${what})")
+    for scope in (WHOLE, EACH_MODEL):
+        yield Record(scope.stalled, total(selector(names.STALLED), *scope.by))
+        yield Record(scope.active, total(selector(names.ACTIVE), *scope.by))
     # Neither waited for nor ended. More than a moment of it is somebody who has forgotten a stream.
-    yield Record(
-        "streamvitals:held", "streamvitals:active - (streamvitals:stalled or 0 * streamvitals:active)"
-    )
-    # Of replicas that ask: the others' last word is old.
-    limit = "$remaining / ($limit > 0)"
-    yield Record(
-        "streamvitals:limit_left",
-        f"""
-        min by ($service, $model, $server, $kind) (
-          {limit} and on ($service, instance, $model, $server)
-            sum by ($service, instance, $model, $server) (increase($streams[$mid])) > 0
-        )""",
-    )
+    yield Record("streamvitals:held", f"{WHOLE.active} - ({WHOLE.stalled} or 0 * {WHOLE.active})")
+    replica = (SERVICE, "instance", MODEL, SERVER)
+    yield Record("streamvitals:limit_left", measures.limit_left(
+        ", ".join((SERVICE, MODEL, SERVER, KIND)),
+        selector(names.RATELIMIT_REMAINING), selector(names.RATELIMIT_LIMIT),
+        measures.told_lately(", ".join(replica), increase(names.STREAMS, *replica, over=MID)),
+    ))
 
 
-def _conditions() -> Iterator[Record]:
-    """What outranks every other page, and what share of a model's streams each failure has."""
-    conditions = " or ".join(
-        f"streamvitals:{what}:{scope}"
-        for what, scopes in (("failing", ("service", "model", "server")), ("hanging", ("service", "model")))
-        for scope in scopes
-    )
-    yield Record("streamvitals:failing", f"group by ($service) ({conditions})")
-    for window in ("fast", "mid"):
-        streams = f"streamvitals:streams:increase${{{window}}}"
-        yield Record(
-            f"streamvitals:failure_share:increase${{{window}}}",
-            f"""
-        ({streams}{{$outcome=~"$failed_outcomes"}} > 0)
-          / on ($service, $model, $server) group_left ()
-            sum by ($service, $model, $server) ({streams}{{$outcome=~"$counted_outcomes"}})""",
-        )
+def _failure_shares() -> Iterator[Record]:
+    """Which share of a model's streams each failure has, for the texts of alerts."""
+    by = (SERVICE, MODEL, SERVER)
+    for window in (FAST, MID):
+        failed, counted = matching(STREAMS[window], FAILED), total(matching(STREAMS[window], COUNTED), *by)
+        share = measures.failure_share(failed, counted, f"on ({', '.join(by)}) group_left ()")
+        yield Record(FAILURE_SHARE[window], share)
 
 
-def records() -> tuple[Record, ...]:
-    """In the order in which they depend on each other."""
-    rules: list[Record] = [record for window in RATE_WINDOWS for record in _counts(window)]
-    rules += [*_long_counts(), *_gauges(), *failing(), *failing_servers(), *hanging(), *_conditions(), *refusals()]
-    rules += [*begun_streams(), *latency("first_token", "$ttft", "0.3"), *latency("chunk_gap", "$gap", "0.03")]
-    rules += [*traffic(), *replicas()]
-    return tuple(rules)
+def records() -> Iterator[Record]:
+    """All recording rules, in the order in which they depend on each other."""
+    for window in RATE_WINDOWS:
+        yield from _counts(window)
+        if window != MID:
+            yield from _ratios(window)
+    yield from _long_counts()
+    yield from _gauges()
+    yield from conditions()
+    yield from _failure_shares()
+    yield from refusing()
+    yield from latencies()
+    yield from traffic()
+    yield from replicas()

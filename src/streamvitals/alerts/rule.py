@@ -1,4 +1,4 @@
-"""A rule is data: what it asks, how long, how loud, in which words."""
+"""A rule is data: what it asks, how long that must last, how loud it is, in which words it speaks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["page", "ticket", "none"]
-# symptom: what users feel. cause: why; silenced while a symptom of the same service pages, unless it has been told
-# before. state: something to mend that is no cause of anything yet. telemetry: what we cannot see. silence: is told to
+# symptom: what users feel. cause: why; silenced while a symptom of the same service pages, unless it has been sent
+# before. state: something to mend that is no cause of anything yet. telemetry: what we cannot see. silence: is sent to
 # nobody, and silences causes.
 Kind = Literal["symptom", "cause", "state", "telemetry", "watchdog", "silence"]
 
 
 @dataclass(frozen=True)
 class Record:
-    """A recording rule. ``expr`` is a template for promql.Language.fill."""
+    """A recording rule. ``expr`` is a template for Language.fill."""
 
     record: str
     expr: str
@@ -24,8 +24,9 @@ class Record:
 class Alert:
     """An alerting rule; durations in seconds. ``cause`` is the outcome that the alert stands for, if it does.
 
-    ``expr``, ``summary`` and ``description`` are templates for promql.Language.fill; the two texts are Go
-    templates after that. ``dashboard`` is one of links.DASHBOARDS.
+    ``for_`` and ``keep_firing_for`` are Prometheus' `for` and `keep_firing_for`. ``expr``, ``summary`` and
+    ``description`` are templates for Language.fill; the two texts are Go templates after that. ``dashboard`` is one of
+    links.DASHBOARDS.
     """
 
     name: str

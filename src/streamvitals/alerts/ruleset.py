@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import dedent
 from typing import Any
 
 from . import links
 from .causes import CAUSES
+from .language import Language, recorded_in
 from .objectives import Objectives
 from .pages import PAGES
-from .promql import Language, UnknownNameError, recorded_in
+from .promql import UnknownNameError
 from .recording import records
 from .rule import Alert, Record
 from .silence import LABEL, PAGED, tickets
@@ -34,7 +36,7 @@ def rule_groups(objectives: Objectives) -> dict[str, Any]:
 
 
 def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:
-    expr = "\n".join(line[8:] if line.startswith("        ") else line for line in language.fill(rule.expr).split("\n"))
+    expr = language.fill(dedent(rule.expr))
     if isinstance(rule, Record):
         return {"record": language.fill(rule.record), "expr": expr}
     objectives = language.objectives

@@ -1,4 +1,4 @@
-"""Which causes a page silences: those of which nobody has been told yet.
+"""Which causes a page silences: those that have not been sent to anybody yet.
 
 Alertmanager does not know what it has sent. A ticket that it has sent and then inhibits never gets its "resolved"
 (https://github.com/prometheus/alertmanager/issues/2754), so that the page itself must not inhibit causes. An alert of

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from .. import names
 from . import links
+from .language import MID, SERVICE
+from .promql import OPENAI_VERSION, PATCHED, WHERE, equals, increase, name_of, selector, total
+from .replicas import REPLICA_OPERATIONS
 from .rule import Alert
-from .texts import query_text
+from .texts import SERVICE as OURS
+from .texts import label, query_text
+
+_BUILD = name_of(names.BUILD_INFO)
+_NOT_PATCHED = equals(PATCHED, "false")
+_OBSERVED_HERE = REPLICA_OPERATIONS[MID]
+_UNREPORTED = total(selector(names.UNREPORTED), SERVICE, "instance")
 
 TELEMETRY = (
     Alert(
@@ -26,17 +36,17 @@ TELEMETRY = (
     ),
     Alert(
         "StreamvitalsAgentSilent", "telemetry", "ticket",
-        """
+        f"""
         count by ($service) (
           (
-            streamvitals:agents unless on ($service, instance) $build
+            streamvitals:agents unless on ($service, instance) {_BUILD}
               and on ($service) max_over_time(streamvitals:observed[$day])
           ) or (
             streamvitals:agents
-              unless on ($service, instance) streamvitals:replica_operations:increase$mid > 0
-              and on ($service) avg by ($service) (streamvitals:replica_operations:increase$mid) > 20
+              unless on ($service, instance) {_OBSERVED_HERE} > 0
+              and on ($service) avg by ($service) ({_OBSERVED_HERE}) > 20
           ) or (
-            sum by ($service, instance) ($unreported) > 0
+            {_UNREPORTED} > 0
           )
         )""",
         summary="{{ $$value }} replicas answer scrapes and observe nothing",
@@ -49,10 +59,11 @@ TELEMETRY = (
         for_=1800, keep_firing_for=600,
     ),
     Alert(
-        "StreamvitalsNotPatched", "telemetry", "ticket", 'count by ($service) ($build{patched="false"})',
+        "StreamvitalsNotPatched", "telemetry", "ticket",
+        f"count by ($service) ({selector(names.BUILD_INFO, _NOT_PATCHED)})",
         summary=query_text(
-            'topk(1, count by (openai_version) ($build{SERVICE,patched="false"}))',
-            'openai {{ label "openai_version" . }} is not observed: this version is not known',
+            f"topk(1, count by ({OPENAI_VERSION}) ({selector(names.BUILD_INFO, OURS, _NOT_PATCHED)}))",
+            f"openai {label(OPENAI_VERSION)} is not observed: this version is not known",
             "the SDK is not observed",
         ),
         description=(
@@ -63,14 +74,14 @@ TELEMETRY = (
     ),
     Alert(
         "StreamvitalsInternalErrors", "telemetry", "ticket",
-        "sum by ($service) (increase($internal[$mid])) > 0",
+        f"{increase(names.INTERNAL_ERRORS, SERVICE, over=MID)} > 0",
         summary=query_text(
-            "topk(1, sum by ($where) (increase($internal{SERVICE}[$mid])))",
-            'streamvitals itself failed at "{{ label "$where" . }}"; the application is not affected',
+            f"topk(1, {increase(names.INTERNAL_ERRORS, WHERE, over=MID, where=(OURS,))})",
+            f'streamvitals itself failed at "{label(WHERE)}"; the application is not affected',
         ),
         description=(
             "A fault of streamvitals: it goes on without what failed. Look next: 1. debug logging of the logger"
-            " streamvitals has the traceback; 2. report it with the versions in $build."
+            f" streamvitals has the traceback; 2. report it with the versions in {_BUILD}."
         ),
         for_=0, keep_firing_for=3600,
     ),

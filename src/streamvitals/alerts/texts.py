@@ -6,37 +6,56 @@ Labels must not carry numbers, or every evaluation would be another alert; texts
 
 from __future__ import annotations
 
+from .language import FAST, MID, MODEL, SERVER
 from .objectives import Objectives
-from .promql import FAILED
+from .promql import FAILED, FAILED_OUTCOMES, OUTCOME, Matcher, matching
+from .series import FAILURE_SHARE, STREAMS
 
-# What became of a stream, after "34% of gpt-4o streams"; SERVER stands for the server.
+# Stands for the matchers of the service that the alert is about, in the queries of texts.
+SERVICE = "SERVICE"
+
+
+def of_service(series: str, *where: Matcher) -> str:
+    """The service's own of a series."""
+    return matching(series, SERVICE, *where)
+
+
+def label(name: str) -> str:
+    """The value of a label of the sample that is asked about."""
+    return f'{{{{ label "{name}" . }}}}'
+
+
+THE_MODEL = label(MODEL)
+THE_SERVER = f'{{{{ or (label "{SERVER}" .) "the provider" }}}}'
+# The sample's value: as a count, as a percentage where it was multiplied by a hundred, as a duration.
+COUNT = '{{ value . | printf "%.0f" }}'
+PERCENT = COUNT + "%"
+DURATION = "{{ value . | humanizeDuration }}"
+
+# What became of a stream, after "34% of gpt-4o streams".
 FATES = {
-    "truncated": "cut short by SERVER without an error",
-    "reset": "reset by SERVER mid-stream",
-    "timeout": "timed out waiting for SERVER",
-    "malformed": "unreadable as SERVER sent them",
-    "api_error": "failed inside the stream by SERVER",
-    "rate_limited": "rate limited by SERVER",
-    "http_error": "answered with an error status by SERVER",
-    "connect_error": "not sent, as SERVER could not be reached",
+    "truncated": f"cut short by {THE_SERVER} without an error",
+    "reset": f"reset by {THE_SERVER} mid-stream",
+    "timeout": f"timed out waiting for {THE_SERVER}",
+    "malformed": f"unreadable as {THE_SERVER} sent them",
+    "api_error": f"failed inside the stream by {THE_SERVER}",
+    "rate_limited": f"rate limited by {THE_SERVER}",
+    "http_error": f"answered with an error status by {THE_SERVER}",
+    "connect_error": f"not sent, as {THE_SERVER} could not be reached",
 }
-SERVER = '{{ or (label "$server" .) "the provider" }}'
-MODEL = '{{ label "$model" . }}'
-# Of a value that was multiplied by a hundred.
-PERCENT = '{{ value . | printf "%.0f" }}%'
 
 # When it was so. An alert that is kept firing after it was true, and one that is over, keep the text that they had.
 AT = '{{ with query `time()` }} (at {{ (first . | value | toTime).Format "15:04" }} UTC){{ end }}'
 
 
 def query_text(expression: str, then: str, otherwise: str = "") -> str:
-    """``then`` with the first sample that the expression gives as its dot; SERVICE stands for its matchers."""
-    question = f"printf `{expression.replace('SERVICE', '%[1]s')}` $$service | query"
-    return f"{{{{ with {question} }}}}{{{{ with first . }}}}{then}{{{{ end }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}"
+    """Say ``then`` of the first sample that the expression gives, which is its dot; or ``otherwise``."""
+    query = f"printf `{expression.replace(SERVICE, '%[1]s')}` $$service | query"
+    return f"{{{{ with {query} }}}}{{{{ with first . }}}}{then}{{{{ end }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}"
 
 
 def service(objectives: Objectives) -> str:
-    """Defines the matchers of the service that the alert is about."""
+    """Define the matchers of the service that the alert is about."""
     matchers = ",".join(f"{label}=%q" for label in objectives.service)
     values = " ".join(f"$$labels.{label}" for label in objectives.service)
     return f"{{{{ $$service := printf `{matchers}` {values} }}}}"
@@ -44,22 +63,20 @@ def service(objectives: Objectives) -> str:
 
 def _fate() -> str:
     branches = "".join(
-        f'{{{{ {"if" if not number else "else if"} eq $$fate "{outcome}" }}}}{FATES[outcome].replace("SERVER", SERVER)}'
-        for number, outcome in enumerate(FAILED)
+        f'{{{{ {"if" if not number else "else if"} eq $$fate "{outcome}" }}}}{FATES[outcome]}'
+        for number, outcome in enumerate(FAILED_OUTCOMES)
     )
-    return f'{{{{ $$fate := label "$outcome" . }}}}{branches}{{{{ end }}}}'
+    return f'{{{{ $$fate := label "{OUTCOME}" . }}}}{branches}{{{{ end }}}}'
 
 
-def worst(window: str, otherwise: str, outcomes: str = "$failed_outcomes") -> str:
-    """`34% of gpt-4o streams reset by api.example mid-stream, 5m`: of what broke most often, how large a share."""
-    streams = f"streamvitals:streams:increase${{{window}}}"
-    share = f"streamvitals:failure_share:increase${{{window}}}"
-    top = f'topk(1, {streams}{{SERVICE,$outcome=~"{outcomes}"}} > 0)'
+def worst(window: str, outcomes: Matcher, otherwise: str) -> str:
+    """Say what broke most often, and how large a share: `34% of gpt-4o streams reset by api.example mid-stream, 5m`."""
+    top = f"topk(1, {of_service(STREAMS[window], outcomes)} > 0)"
     # The labels of the most frequent failure, with the value of its share.
-    expression = f"100 * {share} and on ($service, $model, $server, $outcome) {top}"
-    return query_text(expression, f"{PERCENT} of {MODEL} streams {_fate()}, ${{{window}}}", otherwise)
+    expression = f"100 * {FAILURE_SHARE[window]} and on ($service, {MODEL}, {SERVER}, {OUTCOME}) {top}"
+    return query_text(expression, f"{PERCENT} of {THE_MODEL} streams {_fate()}, {window}", otherwise)
 
 
-def worst_now(otherwise: str, outcomes: str = "$failed_outcomes") -> str:
-    """The same over the last minutes, or over a quarter of an hour where little is asked."""
-    return worst("fast", worst("mid", otherwise, outcomes), outcomes)
+def worst_now(otherwise: str, outcomes: Matcher = FAILED) -> str:
+    """Say the same of the last minutes, or of a quarter of an hour where little is asked."""
+    return worst(FAST, outcomes, worst(MID, outcomes, otherwise))

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+from .. import names
 from . import links
 from .causes import KEEP_FIRING_FOR
-from .chance import proven
+from .chance import beyond_chance
+from .language import FAST, HALF_HOUR, HOUR, MID, MODEL, QUARTER_DAY, SERVICE, THREE_DAYS
+from .latency import CHUNK_GAP, FIRST_TOKEN, Latency
+from .measures import LIMIT_LOW, LOOP_LATE
+from .promql import KIND, block, either, increase, quantile, rate
 from .rule import Alert
-from .texts import MODEL, PERCENT, SERVER, query_text
+from .series import WHOLE
+from .texts import DURATION, PERCENT, THE_MODEL, THE_SERVER, label, of_service, query_text
 
 
-def _burn(window: str, share: str) -> str:
-    failed, operations = f"streamvitals:failed:increase${{{window}}}", f"streamvitals:operations:increase${{{window}}}"
-    again = "hour" if window == "quarter_day" else "quarter_day"
-    return f"""(
-          {failed} / {operations} > {share}
-            and streamvitals:failed:increase${{{again}}} / streamvitals:operations:increase${{{again}}} > {share}
-            and {proven(failed, operations, "$lasting_burn")}
-        )"""
+def _burn(window: str, share: str, again: str) -> str:
+    """A share that fails for the whole window, and still in another one."""
+    failed, operations = WHOLE.failed, WHOLE.operations
+    return block(
+        f"{failed[window]} / {operations[window]} > {share}",
+        f"and {failed[again]} / {operations[again]} > {share}",
+        f"and {beyond_chance(failed[window], operations[window], '$lasting_burn')}",
+    )
 
 
-def _regression(name: str, what: str, words: str, quantity: str, further: str) -> Alert:
+def _regression(name: str, latency: Latency, what: str, words: str, further: str) -> Alert:
     """A latency beyond its objective, or well beyond the model's own day before."""
-    slower = f"streamvitals:{quantity}:slower"
-    worst = f"topk(1, {slower}{{SERVICE}})"
+    worst = f"topk(1, {of_service(latency.slower)})"
     return Alert(
-        name, "cause", "ticket", f"count by ($service) ({slower})",
-        summary=what + query_text(worst, f" {MODEL} {{{{ value . | humanizeDuration }}}}") + query_text(
-            f"quantile_over_time(0.5, streamvitals:{quantity}:p95_$fast{{SERVICE}}[$day] offset $hour)"
-            f" and on ($service, $model) {worst}",
-            ", p95 {{ value . | humanizeDuration }} the day before",
+        name, "cause", "ticket", f"count by ($service) ({latency.slower})",
+        summary=what + query_text(worst, f" {THE_MODEL} {DURATION}") + query_text(
+            f"quantile_over_time(0.5, {of_service(latency.p(95, FAST))}[$day] offset $hour)"
+            f" and on ($service, {MODEL}) {worst}",
+            f", p95 {DURATION} the day before",
         ),
-        description=words + " Look next: " + further,
+        description=f"{words} Look next: {further}",
         dashboard=links.LATENCY, for_=300, keep_firing_for=KEEP_FIRING_FOR,
     )
 
@@ -38,10 +43,9 @@ def _regression(name: str, what: str, words: str, quantity: str, further: str) -
 TICKETS = (
     Alert(
         "StreamvitalsBudgetBurn", "state", "ticket",
-        _burn("quarter_day", "$slow_burn") + " or " + _burn("three_days", "$lasting_burn"),
+        either(_burn(QUARTER_DAY, "$slow_burn", HOUR), _burn(THREE_DAYS, "$lasting_burn", QUARTER_DAY)),
         summary=query_text(
-            "100 * streamvitals:failed:increase$quarter_day{SERVICE}"
-            " / streamvitals:operations:increase$quarter_day{SERVICE}",
+            f"100 * {of_service(WHOLE.failed[QUARTER_DAY])} / {of_service(WHOLE.operations[QUARTER_DAY])}",
             '{{ value . | printf "%.2g" }}% of operations failed in $quarter_day, the budget is $budget',
         ),
         description=(
@@ -51,20 +55,20 @@ TICKETS = (
         dashboard=links.STREAMS, for_=900, keep_firing_for=3600,
     ),
     _regression(
-        "StreamvitalsFirstTokenRegression", "First tokens come late:", "Users wait longer for an answer to begin.",
-        "first_token",
+        "StreamvitalsFirstTokenRegression", FIRST_TOKEN, "First tokens come late:",
+        "Users wait longer for an answer to begin.",
         "1. one model or all, and since which deployment; 2. whether prompts have grown, or the SDK retries unseen.",
     ),
     _regression(
-        "StreamvitalsChunkGapRegression", "Chunks come slowly, so far apart:", "Answers come more slowly than usual.",
-        "chunk_gap",
+        "StreamvitalsChunkGapRegression", CHUNK_GAP, "Chunks come slowly, so far apart:",
+        "Answers come more slowly than usual.",
         "1. one model or all; 2. the event loop's lag: a busy loop looks like a slow provider to everybody but it.",
     ),
     Alert(
         "StreamvitalsEventLoopLag", "cause", "ticket",
-        """
-        histogram_quantile(0.9, sum by ($service, le) (rate(${loop_lag}_bucket[$mid]))) > 0.25
-          and on ($service) sum by ($service) (increase(${loop_lag}_count[$mid])) > 50""",
+        f"""
+        {quantile("0.9", names.LOOP_LAG, SERVICE, over=MID)} > {LOOP_LATE}
+          and on ($service) {increase(names.LOOP_LAG, SERVICE, over=MID, suffix="_count")} > 50""",
         summary="the event loop runs {{ $$value | humanizeDuration }} late (p90, $mid): the service itself is slow",
         description=(
             "While streams are open the application's own event loop does not keep up, so that chunks wait in the"
@@ -75,11 +79,11 @@ TICKETS = (
     ),
     Alert(
         "StreamvitalsStreamsLeaked", "state", "ticket",
-        """
+        f"""
         min_over_time(streamvitals:held[$half_hour]) > 10
           and min_over_time(streamvitals:held[$half_hour])
             > 3 * (
-              sum by ($service) (rate(${duration}_sum[$half_hour]))
+              {rate(names.DURATION, SERVICE, over=HALF_HOUR, suffix="_sum")}
                 or max_over_time(streamvitals:held[$hour] offset $quarter_day)
             )
           unless min_over_time(streamvitals:held[$half_hour])
@@ -94,11 +98,10 @@ TICKETS = (
     ),
     Alert(
         "StreamvitalsQuotaLow", "state", "ticket",
-        """
-        min by ($service) (avg_over_time(streamvitals:limit_left[$mid]) < 0.15)""",
+        f"min by ($service) (avg_over_time(streamvitals:limit_left[$mid]) < {LIMIT_LOW})",
         summary=query_text(
-            "bottomk(1, 100 * avg_over_time(streamvitals:limit_left{SERVICE}[$mid]))",
-            PERCENT + ' of the limit of {{ label "$kind" . }} for ' + MODEL + " is left at " + SERVER,
+            f"bottomk(1, 100 * avg_over_time({of_service('streamvitals:limit_left')}[$mid]))",
+            f"{PERCENT} of the limit of {label(KIND)} for {THE_MODEL} is left at {THE_SERVER}",
         ),
         description=(
             "The provider says that little of a rate limit is left, and traffic goes on: next come 429s, retries and"

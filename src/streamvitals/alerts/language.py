@@ -1,0 +1,115 @@
+"""The words of rules and texts, `$fast`, `$model`, `$page_share` and so on, filled in for the user's objectives."""
+
+from __future__ import annotations
+
+import re
+from string import Template
+
+from .. import names
+from .objectives import PAGE_BURN, TICKET_WAIT, Objectives
+from .promql import SUFFIXES, VALUES, UnknownNameError
+
+# Labels. $service stands for one or more of the user's.
+SERVICE, MODEL, SERVER = "$service", "$model", "$server"
+# Windows. Language.windows says how long they are, and what each is for.
+SHORT, FAST, MID, HALF_HOUR, HOUR = "$short", "$fast", "$mid", "$half_hour", "$hour"
+QUARTER_DAY, THREE_DAYS = "$quarter_day", "$three_days"
+# Those that rates are taken over of the raw counters.
+RATE_WINDOWS = (SHORT, FAST, MID)
+
+# Word -> OTel key, by which names.py knows the label.
+_LABELS = {"model": "gen_ai.request.model", "server": "server.address"}
+_NAME = re.compile(r"\b(?:streamvitals|gen_ai|server)_\w+")
+_RECORDED = re.compile(r"\bstreamvitals:[\w:]+")
+_MATCHER = re.compile(r'\b(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as Prometheus does: 90 is 1m30s."""
+    left, text = round(seconds * 1000), ""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def recorded_in(text: str) -> set[str]:
+    """Find the recorded series that an expression or a text refers to."""
+    return set(_RECORDED.findall(text))
+
+
+class Language:
+    """What the words mean for these objectives, and whether a filled text names only what there is."""
+
+    def __init__(self, objectives: Objectives) -> None:
+        self.objectives = objectives
+        self._words = {**_labels(), **self._windows(), **self._thresholds()}
+        self._words["service"] = ", ".join(objectives.service)
+        self._known = {
+            metric.prometheus + suffix for metric in names.ALL_METRICS for suffix in SUFFIXES[metric.kind]
+        } | names.STREAM_LABELS.keys()
+
+    def fill(self, template: str) -> str:
+        """Fill in the words. Raises UnknownNameError for a word, a metric or a label that there is not."""
+        try:
+            lines = (line for line in template.strip().split("\n") if line.strip())
+            text = _Template("\n".join(lines)).substitute(self._words)
+        except (KeyError, ValueError) as error:
+            raise UnknownNameError(f"{error} in {template!r}") from error
+        self.check(text)
+        return text
+
+    def pace(self, seconds: float) -> str:
+        """Write a `for` or a window, at the speed of the objectives."""
+        return duration(seconds / self.objectives.speed)
+
+    def check(self, text: str) -> None:
+        """Raises UnknownNameError for a metric or a label's value that names.py does not have."""
+        for name in _NAME.findall(_RECORDED.sub("", text)):
+            if name not in self._known:
+                raise UnknownNameError(f"{name} is not in names.py: {text}")
+        for label, values in _MATCHER.findall(text):
+            unknown = set(values.split("|")) - set(VALUES.get(label, values.split("|")))
+            if unknown:
+                raise UnknownNameError(f"{sorted(unknown)} is no value of {label}: {text}")
+
+    def _windows(self) -> dict[str, str]:
+        """`short` sees whether it goes on, `fast` what is going on, `mid` is for few requests, the rest for budgets.
+
+        `lasting`, `waiting` and `steady` are for the least or most of what was recorded. They begin between two
+        evaluations: Prometheus 3 counts none at the very beginning, Prometheus 2 does.
+        """
+        def beats(seconds: float) -> float:
+            return (seconds // self.objectives.interval + 0.5) * self.objectives.interval
+
+        given = {
+            "short": self.objectives.short, "fast": 300.0, "mid": 900.0, "half_hour": 1800.0, "hour": 3600.0,
+            "past": 3 * 3600.0, "quarter_day": 6 * 3600.0, "day": 86_400.0, "three_days": 3 * 86_400.0,
+            "lasting": beats(self.objectives.short + 90.0), "waiting": beats(self.objectives.short + 120.0),
+            "steady": beats(300.0),
+            # What has been recorded for so long has fired for a beat longer.
+            "ticket_wait": TICKET_WAIT - self.objectives.interval,
+            "yesterday": 84_600.0, "last_week": 7 * 86_400.0 - 1800.0,
+        }
+        return {name: self.pace(seconds) for name, seconds in given.items()}
+
+    def _thresholds(self) -> dict[str, str]:
+        """Shares of operations, as multiples of the budget, which is how fast it is burnt."""
+        burn = {"ticket_share": 4, "slow_burn": 3, "page_share": PAGE_BURN, "spike": 20, "model_spike": 40,
+                "collapse": 60, "lasting_burn": 1}
+        shares = {name: min(times * self.objectives.budget, 0.5) for name, times in burn.items()}
+        # What chance alone may bring is reckoned with twice the budget at least: providers have bad days.
+        shares["expected"] = min(2 * self.objectives.budget, shares["page_share"])
+        shares["ttft"] = self.objectives.ttft_p95
+        shares["gap"] = self.objectives.chunk_gap_p95
+        words = {name: f"{round(share, 6):g}" for name, share in shares.items()}
+        return words | {"budget": f"{round(100 * self.objectives.budget, 6):g}%"}
+
+
+class _Template(Template):
+    """Go templates' own `$labels` is `$$labels`."""
+
+
+def _labels() -> dict[str, str]:
+    by_key = {key: label for label, key in names.STREAM_LABELS.items()}
+    return {word: by_key[key] for word, key in _LABELS.items()}

@@ -1,0 +1,38 @@
+"""The names of the recorded series, a count's for each window: `failed[FAST]` is streamvitals:failed:increase5m."""
+
+from __future__ import annotations
+
+from .language import MODEL, SERVER, SERVICE
+from .promql import Recorded
+
+STREAMS = Recorded("streamvitals:streams:increase")
+# What the application tried again without streaming, and in any way.
+FALLBACKS, RETRIED = Recorded("streamvitals:model_fallbacks:increase"), Recorded("streamvitals:model_retried:increase")
+# Operations and what was rejected: all that was asked for.
+ASKED, REFUSED = Recorded("streamvitals:asked:increase"), Recorded("streamvitals:refused:increase")
+REFUSED_RATIO = Recorded("streamvitals:refused_ratio:increase")
+# Streams whose answer has begun, of each model.
+BEGUN = Recorded("streamvitals:begun:increase")
+# Streams that ended, and how many were to be expected.
+ENDED, EXPECTED = Recorded("streamvitals:ended:increase"), Recorded("streamvitals:expected:increase")
+FAILURE_SHARE = Recorded("streamvitals:failure_share:increase")
+
+
+class Scope:
+    """What is recorded for the whole service, for each of its models, and for each model at each server."""
+
+    def __init__(self, name: str, prefix: str, *by: str) -> None:
+        self.by = by
+        self.operations = Recorded(f"streamvitals:{prefix}operations:increase")
+        self.failed = Recorded(f"streamvitals:{prefix}failed:increase")
+        self.none_well = Recorded(f"streamvitals:{prefix}none_well:increase")
+        self.failure_ratio = Recorded(f"streamvitals:{prefix}failure_ratio:increase")
+        self.usual = f"streamvitals:{prefix}failure_ratio:usual"
+        self.lasting, self.over = f"streamvitals:{prefix}failures:lasting", f"streamvitals:{prefix}failures:over"
+        self.stalled, self.active = f"streamvitals:{prefix}stalled", f"streamvitals:{prefix}active"
+        self.failing, self.hanging = f"streamvitals:failing:{name}", f"streamvitals:hanging:{name}"
+
+
+WHOLE = Scope("service", "", SERVICE)
+EACH_MODEL = Scope("model", "model_", SERVICE, MODEL)
+EACH_SERVER = Scope("server", "server_", SERVICE, MODEL, SERVER)
