@@ -1,6 +1,6 @@
-"""Grafana dashboards, made by code: `python -m dashboards` writes them, `--check` says what is out of step.
+"""Grafana dashboards, made by code: `python -m dashboards` writes them, `--check` compares.
 
-    promql.py      what is asked of Prometheus, with the metrics' names from streamvitals.names
+    promql.py      queries: the measures of streamvitals.alerts, of what the variables choose
     panels.py      how an answer is drawn: one function per kind of panel
     links.py       where one gets to from here: other dashboards, traces, runbooks
     board.py       what all dashboards share: variables, annotations, links, the grid
@@ -8,7 +8,7 @@
     incident.py    what broke, where, since when
     latency.py     where the time goes
     limits.py      what is left of quotas, and what failures cost
-    lint.py        what a dashboard must not say
+    lint.py        what a dashboard must not have
     scene/         an incident on purpose, for tests and pictures
     render.py      draws a dashboard with Grafana's own components, which are in renderer/
 

@@ -1,4 +1,4 @@
-"""Writes the dashboards' files, or says which are out of step: python -m dashboards [--check]."""
+"""Write the dashboards' files, or say which are out of step: python -m dashboards [--check]."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOARDS = {"streams.json": streams, "incident.json": incident, "latency.json": la
 
 
 def files() -> dict[str, str]:
-    """The text of every file. Raises click.ClickException where a dashboard says what it must not."""
+    """Make the text of every file. Raises click.ClickException where a dashboard has a fault."""
     texts: dict[str, str] = {}
     for name, make in BOARDS.items():
         model = finish(json.loads(JSONEncoder(sort_keys=True).encode(make().build())))
@@ -35,13 +35,13 @@ def files() -> dict[str, str]:
 
 
 def _readme(models: Mapping[str, dict[str, Any]]) -> str:
-    """README.md with its table of panels."""
+    """Put the table of panels into README.md."""
     rows = ["| dashboard | panel | what it says |", "|---|---|---|"]
     for name, model in models.items():
         for panel in model["panels"]:
             if panel["type"] != "row":
-                said = panel["description"].split("\n\n")[0]
-                rows.append(f"| [{model['title']}]({name}) | {panel['title']} | {said} |")
+                text = panel["description"].split("\n\n")[0]
+                rows.append(f"| [{model['title']}]({name}) | {panel['title']} | {text} |")
     text = (FOLDER / README).read_text(encoding="utf-8")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     return head + BEGIN + "\n" + "\n".join(rows) + "\n" + END + tail

@@ -1,4 +1,4 @@
-"""What all dashboards share: identity, variables, annotations, links and the grid."""
+"""The frame that all dashboards share: identity, variables, annotations, links and the grid."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TITLES = {PAGES: "{{alertname}}", TICKETS: "{{alertname}}", STARTS: "{{instance}
 
 
 def _choice(variable: str, label: str, shown: str, chosen: Sequence[str]) -> QueryVariable:
-    """Asks for a label's values, within what the variables before it allow."""
+    """Make a variable of a label's values, within what the variables before it allow."""
     # The one metric that every process has from its start, stream or none.
     source = names.INTERNAL_ERRORS if label in (JOB, INSTANCE) else names.STREAMS
     metric = source.prometheus + "_total"
@@ -55,7 +55,7 @@ def _choice(variable: str, label: str, shown: str, chosen: Sequence[str]) -> Que
 
 
 def board(title: str, uid: str, description: str, shelves: Sequence[Shelf], *, compare: bool = False) -> Dashboard:
-    """A dashboard of ``shelves``, whose panels' widths must add up to the grid's."""
+    """Make a dashboard of ``shelves``, whose panels' widths must add up to the grid's."""
     made = (
         Dashboard(title).uid(uid).description(description).tags([links.TAG, "llm", "openai"])
         .timezone("browser").time("now-1h", "now").refresh("30s").tooltip(DashboardCursorSync.CROSSHAIR)
@@ -87,7 +87,7 @@ def _variables(compare: bool) -> list[Any]:
 
 
 def _annotations() -> list[AnnotationQuery]:
-    """What happened besides: alerts of ours, and restarts."""
+    """Make the annotations: alerts of ours, starts and deployments."""
     firing = 'alertstate="firing",alertname=~"Streamvitals.+",job=~"$job"'
     build = series(names.BUILD_INFO)
     # A lost scrape is no start, another version is one.
@@ -107,7 +107,7 @@ def _annotations() -> list[AnnotationQuery]:
 
 
 def finish(model: dict[str, Any]) -> dict[str, Any]:
-    """What the SDK has no word for, and what is known only when a panel is whole: which metrics it reads."""
+    """Add what the SDK cannot express, and to each description which metrics the panel reads."""
     for annotation in model["annotations"]["list"]:
         annotation["titleFormat"] = TITLES[annotation["name"]]
         # A minute, which Grafana takes by itself, is longer than many a burst.
@@ -116,9 +116,9 @@ def finish(model: dict[str, Any]) -> dict[str, Any]:
         if variable["type"] == "constant":
             variable["hide"] = VariableHide.HIDE_VARIABLE.value
     for panel in model["panels"]:
-        read = sorted({name for target in panel.get("targets", ()) for name in metrics_in(target["expr"])})
-        if read:
-            panel["description"] += "\n\nReads " + ", ".join(read) + "."
+        metrics = sorted({name for target in panel.get("targets", ()) for name in metrics_in(target["expr"])})
+        if metrics:
+            panel["description"] += "\n\nReads " + ", ".join(metrics) + "."
     return model
 
 

@@ -1,4 +1,4 @@
-"""What broke, where, since when, and whose doing it is."""
+"""The dashboard Incident: what broke, where, since when, and who caused it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ OWN = among(OUTCOME, ("rejected", "cancelled", "abandoned"))
 
 
 def beside(title: str, now: str, before: str, description: str, *, unit: str, **how: object) -> object:
-    """A value over its own past, that many hours or days before."""
+    """Draw a value over its own past, so many hours or days before."""
     panel = lines(
         title, [Query(now, "now"), Query(before, "before")],
         f"{description} The dashed line is the same so long before as "

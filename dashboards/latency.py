@@ -1,4 +1,4 @@
-"""Where the time goes: before the first chunk, between chunks, at the provider or in the application."""
+"""The dashboard Latency anatomy: how much time goes where, at the provider or in the application."""
 
 from __future__ import annotations
 

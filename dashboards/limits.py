@@ -1,4 +1,4 @@
-"""What is left of quotas, and what failures cost."""
+"""The dashboard Limits and cost of failure: what is left of quotas, and what failures cost."""
 
 from __future__ import annotations
 

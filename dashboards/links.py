@@ -1,4 +1,4 @@
-"""Where a panel leads. Time and variables go along.
+"""Links of panels, which keep time and variables.
 
 https://grafana.com/docs/grafana/latest/panels-visualizations/configure-data-links/
 """
@@ -17,25 +17,25 @@ TAG = "streamvitals"
 
 
 def _address(uid: str, **chosen: str) -> str:
-    """A dashboard at the same time, with the same variables but for those that are given."""
+    """Return the address of a dashboard at the same time, with the same variables but for those given."""
     kept = "".join(f"&${{{variable}:queryparam}}" for variable in ("datasource", *VARIABLES) if variable not in chosen)
     own = "".join(f"&var-{variable}={value}" for variable, value in chosen.items())
     return f"/d/{uid}?${{__url_time_range}}{kept}{own}"
 
 
 def drill(title: str, uid: str, **chosen: str) -> DashboardLink:
-    """To a dashboard, narrowed to what was clicked: ``model="${__field.labels.gen_ai_request_model}"``."""
+    """Link to a dashboard, narrowed to what was clicked: ``model="${__field.labels.gen_ai_request_model}"``."""
     return DashboardLink(title).type(DashboardLinkType.LINK).url(_address(uid, **chosen))
 
 
 def runbook() -> DashboardLink:
-    """Of the alert that a row of a table has in its column Alert."""
+    """Link to the runbook of the alert in a row's column Alert."""
     url = "${runbooks}/Streamvitals${__data.fields.Alert}.md"
     return DashboardLink("Runbook").type(DashboardLinkType.LINK).url(url).target_blank(True)
 
 
 def traces(condition: str = "", title: str = "Traces") -> DashboardLink:
-    """To Tempo's search in Explore: the spans of failed streams, or those that a TraceQL condition selects.
+    """Link to Tempo's search in Explore: spans of streams, or those that a TraceQL condition selects.
 
     The form of the address: https://grafana.com/docs/grafana/latest/explore/get-started-with-explore/
     """
@@ -54,7 +54,7 @@ def traces(condition: str = "", title: str = "Traces") -> DashboardLink:
 
 
 def dashboards() -> DashboardLink:
-    """The list of all of ours, in the head of each."""
+    """List all our dashboards, in the head of each."""
     return (
         DashboardLink("streamvitals").type(DashboardLinkType.DASHBOARDS).tags([TAG])
         .include_vars(True).keep_time(True).as_dropdown(False)

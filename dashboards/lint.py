@@ -1,4 +1,4 @@
-"""What a dashboard must not say: names that streamvitals does not have, panels that leave a reader alone."""
+"""Find faults of a dashboard: names that streamvitals does not have, panels that explain nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BUILT_IN = re.compile(r"__\w+")
 
 
 def faults(model: dict[str, Any]) -> Iterator[str]:
-    """Everything that is wrong with a dashboard, as a sentence with the panel's title."""
+    """Say everything that is wrong with a dashboard, each as a sentence with the panel's title."""
     variables = {variable["name"] for variable in model["templating"]["list"]}
     titles: set[str] = set()
     for panel in model["panels"]:
@@ -38,7 +38,7 @@ def faults(model: dict[str, Any]) -> Iterator[str]:
         titles.add(title)
         if panel["type"] == "row":
             continue
-        for fault in (*_said(panel), *_asked(panel)):
+        for fault in (*_look_faults(panel), *_query_faults(panel)):
             yield f"{title}: {fault}"
         for name in _unknown_variables(panel, variables):
             yield f"{title}: ${name} is no variable"
@@ -47,7 +47,7 @@ def faults(model: dict[str, Any]) -> Iterator[str]:
             yield f"annotation {annotation['name']}: {fault}"
 
 
-def _said(panel: dict[str, Any]) -> Iterator[str]:
+def _look_faults(panel: dict[str, Any]) -> Iterator[str]:
     defaults = panel["fieldConfig"]["defaults"]
     if panel["datasource"]["uid"] != "${datasource}":
         yield "asks another data source than the variable says"
@@ -59,7 +59,7 @@ def _said(panel: dict[str, Any]) -> Iterator[str]:
         yield "says nothing where nothing streams"
 
 
-def _asked(panel: dict[str, Any]) -> Iterator[str]:
+def _query_faults(panel: dict[str, Any]) -> Iterator[str]:
     for target in panel["targets"]:
         yield from expression_faults(target["expr"])
         for label in _LEGEND.findall(target.get("legendFormat", "")):
@@ -68,7 +68,7 @@ def _asked(panel: dict[str, Any]) -> Iterator[str]:
 
 
 def expression_faults(expr: str) -> Iterator[str]:
-    """Names and values that are not in names.py, and selectors that a variable does not reach."""
+    """Find names and values that are not in names.py, and selectors that ignore a variable."""
     try:
         Language(Objectives()).check(re.sub(_VARIABLE, "", expr))
     except UnknownNameError as error:
@@ -78,14 +78,10 @@ def expression_faults(expr: str) -> Iterator[str]:
         yield f"{label} is no label"
     for name, matchers in _SELECTOR.findall(expr):
         if name not in SERIES:
-            reached = set(_VARIABLE.findall(matchers))
+            heeded = set(_VARIABLE.findall(matchers))
             needed = set(VARIABLES) if _metric(name).per_stream else {"job", "instance"}
-            for variable in sorted(needed - {b for _, b in reached}):
+            for variable in sorted(needed - {b for _, b in heeded}):
                 yield f"{name} does not heed ${variable}"
-
-
-def _family(name: str) -> str:
-    return re.sub(r"_(?:bucket|count|sum)$", "", name)
 
 
 def _metric(name: str) -> names.Metric:

@@ -1,4 +1,4 @@
-"""How an answer is drawn: one function per kind of panel, with what all panels have.
+"""Panels: one function for each kind, with what all of them have.
 
 Every panel has a title, a description that says what it means and which metrics it reads, a unit, and a word for when
 nothing streams.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from grafana_foundation_sdk.builders import common as build
 from grafana_foundation_sdk.builders import heatmap, stat, statetimeline, table, timeseries
@@ -26,7 +26,6 @@ from grafana_foundation_sdk.models.dashboard import (
     DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
-    Panel,
     SpecialValueMap,
     SpecialValueMatch,
     Threshold,
@@ -43,7 +42,7 @@ from .promql import quantile
 
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
 IDLE = "no traffic"
-GREEN, AMBER, RED, BLUE, PURPLE, GREY = "green", "orange", "red", "blue", "purple", "#8e8e8e"
+GREEN, AMBER, RED, GREY = "green", "orange", "red", "#8e8e8e"
 # Fixed, so that a colour means the same everywhere: green ended well, yellow a limit, red and its neighbours the
 # provider, purple a quota, blue and grey the app.
 QUANTILE_COLORS = {"p50": "super-light-blue", "p95": "blue", "p99": "dark-purple"}
@@ -57,17 +56,11 @@ OUTCOME_COLORS = {
 
 @dataclass(frozen=True)
 class Query:
-    """One question, and the name of its answer: text with `{{label}}` in it."""
+    """A query, and the name of its series in the legend: text with `{{label}}` in it."""
 
     expr: str
     name: str = ""
     exemplars: bool = False
-
-
-class Drawn(Protocol):
-    """What every kind of panel's builder has."""
-
-    def build(self) -> Panel: ...
 
 
 P = TypeVar("P", bound=Any)
@@ -86,7 +79,7 @@ def _target(query: Query, number: int) -> Dataquery:
 
 
 def steps(*edges: tuple[float, str], base: str = GREEN) -> ThresholdsConfig:
-    """Thresholds: ``base`` until the first edge."""
+    """Make thresholds: ``base`` until the first edge."""
     first = Threshold(value=None, color=base)
     rest = [Threshold(value=value, color=color) for value, color in edges]
     return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps([first, *rest])
@@ -97,7 +90,7 @@ def number(
     idle: str = IDLE, idle_color: str = "transparent", decimals: int | None = None, sparkline: bool = True,
     links: Sequence[DashboardLink] = (),
 ) -> stat.Panel:
-    """One value, the last, coloured by its thresholds, over its own past.
+    """Draw one value, the last, coloured by its thresholds, over its own past.
 
     A series that has ended would show its last value for as long as it is in the picture: NaN says that there is none
     now, and a mapping says so in words.
@@ -123,8 +116,10 @@ def lines(
     percent: bool = False, bars: bool = False, fill: int | None = None, log: bool = False, legend: str = "right",
     links: Sequence[DashboardLink] = (), calcs: Sequence[str] = ("lastNotNull", "max"), shades: str = "",
 ) -> timeseries.Panel:
-    """Values over time. Thresholds are drawn as lines; gaps stay gaps. A name has its colour wherever it appears, or
-    all of them have ``shades`` of one."""
+    """Draw values over time.
+
+    Thresholds are lines; gaps stay gaps. A name has its colour wherever it appears, or all have ``shades`` of one.
+    """
     panel = _common(timeseries.Panel(), title, description, unit, idle, links)
     for position, query in enumerate(queries):
         panel.with_target(_target(query, position).range().exemplar(query.exemplars))
@@ -161,7 +156,7 @@ def spread(
     title: str, metric: Metric, description: str, *, unit: str, thresholds: ThresholdsConfig | None = None,
     exemplars: bool = False, idle: str = IDLE, links: Sequence[DashboardLink] = (),
 ) -> timeseries.Panel:
-    """The median and the tail of a histogram."""
+    """Draw the median and the tail of a histogram."""
     queries = [
         Query(quantile(q, metric), name, exemplars=exemplars and name == "p95")
         for q, name in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
@@ -173,7 +168,7 @@ def spread(
 
 
 def dashed(panel: timeseries.Panel, name: str, color: str = RED) -> timeseries.Panel:
-    """Draws one of the lines as a limit."""
+    """Draw one of the lines as a limit."""
     style = {"fill": "dash", "dash": [8, 8]}
     return panel.override_by_name(name, [
         DynamicConfigValue("custom.lineStyle", style), DynamicConfigValue("custom.fillOpacity", 0),
@@ -187,7 +182,7 @@ def fixed(color: str) -> dict[str, str]:
 
 
 def colored(panel: P, colors: dict[str, str]) -> P:
-    """Gives series of these names their colours."""
+    """Give series of these names their colours."""
     for name, color in colors.items():
         panel.override_by_name(name, [DynamicConfigValue("color", fixed(color))])
     return panel
@@ -197,7 +192,7 @@ def heat(
     title: str, query: str, description: str, *, unit: str = "s", exemplars: bool = False,
     links: Sequence[DashboardLink] = (),
 ) -> heatmap.Panel:
-    """How values spread over a histogram's buckets, over time: the more, the warmer."""
+    """Draw how values spread over a histogram's buckets over time: the more, the warmer."""
     panel = _common(heatmap.Panel(), title, description, unit, IDLE, links)
     target = _target(Query(query, "{{le}}"), 0).range().format(PromQueryFormat.HEATMAP).exemplar(exemplars)
     panel.with_target(target).calculate(False).cell_gap(0).hide_legend()
@@ -215,7 +210,7 @@ def states(
     title: str, queries: Sequence[Query], description: str, *, unit: str, thresholds: ThresholdsConfig,
     idle: str = IDLE, links: Sequence[DashboardLink] = (),
 ) -> statetimeline.Panel:
-    """One band per series, coloured by its value: since when, and until when."""
+    """Draw one band for each series, coloured by its value: since when, and until when."""
     panel = _common(statetimeline.Panel(), title, description, unit, idle, links)
     for position, query in enumerate(queries):
         panel.with_target(_target(query, position).range())
@@ -229,7 +224,7 @@ def states(
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: the field it is made of, and how it looks. ``cell`` is a type of cell with its options."""
+    """A column of a table: the field it shows, and its look. ``cell`` is a type of cell with its options."""
 
     field: str
     name: str
@@ -253,9 +248,11 @@ def grid(
     title: str, queries: Sequence[Query], description: str, columns: Sequence[Column], *, sort: str = "",
     idle: str = IDLE, hidden: Sequence[str] = (),
 ) -> table.Panel:
-    """Instant answers joined by their labels into rows; each query's value is the field `Value #A`, `Value #B`, …
+    """Draw a table: instant values joined by their labels into rows.
 
-    ``sort`` is a column, from the largest down, or with a + before it from the smallest up."""
+    Each query's value is the field `Value #A`, `Value #B`, … ``sort`` is a column, from the largest down, or with a +
+    before it from the smallest up.
+    """
     panel = _common(table.Panel(), title, description, "short", idle, ())
     for position, query in enumerate(queries):
         panel.with_target(_target(query, position).instant().format(PromQueryFormat.TABLE))

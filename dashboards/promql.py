@@ -1,4 +1,4 @@
-"""What panels ask of Prometheus: the measures that alerts go by, of what the dashboard's variables choose.
+"""The queries of panels: the measures that alerts go by, of what the dashboard's variables choose.
 
 Rates are taken over `$__rate_interval`, which Grafana makes four scrapes long at least, and what is said to be "now"
 over the alerts' windows. Where nothing streams there is no answer, never NaN: dividing by `> 0` drops the sample, and
@@ -33,46 +33,46 @@ VARIABLES = {
 
 
 def chosen(metric: Metric) -> Where:
-    """The matchers that restrict a metric to what the variables say."""
+    """Return the matchers that restrict a metric to what the variables choose."""
     variables = VARIABLES if metric.per_stream else {"job": JOB, "instance": INSTANCE}
     return tuple(f'{label}=~"${variable}"' for variable, label in variables.items())
 
 
 def series(metric: Metric, *where: Matcher, suffix: str = "") -> str:
-    """The selector of a metric, of what the variables choose."""
+    """Select the samples of a metric that the variables choose."""
     return promql.selector(metric, *chosen(metric), *where, suffix=suffix)
 
 
 def metrics_in(expression: str) -> set[str]:
-    """The names of the series that an expression selects."""
+    """Find the names of the series that an expression selects."""
     return set(_SELECTED.findall(expression))
 
 
 def rate(metric: Metric, *by: str, where: Where = (), over: str = RATE, suffix: str = "", offset: str = "") -> str:
-    """How fast a counter grows, per second, summed by these labels."""
+    """Sum up by these labels how fast a counter grows, per second."""
     where = (*chosen(metric), *where)
     return promql.rate(metric, *by, over=over, where=where, suffix=suffix, offset=offset)
 
 
 def increase(metric: Metric, *by: str, where: Where = (), over: str = RANGE, suffix: str = "", offset: str = "") -> str:
-    """How much a counter has grown, summed by these labels."""
+    """Sum up by these labels how much a counter has grown."""
     where = (*chosen(metric), *where)
     return promql.increase(metric, *by, over=over, where=where, suffix=suffix, offset=offset)
 
 
 def quantile(q: str, metric: Metric, *by: str, over: str = RATE, offset: str = "") -> str:
-    """A quantile of a histogram, by these labels; no sample where nothing was observed."""
+    """Estimate a quantile of a histogram by these labels; no sample where nothing was observed."""
     return promql.quantile(q, metric, *by, over=over, where=chosen(metric), offset=offset) + " >= 0"
 
 
 def buckets(metric: Metric, *where: Matcher) -> str:
-    """How many values fell into each bucket between two points, for a heatmap."""
+    """Count the values that fell into each bucket between two points, for a heatmap."""
     return increase(metric, "le", where=where, over=RATE, suffix="_bucket")
 
 
 @dataclass(frozen=True)
 class Counts(measures.Counts):
-    """The counts of what the variables choose, over one window, summed by the same labels."""
+    """The counts of panels: of what the variables choose, as it is scraped."""
 
     by: tuple[str, ...]
     over: str
@@ -85,12 +85,12 @@ class Counts(measures.Counts):
         return increase(metric, *self.by, where=where, over=self.over, offset=self.offset)
 
     def none(self) -> str:
-        # Which all that streams has from its first stream on: to ask for every outcome costs a panel three times more.
+        # Everything that streams has this series from its first stream on. All outcomes would cost three times more.
         return f"0 * {self.streams(equals(OUTCOME, 'completed'))}"
 
 
 def stream_failures(*by: str, over: str = RATE, offset: str = "") -> str:
-    """The share of streams that failed, whatever became of them afterwards."""
+    """The share of streams that failed, whether they were tried again or not."""
     return measures.failing_streams(Counts(by, over, offset))
 
 
@@ -110,7 +110,7 @@ def operation_failures(*by: str, over: str = RATE, offset: str = "") -> str:
     return in_one_line(measures.failure_ratio(none_well, failed, operations))
 
 
-# A replica's own view of a limit. What it was told last is old, unless it has asked lately.
+# What a rate limit is known by.
 _REPLICA = (JOB, INSTANCE, MODEL, SERVER)
 
 
@@ -122,7 +122,7 @@ def limit_left(*by: str) -> str:
 
 
 def told_lately() -> str:
-    """Restricts a rate limit to replicas that have asked lately."""
+    """Restrict a rate limit to replicas that have asked lately."""
     return in_one_line(measures.told_lately(", ".join(_REPLICA), increase(names.STREAMS, *_REPLICA, over=LATELY)))
 
 

@@ -33,8 +33,11 @@ INSTALLING, DRAWING = 900, 300
 
 @dataclass(frozen=True)
 class Picture:
-    """One dashboard to draw. ``start`` and ``end`` in seconds since the epoch, ``scrape_interval`` in seconds as the
-    data source in Grafana would say it (15 unless told); ``variables`` by name, the rest as the dashboard has them."""
+    """One dashboard to draw.
+
+    ``start`` and ``end`` are in seconds since the epoch, ``scrape_interval`` in seconds as the data source in Grafana
+    has it; ``variables`` are by name, the rest as the dashboard has them.
+    """
 
     dashboard: Path
     out: Path
@@ -48,15 +51,18 @@ class Picture:
 
 @dataclass(frozen=True)
 class Drawn:
-    """``asked`` has panel, title, refId, expr and how many series came, per query; ``problems`` are for people."""
+    """A picture that was drawn.
+
+    ``queries`` have panel, title, refId, expr and how many series came; ``problems`` are for people.
+    """
 
     out: Path
-    asked: list[dict[str, Any]]
+    queries: list[dict[str, Any]]
     problems: list[str]
 
 
 class CannotDraw(Exception):
-    """Something that the renderer needs is missing or failed; the text says what."""
+    """Something that the renderer needs is missing, or failed; the text says what."""
 
 
 def chromium() -> str | None:
@@ -64,13 +70,13 @@ def chromium() -> str | None:
 
 
 def missing() -> list[str]:
-    """What is needed and not here, by Debian's names."""
+    """List what is needed and not here, by Debian's names."""
     have = {"nodejs": shutil.which("node"), "npm": shutil.which("npm"), "chromium": chromium()}
     return [name for name, path in have.items() if path is None]
 
 
 def install() -> None:
-    """Once, and again after the lock file has changed; by one process at a time. Raises CannotDraw."""
+    """Install npm's packages once, and again after the lock file has changed. Raises CannotDraw."""
     lock, done = RENDERER / "package-lock.json", RENDERER / "node_modules" / ".installed"
     with open(lock) as locked:
         fcntl.flock(locked, fcntl.LOCK_EX)
@@ -82,16 +88,16 @@ def install() -> None:
 
 
 def render(prometheus: str, pictures: Sequence[Picture]) -> list[Drawn]:
-    """Draw them, in their order. Raises CannotDraw."""
+    """Draw the pictures, in their order. Raises CannotDraw."""
     lacking = missing()
     if lacking:
         raise CannotDraw(f"not installed: {', '.join(lacking)}")
     install()
-    asked = {
+    request = {
         "prometheus": prometheus, "chromium": chromium(), "pictures": [_as_request(one) for one in pictures],
     }
-    lines = _run(["node", "render.mjs"], DRAWING, json.dumps(asked)).splitlines()
-    return [Drawn(Path(one["out"]), one["asked"], one["problems"]) for one in map(json.loads, lines)]
+    lines = _run(["node", "render.mjs"], DRAWING, json.dumps(request)).splitlines()
+    return [Drawn(Path(one["out"]), one["sent"], one["problems"]) for one in map(json.loads, lines)]
 
 
 def _as_request(one: Picture) -> dict[str, Any]:
@@ -122,7 +128,7 @@ def _run(command: list[str], patience: float, text: str = "") -> str:
 
 
 def moment(text: str) -> float:
-    """Seconds since the epoch of `now`, `now-15m`, or of milliseconds as they stand in Grafana's addresses."""
+    """Parse `now`, `now-15m`, or milliseconds as they stand in Grafana's addresses, into seconds since the epoch."""
     relative = re.fullmatch(r"now(?:-(\d+)([smhd]))?", text)
     if relative:
         return time.time() - (int(relative[1]) * _UNITS[relative[2]] if relative[1] else 0)
@@ -175,8 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CannotDraw as failure:
         print(failure, file=sys.stderr)
         return 1
-    empty = [one for one in drawn.asked if not one["series"]]
-    print(f"{drawn.out}: {len(drawn.asked)} queries, {len(empty)} of them without data")
+    empty = [one for one in drawn.queries if not one["series"]]
+    print(f"{drawn.out}: {len(drawn.queries)} queries, {len(empty)} of them without data")
     for text in drawn.problems:
         print(f"error: {text}", file=sys.stderr)
     return 1 if drawn.problems else 0

@@ -1,4 +1,4 @@
-"""Are users hurt? One screen, for the wall and for the first look in an incident."""
+"""The dashboard Streams: whether users are hurt, on one screen, for the wall and the first look."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TO_LATENCY = drill("Where the time goes", known.LATENCY)
 
 
 def firing() -> object:
-    """Our alerts that fire now, and a row that says so if nobody evaluates them."""
+    """List our alerts that fire now, or say that nobody evaluates them."""
     unwatched = 'absent(ALERTS{alertname="StreamvitalsWatchdog"})'
     for label, value in (("alertname", "The rules are not loaded"), ("severity", "unknown")):
         unwatched = f'label_replace({unwatched}, "{label}", "{value}", "", "")'
@@ -73,7 +73,7 @@ def firing() -> object:
 
 
 def by_model() -> object:
-    """A row per model and provider, with the way to what broke."""
+    """Draw a row for each model and provider, with a link to what broke."""
     by = (PROVIDER, MODEL)
     stalled = total(series(names.STALLED), *by)
     own = {"model": "${__data.fields.Model}", "provider": "${__data.fields.Provider}"}

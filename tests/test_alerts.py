@@ -7,12 +7,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 from alerts.backtest import replay
 
+import streamvitals.alerts
+import streamvitals.export
 from alerts_support import needs
 from streamvitals import names
 from streamvitals.alerts import language, links
@@ -52,6 +55,13 @@ def test_promtool_finds_nothing_to_object_to(tmp_path: Path, objectives: Objecti
         capture_output=True, text=True, check=False,
     )
     assert checked.returncode == 0, checked.stderr + checked.stdout
+
+
+@pytest.mark.parametrize("package", [streamvitals.alerts, streamvitals.export])
+def test_a_folder_lists_its_modules(package: ModuleType) -> None:
+    listed = re.findall(r"^    (\w+\.py)  +\S", package.__doc__ or "", re.MULTILINE)
+    there = {path.name for path in Path(str(package.__file__)).parent.glob("*.py")} - {"__init__.py"}
+    assert sorted(listed) == sorted(there)
 
 
 def test_the_yaml_says_what_was_meant() -> None:

@@ -46,7 +46,7 @@ def test_every_dashboard_is_drawn(scene: Scene, tmp_path: Path) -> None:
         assert width == 1600
         assert height > 800
     # There is no "before" to compare with.
-    asked = [query for one in drawn for query in one.asked if " offset " not in query["expr"]]
+    asked = [query for one in drawn for query in one.queries if " offset " not in query["expr"]]
     assert {query["title"] for query in asked if not query["series"]} <= MAY_BE_EMPTY
     assert len({query["title"] for query in asked}) > 40
 
@@ -73,4 +73,4 @@ def test_what_cannot_be_drawn_is_told(scene: Scene, tmp_path: Path) -> None:
     bad, good = render(scene.prometheus, asked)
     assert {title for title in wrong if any(f'"{title}"' in problem for problem in bad.problems)} == set(wrong)
     assert good.problems == []
-    assert [one["series"] for one in good.asked] == [1]
+    assert [one["series"] for one in good.queries] == [1]

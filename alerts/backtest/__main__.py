@@ -1,4 +1,4 @@
-"""Weeks of simulated services, replayed through the rules in a real Prometheus: python -m alerts.backtest"""
+"""Replay weeks of simulated services through the rules in a real Prometheus: python -m alerts.backtest"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENDLESS = tuple(users + prompt for users in USERS for prompt in ("", ONE_PROMPT)
 
 
 def drawn(size: str, seed: int, weeks: float, *, irregular: bool) -> World:
-    """The world of this size, or of so many users that ask again for ever, and seed."""
+    """Draw the world of this size and seed, or of so many users that never give up."""
     if size in ENDLESS:
         users = USERS[size.removesuffix(ONE_PROMPT)]
         return EndlessWorld(users, seed, weeks, 30.0, one_prompt=size.endswith(ONE_PROMPT))
@@ -40,7 +40,7 @@ def drawn(size: str, seed: int, weeks: float, *, irregular: bool) -> World:
 def run(
     size: str, seed: int, weeks: float, directory: Path, *, baselines: bool, newer: bool, irregular: bool
 ) -> dict[str, Score]:
-    """The scores of one world, by the name of the rules; ``newer`` as Prometheus 3 would have it."""
+    """Score every set of rules in one world, by its name; ``newer`` as Prometheus 3 would have it."""
     world = drawn(size, seed, weeks, irregular=irregular)
     step = world.scrape
     samples = directory / "world.om"

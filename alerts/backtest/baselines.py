@@ -1,4 +1,4 @@
-"""What others would use on the same worlds: rules that are widely written, as their readers would write them."""
+"""Rules that are widely written, as others would use them on the same worlds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _share(by: str, window: str) -> str:
 
 
 def naive() -> Rules:
-    """More than 5% errors for five minutes."""
+    """Page at more than 5% errors for five minutes."""
     return [_rule("Errors", f"{_ratio('2m')} > 0.05", "page", "5m")]
 
 
@@ -43,8 +43,10 @@ def workbook() -> Rules:
 
 
 def llm_d() -> Rules:
-    """The thresholds of llm-d's rules that have a counterpart here, critical as page and warning as ticket
-    (docs/monitoring/prometheus-alerting-rules.yaml of llm-d/llm-d at bdd5e5b)."""
+    """Use the thresholds of llm-d's rules that have a counterpart here, critical as page and warning as ticket.
+
+    docs/monitoring/prometheus-alerting-rules.yaml of llm-d/llm-d at bdd5e5b.
+    """
     def first_token(q: str, window: str, *by: str) -> str:
         return quantile(q, names.TIME_TO_FIRST_TOKEN, *by, over=window)
 

@@ -1,4 +1,4 @@
-"""Draws: reproducible from a seed, with nothing but the standard library."""
+"""Random draws that a seed reproduces, with nothing but the standard library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 
 
 def poisson(rng: Random, mean: float) -> int:
-    """So many events where ``mean`` are expected; by the normal distribution where there are many."""
+    """Draw how many events come where ``mean`` are expected; by the normal distribution where there are many."""
     if mean <= 0:
         return 0
     if mean > 30:
@@ -22,7 +22,7 @@ def poisson(rng: Random, mean: float) -> int:
 
 
 def binomial(rng: Random, count: int, share: float) -> int:
-    """How many of ``count`` it hits."""
+    """Draw how many of ``count`` are hit."""
     if share <= 0 or count <= 0:
         return 0
     if share >= 1:
@@ -37,13 +37,13 @@ def binomial(rng: Random, count: int, share: float) -> int:
 
 @lru_cache(maxsize=4096)
 def _weights(median: float, sigma: float, edges: tuple[float, ...]) -> tuple[float, ...]:
-    """The share of a lognormal distribution in each bucket, the overflow last."""
+    """Return the share of a lognormal distribution in each bucket, the overflow last."""
     below = [0.5 * (1 + math.erf(math.log(edge / median) / (sigma * math.sqrt(2)))) for edge in edges]
     return tuple(b - a for a, b in pairwise((0.0, *below, 1.0)))
 
 
 def spread(rng: Random, count: int, median: float, sigma: float, edges: tuple[float, ...]) -> list[int]:
-    """``count`` lognormal values, counted by bucket."""
+    """Draw ``count`` lognormal values, counted by bucket."""
     weights = _weights(round(median, 3), sigma, edges)
     if count <= 40:
         found = [0] * len(weights)

@@ -1,4 +1,4 @@
-"""Services whose users wait for an answer however long it takes: what fails is asked again every few seconds, for ever.
+"""Services whose users never give up: what fails is asked again every few seconds, for ever.
 
 So many users ask two models at two providers. While all models, one of them or one provider are down, more and more of
 them are in a loop; after that each gets an answer.
@@ -25,7 +25,10 @@ _DOWN = ("all models down", "one model down", "one provider down", "blip", "user
 
 
 class EndlessWorld(World):
-    """``one_prompt``: all ask the same, so that each request after a failure passes for the retry of it."""
+    """A world of users who never give up.
+
+    With ``one_prompt`` all ask the same, so that each request after a failure passes for the retry of it.
+    """
 
     def __init__(self, users: int, seed: int, weeks: float, scrape: float, *, one_prompt: bool) -> None:
         peak = users / ASKS_EVERY / len(PROVIDERS)
@@ -39,7 +42,7 @@ class EndlessWorld(World):
 
 
 def _events(rng: Random, begin: float, end: float) -> Iterator[Event]:
-    """Outages, apart from each other, and what only looks like one."""
+    """Draw outages, apart from each other, and what only looks like one."""
     at = begin
     while True:
         at += APART + rng.expovariate(1 / HOUR)
@@ -65,7 +68,7 @@ def _events(rng: Random, begin: float, end: float) -> Iterator[Event]:
 
 
 class _Loops(_Cell):
-    """One model at one provider. Of each user that is in a loop, when it began to be, and whether it was given up."""
+    """One model at one provider: when each user's loop began, and whether it was given up."""
 
     world: EndlessWorld
 

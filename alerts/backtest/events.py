@@ -1,4 +1,4 @@
-"""What happens in a world: incidents that should page, those that deserve a ticket, and what only looks like one.
+"""Events of a world: incidents that should page or deserve a ticket, and what only looks like one.
 
 Every draw comes from the world's own seed. An incident that hurts fewer than ``HURT`` users is not drawn: nobody can
 tell it from a bad day.
@@ -24,9 +24,10 @@ APART = 2.5 * HOUR
 
 @dataclass(frozen=True)
 class Event:
-    """``named`` are the alerts of which one must fire for the cause to be named, or the ticket to be filed.
+    """An event, and what rules are to make of it.
 
-    ``model`` and ``replica`` are indexes, None for all; ``size`` is a share or a factor, by kind.
+    ``named`` are the alerts of which one must fire for the cause to be named, or the ticket to be filed. ``model`` and
+    ``replica`` are indexes, None for all; ``size`` is a share or a factor, by kind.
     """
 
     kind: str
@@ -42,7 +43,7 @@ class Event:
     extra: dict[str, float] = field(default_factory=dict)
 
     def part(self, since: float, now: float) -> float:
-        """What share of this time it lasted."""
+        """Return the share of this time that it lasted."""
         return max(0.0, min(now, self.end) - max(since, self.start)) / (now - since)
 
     def hits(self, since: float, now: float, model: int, replica: int) -> bool:
@@ -169,8 +170,10 @@ _DRAWS = (
 
 
 def felt(event: Event, retries: int, replicas: int) -> Event | None:
-    """The event as it is to be judged in a service that asks ``retries`` times more: what the attempts after it
-    mend, users do not feel. None where that is hard to say."""
+    """Return the event as it is to be judged in a service that asks ``retries`` times more, or None.
+
+    What the attempts after it mend, users do not feel. None stands where that is hard to say.
+    """
     if event.kind == "slow burn" and retries:
         return replace(event, label="benign")
     if event.outcome not in FAILURES or event.label != "page":
@@ -187,8 +190,10 @@ def draw(
     rng: Random, begin: float, end: float, models: int, replicas: int, retries: int,
     expected: Callable[[float, float], float],
 ) -> Iterator[Event]:
-    """Events between ``begin`` and ``end``, apart from each other; ``expected`` is how many operations to expect
-    between two times."""
+    """Draw events between ``begin`` and ``end``, apart from each other.
+
+    ``expected`` is how many operations to expect between two times.
+    """
     draws, weights = zip(*_DRAWS, strict=True)
     at = begin
     while True:

@@ -1,4 +1,4 @@
-"""Replays rules over samples that lie in a real Prometheus.
+"""Replay rules over samples that lie in a real Prometheus.
 
 Recording rules are evaluated level by level: what they give is imported as blocks, as rules give it, before whatever
 reads it is evaluated. Of alerting rules the expression is Prometheus'; `for` and `keep_firing_for` are applied here as
@@ -47,12 +47,12 @@ class Firing:
 
 
 def seconds(text: str) -> float:
-    """A duration as Prometheus writes it."""
+    """Parse a duration as Prometheus writes it."""
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[dhms])", text))
 
 
 class Prometheus:
-    """A Prometheus of which one run after the other serves the same data directory. ``step`` in seconds."""
+    """A data directory, and the Prometheus that serves it, started again as need be. ``step`` is in seconds."""
 
     def __init__(self, directory: Path, step: float) -> None:
         self.directory, self.step = directory, step
@@ -99,7 +99,7 @@ class Prometheus:
             self._process = None
 
     def query(self, expr: str, begin: float, end: float) -> Points:
-        """What an expression gives at every step. Raises RuntimeError with Prometheus' error."""
+        """Evaluate an expression at every step. Raises RuntimeError with Prometheus' error."""
         if self._process is None:
             self.start()
         found: Points = {}
@@ -121,7 +121,7 @@ class Prometheus:
 
 
     def cost(self, expr: str, at: float) -> tuple[int, int]:
-        """How many series one evaluation gives, and how many samples it touches, as Prometheus counts them."""
+        """Count the series that one evaluation gives, and the samples that it touches, as Prometheus does."""
         if self._process is None:
             self.start()
         asked = urllib.parse.urlencode({"query": expr, "time": at, "stats": "all"})
@@ -132,7 +132,7 @@ class Prometheus:
 
 @contextlib.contextmanager
 def prometheus(directory: Path, step: float, samples: Path) -> Iterator[Prometheus]:
-    """One with these samples, that is stopped and removed afterwards."""
+    """Serve these samples; the Prometheus is stopped and removed afterwards."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     server = Prometheus(directory, step)
@@ -145,13 +145,16 @@ def prometheus(directory: Path, step: float, samples: Path) -> Iterator[Promethe
 
 
 def left_open(rules: Sequence[Rule]) -> list[Rule]:
-    """The rules as Prometheus 3 reads them, for one that is older: a sample exactly at the beginning of a window is no
-    part of it (https://prometheus.io/docs/prometheus/3.0/migration/), which makes it a millisecond shorter."""
+    """Make an older Prometheus read the rules as Prometheus 3 does, by windows a millisecond shorter.
+
+    There a sample exactly at the beginning of a window is no part of it:
+    https://prometheus.io/docs/prometheus/3.0/migration/
+    """
     return [{**rule, "expr": _WINDOW.sub(lambda w: duration(seconds(w[1]) - 0.001), rule["expr"])} for rule in rules]
 
 
 def levels(records: Sequence[Rule]) -> Iterator[list[Rule]]:
-    """The recording rules, those that read nothing recorded first."""
+    """Sort the recording rules into levels: first those that read nothing recorded."""
     done: set[str] = set()
     left = list(records)
     while left:
@@ -195,7 +198,7 @@ def replay(server: Prometheus, rules: Sequence[Rule], begin: float, end: float) 
 
 
 def firings(times: Sequence[float], step: float, for_: float, keep_firing_for: float) -> Iterator[tuple[float, float]]:
-    """From when to when an alert fires whose expression is true at these times, given in order."""
+    """Find from when to when an alert fires, if its expression is true at these times."""
     active = fires_since = last = None
     for now in times:
         if last is not None and now > last + step:

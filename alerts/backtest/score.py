@@ -1,4 +1,4 @@
-"""How well rules did in a world: what was caught, how soon, and how often somebody was woken for nothing."""
+"""Scores of rules in a world: what was caught, how soon, and how often somebody was woken for nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Score:
         return (self.pages - self.true_pages) / self.weeks if self.weeks else 0.0
 
     def row(self) -> list[str]:
-        """As printed: recall, precision, false a week, median minutes, pages per incident, tickets, named."""
+        """Write it as it is printed: recall, precision, false a week, median minutes, pages, tickets, named."""
         def share(part: float, whole: float) -> str:
             return f"{part / whole:.2f}" if whole else "-"
 
@@ -69,7 +69,7 @@ def _day(at: float) -> str:
 
 
 def summary(scores: Sequence[Score]) -> list[str]:
-    """A row for several worlds together, with the least and the most of a single one where they differ."""
+    """Make a row for several worlds, with the least and the most of a single one where they differ."""
     total = Score()
     for one in scores:
         total += one
@@ -81,7 +81,7 @@ def summary(scores: Sequence[Score]) -> list[str]:
 
 
 def score(events: Sequence[Event], firings: Sequence[Firing], seconds: float) -> Score:
-    """Every page that starts outside of an incident that deserves one is false, also one for a ticket's sake."""
+    """Score what fired: a page that starts outside of an incident that deserves one is false, even over a ticket."""
     result = Score(weeks=seconds / (7 * DAY))
     pages = [firing for firing in firings if firing.severity == "page"]
     result.pages = len(pages)

@@ -43,7 +43,7 @@ SLOW_TO_GO_ON = ("chunks slow", "chunks slower")
 
 @dataclass(frozen=True)
 class Size:
-    """``peak`` and ``night`` are operations per second of the whole service."""
+    """The size of a service; ``peak`` and ``night`` are operations per second of all of it."""
 
     name: str
     peak: float
@@ -61,9 +61,11 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Manner:
-    """How a service lives. ``level`` is a factor of its traffic, ``weekend`` of that of its weekends; ``session`` so
-    many requests come together; ``background`` is a factor of what fails when nothing is wrong, ``at_peak`` of what
-    first tokens take at noon; with ``thinking`` the second model reasons; ``dripping`` is a share of the streams.
+    """How a service lives.
+
+    ``level`` is a factor of its traffic, ``weekend`` of that of its weekends; ``session`` so many requests come
+    together; ``background`` is a factor of what fails when nothing is wrong, ``at_peak`` of what first tokens take at
+    noon; with ``thinking`` the second model reasons; ``dripping`` is a share of the streams.
     """
 
     level: float = 1.0
@@ -76,7 +78,7 @@ class Manner:
 
 
 def rough(rng: Random) -> Manner:
-    """A service as it may be, none like the other."""
+    """Draw how a service lives, none like the other."""
     return Manner(
         level=log_uniform(rng, 0.4, 2.0), weekend=rng.choice((0.05, 0.4, 1.0)), session=rng.choice((1.0, 2.0, 4.0)),
         background=log_uniform(rng, 0.2, 2.5), at_peak=rng.uniform(1.0, 1.4), thinking=rng.random() < 0.5,
@@ -85,7 +87,7 @@ def rough(rng: Random) -> Manner:
 
 
 class World:
-    """``weeks`` of one service. The first two days are quiet, so that rules have a past to compare with."""
+    """Weeks of one service. The first two days are quiet, so that rules have a past to compare with."""
 
     def __init__(
         self, size: Size, seed: int, weeks: float, scrape: float = 30.0, manner: Manner | None = None
@@ -124,7 +126,7 @@ class World:
         return sum(self.rate(begin + (end - begin) * i / steps) for i in range(steps)) * (end - begin) / steps
 
     def cells(self) -> list[_Cell]:
-        """What counts: each model on each replica."""
+        """Make what counts: each model on each replica."""
         return [
             _Cell(self, model, replica)
             for replica in range(self.size.replicas)
@@ -132,7 +134,7 @@ class World:
         ]
 
     def write(self, file: TextIO) -> int:
-        """All samples in OpenMetrics, in the order of time; how many."""
+        """Write all samples in OpenMetrics, in the order of time, and return how many."""
         cells = self.cells()
         replicas = [_Replica(self, replica, [c for c in cells if c.replica == replica])
                     for replica in range(self.size.replicas)]
@@ -225,7 +227,7 @@ class _Cell:
         return _Cell(self.world, self.model, self.replica, self.server)
 
     def step(self, now: float, rate: float, near: list[Event]) -> None:
-        """What happens until ``now`` since the scrape before."""
+        """Let happen what does between the last scrape and ``now``."""
         rng, here = self.world.rng, [e for e in near if e.hits(now - self.world.scrape, now, self.model, self.replica)]
         by_kind = {event.kind: event for event in here}
         for kind in ("rush", "quiet hours", "traffic gone"):

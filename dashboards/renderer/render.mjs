@@ -38,8 +38,8 @@ async function picture(context, url, request) {
     await page.setViewportSize({ width: request.width, height: Math.max(height, 200) });
     await page.waitForTimeout(200);
     await page.screenshot({ path: request.out });
-    const { asked, problems } = await page.evaluate('window.streamvitals');
-    return { out: request.out, asked, problems: [...new Set([...problems, ...said])] };
+    const { sent, problems } = await page.evaluate('window.streamvitals');
+    return { out: request.out, sent, problems: [...new Set([...problems, ...said])] };
   } finally {
     await page.close();
   }

@@ -1,4 +1,4 @@
-"""An incident that is played: a fleet, two providers, a Prometheus with the alerts; for pictures and for tests.
+"""An incident to play: a fleet, two providers, and a Prometheus with the alerts, for pictures and tests.
 
 At first all is well. Then one model of one provider cuts its streams, with a RST or without a word, hangs, and is
 late; programs and SDK try again. Then it is mended, and a replica is restarted. Everything that runs is real:
@@ -26,7 +26,10 @@ CLIENT = Path(__file__).with_name("client.py")
 
 
 class Service(NamedTuple):
-    """``agent``: under `streamvitals run`; else it observes itself, and so has exemplars. ``users`` are a second's."""
+    """A service of the fleet.
+
+    ``agent``: under `streamvitals run`; else it observes itself, and so has exemplars. ``users`` are a second's.
+    """
 
     surfaces: str
     models: tuple[str, ...]
@@ -47,8 +50,11 @@ TIMEOUT, STALLED = (4.0, 12.0), (1.5, 5.0)
 
 
 class Scene:
-    """``prometheus`` is an address. ``started``, ``broken``, ``height`` and ``mended`` are in seconds since the epoch,
-    0 until they come."""
+    """An incident that is being played.
+
+    ``prometheus`` is an address. ``started``, ``broken``, ``height`` and ``mended`` are in seconds since the epoch, 0
+    until they come.
+    """
 
     def __init__(self, prometheus: str, seconds: float, providers: list[Provider], replicas: list[Replica]) -> None:
         self.prometheus, self.seconds = prometheus, seconds
@@ -94,7 +100,7 @@ class Scene:
 
 @contextlib.contextmanager
 def playing(seconds: float, seed: str = "1") -> Iterator[Scene]:
-    """The fleet at work, watched; everything is ended at the end. Raises SceneError."""
+    """Run the fleet, watched; everything is ended at the end. Raises SceneError."""
     if seconds < SHORTEST:
         raise SceneError(f"{seconds:g} s is too short for the alerts to come: at least {SHORTEST:g}")
     timeout, stalled = (max(low, min(high, seconds / 30)) for low, high in (TIMEOUT, STALLED))

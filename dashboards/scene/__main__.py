@@ -19,7 +19,7 @@ SCRAPE = 1.0
 
 
 def pictures(scene: Scene, end: float, files: Sequence[Path], folder: Path, suffix: str = "") -> list[Picture]:
-    """One of every dashboard, from the start of the scene to ``end``."""
+    """List a picture of every dashboard, from the start of the scene to ``end``."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
         Picture(

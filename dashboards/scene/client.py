@@ -1,4 +1,4 @@
-"""An ordinary program with users: asks models, streams the answers, tries again, falls back. Knows of no observer.
+"""An ordinary program with users: asks models, streams the answers, tries again, falls back. It knows of no observer.
 
     client.py SURFACE,... USERS_PER_SECOND TIMEOUT_SECONDS SEED MODEL=BASE_URL...
 """
@@ -21,7 +21,7 @@ IMPATIENT, FALLING_BACK = 0.03, 0.8
 
 
 def _ends(event: Any) -> bool:
-    """Of a response its last event says so, else a finish_reason."""
+    """Whether this chunk ends the answer: of a response its last event does, else a finish_reason."""
     if hasattr(event, "choices"):
         return any(choice.finish_reason for choice in event.choices)
     return event.type in ("response.completed", "response.incomplete")
@@ -40,7 +40,7 @@ class Service:
         }
 
     def ask(self, surface: str, model: str, question: str) -> Any:
-        """A stream of events, when awaited."""
+        """Return a stream of events, when awaited."""
         client = self.clients[model]
         if surface == "responses":
             return client.responses.create(model=model, input=question, stream=True)

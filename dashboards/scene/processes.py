@@ -1,4 +1,4 @@
-"""Programs that are observed: started, asked and ended."""
+"""Start programs that are observed, ask them, and end them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def free_port() -> int:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's, without what says how to observe or which provider to ask."""
+    """Copy this process's environment, without what says how to observe or which provider to ask."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     return {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")} | more
 
 
 def get(url: str) -> str:
-    """The body; raises OSError."""
+    """Get the body of an address. Raises OSError."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(url, timeout=PATIENCE) as answer:
         return str(answer.read().decode())
@@ -82,7 +82,7 @@ class Replica:
         self._agent = int(json.loads(ready)["agent_pid"]) if self._has_agent else 0
 
     def stop(self) -> None:
-        """The program, and its agent, which is no child of ours."""
+        """End the program, and its agent, which is no child of ours."""
         if self._process is not None:
             ended(self._process)
             self._process = None

@@ -1,4 +1,4 @@
-"""What the providers do: how fast each model is, and what goes wrong with it."""
+"""The providers: how fast each model is, and what goes wrong with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Phase = Literal["healthy", "broken", "mended"]
 
 @dataclass(frozen=True)
 class Model:
-    """Medians in seconds, of the first token and of the gaps between chunks; the host is where it is asked."""
+    """A model, its host, and medians in seconds: of the first token and of the gaps between chunks."""
 
     host: str
     first: float
@@ -41,7 +41,7 @@ SLOWER_FIRST, SLOWER_GAP = 8.0, 2.5
 
 
 class Provider:
-    """Draws what each request is answered with. ``phase`` may be changed from another thread."""
+    """A provider that draws each answer. ``phase`` may be changed from another thread."""
 
     def __init__(self, name: str, seed: str, stall: float) -> None:
         self.name, self.model = name, MODELS[name]
@@ -52,7 +52,7 @@ class Provider:
         self._due = self._random.sample(list(BROKEN), len(BROKEN))
 
     def __call__(self) -> str:
-        """A scenario of the fault server."""
+        """Draw a scenario of the fault server."""
         broken = self.phase == "broken" and self.name == VICTIM
         shares = BROKEN if broken else HEALTHY
         (scenario,) = self._random.choices([*shares, "ok"], [*shares.values(), 1 - sum(shares.values())])

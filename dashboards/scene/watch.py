@@ -1,4 +1,4 @@
-"""A Prometheus that scrapes the fleet every second, with the rules made faster, and an Alertmanager."""
+"""A Prometheus that scrapes the fleet every second, with faster rules, and an Alertmanager."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _alertmanager() -> str | None:
 
 @contextlib.contextmanager
 def watching(folder: Path, jobs: Mapping[str, Sequence[tuple[str, int]]]) -> Iterator[str]:
-    """Prometheus's address. ``jobs`` has instances and their ports by job. Raises SceneError."""
+    """Start both, and give Prometheus's address. ``jobs`` has instances and their ports by job. Raises SceneError."""
     if missing():
         raise SceneError(f"not installed: {', '.join(missing())}")
     at, manager = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"

@@ -1,10 +1,10 @@
-/** The dashboard's annotations: asked as the Prometheus data source asks, drawn over the time series. */
+/** The dashboard's annotations: queried as the Prometheus data source does, drawn over the time series. */
 import { type GrafanaTheme2, rangeUtil } from '@grafana/data';
 import { type UPlotConfigBuilder } from '@grafana/ui';
 
 import { queryRange } from './prometheus';
 import { problem, told } from './problems';
-import { type AnnotationQuery, type Asked, type RenderRequest } from './request';
+import { type AnnotationQuery, type SentQuery, type RenderRequest } from './request';
 import { type Variables } from './variables';
 
 export interface Happening {
@@ -19,13 +19,13 @@ export interface Happening {
 const STEP = '60s';
 const POINTS = 100;
 
-export async function annotations(request: RenderRequest, variables: Variables, asked: Asked[]): Promise<Happening[]> {
+export async function annotations(request: RenderRequest, variables: Variables, sent: SentQuery[]): Promise<Happening[]> {
   const queries = (request.dashboard.annotations?.list ?? []).filter((one) => one.enable !== false && !one.builtIn);
-  return (await Promise.all(queries.map((one) => happenings(one, request, variables, asked)))).flat();
+  return (await Promise.all(queries.map((one) => happenings(one, request, variables, sent)))).flat();
 }
 
 async function happenings(
-  query: AnnotationQuery, { from, to, scrapeInterval }: RenderRequest, variables: Variables, asked: Asked[]
+  query: AnnotationQuery, { from, to, scrapeInterval }: RenderRequest, variables: Variables, sent: SentQuery[]
 ): Promise<Happening[]> {
   const text = query.expr ?? query.target?.expr;
   if (!text) {
@@ -43,7 +43,7 @@ async function happenings(
     !query.filter?.ids?.length || query.filter.ids.includes(id ?? -1) !== Boolean(query.filter.exclude);
   try {
     const series = await queryRange(expr, from, to, step);
-    asked.push({ panel: undefined, title: `annotation ${query.name}`, refId: 'Anno', expr, series: series.length });
+    sent.push({ panel: undefined, title: `annotation ${query.name}`, refId: 'Anno', expr, series: series.length });
     return series.flatMap(({ values }) =>
       regions(values, step).map(([start, end]) => ({
         from: start * 1000, end: end * 1000, color: query.iconColor ?? 'blue', panels: included,

@@ -12,13 +12,13 @@ import { Header } from './header';
 import { drawn, type Surroundings } from './panel';
 import { alerts } from './prometheus';
 import { problem, problems, told } from './problems';
-import { type Asked, type Panel, type RenderRequest } from './request';
+import { type SentQuery, type Panel, type RenderRequest } from './request';
 import { registerTransformations } from './transformations';
 import { Variables } from './variables';
 
 declare global {
   interface Window {
-    streamvitals?: { asked: Asked[]; problems: string[] };
+    streamvitals?: { sent: SentQuery[]; problems: string[] };
   }
 }
 
@@ -33,11 +33,11 @@ async function main(): Promise<void> {
   const theme = createTheme({ colors: { mode: request.theme } });
   const variables = new Variables(request);
   await variables.load();
-  const asked: Asked[] = [];
+  const sent: SentQuery[] = [];
   const timeRange = rangeOf(request);
   const around: Surroundings = {
-    request, variables, timeRange, theme, asked,
-    happenings: await annotations(request, variables, asked), alerts: await alerts(request.to),
+    request, variables, timeRange, theme, sent,
+    happenings: await annotations(request, variables, sent), alerts: await alerts(request.to),
   };
   const panels = visible(request.dashboard.panels);
   const placed = await Promise.all(panels.map((panel) => place(panel, around)));
@@ -56,7 +56,7 @@ async function main(): Promise<void> {
   // Charts draw in later frames, and icons come one by one.
   await new Promise((done) => setTimeout(done, 500));
   await idle();
-  window.streamvitals = { asked, problems };
+  window.streamvitals = { sent, problems };
 }
 
 function rangeOf({ from, to }: RenderRequest): TimeRange {
@@ -98,5 +98,5 @@ window.addEventListener('unhandledrejection', ({ reason }) => problem(`JavaScrip
 main().catch((error: unknown) => {
   problem(told(error));
   (document.getElementById('root') as HTMLElement).textContent = problems.join('\n');
-  window.streamvitals = { asked: [], problems };
+  window.streamvitals = { sent: [], problems };
 });

@@ -1,4 +1,4 @@
-/** One panel: asked, transformed, configured, and in Grafana's frame. */
+/** One panel: queried, transformed, configured, and in Grafana's frame. */
 import { Component, type ReactElement, type ReactNode } from 'react';
 
 import { getValueFormats, type GrafanaTheme2, type TimeRange } from '@grafana/data';
@@ -10,7 +10,7 @@ import { PANELS } from './panels';
 import { type Alert } from './prometheus';
 import { problem, told } from './problems';
 import { ask } from './queries';
-import { type Asked, type Panel, type RenderRequest } from './request';
+import { type SentQuery, type Panel, type RenderRequest } from './request';
 import { transformed } from './transformations';
 import { type Variables } from './variables';
 
@@ -21,7 +21,7 @@ export interface Surroundings {
   alerts: Alert[];
   timeRange: TimeRange;
   theme: GrafanaTheme2;
-  asked: Asked[];
+  sent: SentQuery[];
 }
 
 // Units that are built from what follows the colon; the rest are in a list.
@@ -69,7 +69,7 @@ export async function drawn(panel: Panel, width: number, height: number, around:
     }
     checked(panel);
     const answer = await ask(panel, width, around.request, variables);
-    around.asked.push(...answer.asked);
+    around.sent.push(...answer.sent);
     const frames = await transformed(panel, answer.frames, answer.variables);
     const more = configured(panel, frames, theme, answer.variables);
     content = (w, h) => (

@@ -6,7 +6,7 @@ import { type DataFrame, rangeUtil, toDataFrame } from '@grafana/data';
 import { heatmapFrames, seriesFrames, tableFrame } from './frames';
 import { type Exemplar, queryExemplars, queryInstant, queryRange } from './prometheus';
 import { problem } from './problems';
-import { type Asked, type Panel, type RenderRequest, type Target } from './request';
+import { type SentQuery, type Panel, type RenderRequest, type Target } from './request';
 import { type Variables } from './variables';
 
 // Where a panel says nothing else, and never more: Prometheus refuses more than 11,000 points.
@@ -15,7 +15,7 @@ const MOST_POINTS = 11_000;
 export interface PanelAnswer {
   frames: DataFrame[];
   exemplars: Exemplar[];
-  asked: Asked[];
+  sent: SentQuery[];
   variables: Variables;
 }
 
@@ -32,7 +32,7 @@ export async function ask(
   return {
     frames: answers.flatMap(({ frames }) => frames).map((frame) => toDataFrame(frame)),
     exemplars: answers.flatMap(({ exemplars }) => exemplars),
-    asked: answers.map(({ asked }) => asked),
+    sent: answers.map(({ sent }) => sent),
     variables: known.variables,
   };
 }
@@ -70,17 +70,17 @@ const duration = (length: number): string => Number.isInteger(length) ? `${lengt
 
 async function one(
   panel: Panel, target: Target, tables: number, request: RenderRequest, { step, variables }: Known
-): Promise<{ frames: DataFrame[]; exemplars: Exemplar[]; asked: Asked }> {
+): Promise<{ frames: DataFrame[]; exemplars: Exemplar[]; sent: SentQuery }> {
   const { from, to } = request;
   const expr = variables.text(target.expr ?? '', {}, 'promql');
-  const asked: Asked = { panel: panel.id, title: panel.title ?? '', refId: target.refId, expr, series: 0 };
+  const sent: SentQuery = { panel: panel.id, title: panel.title ?? '', refId: target.refId, expr, series: 0 };
   const frames: DataFrame[] = [];
   let exemplars: Exemplar[] = [];
   try {
     const every = step(target);
     if (target.instant) {
       const series = await queryInstant(expr, to);
-      asked.series += series.length;
+      sent.series += series.length;
       if (target.format === 'table') {
         frames.push(tableFrame(target, series, tables));
       } else {
@@ -89,7 +89,7 @@ async function one(
     }
     if (target.range || !target.instant) {
       const series = await queryRange(expr, from, to, every);
-      asked.series += series.length;
+      sent.series += series.length;
       if (target.format === 'heatmap') {
         frames.push(...heatmapFrames(target, series, every));
       } else if (target.format === 'table') {
@@ -106,7 +106,7 @@ async function one(
     problem(`panel "${panel.title}", query ${target.refId}: ${text}: ${expr}`);
     throw new Error(`query ${target.refId}: ${text}`);
   }
-  return { frames, exemplars, asked };
+  return { frames, exemplars, sent };
 }
 
 /** As Grafana thins them out: of every step the highest, and those that lie two standard deviations below the last one. */

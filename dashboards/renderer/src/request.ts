@@ -81,8 +81,8 @@ export interface Panel {
   panels?: Panel[];
 }
 
-/** One target as it was asked, for whoever wants to know which queries return nothing. */
-export interface Asked {
+/** One target as it was sent, for whoever wants to know which queries return nothing. */
+export interface SentQuery {
   panel: number | undefined;
   title: string;
   refId: string;

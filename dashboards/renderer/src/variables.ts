@@ -54,9 +54,9 @@ export class Variables {
 
   private async loaded(model: VariableModel): Promise<Variable> {
     const options = await this.options(model);
-    const asked = this.request.variables[model.name] ?? [model.current?.value ?? []].flat().map(String);
-    const all = asked.includes(ALL) || asked.includes('All') || (asked.length === 0 && Boolean(model.includeAll));
-    const values = all ? options : asked.length ? asked : options.slice(0, 1);
+    const wanted = this.request.variables[model.name] ?? [model.current?.value ?? []].flat().map(String);
+    const all = wanted.includes(ALL) || wanted.includes('All') || (wanted.length === 0 && Boolean(model.includeAll));
+    const values = all ? options : wanted.length ? wanted : options.slice(0, 1);
     return { model, values, all, options };
   }
 

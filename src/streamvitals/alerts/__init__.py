@@ -1,16 +1,32 @@
 """Prometheus rules for LLM streams, made from one set of objectives: `streamvitals alerts`.
 
+What a rule is made of:
+
     objectives.py   what the user may set
-    promql.py       metric and label names (from names.py), windows and thresholds, filled into expressions
+    promql.py       PromQL in typed pieces over names.py, for rules and for the panels of dashboards
+    language.py     windows and thresholds by their names, and what they are for the objectives
+    measures.py     what is measured, each defined once, for rules and for panels
+    series.py       the names of what is recorded
+    chance.py       whether so many failures are more than chance
     rule.py         a rule is data
-    recording.py    what is computed once: operations, failures, latencies, the conditions of pages
-    pages.py        what users feel
-    causes.py       why, by how streams ended: tickets
-    tickets.py      what somebody should look at this week: limits, budget, one replica, leaks
-    telemetry.py    whether any of the above can be believed
-    none_well.py    where nothing ends well, whatever is tried again
-    silence.py      which causes a page silences
     texts.py        the sentences on the pager
     links.py        runbooks and dashboards
-    ruleset.py      all of them, in order, as a rule file's content
+
+What is recorded:
+
+    recording.py    operations, failures, gauges; all recording rules in order
+    failing.py      whether operations fail or streams hang, so that it pages
+    refusing.py     whether the provider refuses what is asked
+    latency.py      whether users wait
+    traffic.py      whether requests have stopped
+    replicas.py     whether one replica fails alone
+
+What alerts:
+
+    pages.py        what users feel
+    causes.py       why, by how streams ended: tickets
+    tickets.py      what somebody should look at this week: limits, budget, latency, leaks
+    telemetry.py    whether any of the above can be believed
+    silence.py      which causes a page silences
+    ruleset.py      all of them, in order, as the content of a rule file
 """

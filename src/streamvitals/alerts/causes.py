@@ -1,4 +1,4 @@
-"""Why users are hurt, or would be but for retries: tickets, which a page of the same service silences."""
+"""Alerts on why users are hurt, or would be but for retries: tickets, silenced by a page of the service."""
 
 from __future__ import annotations
 

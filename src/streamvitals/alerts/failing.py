@@ -1,4 +1,9 @@
-"""Whether operations fail, or streams hang, so that somebody must be paged: conditions as recording rules."""
+"""Recording rules for the conditions that page first: operations fail, or streams hang.
+
+Of the failure ratio, a service must have more than `$page_share` in five minutes and more than `$spike` in two, for
+some minutes, more than it usually has and more than chance explains; or, where little is asked, more than `$spike` in
+longer windows.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +30,7 @@ AT_ONCE = 0.6
 
 
 def failing(scope: Scope, share: str, spike: str, *longer: str) -> Iterator[Record]:
-    """Whether operations fail now; the value is the share that does.
+    """Record whether operations fail now, with the share of them that does as the value.
 
     Where much is asked, failures must have gone on for some minutes, and not be going down: one bad minute stays in a
     window for longer than it lasts. Where little is asked nobody can tell, and ``longer`` windows decide alone: there
@@ -65,7 +70,7 @@ def failing(scope: Scope, share: str, spike: str, *longer: str) -> Iterator[Reco
 
 
 def _usual(scope: Scope) -> Record:
-    """The share that failed in the last hours, between what chance may bring and what pages."""
+    """Record the share that failed in the last hours, between what chance may bring and what pages."""
     failed, operations = (
         f"sum_over_time({count[FAST]}[$past:$fast] offset $mid)" for count in (scope.failed, scope.operations)
     )
@@ -77,7 +82,7 @@ def _usual(scope: Scope) -> Record:
 
 
 def _goes_on(scope: Scope, window: str) -> Iterator[str]:
-    """Not all of it came at once, and the last quarter of an hour is not what makes the window look well."""
+    """Conditions that it goes on: the failures did not all come at once, and are not going down."""
     failed, operations = scope.failed, scope.operations
     if window != HOUR:
         yield f"and max_over_time({failed[SHORT]}[$mid]) <= {AT_ONCE} * {failed[MID]}"
@@ -87,7 +92,7 @@ def _goes_on(scope: Scope, window: str) -> Iterator[str]:
 
 
 def _collapsed(scope: Scope) -> str:
-    """Most of what is asked a few times an hour fails, for hours."""
+    """Whether most of what is asked a few times an hour has failed for hours."""
     failed, operations = scope.failed, scope.operations
     return block(
         f"{failed[QUARTER_DAY]} / {operations[QUARTER_DAY]} > $collapse",
@@ -99,7 +104,7 @@ def _collapsed(scope: Scope) -> str:
 
 
 def _none_well(scope: Scope, usual: str) -> str:
-    """Enough streams fail where none ends well, and not all of them at once. The value is the share: 1."""
+    """Whether enough streams fail where none ends well, and not all of them at once; the value is 1."""
     failed = scope.none_well
     return block(
         f"{failed[FAST]} / {failed[FAST]}",
@@ -109,7 +114,7 @@ def _none_well(scope: Scope, usual: str) -> str:
 
 
 def hanging(scope: Scope) -> Record:
-    """Whether streams hang now, far more of them than is usual here; the value is how many."""
+    """Record how many streams hang, where far more do than is usual here."""
     stalled, active = scope.stalled, scope.active
     return Record(scope.hanging, f"""
         (
@@ -122,7 +127,7 @@ def hanging(scope: Scope) -> Record:
 
 
 def conditions() -> Iterator[Record]:
-    """What outranks every other page: in the service, in one of its models, or of a model at one server."""
+    """Record whether the service, one of its models, or a model at one server fails: this outranks other pages."""
     yield from failing(WHOLE, "$page_share", "$spike", MID, HALF_HOUR, HOUR)
     yield from failing(EACH_MODEL, "$spike", "$model_spike", MID)
     yield Record(EACH_SERVER.failing, _none_well(EACH_SERVER, "$page_share"))

@@ -1,4 +1,4 @@
-"""The words of rules and texts, `$fast`, `$model`, `$page_share` and so on, filled in for the user's objectives."""
+"""Windows, thresholds and labels by their names in rules, such as `$fast`, and their values for the objectives."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def recorded_in(text: str) -> set[str]:
 
 
 class Language:
-    """What the words mean for these objectives, and whether a filled text names only what there is."""
+    """The words of templates, as they are for these objectives."""
 
     def __init__(self, objectives: Objectives) -> None:
         self.objectives = objectives
@@ -64,7 +64,7 @@ class Language:
         return duration(seconds / self.objectives.speed)
 
     def check(self, text: str) -> None:
-        """Raises UnknownNameError for a metric or a label's value that names.py does not have."""
+        """Raise UnknownNameError for a metric or a label's value that names.py does not have."""
         for name in _NAME.findall(_RECORDED.sub("", text)):
             if name not in self._known:
                 raise UnknownNameError(f"{name} is not in names.py: {text}")
@@ -74,8 +74,9 @@ class Language:
                 raise UnknownNameError(f"{sorted(unknown)} is no value of {label}: {text}")
 
     def _windows(self) -> dict[str, str]:
-        """`short` sees whether it goes on, `fast` what is going on, `mid` is for few requests, the rest for budgets.
+        """Return the windows by name.
 
+        `short` sees whether it goes on, `fast` what is going on, `mid` is for few requests, the rest for budgets.
         `lasting`, `waiting` and `steady` are for the least or most of what was recorded. They begin between two
         evaluations: Prometheus 3 counts none at the very beginning, Prometheus 2 does.
         """
@@ -94,7 +95,7 @@ class Language:
         return {name: self.pace(seconds) for name, seconds in given.items()}
 
     def _thresholds(self) -> dict[str, str]:
-        """Shares of operations, as multiples of the budget, which is how fast it is burnt."""
+        """Return the thresholds by name: shares of operations are multiples of the budget, so how fast it is burnt."""
         burn = {"ticket_share": 4, "slow_burn": 3, "page_share": PAGE_BURN, "spike": 20, "model_spike": 40,
                 "collapse": 60, "lasting_burn": 1}
         shares = {name: min(times * self.objectives.budget, 0.5) for name, times in burn.items()}
@@ -107,7 +108,7 @@ class Language:
 
 
 class _Template(Template):
-    """Go templates' own `$labels` is `$$labels`."""
+    """A template for one or more words. `$labels` of Go's templates is written `$$labels`."""
 
 
 def _labels() -> dict[str, str]:

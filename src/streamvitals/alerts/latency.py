@@ -1,4 +1,4 @@
-"""Whether users wait: quantiles of each model, beside what was promised and what is usual for it."""
+"""Recording rules on whether users wait: quantiles of each model, what was promised, and what is usual."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EACH = f"on ({SERVICE}, {MODEL})"
 
 @dataclass(frozen=True)
 class Latency:
-    """What users wait for: its histogram, what was promised (p95), what nobody notices, and the quantiles needed."""
+    """Something users wait for: its histogram, the p95 promised, what nobody notices, and the quantiles needed."""
 
     name: str
     metric: names.Metric
@@ -41,7 +41,7 @@ class Latency:
         return f"streamvitals:{self.name}:slower"
 
     def p(self, percent: int, window: str) -> str:
-        """The recorded quantile of a window."""
+        """Return the name of a recorded quantile."""
         return f"streamvitals:{self.name}:p{percent}_{window}"
 
 
@@ -51,6 +51,7 @@ CHUNK_GAP = Latency("chunk_gap", names.CHUNK_GAP, "$gap", "0.03", _OF_CHUNKS)
 
 
 def latencies() -> Iterator[Record]:
+    """Record how late first tokens and chunks are, and whether that is slow."""
     for window in (SHORT, FAST, MID, HOUR):
         begun = increase(names.TIME_TO_FIRST_TOKEN, SERVICE, MODEL, over=window, suffix="_count")
         yield Record(BEGUN[window], begun)
@@ -61,7 +62,7 @@ def latencies() -> Iterator[Record]:
 
 
 def _quantiles(latency: Latency) -> Iterator[Record]:
-    """Quantiles of each model, where there are enough streams to have any.
+    """Record quantiles of each model, where there are enough streams to have any.
 
     Of each model, as a model that reasons and one that does not make no quantile together.
     """
@@ -72,7 +73,7 @@ def _quantiles(latency: Latency) -> Iterator[Record]:
 
 
 def _slow(latency: Latency) -> Record:
-    """Whether users of a model wait longer than was promised, and than is usual for it.
+    """Record whether users of a model wait longer than was promised, and than is usual for it.
 
     Where much is asked: most wait for minutes on end, or a fifth for longer. Where little is asked: most of the last
     few do, or a part of them twice as long as promised. A model that nobody has asked before is as slow as it is: what
@@ -92,6 +93,7 @@ def _slow(latency: Latency) -> Record:
 
 
 def _slow_where_little_is_asked(latency: Latency) -> Iterator[str]:
+    """Alternatives that judge by a quarter of an hour, or by an hour."""
     promised, p50_hour = latency.promised, latency.p(50, HOUR)
     # Few of late, as there is no p95; and some of them now.
     few, now = f"unless {latency.p(95, FAST)}", f"and {_EACH} {BEGUN[FAST]} > 0"
@@ -117,7 +119,7 @@ def _slow_where_little_is_asked(latency: Latency) -> Iterator[str]:
 
 
 def _slower(latency: Latency) -> Record:
-    """Whether a model is slower than its day before, or than was promised: nothing to wake somebody for."""
+    """Record whether a model is slower than promised, or than the day before: nothing to wake somebody for."""
     p95, p50 = latency.p(95, FAST), latency.p(50, MID)
     return Record(latency.slower, either(
         block(_much_slower(latency, p95)),
@@ -135,5 +137,5 @@ def _much_slower(latency: Latency, quantile: str) -> str:
 
 
 def _usual(quantile: str, offset: str) -> str:
-    """The day's median: the last incident is not what is usual."""
+    """The median of a day: the last incident is not what is usual."""
     return f"quantile_over_time(0.5, {quantile}[$day] offset {offset})"

@@ -1,4 +1,4 @@
-"""Where a page leads: runbooks by the alert's name, dashboards by their uid."""
+"""Links of alerts: runbooks by the alert's name, dashboards by their uid."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DASHBOARDS = (STREAMS, INCIDENT, LATENCY, LIMITS)
 
 
 def runbook(alert: str, objectives: Objectives) -> str:
-    """The address of an alert's page."""
+    """Return the address of an alert's runbook."""
     return f"{objectives.runbook_url.rstrip('/')}/{alert}.md"
 
 
 def dashboard(uid: str, objectives: Objectives) -> str:
-    """The address of a dashboard, with the service's labels as its variables; a Go template."""
+    """Return the address of a dashboard with the service's labels as its variables: a Go template."""
     if uid not in DASHBOARDS:
         raise KeyError(f"{uid!r} is no dashboard; there are {', '.join(DASHBOARDS)}")
     variables = "&".join(f"var-{label}={{{{ $labels.{label} | urlquery }}}}" for label in objectives.service)

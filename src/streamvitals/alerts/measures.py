@@ -1,13 +1,13 @@
-"""What is measured: each measure is defined here once, and used by recording rules and by panels alike.
+"""Each measure, defined once, for recording rules and for panels of dashboards.
 
 A rule records the parts of a measure and hands over the series' names; a panel, which must heed its variables and work
 without rules, hands over the same parts written out.
 
-    operations      streams that could have gone well, without those that the application asked again
+    operations      streams that could have gone well, without those that tried something again
     failed          operations that failed for good: what users felt
     none_well       streams that failed where none ended well, whatever was tried again
     failure_ratio   failed / operations; 1 where none ended well
-    failing_streams, failure_share   shares of streams, whatever became of them afterwards
+    failing_streams, failure_share   shares of streams, whether they were tried again or not
     limit_left      what is left of a rate limit
     first token, chunk gap, loop lag   promql.quantile of their histogram
     stalled         promql.total of the gauge
@@ -47,7 +47,7 @@ HANGING = 3
 
 
 class Counts(Protocol):
-    """Where a measure takes its counts from: over one window, summed by the same labels."""
+    """The counts that a measure is made of: over one window, summed by the same labels."""
 
     def streams(self, *where: Matcher) -> str:
         """Streams that ended."""
@@ -58,7 +58,7 @@ class Counts(Protocol):
         ...
 
     def none(self) -> str:
-        """Zero, for all labels that any stream had."""
+        """Zero, wherever there was a stream: what stands in for a series that is absent."""
         ...
 
 
@@ -68,12 +68,12 @@ def fallbacks(counts: Counts) -> str:
 
 
 def retried(counts: Counts, fallbacks: str) -> str:
-    """Attempts that the application made again. A fallback is one as well, be it counted as one or not."""
+    """Attempts that the application made again; a fallback is always one, even if it was not counted so."""
     return f"{counts.increase(names.RETRIES, *TRIED_AGAIN)} > {fallbacks}\n  or {fallbacks}"
 
 
 def operations(counts: Counts, retried: str, fallbacks: str) -> str:
-    """Streams less what was tried again; a fallback is an attempt, too, but not a stream."""
+    """Streams, without those that tried something again. A fallback is an attempt, but not a stream."""
     return f"""\
 clamp_min(
   ({counts.streams(COUNTED)} or {counts.none()}) - {retried} + {fallbacks},
@@ -82,7 +82,7 @@ clamp_min(
 
 
 def failed(counts: Counts, retried: str, fallbacks: str) -> str:
-    """Failed streams less what was tried again: that is no failure yet, or none any more.
+    """Failed streams, less those that were tried again: they are no failure yet, or none any more.
 
     Of fallbacks that failed too only operations_failed knows, but late: it must not bring up again what was counted
     when it happened.
@@ -97,8 +97,9 @@ clamp_min(
 
 
 def none_well(counts: Counts, otherwise: str = "") -> str:
-    """Streams that failed where none ended well, nor what was asked instead of one: ``otherwise``, if not recoveries.
+    """Streams that failed, where none ended well and nothing has recovered.
 
+    ``otherwise`` is what counts as recovered, if not any recovery of the application's.
     What the application tries again without end never fails for good, so that no count of operations shows it.
     """
     return f"""\
@@ -118,26 +119,26 @@ def failure_ratio(none_well: str, failed: str, operations: str) -> str:
 
 
 def failing_streams(counts: Counts) -> str:
-    """The share of streams that failed, of those that could have gone well, whatever became of them afterwards."""
+    """The share of streams that failed, whether they were tried again or not."""
     return ratio(counts.streams(FAILED), counts.streams(COUNTED))
 
 
 def failure_share(by_outcome: str, counted: str, match: str) -> str:
-    """The share of streams that ended in each failure; ``match`` is how they find those that could have gone well."""
+    """The share of streams that ended in each failure; ``match`` joins them with those that count."""
     return f"({by_outcome} > 0)\n  / {match}\n    {counted}"
 
 
 def rate_limited(counts: Counts, absent: str) -> str:
-    """Requests that met a rate limit or a quota: each once, as a retry of the SDK's or as the end of a stream."""
+    """Requests that met a rate limit, each once: the SDK retried it, or the stream ended by it."""
     ended, again = counts.streams(RATE_LIMITED), counts.increase(names.RETRIES, *LIMITED_RETRIES)
     return f"({ended} or {absent}) + ({again} or {absent})"
 
 
 def limit_left(by: str, remaining: str, limit: str, told_lately: str) -> str:
-    """The share that is left of a rate limit, by what the replicas were told last."""
+    """The share that is left of a rate limit, as the provider last said."""
     return f"min by ({by}) (\n  {ratio(remaining, limit)} {told_lately}\n)"
 
 
 def told_lately(replica: str, streams: str) -> str:
-    """Restricts a limit to replicas that have asked lately: what the others were told last is old."""
+    """Restrict a limit to replicas that have asked lately: what the others know is old."""
     return f"and on ({replica})\n    {streams} > 0"

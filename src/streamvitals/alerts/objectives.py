@@ -1,4 +1,4 @@
-"""What the user promises, and the surroundings that rules must know of."""
+"""The objectives: what the user promises, and what rules must know of the surroundings."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PAGE_BURN = 10
 
 
 class ObjectiveError(ValueError):
-    """A value that makes no sense; the text names it and says what is allowed."""
+    """An objective has a value that is not allowed; the text names it and says what is."""
 
 
 def seconds(text: str, what: str) -> float:
-    """A duration such as 250ms, 2.5s, 1m, in seconds. Raises ObjectiveError."""
+    """Parse a duration such as 250ms, 2.5s or 1m into seconds. Raises ObjectiveError."""
     found = _DURATION.fullmatch(text.strip())
     if not found:
         _refuse(what, text, "a number with a unit: 250ms, 2.5s, 1m, 1h")
@@ -37,10 +37,11 @@ def seconds(text: str, what: str) -> float:
 
 @dataclass(frozen=True)
 class Objectives:
-    """``availability`` is in percent of the operations; all durations are in seconds.
+    """What the rules are made for.
 
-    ``service`` are the labels that tell one service from another: a page is for one of them. ``speed`` divides
-    every window and every `for`, so that the same rules can be seen at work in a minute.
+    ``availability`` is in percent of the operations; all durations are in seconds. ``service`` are the labels that tell
+    one service from another: a page is for one of them. ``speed`` divides every window and every `for`, so that the
+    same rules can be seen at work in a minute.
     """
 
     availability: float = 99.5
@@ -81,7 +82,7 @@ class Objectives:
 
     @property
     def page_share(self) -> float:
-        """The share of operations whose failing pages, where it goes on."""
+        """The share of operations that pages if it fails, and goes on to."""
         return min(PAGE_BURN * self.budget, 0.5)
 
     @property

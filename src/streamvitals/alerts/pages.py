@@ -1,4 +1,4 @@
-"""What users feel: the only alerts that page, one per service and incident.
+"""Alerts on what users feel: the only ones that page, one per service and incident.
 
 That streams fail outranks that they are slow, and both outrank that none are asked for: `unless` sees to it here,
 whatever Alertmanager is told. None but the last has a `for`: the conditions see for themselves to what lasts, in one

@@ -1,4 +1,4 @@
-"""PromQL in typed pieces, for rules and panels alike: metrics, labels and values are those of names.py.
+"""PromQL in typed pieces for rules and panels: metrics, labels and their values are those of names.py.
 
 Who builds an expression says over which window and by which labels: a rule says `$fast` and `$model`, which language.py
 fills in; a panel says `$__rate_interval` and the label itself.
@@ -49,14 +49,17 @@ class Matcher:
 
 
 def equals(label: str, value: str) -> Matcher:
+    """Match `label="value"`. Raises UnknownNameError."""
     return Matcher(label, "=", (value,))
 
 
 def differs(label: str, value: str) -> Matcher:
+    """Match `label!="value"`. Raises UnknownNameError."""
     return Matcher(label, "!=", (value,))
 
 
 def among(label: str, values: Iterable[str]) -> Matcher:
+    """Match `label=~"one|other"`. Raises UnknownNameError."""
     return Matcher(label, "=~", tuple(values))
 
 
@@ -80,43 +83,44 @@ Where = tuple[Matcher | str, ...]
 
 
 def name_of(metric: Metric, suffix: str = "") -> str:
-    """The name of a metric's samples; of a histogram those of its buckets, unless ``suffix`` names others."""
+    """Return the name of a metric's samples; a histogram's are its buckets, unless ``suffix`` says otherwise."""
     return metric.prometheus + (suffix or SUFFIXES[metric.kind][0])
 
 
 def matching(series: str, *where: Matcher | str) -> str:
-    """The series that fulfil every condition: ``series{source="app", reason!="other"}``."""
+    """Select the samples of a series that match: `series{source="app", reason!="other"}`."""
     return series + "{" + ", ".join(map(str, where)) + "}" if where else series
 
 
 def selector(metric: Metric, *where: Matcher | str, suffix: str = "") -> str:
+    """Select the samples of a metric that match."""
     return matching(name_of(metric, suffix), *where)
 
 
 def total(expression: str, *by: str) -> str:
-    """The sum by these labels, or of everything."""
+    """Sum by these labels, or sum up everything."""
     return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
 
 
 def increase(
     metric: Metric, *by: str, over: str, where: Where = (), suffix: str = "", offset: str = ""
 ) -> str:
-    """How much a counter has grown over a window, summed by these labels."""
+    """Sum up by these labels how much a counter has grown over a window."""
     return total(f"increase({_range(selector(metric, *where, suffix=suffix), over, offset)})", *by)
 
 
 def rate(metric: Metric, *by: str, over: str, where: Where = (), suffix: str = "", offset: str = "") -> str:
-    """The growth of a counter per second, summed by these labels."""
+    """Sum up by these labels how fast a counter grows, per second."""
     return total(f"rate({_range(selector(metric, *where, suffix=suffix), over, offset)})", *by)
 
 
 def quantile(q: str, metric: Metric, *by: str, over: str, where: Where = (), offset: str = "") -> str:
-    """A quantile of a histogram, such as "0.95", by these labels; NaN where nothing was observed."""
+    """Estimate a quantile of a histogram, such as "0.95", by these labels; NaN where nothing was observed."""
     return f"histogram_quantile({q}, {rate(metric, *by, 'le', over=over, where=where, offset=offset)})"
 
 
 def ratio(part: str, whole: str, match: str = "") -> str:
-    """A part of a whole; no sample, and no NaN, where the whole is nothing.
+    """Divide a part by its whole; no sample, and no NaN, where the whole is nothing.
 
     ``match`` is how the parts find their whole, if not by all labels.
     """
@@ -128,7 +132,7 @@ def _range(series: str, window: str, offset: str) -> str:
 
 
 class Recorded:
-    """A count that is recorded over several windows, a series each: ``failed["$fast"]``."""
+    """A count that is recorded over several windows, as a series each: `failed["$fast"]`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -138,17 +142,21 @@ class Recorded:
 
 
 def at_least(series: str, window: str, whenever: str) -> str:
-    """The lowest value of a window in which the series was there whenever another was: one sample is not lasting."""
+    """Find the lowest value in a window, if the series was there whenever another was.
+
+    One sample is not lasting.
+    """
     there = f"count_over_time({series}[{window}]) >= count_over_time({whenever}[{window}])"
     return f"(min_over_time({series}[{window}]) and {there})"
 
 
 def either(*alternatives: str) -> str:
+    """Join alternatives with `or`."""
     return " or ".join(alternatives)
 
 
 def block(first: str, *more: str) -> str:
-    """One alternative of a condition, a line for each part: ``more`` begin with `and`, `or` or `unless`."""
+    """Put a condition in parentheses, a line for each part; each of ``more`` begins with `and`, `or` or `unless`."""
     lines = [_indented(first, "  "), *(_indented(part, "    ") for part in more)]
     return "(\n" + "\n".join(lines) + "\n)"
 

@@ -1,4 +1,4 @@
-"""What is computed once: operations and failures as users count them, latencies, and whether a page is due.
+"""Recording rules: operations and failures as users count them, gauges, and all the others in order.
 
 Counts, not rates: `3 of 4 in 15 minutes` is what decides about a service that is asked once an hour. Sums over
 hours are made of the five-minute counts, which survive restarts and cost next to nothing.
@@ -27,7 +27,7 @@ TAKEN_OVER = 0.2
 
 @dataclass(frozen=True)
 class Counts(measures.Counts):
-    """The counts of a window: streams as they are recorded, other counters as they are scraped."""
+    """The counts of rules: streams as they are recorded, other counters as they are scraped."""
 
     window: str
     by: tuple[str, ...]
@@ -43,7 +43,7 @@ class Counts(measures.Counts):
 
 
 def _counts(window: str) -> Iterator[Record]:
-    """Operations and failures: of each model, and their sums for the service."""
+    """Record operations and failures of each model, and their sums for the service."""
     yield Record(STREAMS[window], increase(names.STREAMS, SERVICE, MODEL, SERVER, OUTCOME, over=window))
     counts = Counts(window, EACH_MODEL.by)
     fallbacks, retried = FALLBACKS[window], RETRIED[window]
@@ -56,7 +56,7 @@ def _counts(window: str) -> Iterator[Record]:
 
 
 def _ratios(window: str) -> Iterator[Record]:
-    """Where nothing ends well, and which share of the operations fails."""
+    """Record where nothing ends well, and which share of the operations fails."""
     for scope in (WHOLE, EACH_MODEL):
         yield Record(scope.none_well[window], measures.none_well(Counts(window, scope.by)))
     # At one server nothing may end well that another one has taken over.
@@ -70,13 +70,14 @@ def _ratios(window: str) -> Iterator[Record]:
 
 
 def _long_counts() -> Iterator[Record]:
+    """Record sums over hours and days, of the five-minute counts."""
     for window in (HALF_HOUR, HOUR, QUARTER_DAY, THREE_DAYS):
         for count in (WHOLE.operations, WHOLE.failed):
             yield Record(count[window], f"sum_over_time({count[FAST]}[{window}:$fast])")
 
 
 def _gauges() -> Iterator[Record]:
-    """What is open now, and what is left of rate limits."""
+    """Record what is open now, and what is left of rate limits."""
     for scope in (WHOLE, EACH_MODEL):
         yield Record(scope.stalled, total(selector(names.STALLED), *scope.by))
         yield Record(scope.active, total(selector(names.ACTIVE), *scope.by))
@@ -91,7 +92,7 @@ def _gauges() -> Iterator[Record]:
 
 
 def _failure_shares() -> Iterator[Record]:
-    """Which share of a model's streams each failure has, for the texts of alerts."""
+    """Record which share of a model's streams each failure has, for the texts of alerts."""
     by = (SERVICE, MODEL, SERVER)
     for window in (FAST, MID):
         failed, counted = matching(STREAMS[window], FAILED), total(matching(STREAMS[window], COUNTED), *by)
@@ -100,7 +101,7 @@ def _failure_shares() -> Iterator[Record]:
 
 
 def records() -> Iterator[Record]:
-    """All recording rules, in the order in which they depend on each other."""
+    """Return all recording rules in the order in which they depend on each other."""
     for window in RATE_WINDOWS:
         yield from _counts(window)
         if window != MID:

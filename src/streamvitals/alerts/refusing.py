@@ -1,4 +1,4 @@
-"""Whether the provider refuses the key, the model, or whatever is asked: recording rules."""
+"""Recording rules on whether the provider refuses the key, the model, or whatever is asked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ASKED_USUALLY = 4
 
 
 def rejected(window: str) -> str:
-    """Streams that were refused as the caller's mistake, whatever it was."""
+    """Count streams that were refused as the caller's mistake, whatever it was."""
     return total(matching(STREAMS[window], REJECTED), SERVICE)
 
 
 def refusing() -> Iterator[Record]:
-    """Whether the key or the model is refused, or whatever is asked; the value is the share."""
+    """Record the share of what is asked that is refused, where it is the key, the model, or nearly everything."""
     for window in RATE_WINDOWS:
         none = f"0 * {total(STREAMS[window], SERVICE)}"
         refused = increase(names.STREAM_ERRORS, SERVICE, over=window, where=REFUSED_ERRORS)

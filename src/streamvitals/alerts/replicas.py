@@ -1,4 +1,4 @@
-"""Replicas of which far more fails than of the others: recording rules."""
+"""Recording rules on replicas that fail far more often than the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REPLICA_OPERATIONS = Recorded("streamvitals:replica_operations:increase")
 
 
 def replicas() -> Iterator[Record]:
-    """Which replicas fail where the others do not; the value is the share of their streams."""
+    """Record the share of failed streams of replicas that fail where the others do not."""
     failed, operations = REPLICA_FAILED[MID], REPLICA_OPERATIONS[MID]
     for count, where in ((failed, FAILED), (operations, COUNTED)):
         yield Record(count, increase(names.STREAMS, SERVICE, "instance", over=MID, where=(where,)))

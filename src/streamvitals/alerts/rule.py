@@ -1,4 +1,4 @@
-"""A rule is data: what it asks, how long that must last, how loud it is, in which words it speaks."""
+"""Rules as data: an expression, how long it must last, how loud the alert is, and its texts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Alert:
-    """An alerting rule; durations in seconds. ``cause`` is the outcome that the alert stands for, if it does.
+    """An alerting rule.
 
-    ``for_`` and ``keep_firing_for`` are Prometheus' `for` and `keep_firing_for`. ``expr``, ``summary`` and
-    ``description`` are templates for Language.fill; the two texts are Go templates after that. ``dashboard`` is one of
-    links.DASHBOARDS.
+    ``for_`` and ``keep_firing_for`` are Prometheus' `for` and `keep_firing_for`, in seconds. ``cause`` is the outcome
+    that the alert stands for, if it does. ``expr``, ``summary`` and ``description`` are templates for Language.fill;
+    the two texts are Go templates after that. ``dashboard`` is one of links.DASHBOARDS.
     """
 
     name: str

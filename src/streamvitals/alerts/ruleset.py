@@ -1,4 +1,4 @@
-"""All rules in the order in which they are evaluated, as the content of a Prometheus rule file."""
+"""All rules, in the order in which they are evaluated, as the content of a rule file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALERTS = (*PAGES, *CAUSES, *TICKETS, *TELEMETRY)
 
 
 def rule_groups(objectives: Objectives) -> dict[str, Any]:
-    """What a rule file holds: one group, so that no alert is a beat behind what it reads.
+    """Make the content of a rule file: one group, so that no alert is a beat behind what it reads.
 
     Raises UnknownNameError for a name that there is not.
     """
@@ -48,11 +48,11 @@ def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:
     made["labels"] = {"severity": rule.severity, "kind": rule.kind} | ({"cause": rule.cause} if rule.cause else {})
     if rule.kind == "cause":
         made["labels"][LABEL] = rule.name
-    asks = service(objectives)
+    matchers = service(objectives)
     # The text is that of the last time that it was true, for as long as it is kept.
     texts = {"summary": rule.summary + (AT if rule.keep_firing_for else ""), "description": rule.description}
     made["annotations"] = {
-        name: language.fill((asks if "$$service" in text else "") + text) for name, text in texts.items()
+        name: language.fill((matchers if "$$service" in text else "") + text) for name, text in texts.items()
     }
     if rule.kind == "silence":
         return made
@@ -63,7 +63,7 @@ def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:
 
 
 def _check_recorded(rules: Sequence[Mapping[str, Any]]) -> None:
-    """What is read must have been recorded before, by an earlier rule."""
+    """Raise UnknownNameError if a rule reads what no earlier rule has recorded."""
     recorded: set[str] = set()
     for rule in rules:
         texts = [rule["expr"], *rule.get("annotations", {}).values()]

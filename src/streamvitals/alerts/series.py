@@ -19,7 +19,7 @@ FAILURE_SHARE = Recorded("streamvitals:failure_share:increase")
 
 
 class Scope:
-    """What is recorded for the whole service, for each of its models, and for each model at each server."""
+    """The series that are recorded alike for the service, each of its models, and each model at each server."""
 
     def __init__(self, name: str, prefix: str, *by: str) -> None:
         self.by = by

@@ -1,4 +1,4 @@
-"""Which causes a page silences: those that have not been sent to anybody yet.
+"""The alert that silences causes while a page is out: those that nobody has been sent yet.
 
 Alertmanager does not know what it has sent. A ticket that it has sent and then inhibits never gets its "resolved"
 (https://github.com/prometheus/alertmanager/issues/2754), so that the page itself must not inhibit causes. An alert of
@@ -19,7 +19,7 @@ _CAUSES = f'group by ($service, {LABEL}) (ALERTS{{{LABEL}!="",alertname!="{NAME}
 
 
 def tickets() -> Iterator[Record]:
-    """Causes that fire and are not silenced, and those that have for so long that they have been sent."""
+    """Record causes that fire and are not silenced, and which of them have been sent by now."""
     still = f'ALERTS{{alertname="{NAME}",alertstate="firing"}}'
     fires = "streamvitals:ticket:open"
     yield Record(fires, f"{_CAUSES} unless on ($service, {LABEL}) {still}")

@@ -1,4 +1,4 @@
-"""Whether the other rules can be believed: what is not seen, and our own faults."""
+"""Alerts on whether the others can be believed: what is not seen, and our own faults."""
 
 from __future__ import annotations
 

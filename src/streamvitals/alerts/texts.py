@@ -16,12 +16,12 @@ SERVICE = "SERVICE"
 
 
 def of_service(series: str, *where: Matcher) -> str:
-    """The service's own of a series."""
+    """Select the series of the service that the alert is about."""
     return matching(series, SERVICE, *where)
 
 
 def label(name: str) -> str:
-    """The value of a label of the sample that is asked about."""
+    """Say the value of a label, of the sample that was found."""
     return f'{{{{ label "{name}" . }}}}'
 
 
@@ -49,7 +49,7 @@ AT = '{{ with query `time()` }} (at {{ (first . | value | toTime).Format "15:04"
 
 
 def query_text(expression: str, then: str, otherwise: str = "") -> str:
-    """Say ``then`` of the first sample that the expression gives, which is its dot; or ``otherwise``."""
+    """Ask Prometheus, and say ``then`` with the first sample as its dot, or ``otherwise`` if there is none."""
     query = f"printf `{expression.replace(SERVICE, '%[1]s')}` $$service | query"
     return f"{{{{ with {query} }}}}{{{{ with first . }}}}{then}{{{{ end }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}"
 
@@ -70,7 +70,7 @@ def _fate() -> str:
 
 
 def worst(window: str, outcomes: Matcher, otherwise: str) -> str:
-    """Say what broke most often, and how large a share: `34% of gpt-4o streams reset by api.example mid-stream, 5m`."""
+    """Say what broke most often, and its share: `34% of gpt-4o streams reset by api.example mid-stream, 5m`."""
     top = f"topk(1, {of_service(STREAMS[window], outcomes)} > 0)"
     # The labels of the most frequent failure, with the value of its share.
     expression = f"100 * {FAILURE_SHARE[window]} and on ($service, {MODEL}, {SERVER}, {OUTCOME}) {top}"

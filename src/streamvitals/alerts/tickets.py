@@ -1,4 +1,4 @@
-"""What somebody should look at this week: budgets, latencies, limits, leaks."""
+"""Alerts on what somebody should look at this week: budget, latency, limits, leaks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .texts import DURATION, PERCENT, THE_MODEL, THE_SERVER, label, of_service, 
 
 
 def _burn(window: str, share: str, again: str) -> str:
-    """A share that fails for the whole window, and still in another one."""
+    """Whether a share fails over the whole window, and over another one as well."""
     failed, operations = WHOLE.failed, WHOLE.operations
     return block(
         f"{failed[window]} / {operations[window]} > {share}",
@@ -26,7 +26,7 @@ def _burn(window: str, share: str, again: str) -> str:
 
 
 def _regression(name: str, latency: Latency, what: str, words: str, further: str) -> Alert:
-    """A latency beyond its objective, or well beyond the model's own day before."""
+    """Alert on a latency beyond its objective, or well beyond the model's own day before."""
     worst = f"topk(1, {of_service(latency.slower)})"
     return Alert(
         name, "cause", "ticket", f"count by ($service) ({latency.slower})",

@@ -1,4 +1,4 @@
-"""Whether there is anything to observe, and whether there should be: recording rules."""
+"""Recording rules on whether anything streams, and whether it should."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEADY = 9
 
 
 def traffic() -> Iterator[Record]:
-    """Whether agents report, and whether what streamed an hour, a day and a week ago streams no more.
+    """Record whether agents report, and whether what streamed an hour, a day and a week ago has stopped.
 
     There must be programs that could stream, and they must have been seen for all of the hour.
     """
@@ -63,7 +63,7 @@ def traffic() -> Iterator[Record]:
 
 
 def _then(window: str, compared: str) -> str:
-    """How it was at this time: last week, or yesterday where there was no last week.
+    """Compare with this time last week, or yesterday where there was no last week.
 
     The day after a weekend has a yesterday unlike it.
     """

@@ -5,7 +5,7 @@ import { type Alert, type Exemplar } from '../prometheus';
 import { type Panel } from '../request';
 import { type Variables } from '../variables';
 
-/** What a panel is drawn from: everything has been asked for and computed. */
+/** What a panel is drawn from: everything has been queried and computed. */
 export interface PanelProps {
   panel: Panel;
   options: Record<string, any>;
