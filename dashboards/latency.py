@@ -98,7 +98,7 @@ def latency() -> Dashboard:
         {"to the first chunk": "blue", "to the first token": "purple", "waiting for chunks": "orange",
          "held by the app": "green"},
     )
-    whose = colored(
+    owners = colored(
         lines(
             "Whose time it is",
             [Query(f"{wait} > 0", "waiting for the provider"), Query(f"{hold} > 0", "held by the app")],
@@ -112,7 +112,7 @@ def latency() -> Dashboard:
         "Latency anatomy", known.LATENCY, "Where the time goes: provider or us?",
         [
             (4, [(4, panel) for panel in figures]),
-            (8, [(14, phases), (10, whose)]),
+            (8, [(14, phases), (10, owners)]),
             "Before the first token",
             (8, [
                 (8, spread(

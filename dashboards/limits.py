@@ -32,10 +32,10 @@ from .promql import (
     PROVIDER,
     SERVER,
     increase,
+    known_lately,
     limit_left,
     rate,
     series,
-    told_lately,
 )
 
 HEADROOM = steps((LIMIT_LOW, AMBER), (2 * LIMIT_LOW, GREEN), base=RED)
@@ -49,7 +49,7 @@ def limits() -> Dashboard:
             "Least headroom", limit_left(),
             "What is left of the nearest rate limit, of requests or tokens, as the provider last said to a replica that"
             f" has asked in {LATELY}. Red under what the alert allows, {LIMIT_LOW:.0%}.",
-            unit="percentunit", decimals=0, thresholds=HEADROOM, idle="no limit told",
+            unit="percentunit", decimals=0, thresholds=HEADROOM, idle="no limit reported",
         ),
         number(
             "Rate limited in 5m", increase(names.STREAMS, where=(RATE_LIMITED,), over=NOW),
@@ -85,11 +85,11 @@ def limits() -> Dashboard:
         "Quotas",
         [
             Query(limit_left(*by, "kind")),
-            Query(f"min by ({', '.join((*by, 'kind'))}) ({series(names.RATELIMIT_REMAINING)} {told_lately()})"),
-            Query(f"max by ({', '.join((*by, 'kind'))}) ({series(names.RATELIMIT_LIMIT)} {told_lately()})"),
+            Query(f"min by ({', '.join((*by, 'kind'))}) ({series(names.RATELIMIT_REMAINING)} {known_lately()})"),
+            Query(f"max by ({', '.join((*by, 'kind'))}) ({series(names.RATELIMIT_LIMIT)} {known_lately()})"),
         ],
-        "What the provider last said of each rate limit, the nearest first. A provider that tells none is not here, nor"
-        f" is one that nobody has asked in {LATELY}.",
+        "What the provider last said of each rate limit, the nearest first. A provider that reports none is not here,"
+        f" nor is one that nobody has asked in {LATELY}.",
         [
             Column(MODEL, "Model", links=[drill("What broke there", known.INCIDENT, **own)]),
             Column(PROVIDER, "Provider", width=90),
@@ -100,7 +100,7 @@ def limits() -> Dashboard:
             Column("Value #B", "Remaining", unit="locale", width=95),
             Column("Value #C", "Limit", unit="locale", width=95),
         ],
-        sort="", idle="no limit told",
+        sort="", idle="no limit reported",
     )
     return board(
         "Limits and cost of failure", known.LIMITS, "Quota headroom, retries and back-off, what failures cost.",
@@ -111,7 +111,7 @@ def limits() -> Dashboard:
                 "Headroom", [Query(limit_left(MODEL, "kind"), f"{{{{{MODEL}}}}}, {{{{kind}}}}")],
                 "What is left of each rate limit, as the provider last said. The line is where the alert stands.",
                 unit="percentunit", most=1.0, thresholds=steps((LIMIT_LOW, "transparent"), base=RED),
-                idle="no limit told", legend="bottom",
+                idle="no limit reported", legend="bottom",
             ))]),
             (7, [(12, lines(
                 "Held back by the provider",

@@ -50,7 +50,7 @@ def faults(model: dict[str, Any]) -> Iterator[str]:
 def _look_faults(panel: dict[str, Any]) -> Iterator[str]:
     defaults = panel["fieldConfig"]["defaults"]
     if panel["datasource"]["uid"] != "${datasource}":
-        yield "asks another data source than the variable says"
+        yield "asks another data source than the variable's"
     if len(panel.get("description", "")) < 20:
         yield "has no description"
     if not defaults.get("unit"):

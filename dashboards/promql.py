@@ -1,8 +1,8 @@
 """The queries of panels: the measures that alerts go by, of what the dashboard's variables choose.
 
-Rates are taken over `$__rate_interval`, which Grafana makes four scrapes long at least, and what is said to be "now"
-over the alerts' windows. Where nothing streams there is no answer, never NaN: dividing by `> 0` drops the sample, and
-so does comparing a NaN.
+Rates are taken over `$__rate_interval`, which Grafana makes four scrapes long at least, and what is "now" over the
+alerts' windows. Where nothing streams there is no answer, never NaN: dividing by `> 0` drops the sample, and so does
+comparing a NaN.
 """
 
 from __future__ import annotations
@@ -117,13 +117,13 @@ _REPLICA = (JOB, INSTANCE, MODEL, SERVER)
 def limit_left(*by: str) -> str:
     """The share that is left of the nearest rate limit."""
     return in_one_line(measures.limit_left(
-        ", ".join(by), series(names.RATELIMIT_REMAINING), series(names.RATELIMIT_LIMIT), told_lately(),
+        ", ".join(by), series(names.RATELIMIT_REMAINING), series(names.RATELIMIT_LIMIT), known_lately(),
     ))
 
 
-def told_lately() -> str:
+def known_lately() -> str:
     """Restrict a rate limit to replicas that have asked lately."""
-    return in_one_line(measures.told_lately(", ".join(_REPLICA), increase(names.STREAMS, *_REPLICA, over=LATELY)))
+    return in_one_line(measures.known_lately(", ".join(_REPLICA), increase(names.STREAMS, *_REPLICA, over=LATELY)))
 
 
 def in_one_line(expression: str) -> str:

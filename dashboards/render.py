@@ -4,7 +4,7 @@
         --from now-15m --to now --var job=chat --out streams.png
 
 Needs node, npm and Chromium; npm's packages are installed once, into renderer/node_modules. What it draws itself,
-because it is not among Grafana's packages, is told in renderer/README.md. Exit code 1 when something could not be
+because it is not among Grafana's packages, is listed in renderer/README.md. Exit code 1 when something could not be
 drawn as Grafana would: an unknown panel type, unit or transformation, a query that fails, an error in the page.
 """
 

@@ -61,8 +61,8 @@ def firing() -> object:
     ours = short.format(f"group by (alertname, severity, job) (ALERTS{{{QUIET}}})")
     return grid(
         "Alerts firing", [Query(f"{ours} or {unwatched}")],
-        "Alerts of streamvitals that fire now, from the series ALERTS of Prometheus; a click opens the runbook. That "
-        "rules are not loaded is said here, too.",
+        "Alerts of streamvitals that fire now, from the series ALERTS of Prometheus; a click opens the runbook. It "
+        "also says so if the rules are not loaded.",
         [
             Column("severity", "Kind", width=70, cell=TEXT, colors={"page": RED, "ticket": AMBER, "unknown": RED}),
             Column("alertname", "Alert", links=[runbook()]),
@@ -117,7 +117,8 @@ def streams() -> Dashboard:
         ),
         number(
             "First token p95", quantile("0.95", names.TIME_TO_FIRST_TOKEN, over=NOW),
-            "Of 100 streams in five minutes, 95 had their first token sooner. Red where it is later than promised.",
+            "Of 100 streams in five minutes, 95 had their first token sooner. Red where it is later than promised; all"
+            " models count together here, while the alerts look at each.",
             unit="s", thresholds=FIRST_TOKEN, links=[TO_LATENCY],
         ),
         number(

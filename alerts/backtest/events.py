@@ -16,7 +16,7 @@ Label = Literal["page", "ticket", "benign"]
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 HURT = 8
 # So large a share of the operations that fails in the end is a page's business, and so small a one is not. What lies
-# between is not drawn: people would disagree. Of one model it takes twice as much.
+# between is not drawn: people would disagree. In one model it takes twice as much.
 FELT, UNFELT = 0.1, 0.03
 # Time to recover between events, so that it is clear what a page is for.
 APART = 2.5 * HOUR
@@ -178,7 +178,7 @@ def felt(event: Event, retries: int, replicas: int) -> Event | None:
         return replace(event, label="benign")
     if event.outcome not in FAILURES or event.label != "page":
         return event
-    # Of a model's own operations: its users do not care for the others.
+    # Only a model's own operations count: its users do not care for the others.
     part = event.size ** (retries + 1) / (replicas if event.replica is not None else 1)
     felt_by_all, felt_by_none = (2 * FELT, 2 * UNFELT) if event.model is not None else (FELT, UNFELT)
     if felt_by_none < part < felt_by_all:

@@ -1,8 +1,8 @@
 """Replay rules over samples that lie in a real Prometheus.
 
 Recording rules are evaluated level by level: what they give is imported as blocks, as rules give it, before whatever
-reads it is evaluated. Of alerting rules the expression is Prometheus'; `for` and `keep_firing_for` are applied here as
-rules/alerting.go applies them.
+reads it is evaluated. The expressions of alerting rules are Prometheus' work; `for` and `keep_firing_for` are applied
+here as rules/alerting.go applies them.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Prometheus:
                 labels = tuple(sorted((k, v) for k, v in series["metric"].items() if k != "__name__"))
                 found.setdefault(labels, []).extend((float(t), float(v)) for t, v in series["values"])
             begin = until
-        # Of `a or b` either may be there at a time: two series here, one to whoever drops the name, as rules do.
+        # Either side of `a or b` may be there at a time: two series here, one to whoever drops the name, as rules do.
         return {labels: sorted(points) for labels, points in found.items()}
 
 

@@ -99,5 +99,5 @@ class Service:
 
 if __name__ == "__main__":
     surfaces, per_second, timeout, seed, *models = sys.argv[1:]
-    told = dict(one.split("=", 1) for one in models)
-    asyncio.run(Service(surfaces.split(","), float(timeout), int(seed), told).open(float(per_second)))
+    addresses = dict(one.split("=", 1) for one in models)
+    asyncio.run(Service(surfaces.split(","), float(timeout), int(seed), addresses).open(float(per_second)))

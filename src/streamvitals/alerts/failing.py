@@ -1,8 +1,7 @@
 """Recording rules for the conditions that page first: operations fail, or streams hang.
 
-Of the failure ratio, a service must have more than `$page_share` in five minutes and more than `$spike` in two, for
-some minutes, more than it usually has and more than chance explains; or, where little is asked, more than `$spike` in
-longer windows.
+A service fails if its failure ratio is over `$page_share` in five minutes and over `$spike` in two, has been for some
+minutes, and is more than usual and more than chance explains. Where little is asked longer windows decide.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from .series import EACH_MODEL, EACH_SERVER, WHOLE, Scope
 # A slow burn, which is no page's business, brings the lowest share of a page itself now and then: in five minutes,
 # which come often, nearly never, and in longer windows, which are fewer, seldom.
 SIGMAS_SOON, SIGMAS_LATER = 4, 3
-# What is usual is said by what was asked before, and so many operations more that fail as expected.
+# What is usual is the share that failed before, weighed as if so many operations more had failed as expected.
 PRIOR = 100
 # So many operations in the shortest window show whether it goes on, and so many in a longer one that it is over.
 MANY, ENOUGH = 20, 10
 # Where fewer operations come in six hours, an hour may be too short to judge by.
 LITTLE = 60
-# Of the failures that page, so large a part at most came within the shortest window: the rest is no blip.
+# So large a part of the failures that page, at most, came within the shortest window: the rest is no blip.
 AT_ONCE = 0.6
 
 

@@ -6,7 +6,7 @@ import re
 from string import Template
 
 from .. import names
-from .objectives import PAGE_BURN, TICKET_WAIT, Objectives
+from .objectives import TICKET_WAIT, Objectives
 from .promql import SUFFIXES, VALUES, UnknownNameError
 
 # Labels. $service stands for one or more of the user's.
@@ -96,9 +96,9 @@ class Language:
 
     def _thresholds(self) -> dict[str, str]:
         """Return the thresholds by name: shares of operations are multiples of the budget, so how fast it is burnt."""
-        burn = {"ticket_share": 4, "slow_burn": 3, "page_share": PAGE_BURN, "spike": 20, "model_spike": 40,
-                "collapse": 60, "lasting_burn": 1}
+        burn = {"lasting_burn": 1, "slow_burn": 3, "ticket_share": 4, "spike": 20, "model_spike": 40, "collapse": 60}
         shares = {name: min(times * self.objectives.budget, 0.5) for name, times in burn.items()}
+        shares["page_share"] = self.objectives.page_share
         # What chance alone may bring is reckoned with twice the budget at least: providers have bad days.
         shares["expected"] = min(2 * self.objectives.budget, shares["page_share"])
         shares["ttft"] = self.objectives.ttft_p95

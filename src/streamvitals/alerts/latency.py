@@ -11,7 +11,7 @@ from .promql import at_least, block, either, increase, quantile
 from .rule import Record
 from .series import BEGUN
 
-# Of so many streams most must be late, or of so many a large part; so few are heard of, but prove nothing.
+# Most of so many streams must be late, or a large part of so many; so few are recorded, but prove nothing.
 LATE, LATE_OF, HEARD = 10, 24, 3
 # Quantiles by window, and how many streams each needs, to be no accident of the slowest few: of a service that keeps
 # its promise a tenth may be late on some days. Chunks of one stream are slow together, so streams count there, too.
@@ -64,7 +64,7 @@ def latencies() -> Iterator[Record]:
 def _quantiles(latency: Latency) -> Iterator[Record]:
     """Record quantiles of each model, where there are enough streams to have any.
 
-    Of each model, as a model that reasons and one that does not make no quantile together.
+    Models are not mixed: one that reasons and one that does not make no quantile together.
     """
     for window, percent, streams in latency.quantiles:
         yield Record(latency.p(percent, window), f"""

@@ -84,7 +84,7 @@ clamp_min(
 def failed(counts: Counts, retried: str, fallbacks: str) -> str:
     """Failed streams, less those that were tried again: they are no failure yet, or none any more.
 
-    Of fallbacks that failed too only operations_failed knows, but late: it must not bring up again what was counted
+    Only operations_failed knows of fallbacks that failed too, but late: it must not bring up again what was counted
     when it happened.
     """
     late = counts.increase(names.OPERATIONS_FAILED)
@@ -134,11 +134,11 @@ def rate_limited(counts: Counts, absent: str) -> str:
     return f"({ended} or {absent}) + ({again} or {absent})"
 
 
-def limit_left(by: str, remaining: str, limit: str, told_lately: str) -> str:
+def limit_left(by: str, remaining: str, limit: str, known_lately: str) -> str:
     """The share that is left of a rate limit, as the provider last said."""
-    return f"min by ({by}) (\n  {ratio(remaining, limit)} {told_lately}\n)"
+    return f"min by ({by}) (\n  {ratio(remaining, limit)} {known_lately}\n)"
 
 
-def told_lately(replica: str, streams: str) -> str:
+def known_lately(replica: str, streams: str) -> str:
     """Restrict a limit to replicas that have asked lately: what the others know is old."""
     return f"and on ({replica})\n    {streams} > 0"

@@ -1,8 +1,8 @@
 """Alerts on what users feel: the only ones that page, one per service and incident.
 
 That streams fail outranks that they are slow, and both outrank that none are asked for: `unless` sees to it here,
-whatever Alertmanager is told. None but the last has a `for`: the conditions see for themselves to what lasts, in one
-way for what is asked a hundred times a second and in another for what is asked once an hour.
+whatever Alertmanager is configured to do. None but the last has a `for`: the conditions see for themselves to what
+lasts, in one way for what is asked a hundred times a second and in another for what is asked once an hour.
 """
 
 from __future__ import annotations

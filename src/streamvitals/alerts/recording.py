@@ -87,7 +87,7 @@ def _gauges() -> Iterator[Record]:
     yield Record("streamvitals:limit_left", measures.limit_left(
         ", ".join((SERVICE, MODEL, SERVER, KIND)),
         selector(names.RATELIMIT_REMAINING), selector(names.RATELIMIT_LIMIT),
-        measures.told_lately(", ".join(replica), increase(names.STREAMS, *replica, over=MID)),
+        measures.known_lately(", ".join(replica), increase(names.STREAMS, *replica, over=MID)),
     ))
 
 

@@ -13,7 +13,7 @@ from .promql import REJECTED, increase, matching, ratio, total
 from .rule import Record
 from .series import ASKED, REFUSED, REFUSED_RATIO, STREAMS, WHOLE
 
-# Of so many operations expected in a quarter of an hour some must come, or they are all refused.
+# Where so many operations are usual in a quarter of an hour some must come, or they are all refused.
 ASKED_USUALLY = 4
 
 

@@ -34,7 +34,7 @@ PAGED = Alert(
           unless on ($service, {LABEL}) streamvitals:ticket:sent
         )""",
     summary=f"a page is out: {{{{ $$labels.{LABEL} }}}} is part of it",
-    description="Nobody is told of this: Alertmanager sends no ticket for what it names.",
+    description="Nobody is notified of this: Alertmanager sends no ticket for what it names.",
     # The end of a ticket must not overtake it.
     keep_firing_for=60,
 )

@@ -86,7 +86,7 @@ def alerts(
 @GAP
 @click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks that panels lead to.")
 @click.option("--folder", metavar="NAME", help="Of Grafana's, to put them into; for kubernetes the annotation "
-              "grafana_folder, which the chart must be told of (sidecar.dashboards.folderAnnotation).")
+              "grafana_folder, which the chart must know (sidecar.dashboards.folderAnnotation).")
 @NAMESPACE
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE",
               help="What the sidecar looks for, instead of grafana_dashboard=1; again for more.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-# Of all keys and values together: https://kubernetes.io/docs/concepts/configuration/configmap/
+# The limit of all keys and values together: https://kubernetes.io/docs/concepts/configuration/configmap/
 CONFIG_MAP_BYTES = 1_048_576
 
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
