@@ -159,6 +159,39 @@ def test_a_large_journal_is_begun_anew(
     assert all(json.loads(line)["outcome"] == "reset" for line in written)
 
 
+def test_of_a_storm_the_journal_keeps_the_beginning_and_says_how_many_have_no_line(
+    failed: StreamRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "BURST", 20)
+    path, clock = tmp_path / "journal.jsonl", Clock()
+    sink = JournalSink(str(path), clock=clock)
+
+    def lines() -> list[Any]:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    for _ in range(50):
+        sink.on_end(failed)
+    assert [line["suppressed"] for line in lines()] == [0] * 20
+    sink.on_end(failed._replace(outcome=Outcome.COMPLETED, error_type=""))
+    assert [line["suppressed"] for line in lines()][20:] == [30], "what went well is always written"
+    for _ in range(40):
+        sink.on_end(failed)
+    clock.now += 1.5 * journal_module.EVERY
+    sink.on_end(failed)
+    sink.on_end(failed)
+    assert [line["suppressed"] for line in lines()][21:] == [40]
+    sink.tell_suppressed()
+    sink.tell_suppressed()
+    assert lines()[22:] == [{"suppressed": 1}]
+    sink.on_end(failed)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    sink.tell_suppressed()
+    assert len(lines()) == 23, "a forked child leaves that to its parent"
+    sink.on_end(failed)
+    sink.tell_suppressed()
+    assert lines()[23:] == [{"suppressed": 1}]
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_processes_that_share_a_journal_lose_no_line_when_it_is_put_aside(
     failed: StreamRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -341,8 +341,9 @@ def start(config: Config, tracing: TracingFactory | None = None, sinks: Iterable
         span_ids = (lambda: spans.last) if traced is not None else (lambda: None)
         log = LogSink(span_ids)
         _runtime = Runtime(config, store, [*first, *sinks, log])
-        _runtime.hasteners.append(log.tell_suppressed)
-        _runtime.beginners_of_end.append(log.tell_suppressed)
+        tellers = [sink.tell_suppressed for sink in (*first, log) if isinstance(sink, (JournalSink, LogSink))]
+        _runtime.hasteners += tellers
+        _runtime.beginners_of_end += tellers
         if traced is not None:
             _runtime.capture_parent = _prepared(traced)
             _runtime.span_ids = span_ids

@@ -8,18 +8,24 @@ that was asked for.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable
 
 from .. import descriptors
 from ..stream.record import ChainRecord, Progress, RetryRecord, SaidError, StreamRecord
+from .budget import Budget
 from .log import point_of_failure
 
+# Of streams that failed: lines at once, and seconds until there may be one more. When a provider is down all that asks
+# again fails some thousand times a second: the file would hold its last minute, and its beginning no more.
+BURST, EVERY = 1000, 0.1
 MAX_SIZE = 64 * 1024 * 1024  # bytes; then the file is renamed to <name>.1 and begun anew
 # A pipe that nobody reads, or reads slowly, must not hold the app up: it is an error instead.
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -31,15 +37,22 @@ _log = logging.getLogger("streamvitals")
 class JournalSink:
     """Appends to ``path``. Raises SaidError where that cannot be written, which switches it off in the end.
 
+    Of streams that failed there are as many lines as ``BURST`` and ``EVERY`` allow; the next one says how many have
+    none, at the end one of its own.
+
     A pipe or a terminal that takes nothing for the moment costs the line. What is wrong is said once, unless it was
     ``said`` before; ``refused`` is called then.
     """
 
-    def __init__(self, path: str, refused: Callable[[], object] = lambda: None, *, said: bool = False) -> None:
+    def __init__(
+        self, path: str, refused: Callable[[], object] = lambda: None, *, said: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
         self._refused = refused
         self._said = said
         self._torn = False
+        self._budget = Budget(BURST, EVERY, clock)
         self._fd = descriptors.named_by(path)
         self._opened: tuple[int, int, int] | None = None
         if self._fd is not None:
@@ -50,11 +63,25 @@ class JournalSink:
 
     def on_end(self, record: StreamRecord) -> None:
         """Append one line."""
+        if record.failed and not self._budget.spend():
+            self._budget.refuse()
+            return
         line = {"time": record.started, **point_of_failure(record)}
         line["time_to_first_chunk"], line["time_to_first_token"] = record.first_chunk, record.first_token
         line["wait"], line["hold"], line["stalls"] = record.wait, record.hold, record.stalls
         if record.partial is not None:
             line["partial"] = record.partial
+        line["suppressed"] = self._budget.refused()
+        self._append_line(line)
+
+    def tell_suppressed(self) -> None:
+        """The process ends: say how many failures have no line."""
+        suppressed = self._budget.refused()
+        if suppressed:
+            with contextlib.suppress(SaidError):  # it has been said
+                self._append_line({"suppressed": suppressed})
+
+    def _append_line(self, line: dict[str, object]) -> None:
         data = (json.dumps(line, default=str) + "\n").encode()
         try:
             self._write(b"\n" + data if self._torn else data)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ..stream.outcome import owner
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
+from .budget import Budget
 
 logger = logging.getLogger("streamvitals")
 # Not Python's last resort, which may block: visible.py decides whether anything is seen without the app's handlers.
@@ -30,10 +31,7 @@ class LogSink:
         self, span_ids: Callable[[], object | None] = lambda: None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._span_ids = span_ids
-        self._clock = clock
-        self._allowed = float(BURST)
-        self._since = clock()
-        self._suppressed = 0
+        self._budget = Budget(BURST, EVERY, clock)
         self._seen: set[tuple[str, str]] = set()
 
     def on_end(self, record: StreamRecord) -> None:
@@ -44,11 +42,11 @@ class LogSink:
             self._well_again()
             return
         kind = (record.outcome.value, record.error_type)
-        if not self._may_log() and kind in self._seen:
-            self._suppressed += 1
+        if not self._budget.spend() and kind in self._seen:
+            self._budget.refuse()
             return
         self._seen.add(kind)
-        suppressed, self._suppressed = self._suppressed, 0
+        suppressed = self._budget.refused()
         point = point_of_failure(record)
         point["suppressed"] = suppressed
         ids = self._span_ids()
@@ -65,25 +63,16 @@ class LogSink:
 
     def _well_again(self) -> None:
         """All is well again: what was not logged is not to be forgotten until the next failure."""
-        if self._suppressed and self._may_log():
+        if self._budget.anything_refused and self._budget.spend():
             self.tell_suppressed()
 
     def tell_suppressed(self) -> None:
         """The process ends, or all is well: say how many failures have not been logged."""
-        if self._suppressed:
-            suppressed, self._suppressed = self._suppressed, 0
+        suppressed = self._budget.refused()
+        if suppressed:
             logger.warning(
                 "and %d more streams failed, not logged", suppressed, extra={"streamvitals": {"suppressed": suppressed}}
             )
-
-    def _may_log(self) -> bool:
-        now = self._clock()
-        self._allowed = min(float(BURST), self._allowed + (now - self._since) / EVERY)
-        self._since = now
-        if self._allowed < 1.0:
-            return False
-        self._allowed -= 1.0
-        return True
 
     def on_progress(self, progress: Progress) -> None:
         """Nothing to say while a stream is alive."""
