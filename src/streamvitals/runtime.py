@@ -209,14 +209,9 @@ class Runtime:
         self.retrying.sweep()
         return self.store.snapshot(self.clock(), self.stall_after)
 
-    def add_sink(self, sink: Sink) -> None:
-        """Hand records to one more sink from now on."""
-        self._dispatch.add(sink)
-
-    def remove_sink(self, sink: Sink) -> None:
-        """Hand a sink what has ended by now, and nothing more."""
-        self._dispatch.drain()
-        self._dispatch.remove(sink)
+    def add_sink(self, sink: Sink) -> Callable[[], None]:
+        """Hand records to one more sink from now on, until what is returned is called."""
+        return self._dispatch.add(sink)
 
     def flush(self, timeout: float = MOST) -> None:
         """Hand to the sinks what finalizers have left behind, and have exporters send what they hold: ``timeout``

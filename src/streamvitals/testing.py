@@ -56,11 +56,11 @@ def recorded(config: Config | None = None) -> Iterator[RecordList]:
     if active is not None:
         if config is not None:
             raise RuntimeError("streamvitals is active in this process already, with a configuration of its own")
-        active.add_sink(records)
+        end = active.add_sink(records)
         try:
             yield records
         finally:
-            active.remove_sink(records)
+            end()
         return
     started = runtime.start(config or Config(), sinks=[records])
     started.patch_on_import()

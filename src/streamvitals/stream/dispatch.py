@@ -72,12 +72,17 @@ class Dispatch:
         self.append: Callable[[Item], None] = self._queue.append
         self._turn = [True]
 
-    def add(self, sink: Sink) -> None:
-        """One more sink, after the others."""
+    def add(self, sink: Sink) -> Callable[[], None]:
+        """One more sink, after the others. Returns what hands it all that has ended by then, and nothing more."""
         self._sinks.append(sink)
 
-    def remove(self, gone: Sink) -> None:
-        """Hand nothing more to a sink."""
+        def end() -> None:
+            self.drain()
+            self._remove(sink)
+
+        return end
+
+    def _remove(self, gone: Sink) -> None:
         # By identity: a sink may be a list, and equal to another.
         self._sinks = [sink for sink in self._sinks if sink is not gone]
 
@@ -147,14 +152,14 @@ class Dispatch:
     def _failed(self, sink: Sink, error: BaseException) -> None:
         self._faults[id(sink)] = faults = self._faults.get(id(sink), 0) + 1
         if faults >= MAX_FAULTS and isinstance(error, SaidError):
-            self.remove(sink)
+            self._remove(sink)
         elif faults >= MAX_FAULTS:
             # Class names only: a message could quote what the sink was handed.
             logger.warning(
                 "%s raised %s, %d times in a row, and is switched off",
                 type(sink).__name__, type(error).__name__, faults,
             )
-            self.remove(sink)
+            self._remove(sink)
         self._tell_fault("sink")
 
     def _tell_fault(self, where: str) -> None:
@@ -164,7 +169,7 @@ class Dispatch:
             except Exception as error:  # noqa: PERF203
                 if is_foreign(error):
                     raise
-                self.remove(sink)  # nobody is left to be told
+                self._remove(sink)  # nobody is left to be told
 
 
 def _dropped(reference: Reference) -> tuple[Observation, Ending]:
