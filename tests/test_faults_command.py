@@ -87,6 +87,15 @@ def test_the_same_seed_draws_the_same_sequence() -> None:
     assert set(found[0]) == {"9", "2", "APIConnectionError", "RateLimitError"}
 
 
+def test_one_model_fails_and_the_one_to_fall_back_to_does_not() -> None:
+    options = ("--model", "gpt-4o=429", "--model", "gpt-4o-mini=ok?chunks=2", "--mix", "500=1")
+    with served(*options) as (url, _), openai.OpenAI(
+        base_url=url, api_key="any", max_retries=0
+    ) as client:
+        found = [heard(client, model) for model in ("gpt-4o", "gpt-4o-mini", "o3")]
+    assert found == ["RateLimitError", "3", "InternalServerError"]
+
+
 def test_what_the_rest_of_the_requests_gets() -> None:
     with served("--mix", "429=0.0", "--otherwise", "ok?chunks=3") as (url, _):
         assert sequence(url, 3) == ["4"] * 3
@@ -128,6 +137,8 @@ def test_the_list() -> None:
         (["--mix", "reset=-0.1"], "the share of reset is -0.1"),
         (["--mix", "reset=0.6,stall=0.6"], "the shares add up to 1.2"),
         (["--mix", "reset=0.1,reset=0.1"], "reset is listed twice"),
+        (["--model", "gpt-4o"], "'gpt-4o': a model and a scenario are needed"),
+        (["--model", "gpt-4o=rset"], "unknown scenario 'rset'"),
         (["--otherwise", "fine"], "unknown scenario 'fine'"),
         (["--seed", "x"], "'x' is not a valid integer"),
         (["--port", "70000"], "70000 is not in the range"),

@@ -74,6 +74,8 @@ def agent(directory: str, host: str | None, port: int | None) -> None:
               help="Which share of the requests gets which scenario: reset=0.1,stall?after=5=0.05")
 @click.option("--seed", default=1, show_default=True, metavar="N",
               help="Of the mix: the same seed draws the same sequence.")
+@click.option("--model", "models", multiple=True, metavar="NAME=SCENARIO",
+              help="What requests for one model get, as in gpt-4o=429; again for more.")
 @click.option("--otherwise", default="ok", show_default=True, metavar="SCENARIO",
               help="What the rest of the requests gets.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Where the API is served.")
@@ -84,7 +86,8 @@ def agent(directory: str, host: str | None, port: int | None) -> None:
               help="Append one JSON line per finished request; - for stdout.")
 @click.option("--list", "as_list", is_flag=True, help="List the scenarios and how each is reported, and exit.")
 def faults(
-    mix: str, seed: int, otherwise: str, host: str, port: int, port_file: Path | None, log: str | None, as_list: bool
+    mix: str, seed: int, models: tuple[str, ...], otherwise: str, host: str, port: int, port_file: Path | None,
+    log: str | None, as_list: bool,
 ) -> None:
     """Serve an OpenAI-compatible API that breaks streams as it is told: streamvitals faults --mix reset=0.1
 
@@ -92,18 +95,21 @@ def faults(
     (sv-reset?after=5) or in the header sv-scenario; one that names none gets its share of the mix.
     """
     from .faults import FaultServer, Mix, listing
+    from .faults.script import by_model
     from .faults.serve import serve
 
     if as_list:
         click.echo(listing.text())
         return
     try:
-        drawn = Mix.parse(mix, seed, otherwise)
+        drawn, choices = Mix.parse(mix, seed, otherwise), by_model(models)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     try:
         with _appended(log) as log_file:
-            serve(FaultServer(log_file=log_file, default=drawn), host, port, port_file)
+            server = FaultServer(log_file=log_file, default=drawn)
+            server.by_model.update(choices)
+            serve(server, host, port, port_file)
     except (OSError, UnicodeError) as error:
         raise click.UsageError(f"cannot serve on {host}:{port}: {error}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 from .ask import Ask, BadAsk, Params, parse_spec
@@ -45,6 +45,18 @@ class Script:
             if self.default and not names_a_scenario(choice):
                 choice, chosen = self.default, True
         return (*parse_spec(choice if isinstance(choice, str) else choice()), chosen)
+
+
+def by_model(given: Iterable[str]) -> ByModel:
+    """Read `gpt-4o=429` and the like. Raises ValueError."""
+    choices: ByModel = {}
+    for text in given:
+        model, equals, spec = text.partition("=")
+        if not (model and equals):
+            raise BadAsk(f"{text!r}: a model and a scenario are needed, as in gpt-4o=429")
+        parse_spec(spec)
+        choices[model] = spec
+    return choices
 
 
 def names_a_scenario(text: str) -> bool:
