@@ -187,7 +187,7 @@ class ChatChunks:
         if not bare and index in self._finishes:
             self._restless = True
         self._finishes[index] = (*finish, bare)
-        self._open = tuple(other for other in self._open if other != index)
+        self._open = tuple([other for other in self._open if other != index])
 
     def _ended(self) -> list[tuple[str, Verdict, bool]]:
         """The finishes that have ended their choice, as far as is known by now."""
@@ -211,15 +211,14 @@ class ChatChunks:
 
     def has_token(self, item: Any) -> bool:
         choices = get(item, "choices")
-        return isinstance(choices, (list, tuple)) and any(self._says(fields(choice)) for choice in choices)
+        return isinstance(choices, (list, tuple)) and any(map(self._says, map(fields, choices)))
 
     def _says(self, choice: Any) -> bool:
         """Whether there is something generated in this choice of a chunk, whose ``fields`` these are."""
         delta = choice.get("delta")
         if delta is None:
             return False
-        told = fields(delta)
-        return any(told.get(name) for name in _TOKEN_FIELDS)
+        return any(map(fields(delta).get, _TOKEN_FIELDS))
 
     def marker(self) -> Verdict | None:
         if self._failed is not None:
@@ -283,6 +282,8 @@ def _told(code: Any) -> bool:
 
 def _error_beside(chunk: Any) -> Verdict | None:
     """An error beside the choices, where the SDK does not look."""
+    if type(chunk) is dict and _ERRORS.isdisjoint(chunk):
+        return None
     told = chunk.get("error") or chunk.get("error_code") or get(chunk.get("x_groq"), "error")
     if _told(told):
         return vocabulary.classify_error_event(told)

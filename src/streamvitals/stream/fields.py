@@ -39,9 +39,9 @@ def fields(thing: Any) -> Any:
     """What has the fields of ``thing`` under ``.get(name)``: for reading several of them, see ``get``."""
     if isinstance(thing, dict):
         return thing
-    own: Any = getattr(thing, "__dict__", None)
-    extra = getattr(thing, "__pydantic_extra__", _NOT_PYDANTIC)
-    if own is None or extra is _NOT_PYDANTIC:
+    try:
+        own, extra = thing.__dict__, thing.__pydantic_extra__
+    except AttributeError:
         return _Attributes(thing)
     return {**extra, **own} if extra else own
 

@@ -83,5 +83,5 @@ class Attempts:
 
     def _note(self, now: float, error_type: str, backoff: float) -> None:
         # The first ones and the very last one say most.
-        kept = self._noted[: _MAX_NOTED - 1]
-        self._noted = (*kept, Attempt(self.count, self._started, now, self.last_status, error_type, backoff))
+        attempt = Attempt(self.count, self._started, now, self.last_status, error_type, backoff)
+        self._noted = (*self._noted[: _MAX_NOTED - 1], attempt) if self._noted else (attempt,)
