@@ -51,7 +51,7 @@ def watch(result: Any, observation: Observation, is_async: bool, hooks: ClassHoo
     """The call has returned: a Stream (attached by then), or a raw response that may be parsed later, read as
     bytes, or never touched."""
     try:
-        if observation.hooks is not None or observation.ended:
+        if observation.ended:
             return
         response = getattr(result, "response", None) or getattr(result, "http_response", None) or result
         closing = _respond(response, observation, is_async, hooks)

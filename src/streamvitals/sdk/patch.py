@@ -165,8 +165,9 @@ class Patches:
     def _returned(self, call: _Call, result: Any, is_async: bool) -> None:
         if call.told is not None:
             self._tell(call.told, result)
-        if call.observation is not None:
-            watch(result, call.observation, is_async, self._hooks)
+        observation = call.observation
+        if observation is not None and observation.hooks is None:
+            watch(result, observation, is_async, self._hooks)
 
     def _raised(self, call: _Call, error: BaseException) -> None:
         if call.observation is not None:

@@ -98,9 +98,9 @@ class Observation:
     """One logical call of the SDK, however many attempts and however many Stream objects it takes."""
 
     __slots__ = (
-        "__weakref__", "_answered_at", "asks", "attempts", "chain", "clock", "closed_by_app", "ended", "facts", "hints",
-        "hooks", "host", "in_band", "last_event_id", "loop", "origin", "pace", "reader", "response", "retry_of", "slot",
-        "started_unix", "trace_parent", "unasked",
+        "__weakref__", "_answered_at", "_attempts", "_sent_at", "asks", "chain", "clock", "closed_by_app", "ended",
+        "facts", "hints", "hooks", "host", "in_band", "last_event_id", "loop", "origin", "pace", "reader", "response",
+        "retry_of", "slot", "started_unix", "trace_parent", "unasked",
     )
 
     def __init__(self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float) -> None:
@@ -111,7 +111,8 @@ class Observation:
         self.slot: Slot | None = slot
         self.pace = Pace(slot, now, host.stall_after, now + host.flush_every)
         self.started_unix = unix
-        self.attempts = Attempts()
+        self._attempts: Attempts | None = None
+        self._sent_at: float | None = None
         self.response: ResponseFacts | None = None
         self.closed_by_app = False
         self.in_band: Verdict | None = None
@@ -138,13 +139,24 @@ class Observation:
         """How many have come."""
         return int(self.pace.chunks)
 
+    @property
+    def attempts(self) -> Attempts:
+        """What there is to say of them: of most streams nothing, before the end."""
+        found = self._attempts
+        if found is None:
+            found = self._attempts = Attempts(self._sent_at)
+        return found
+
     # -- before the first chunk; may raise
 
     def attempting(self) -> None:
         """A request is about to be sent: the first one, or one more after the backoff."""
         now = self.clock()
-        retry = self.attempts.begin(now)
         self.pace.ask(now)
+        if self._sent_at is None and self._attempts is None:
+            self._sent_at = now
+            return
+        retry = self.attempts.begin(now)
         if retry is not None:
             given_up = self.chain is not None and self.chain.overdue(now)
             self.host.submit(RetryRecord(self.facts.labels, "sdk", *retry, given_up=given_up))

@@ -11,22 +11,23 @@ _MAX_NOTED = 16  # remembered one by one; the count and the backoff go on
 
 
 class Attempts:
-    """Fed in order: ``begin``, then ``retry`` for each attempt that failed and is made again, then ``close``."""
+    """Fed in order: ``begin``, then ``retry`` for each attempt that failed and is made again, then ``close``. Of most
+    operations there is no more to say than when the first one was ``sent_at``, and when it ended."""
 
     __slots__ = (
         "_noted", "_retry", "_started", "backoff", "count", "last_status", "rate_limits", "request_id",
         "retry_after",
     )
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, sent_at: float | None = None) -> None:
+        self.count = 0 if sent_at is None else 1
         self.backoff = 0.0
         self.last_status: int | None = None
         self.rate_limits: tuple[RateLimit, ...] = ()
         self.request_id: str | None = None
         self.retry_after: float | None = None
         self._noted: tuple[Attempt, ...] = ()
-        self._started = 0.0
+        self._started = sent_at or 0.0
         self._retry: tuple[str, float] | None = None
 
     def begin(self, now: float) -> tuple[str, float] | None:
