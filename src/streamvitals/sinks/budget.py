@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 
 class Budget:
-    """So many at once, and then one every so many seconds."""
+    """So many at once, and then one every so many seconds; ``unsaid`` is how many were refused since the last time."""
 
     def __init__(self, burst: int, every: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst, self._every, self._clock = float(burst), every, clock
         self._left = self._burst
         self._since = clock()
-        self._refused, self._pid = 0, os.getpid()
+        self.unsaid, self._pid = 0, os.getpid()
 
     def spend(self) -> bool:
         """Whether one more may be said."""
@@ -30,15 +30,11 @@ class Budget:
         """One was not said."""
         if self._pid != os.getpid():
             self.refused()
-        self._refused += 1
+        self.unsaid += 1
 
     def refused(self) -> int:
         """How many were not said since this was asked last; in a forked child only its own."""
         if self._pid != os.getpid():
-            self._pid, self._refused = os.getpid(), 0
-        refused, self._refused = self._refused, 0
+            self._pid, self.unsaid = os.getpid(), 0
+        refused, self.unsaid = self.unsaid, 0
         return refused
-
-    @property
-    def anything_refused(self) -> bool:
-        return self._refused > 0

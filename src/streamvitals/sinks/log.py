@@ -63,7 +63,7 @@ class LogSink:
 
     def _well_again(self) -> None:
         """All is well again: what was not logged is not to be forgotten until the next failure."""
-        if self._budget.anything_refused and self._budget.spend():
+        if self._budget.unsaid and self._budget.spend():
             self.tell_suppressed()
 
     def tell_suppressed(self) -> None:
