@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from streamvitals import names, presence
-from streamvitals.sinks.memory import MappedMemory
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import Outcome
+from streamvitals import names
+from streamvitals.outcome import Outcome
+from streamvitals.startup import registration
+from streamvitals.store.memory import MappedMemory
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Progress, StreamLabels, StreamRecord
 
 _HOT = 2
@@ -28,7 +29,7 @@ class Process:
     """What one process of the app does."""
 
     def __init__(self, directory: str, sets: int) -> None:
-        presence.register(directory, presence.FORK)
+        registration.register(directory, registration.FORK)
         self._store = Store(MappedMemory(directory))
         self._store.set_build("0", "3.57.0", "true")
         self._sink = StoreSink(self._store)

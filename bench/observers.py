@@ -95,7 +95,7 @@ class Streamvitals:
     def __init__(self) -> None:
         import openai
 
-        from streamvitals import runtime
+        from streamvitals.process import runtime
 
         found = runtime.current()
         if found is None or not found.store.mapped:
@@ -121,7 +121,7 @@ class Streamvitals:
 
     def _faults(self) -> float:
         from streamvitals import names
-        from streamvitals.sinks.layout import PROCESS_LAYOUT
+        from streamvitals.store.layout import PROCESS_LAYOUT
 
         counted = self._runtime.snapshot().process
         return sum(counted[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, where)] for where in names.INTERNAL_PLACES)
@@ -129,7 +129,7 @@ class Streamvitals:
 
 def forget_failures() -> None:
     """Let no failure wait to be tried again, as in a process in which none has been."""
-    from streamvitals import runtime
+    from streamvitals.process import runtime
 
     found = runtime.current()
     if found is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from streamvitals import names
 from streamvitals.names import Metric
-from streamvitals.stream.outcome import Outcome, owner
+from streamvitals.outcome import Outcome, owner
 from streamvitals.stream.record import StreamLabels
 
 from . import plan, quantiles

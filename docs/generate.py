@@ -14,13 +14,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from streamvitals import config, names
+from streamvitals import config, names, outcome
 from streamvitals.config import PORT_BESIDE, Config
 from streamvitals.faults import listing
 from streamvitals.faults.surface_scenarios import ONLY_SURFACES
 from streamvitals.names import Metric
-from streamvitals.stream import outcome, vocabulary
-from streamvitals.stream.outcome import ERROR_TYPES, Outcome
+from streamvitals.outcome import ERROR_TYPES, Outcome
+from streamvitals.stream import vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from streamvitals import names
 from streamvitals.names import Metric
-from streamvitals.stream.outcome import ERROR_TYPES, Outcome
+from streamvitals.outcome import ERROR_TYPES, Outcome
 
 STEP = 30.0
 SERVER = "api.example"

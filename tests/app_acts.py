@@ -12,12 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from app_support import HANGS, MESSAGES, App, until
-from streamvitals.faults import (
-    connect_timeout_url,
-    dns_failure_url,
-    refused_url,
-    tls_failure_url,
-)
+from streamvitals.faults import connect_timeout_url, dns_failure_url, refused_url, tls_failure_url
 from streamvitals.faults.scenarios import Scenario
 
 _BEFORE_STALL = 3  # chunks

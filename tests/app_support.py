@@ -22,10 +22,10 @@ import openai
 import pytest
 
 import streamvitals
-from streamvitals import runtime
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.request_log import RequestLog
+from streamvitals.process import runtime
 from streamvitals.stream.tracebacks import chain
 from streamvitals.testing import RecordList, recorded
 

@@ -11,9 +11,9 @@ from typing import Any
 import hypothesis  # before the freeze, which hides referrers from its check of trio's generators
 import pytest
 
-from streamvitals import runtime
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.process import runtime
 from streamvitals.testing import RecordList, recorded
 
 # The same examples in every run, and none is failed for being slow.

@@ -8,7 +8,7 @@ from typing import Any
 
 from app_support import HANGS
 from store_support import assert_consistent, ended
-from streamvitals import runtime
+from streamvitals.process import runtime
 
 
 def counted() -> dict[str, int]:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from observation_support import Host
+from streamvitals.outcome import Outcome, Verdict
 from streamvitals.stream.dispatch import Dispatch
 from streamvitals.stream.observation import Ending, Observation
-from streamvitals.stream.outcome import Outcome, Verdict
 from streamvitals.stream.record import Progress, StreamRecord
 from streamvitals.testing import RecordList
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from streamvitals.stream.app_retries import Origin
+from streamvitals.retries.failures import Origin
 from streamvitals.stream.chunks import ChatChunks
 from streamvitals.stream.observation import Ending, Observation
 from streamvitals.stream.record import Progress, RetryRecord, StreamLabels, StreamRecord

@@ -11,7 +11,7 @@ from typing import Any
 
 from otlp_receiver import PATIENCE
 from streamvitals.names import GAP_EDGES
-from streamvitals.stream.outcome import Outcome
+from streamvitals.outcome import Outcome
 from streamvitals.stream.record import Attempt, Progress, StreamLabels, StreamRecord, Usage
 
 TESTS = Path(__file__).parent

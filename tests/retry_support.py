@@ -6,8 +6,8 @@ from typing import Any
 
 import openai
 
-from streamvitals import runtime
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.process import runtime
 from streamvitals.testing import RecordList
 
 # Before openai 3.10 the error of httpx itself reaches the app.

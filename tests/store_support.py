@@ -11,13 +11,13 @@ from typing import Any
 from streamvitals import names
 from streamvitals.agent.tree import Tree
 from streamvitals.names import Metric
-from streamvitals.sinks import memory
-from streamvitals.sinks.layout import PROCESS_LAYOUT, STREAM_LAYOUT
-from streamvitals.sinks.memory import MappedMemory
-from streamvitals.sinks.segment import Identity
-from streamvitals.sinks.snapshot import Snapshot
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import Outcome
+from streamvitals.outcome import Outcome
+from streamvitals.store import memory
+from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from streamvitals.store.memory import MappedMemory
+from streamvitals.store.segment import Identity
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Progress, StreamLabels, StreamRecord
 
 LABELS = StreamLabels("chat", "openai", "gpt-4o-mini", "api.example.com")

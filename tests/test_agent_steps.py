@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamvitals.agent import serve
-from streamvitals.agent.processes import Identity
+from streamvitals.agent.proc import Identity
 from streamvitals.agent.serve import Agent
 from streamvitals.config import Config
 

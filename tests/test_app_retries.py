@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvitals.stream.app_retries import (
+from streamvitals.retries.failures import (
     Failure,
     Origin,
     PendingFailures,

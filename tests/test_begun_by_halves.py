@@ -7,8 +7,8 @@ import pytest
 
 from app_support import MESSAGES, settle
 from counting_support import counted, open_streams
-from streamvitals import runtime
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.process import runtime
 from streamvitals.testing import recorded
 
 

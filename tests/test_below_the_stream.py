@@ -13,8 +13,8 @@ import pytest
 
 import app_acts
 from app_support import LONG, MESSAGES, Act, App, Cases, observe, verdicts
-from streamvitals import runtime
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.process import runtime
 from streamvitals.testing import RecordList
 
 CLOSED, DROPPED, COMPLETED = ("abandoned", "closed"), ("abandoned", "dropped"), ("completed", "")

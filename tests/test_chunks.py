@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observation_support import chunk, finish, token
+from streamvitals.outcome import ERROR_TYPES, Outcome, Verdict
 from streamvitals.sdk import facts
 from streamvitals.stream import vocabulary
 from streamvitals.stream.chunks import ChatChunks, CompletionChunks
-from streamvitals.stream.outcome import ERROR_TYPES, Outcome, Verdict
 
 SURFACES = (*facts._BY_PATH.values(), *(surface for *_, surface in facts._BY_PATTERN))
 READERS = sorted({reader for _, reader in SURFACES}, key=lambda reader: reader.__name__)

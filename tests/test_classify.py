@@ -16,14 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvitals import names
+from streamvitals.outcome import ERROR_TYPES, Outcome, Verdict, classify_status, closed
 from streamvitals.stream.classify import classify_exception
-from streamvitals.stream.outcome import (
-    ERROR_TYPES,
-    Outcome,
-    Verdict,
-    classify_status,
-    closed,
-)
 from streamvitals.stream.tracebacks import chain, names_of
 from streamvitals.stream.vocabulary import classify_error_event
 

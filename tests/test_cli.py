@@ -51,7 +51,7 @@ def test_agent_of_a_directory_that_is_not_there():
 def test_run_loads_neither_the_agent_nor_the_sdk():
     """It stands before every start of the app."""
     code = (
-        "import sys; import streamvitals.cli, streamvitals.agent.launch;"
+        "import sys; import streamvitals.cli, streamvitals.run.launch;"
         "heavy = ('openai', 'prometheus_client', 'opentelemetry', 'http.server', 'asyncio');"
         "print([name for name in heavy if name in sys.modules])"
     )

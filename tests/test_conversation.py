@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from conversation_support import CREATE, ConnectionClosedError, ConnectionClosedOK, Talk, created, delta, done, error
 from observation_support import Host
+from streamvitals.outcome import Outcome
 from streamvitals.stream.conversation import MAX_UNDER_WAY
-from streamvitals.stream.outcome import Outcome
 from streamvitals.stream.record import RateLimit
 
 

@@ -11,11 +11,19 @@ from hypothesis import strategies as st
 from store_support import LABELS, progress, record
 from streamvitals import names
 from streamvitals.names import Metric
-from streamvitals.sinks.layout import STREAM_LAYOUT
-from streamvitals.sinks.memory import HeapMemory
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import ERROR_TYPES, GOOD_ENDS, Outcome
-from streamvitals.stream.record import Attempt, ChainRecord, Progress, RateLimit, RetryRecord, StreamRecord, Usage
+from streamvitals.outcome import ERROR_TYPES, GOOD_ENDS, Outcome
+from streamvitals.store.layout import STREAM_LAYOUT
+from streamvitals.store.memory import HeapMemory
+from streamvitals.store.store import Store, StoreSink
+from streamvitals.stream.record import (
+    Attempt,
+    ChainRecord,
+    Progress,
+    RateLimit,
+    RetryRecord,
+    StreamRecord,
+    Usage,
+)
 
 SECONDS = st.one_of(st.floats(0.0, 700.0), st.sampled_from([-1e-17, 0.0, 0.001, 0.1, 2.0**-21, 3 * 2.0**-21, 1e300]))
 TOKENS = st.none() | st.integers(0, 2**40)

@@ -18,9 +18,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import otel_support
 from otel_support import CLOCK
 from streamvitals import cli
+from streamvitals.otel.traces import TraceSink, tracer_of
+from streamvitals.outcome import Outcome
 from streamvitals.sinks.journal import JournalSink
-from streamvitals.sinks.otel_traces import TraceSink, tracer_of
-from streamvitals.stream.outcome import Outcome
 from streamvitals.stream.record import Attempt
 
 ROOT = Path(__file__).resolve().parents[1]

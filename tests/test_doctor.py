@@ -22,7 +22,7 @@ from streamvitals.agent import directory as private
 from streamvitals.doctor import examine, machine
 from streamvitals.doctor.check import FAIL, OK, WARN
 from streamvitals.faults import connect_timeout_url, refused_url, tls_failure_url
-from streamvitals.presence import home
+from streamvitals.startup.registration import home
 
 KEY = "sk-this-must-never-show"
 

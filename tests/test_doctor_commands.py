@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from run_support import RUN, environment, python, started
-from streamvitals.agent.interpreter import of_python
 from streamvitals.doctor.check import FAIL, OK, WARN
+from streamvitals.run.interpreter import of_python
 from test_doctor import doctor
 
 

@@ -12,10 +12,10 @@ from store_support import LABELS, record
 from streamvitals.agent.metrics import MetricsPage
 from streamvitals.sinks import exposition
 from streamvitals.sinks.exposition import Exposition
-from streamvitals.sinks.memory import HeapMemory
 from streamvitals.sinks.prometheus import SnapshotCollector
-from streamvitals.sinks.snapshot import Snapshot
-from streamvitals.sinks.store import Store, StoreSink
+from streamvitals.store.memory import HeapMemory
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import StreamLabels
 from test_prometheus import NASTY, busy
 

@@ -18,36 +18,55 @@ MODULES = {
     ".".join(("streamvitals", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-# What each wing may import of the others. The first entry that a name begins with is its wing; "" is the set-up,
-# which wires the wings and is imported by none of them.
+_WORDS = ("streamvitals.names", "streamvitals.outcome", "streamvitals._version")
+# What each room may import of the others. The longest entry that a name begins with is its room; "" holds the public
+# doors, which are imported by nobody.
 WINGS: dict[str, tuple[str, ...]] = {
     "streamvitals._version": (),
-    "streamvitals.names": ("streamvitals.stream.outcome",),
-    "streamvitals.stream": ("streamvitals.names", "streamvitals.stream"),
-    "streamvitals.sdk": ("streamvitals.names", "streamvitals.stream", "streamvitals.sdk"),
-    "streamvitals.sinks": (
-        "streamvitals.names", "streamvitals.stream.record", "streamvitals.stream.outcome", "streamvitals.sinks",
-        "streamvitals.forks", "streamvitals._version", "streamvitals.presence", "streamvitals.descriptors",
+    "streamvitals.outcome": (),
+    "streamvitals.names": ("streamvitals.outcome",),
+    "streamvitals.config": ("streamvitals.names", "streamvitals.system"),
+    "streamvitals.system": ("streamvitals.system",),
+    "streamvitals.stream": (*_WORDS, "streamvitals.retries.failures"),
+    "streamvitals.sdk": (*_WORDS, "streamvitals.stream", "streamvitals.retries.failures"),
+    "streamvitals.retries": (*_WORDS, "streamvitals.stream", "streamvitals.process.runtime"),
+    "streamvitals.store": (*_WORDS, "streamvitals.stream.record", "streamvitals.startup.registration"),
+    "streamvitals.otel": (*_WORDS, "streamvitals.stream.record", "streamvitals.store", "streamvitals.system"),
+    "streamvitals.sinks": (*_WORDS, "streamvitals.stream.record", "streamvitals.store", "streamvitals.system"),
+    "streamvitals.process": (
+        *_WORDS, "streamvitals.config", "streamvitals.stream", "streamvitals.sdk", "streamvitals.retries",
+        "streamvitals.store", "streamvitals.otel", "streamvitals.sinks", "streamvitals.system",
+        "streamvitals.startup.importhook",
     ),
     # Loaded by path and under private names at the start of every Python: they know nothing of the package.
-    "streamvitals.importhook": (),
-    "streamvitals.presence": (),
-    "streamvitals.inject": ("streamvitals.runtime",),
-    "streamvitals.looplag": (),
-    "streamvitals.saying": (),
-    "streamvitals.descriptors": ("streamvitals.saying",),
-    "streamvitals.forks": (),
-    "streamvitals.config": ("streamvitals.names",),
-    "streamvitals.alerts": (
-        "streamvitals.names", "streamvitals.stream.outcome", "streamvitals.alerts",
+    "streamvitals.startup": (),
+    "streamvitals.startup.inject": ("streamvitals.process.runtime",),
+    "streamvitals.run": (
+        "streamvitals.config", "streamvitals.system", "streamvitals.startup.registration", "streamvitals.cli",
+        "streamvitals.agent.directory", "streamvitals.agent.proc", "streamvitals.sdk.versions",
     ),
-    "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts", "streamvitals.export"),
-    "streamvitals.faults": ("streamvitals.faults",),
+    "streamvitals.agent": (
+        *_WORDS, "streamvitals.config", "streamvitals.system", "streamvitals.startup.registration",
+        "streamvitals.stream.record", "streamvitals.store", "streamvitals.sinks", "streamvitals.otel",
+        "streamvitals.run",
+    ),
+    "streamvitals.agent.__main__": ("streamvitals",),  # a process begins here, as it does in run.entry
+    "streamvitals.doctor": (
+        "streamvitals.config", "streamvitals.system", "streamvitals.agent", "streamvitals.run",
+        "streamvitals.sdk.versions",
+    ),
+    "streamvitals.alerts": ("streamvitals.names", "streamvitals.outcome"),
+    "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts"),
+    "streamvitals.faults": (),
 }
 SET_UP = "streamvitals"
 # Runs inside the apps: there only the standard library is sure to be there.
-ENTRY_POINTS = ("streamvitals", "streamvitals.runtime", "streamvitals.inject.sitecustomize", "streamvitals.testing")
-OTEL_ONLY = ("streamvitals.sinks.otel", "streamvitals.sinks.own_tracing", "streamvitals.sinks.http_spans")
+ENTRY_POINTS = (
+    "streamvitals", "streamvitals.process.runtime", "streamvitals.startup.inject.sitecustomize", "streamvitals.testing",
+)
+OTEL_ONLY = "streamvitals.otel."
+# Standard library only: how long to wait for collectors, and how to ask for a trace where there is one.
+WITHOUT_OTEL = ("streamvitals.otel.patience", "streamvitals.otel.trace_parent")
 MAX_LINES = 500
 
 
@@ -111,7 +130,7 @@ def test_imports_point_down_the_arrow_only(module: str) -> None:
     wing = wing_of(module)
     for imported, _ in imports_of(module):
         if is_ours(imported):
-            allowed = any(imported == name or imported.startswith(name + ".") for name in WINGS[wing])
+            allowed = any(imported == name or imported.startswith(name + ".") for name in (wing, *WINGS[wing]))
             assert allowed, f"{module} imports {imported}"
 
 
@@ -124,7 +143,10 @@ def test_only_the_sdks_wing_imports_openai(module: str) -> None:
         assert imported.split(".")[0] != "openai", module
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if wing_of(m) in ("streamvitals.stream", "streamvitals.names")])
+PURE = ("streamvitals.stream", "streamvitals.names", "streamvitals.outcome")
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if wing_of(m) in PURE])
 def test_the_pure_wing_imports_the_standard_library_and_does_no_io(module: str) -> None:
     for imported, _ in imports_of(module):
         assert is_ours(imported) or is_standard(imported), f"{module} imports {imported}"
@@ -132,9 +154,9 @@ def test_the_pure_wing_imports_the_standard_library_and_does_no_io(module: str) 
 
 
 def test_nothing_imports_the_set_up_but_the_set_up() -> None:
-    """``runtime``, ``config``, the agent, the command line and the rest of the set-up."""
+    """The public doors; but the command may lead to the command line."""
     for module in MODULES:
-        if wing_of(module) == SET_UP or module.startswith("streamvitals.inject"):
+        if wing_of(module) == SET_UP or module in ("streamvitals.run.entry", "streamvitals.agent.__main__"):
             continue
         for imported, _ in imports_of(module):
             assert not is_ours(imported) or wing_of(imported) != SET_UP, f"{module} imports {imported}"
@@ -156,7 +178,7 @@ def loaded_with(*entries: str) -> set[str]:
 
 def test_what_runs_inside_an_app_imports_the_standard_library_only() -> None:
     inside = loaded_with(*ENTRY_POINTS)
-    assert {"streamvitals.sinks.store", "streamvitals.sdk.patch", "streamvitals.stream.observation"} <= inside
+    assert {"streamvitals.store.store", "streamvitals.sdk.patch", "streamvitals.stream.observation"} <= inside
     for module in sorted(inside):
         for imported, at_once in imports_of(module):
             if at_once:
@@ -166,12 +188,12 @@ def test_what_runs_inside_an_app_imports_the_standard_library_only() -> None:
             else:
                 first = imported.split(".")[0]
                 allowed = is_standard(imported) or first in ("openai", "opentelemetry", "sitecustomize")
-                assert allowed or module == "streamvitals.inprocess", f"{module} imports {imported}"
+                assert allowed or module == "streamvitals.process.instrument", f"{module} imports {imported}"
 
 
 def test_opentelemetry_comes_in_only_where_it_is_asked_for() -> None:
     for module in loaded_with(*ENTRY_POINTS):
-        assert not module.startswith(OTEL_ONLY), module
+        assert not module.startswith(OTEL_ONLY) or module in WITHOUT_OTEL, module
 
 
 def test_it_runs_in_an_environment_with_nothing_installed() -> None:
@@ -180,9 +202,9 @@ def test_it_runs_in_an_environment_with_nothing_installed() -> None:
         "import sys\n"
         f"sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
         "before = set(sys.modules)\n"
-        "import streamvitals.runtime\n"
+        "import streamvitals.process.runtime\n"
         "from streamvitals.config import Config\n"
-        "streamvitals.runtime.start(Config()).patch_on_import()\n"
+        "streamvitals.process.runtime.start(Config()).patch_on_import()\n"
         "names = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(names - set(sys.stdlib_module_names) - {'streamvitals'}))\n"
         "print('asyncio' in sys.modules, 'openai' in sys.modules)\n"
@@ -193,7 +215,10 @@ def test_it_runs_in_an_environment_with_nothing_installed() -> None:
 
 def test_what_every_python_loads_at_its_start_costs_next_to_nothing() -> None:
     """Nothing but what each interpreter has loaded anyway."""
-    for module in ("streamvitals.importhook", "streamvitals.presence", "streamvitals.inject.sitecustomize"):
+    for module in (
+        "streamvitals.startup", "streamvitals.startup.importhook", "streamvitals.startup.registration",
+        "streamvitals.startup.inject.sitecustomize",
+    ):
         at_once = {name for name, at_once in imports_of(module) if at_once}
         assert at_once <= {"os", "sys", "_thread", "__future__", "sitecustomize"}, module
 

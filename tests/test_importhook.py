@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from streamvitals import importhook
+from streamvitals.startup import importhook
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ import pytest
 import streamvitals
 from run_support import APPS, environment, eventually, python, started, total
 from streamvitals.agent import directory as private
-from streamvitals.agent.launch import INJECT
-from streamvitals.agent.processes import Identity
+from streamvitals.agent.proc import Identity
+from streamvitals.run.launch import INJECT
 
-PRIVATE_MODULES = ["_streamvitals_importhook", "_streamvitals_presence"]
+PRIVATE_MODULES = ["_streamvitals_importhook", "_streamvitals_registration"]
 VIEW = """
 import json, os, sys
 print(json.dumps({
@@ -68,7 +68,7 @@ def test_reports_in_and_leaves_no_trace(directory):
 def test_directory_that_is_gone_costs_nothing(tmp_path):
     bare = view(python("-c", VIEW), environment())
     seen = view(python("-c", VIEW), inside(tmp_path / "gone"))
-    assert [m for m in seen["modules"] if m not in bare["modules"]] == ["_streamvitals_presence"]
+    assert [m for m in seen["modules"] if m not in bare["modules"]] == ["_streamvitals_registration"]
     assert seen["finders"] == bare["finders"]
 
 
@@ -374,9 +374,11 @@ def test_apps_own_streamvitals_is_kept(bare_environment, tmp_path, server):
     own = tmp_path / "streamvitals"
     own.mkdir()
     (own / "__init__.py").write_text("MINE = True\n")
-    (own / "runtime.py").write_text("CALLS = []\ndef activate():\n    CALLS.append(1)\n")
+    (own / "process").mkdir(exist_ok=True)
+    (own / "process" / "__init__.py").write_text("")
+    (own / "process" / "runtime.py").write_text("CALLS = []\ndef activate():\n    CALLS.append(1)\n")
     code = (
-        "import streamvitals, openai, streamvitals.runtime as runtime;"
+        "import streamvitals, openai, streamvitals.process.runtime as runtime;"
         "assert streamvitals.MINE; assert runtime.CALLS == [1]"
     )
     with started([bare_environment, "-c", code], environment(), cwd=tmp_path) as app:
@@ -391,14 +393,16 @@ def test_forks_of_a_registered_process_register(directory):
 
 
 def test_version_is_that_of_the_package():
-    assert Path(INJECT).parent == Path(streamvitals.__file__).parent
+    assert Path(INJECT).parents[1] == Path(streamvitals.__file__).parent
 
 
 def test_fault_while_patching_is_told_to_the_agent(bare_environment, tmp_path):
     own = tmp_path / "streamvitals"
     own.mkdir()
     (own / "__init__.py").write_text("")
-    (own / "runtime.py").write_text("def activate():\n    raise LookupError('a secret')\n")
+    (own / "process").mkdir(exist_ok=True)
+    (own / "process" / "__init__.py").write_text("")
+    (own / "process" / "runtime.py").write_text("def activate():\n    raise LookupError('a secret')\n")
     code = "import streamvitals, openai; input()"
     with started([bare_environment, "-c", code], environment(), stdin=subprocess.PIPE, cwd=tmp_path) as app:
         app.wait_for_agent()

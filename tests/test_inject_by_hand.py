@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from run_support import environment, python
-from streamvitals.agent.launch import INJECT
+from streamvitals.run.launch import INJECT
 from test_inject import PRIVATE_MODULES, VIEW, Chain, directory, inside, old_interpreters, registrations, view
 
 __all__ = ["directory"]  # a fixture

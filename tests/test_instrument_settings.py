@@ -10,9 +10,9 @@ import pytest
 
 import streamvitals
 from run_support import RUN, environment, python
-from streamvitals import runtime
 from streamvitals.config import Config, ConfigError
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.process import runtime
 
 
 @pytest.fixture(autouse=True)

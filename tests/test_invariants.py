@@ -18,8 +18,8 @@ import openai
 import pytest
 
 from app_support import LONG, MESSAGES, App, run, settle, verdicts
-from streamvitals import runtime
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.process import runtime
 from streamvitals.sdk import versions
 from streamvitals.testing import RecordList, recorded
 

@@ -23,9 +23,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.parser import text_string_to_metric_families
 
 from app_support import MESSAGES, settle
-from streamvitals import names, runtime
+from streamvitals import names
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer, refused_url
+from streamvitals.process import runtime
 from streamvitals.sinks.prometheus import SnapshotCollector
 from streamvitals.testing import recorded
 
@@ -187,7 +188,7 @@ def spans_of(records: list[Any]) -> str:
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from streamvitals.sinks.otel_traces import TraceSink, tracer_of
+    from streamvitals.otel.traces import TraceSink, tracer_of
 
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))

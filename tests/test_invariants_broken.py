@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from app_support import LONG, MESSAGES, App, run, settle
-from streamvitals import looplag, runtime
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.process import looplag, runtime
 from streamvitals.sdk import attach, bodies, closing, facts, patch, taps
-from streamvitals.sinks import store, tally
-from streamvitals.stream import chunks, classify, dispatch, observation, pace, retries, sse, tracebacks
+from streamvitals.store import increments, store
+from streamvitals.stream import attempts, chunks, classify, dispatch, observation, pace, sse, tracebacks
 from streamvitals.stream.observation import Observation
 from streamvitals.stream.pace import Pace
 from streamvitals.testing import RecordList, recorded
@@ -32,8 +32,8 @@ PLACES: list[tuple[Any, str]] = [
     (facts, "surface_of"), (facts, "request_facts"), (facts, "provider_of"), (facts, "response_facts"),
     (facts, "content_encoding"), (facts, "streams"),
     (store.Store, "open_slot"), (store.Store, "close_slot"), (store.Store, "block"), (store.Store, "commit"),
-    (store.StoreSink, "on_end"), (store.StoreSink, "on_retry"), (tally, "ended"), (tally, "retried"),
-    (tally, "_add_progress"), (tally, "_observe"),
+    (store.StoreSink, "on_end"), (store.StoreSink, "on_retry"), (increments, "ended"), (increments, "retried"),
+    (increments, "_add_progress"), (increments, "_observe"),
     (patch, "attach"), (taps.Taps, "tap"), (taps, "_noticing"), (attach, "read_before"), (attach, "_respond"),
     (bodies, "_read"), (bodies, "_arrived"),
     (bodies, "_reading"), (bodies, "closing_of"), (bodies.Bodies, "hook"),
@@ -50,8 +50,8 @@ PLACES: list[tuple[Any, str]] = [
     (Pace, "progress"), (Pace, "flushed"), (Pace, "stop_writing"), (Observation, "flush"),
     (Observation, "_verdict_of_body"), (Observation, "freeze"),
     (Observation, "let_go"), (Observation, "_finish"),
-    (retries.Attempts, "__init__"), (retries.Attempts, "begin"), (retries.Attempts, "retry"),
-    (retries.Attempts, "answered"), (retries.Attempts, "close"), (retries, "classify_status"),
+    (attempts.Attempts, "__init__"), (attempts.Attempts, "begin"), (attempts.Attempts, "retry"),
+    (attempts.Attempts, "answered"), (attempts.Attempts, "close"), (attempts, "classify_status"),
     (tracebacks, "chain"), (classify, "chain"), (classify, "interrupted"), (classify, "_broken_cause"),
     (classify, "classify_error_event"),
     (sse.ByteWatch, "__init__"), (sse.ByteWatch, "_read"), (sse.ByteWatch, "_event"), (sse.ByteWatch, "_line"),

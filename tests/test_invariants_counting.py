@@ -18,10 +18,10 @@ import pytest
 from app_acts import act_of
 from app_support import LONG, MESSAGES, App, settle
 from counting_support import counted, open_streams, within_time
-from streamvitals import runtime
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.scenarios import SCENARIOS, Scenario
+from streamvitals.process import runtime
 from streamvitals.stream.record import StreamRecord
 from streamvitals.testing import RecordList, recorded
 

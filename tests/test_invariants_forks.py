@@ -16,9 +16,9 @@ import pytest
 
 from app_support import HANGS, LONG, MESSAGES, settle, until
 from counting_support import counted, open_streams, within_time
-from streamvitals import runtime
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.process import runtime
 from streamvitals.stream.record import StreamRecord
 from streamvitals.testing import RecordList, recorded
 

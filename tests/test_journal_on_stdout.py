@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from store_support import record
-from streamvitals.problems import of_journal
+from streamvitals.config.problems import of_journal
 from streamvitals.sinks.journal import JournalSink
 from streamvitals.stream.record import SaidError
 

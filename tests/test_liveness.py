@@ -19,12 +19,12 @@ from store_support import (
     ended,
     segments,
 )
-from streamvitals import presence
 from streamvitals.agent import directory as private
-from streamvitals.agent import liveness, processes
+from streamvitals.agent import liveness, proc
 from streamvitals.agent.tree import Tree
 from streamvitals.agent.watch import Watcher
-from streamvitals.sinks import segment
+from streamvitals.startup import registration
+from streamvitals.store import segment
 
 
 @pytest.fixture
@@ -115,8 +115,8 @@ def test_a_process_in_another_pid_namespace_is_alive_though_its_pid_means_anothe
         import sys
         sys.path[:0] = {sys.path!r}
         from store_support import LABELS
-        from streamvitals.sinks.memory import MappedMemory
-        from streamvitals.sinks.store import Store
+        from streamvitals.store.memory import MappedMemory
+        from streamvitals.store.store import Store
         store = Store(MappedMemory({directory!r}))
         store.open_slot(LABELS, 1.0)
         print("ready", flush=True)
@@ -142,10 +142,10 @@ def test_a_process_in_another_pid_namespace_is_alive_though_its_pid_means_anothe
 def test_only_no_such_process_says_that_one_is_gone(
     directory: str, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    presence.register(directory, presence.PYTHON)
+    registration.register(directory, registration.PYTHON)
     identity = identity_of(os.getpid())
-    pair = processes.Identity(identity.pid, identity.start)
-    gone = identity._replace(pid=2**22 - 1), processes.Identity(2**22 - 1, 1)
+    pair = proc.Identity(identity.pid, identity.start)
+    gone = identity._replace(pid=2**22 - 1), proc.Identity(2**22 - 1, 1)
     watcher = Watcher(directory)
     assert watcher.health({}).alive == 1
     real_open, real_os_open, real_list = builtins.open, os.open, os.listdir
@@ -172,11 +172,11 @@ def test_only_no_such_process_says_that_one_is_gone(
         patch.setattr(os, "listdir", refusing_list)
         patch.setattr(os, "scandir", refusing_list)
         assert liveness.alive(identity)
-        assert processes.alive(pair)
+        assert proc.alive(pair)
         assert watcher.anyone_left()
         assert watcher.health({}).alive == 1
     assert not liveness.alive(gone[0])
-    assert not processes.alive(gone[1])
+    assert not proc.alive(gone[1])
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
@@ -186,7 +186,7 @@ def test_a_process_that_is_hidden_from_us_is_alive() -> None:
         import ctypes, os, sys
         sys.path[:0] = {sys.path!r}
         from streamvitals.agent import liveness, processes
-        from streamvitals.sinks.segment import Identity
+        from streamvitals.store.segment import Identity
         reader, writer = os.pipe()
         os.setgid(65534); os.setuid(65534)
         child = os.fork()
@@ -197,10 +197,10 @@ def test_a_process_that_is_hidden_from_us_is_alive() -> None:
         assert not os.path.exists("/proc/1")
         identity = Identity(child, 1, 1, os.stat("/proc/self/ns/pid").st_ino, 1)
         assert liveness.alive(identity)
-        assert processes.alive(processes.Identity(child, 1))
+        assert proc.alive(proc.Identity(child, 1))
         os.kill(child, 9); os.waitpid(child, 0)
         assert not liveness.alive(identity)
-        assert not processes.alive(processes.Identity(child, 1))
+        assert not proc.alive(proc.Identity(child, 1))
         print("done")
         """
     inner = 'mount -t proc -o hidepid=2 proc /proc || exit 77; "$@"; exit $?'
@@ -219,9 +219,9 @@ def test_a_process_in_another_time_namespace_has_the_same_start_time(directory: 
         sys.path[:0] = {sys.path!r}
         from store_support import LABELS
         from streamvitals import presence
-        from streamvitals.sinks.memory import MappedMemory
-        from streamvitals.sinks.store import Store
-        presence.register({directory!r}, presence.PYTHON)
+        from streamvitals.store.memory import MappedMemory
+        from streamvitals.store.store import Store
+        registration.register({directory!r}, registration.PYTHON)
         store = Store(MappedMemory({directory!r}))
         store.open_slot(LABELS, 1.0)
         print("ready", flush=True)
@@ -237,8 +237,8 @@ def test_a_process_in_another_time_namespace_has_the_same_start_time(directory: 
         assert reader.snapshot().active == {LABELS: 1}
         assert watcher.anyone_left()
         (identity,) = private.registered(directory)
-        assert identity.start < 10_000_000 + processes.table()[identity.pid].identity.start
-        assert processes.alive(identity)
+        assert identity.start < 10_000_000 + proc.table()[identity.pid].identity.start
+        assert proc.alive(identity)
         child.communicate("\n")
     assert ended(reader.snapshot()) == {"abandoned": 1}
     assert not watcher.anyone_left()

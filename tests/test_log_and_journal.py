@@ -16,11 +16,11 @@ import pytest
 
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.outcome import Outcome
 from streamvitals.sinks import journal as journal_module
 from streamvitals.sinks.journal import JournalSink
 from streamvitals.sinks.log import BURST, EVERY, LogSink
 from streamvitals.stream.dispatch import MAX_FAULTS, Dispatch
-from streamvitals.stream.outcome import Outcome
 from streamvitals.stream.record import StreamRecord
 from streamvitals.testing import recorded
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from store_support import LABELS, Processes, record
-from streamvitals import presence
 from streamvitals.agent import liveness, sums
 from streamvitals.agent.serve import Agent
 from streamvitals.agent.tree import Tree
 from streamvitals.config import Config
-from streamvitals.sinks.memory import MappedMemory
-from streamvitals.sinks.segment import Identity
-from streamvitals.sinks.store import Store, StoreSink
+from streamvitals.startup import registration
+from streamvitals.store.memory import MappedMemory
+from streamvitals.store.segment import Identity
+from streamvitals.store.store import Store, StoreSink
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
         made = Agent(directory, listener, "http://127.0.0.1", Config())
         # Who is below is looked for now and then, not in the looks that are counted.
         monkeypatch.setattr(made._watcher, "_clock", lambda: 0.0)
-        presence.register(directory, presence.PYTHON)
+        registration.register(directory, registration.PYTHON)
         store = Store(MappedMemory(directory))
         store.set_build("0", "3.57.0", "true")
         StoreSink(store).on_end(record(store.open_slot(LABELS, 1.0)))

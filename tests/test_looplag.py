@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from streamvitals import looplag
-from streamvitals.looplag import LoopLagMeter
+from streamvitals.process import looplag
+from streamvitals.process.looplag import LoopLagMeter
 
 
 class Stream:

@@ -22,13 +22,13 @@ from store_support import LABELS, OTHER_SET, ended, progress, record, total, val
 from streamvitals import names
 from streamvitals.agent import directory as private
 from streamvitals.agent.tree import Tree
-from streamvitals.sinks import memory, segment
-from streamvitals.sinks.labels import clean
-from streamvitals.sinks.layout import STREAM_LAYOUT
-from streamvitals.sinks.memory import HeapMemory, MappedMemory, MemoryUnavailableError, process_identity
-from streamvitals.sinks.segment import BadSegmentError, Header, Shape, shape
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import Outcome
+from streamvitals.outcome import Outcome
+from streamvitals.store import memory, segment
+from streamvitals.store.labels import clean
+from streamvitals.store.layout import STREAM_LAYOUT
+from streamvitals.store.memory import HeapMemory, MappedMemory, MemoryUnavailableError, process_identity
+from streamvitals.store.segment import BadSegmentError, Header, Shape, shape
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Attempt, RateLimit, StreamLabels, Usage
 
 NOW = 1000.0
@@ -245,8 +245,8 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 PRELUDE = """
 import errno, logging, os, sys
 from store_support import LABELS, ended, record
-from streamvitals.sinks.memory import MappedMemory
-from streamvitals.sinks.store import Store, StoreSink
+from streamvitals.store.memory import MappedMemory
+from streamvitals.store.store import Store, StoreSink
 directory = sys.argv[1]
 logging.basicConfig()
 """
@@ -338,7 +338,7 @@ def test_an_app_that_closes_every_descriptor_and_reuses_their_numbers_is_not_hur
 def test_what_runs_in_apps_needs_the_standard_library_only(directory: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-S", "-E", "-c",
-         "import sys; sys.path.insert(0, sys.argv[1]); import streamvitals.sinks.store, streamvitals.sinks.memory;"
+         "import sys; sys.path.insert(0, sys.argv[1]); import streamvitals.store.store, streamvitals.store.memory;"
          "print(*sorted(sys.modules))", str(SRC)],
         capture_output=True, text=True, check=True,
     )

@@ -8,8 +8,8 @@ import pytest
 
 from streamvitals import names
 from streamvitals.names import Metric
-from streamvitals.sinks.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
-from streamvitals.stream.outcome import ERROR_TYPES, Outcome
+from streamvitals.outcome import ERROR_TYPES, Outcome
+from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
 
 # Typed by hand: Prometheus name, type, own labels.
 CONTRACT = {

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from observation_support import OK, Host, finish, token
 from streamvitals.names import GAP_EDGES
+from streamvitals.outcome import Outcome, Verdict
 from streamvitals.stream.observation import Observation
-from streamvitals.stream.outcome import Outcome, Verdict
 from streamvitals.stream.record import Progress, StreamRecord
 
 # Multiples of 1/1024 s: binary fractions, whose sums are exact.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from observation_support import OK, Host, finish, token
-from streamvitals.stream.outcome import Outcome, Verdict
+from streamvitals.outcome import Outcome, Verdict
 
 
 def test_cancelled_while_the_sdk_sleeps() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from observation_support import OK, Host, chunk, finish, token
+from streamvitals.outcome import Outcome, Verdict
 from streamvitals.stream.chunks import ChatChunks
 from streamvitals.stream.observation import Observation
 from streamvitals.stream.observe import (
@@ -17,7 +18,6 @@ from streamvitals.stream.observe import (
     streamvitals_observe_async,
     streamvitals_watch_async,
 )
-from streamvitals.stream.outcome import Outcome, Verdict
 from streamvitals.stream.record import StreamRecord
 from streamvitals.stream.request import ResponseFacts
 

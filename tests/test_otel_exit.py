@@ -9,10 +9,10 @@ import pytest
 from otel_support import run_script
 from otlp_receiver import receiver
 from streamvitals.config import Config
-from streamvitals.runtime import Runtime
-from streamvitals.sinks.memory import HeapMemory
-from streamvitals.sinks.patience import MOST, Patience
-from streamvitals.sinks.store import Store
+from streamvitals.otel.patience import MOST, Patience
+from streamvitals.process.runtime import Runtime
+from streamvitals.store.memory import HeapMemory
+from streamvitals.store.store import Store
 
 
 class Clock:

@@ -20,11 +20,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from otlp_receiver import PATIENCE
-from streamvitals.sinks.otel_traces import tracer_of
+from streamvitals.otel.traces import tracer_of
 
 instrumentation = pytest.importorskip("opentelemetry.instrumentation.httpx")
 
-from streamvitals.sinks.http_spans import HttpSpans  # noqa: E402
+from streamvitals.otel.http_spans import HttpSpans  # noqa: E402
 
 if "httpx2" in {cls.__module__.partition(".")[0] for cls in openai.DefaultHttpxClient.__mro__}:
     httpx: Any = pytest.importorskip("httpx2")

@@ -13,12 +13,12 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_support import LABELS, failed, record
 from streamvitals import names
-from streamvitals.sinks.memory import HeapMemory
-from streamvitals.sinks.otel_meter import MeterSink, on_app_provider
-from streamvitals.sinks.snapshot import Snapshot
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.sinks.trace_parent import capture_parent
-from streamvitals.stream.outcome import Outcome
+from streamvitals.otel.meter import MeterSink, on_app_provider
+from streamvitals.otel.trace_parent import capture_parent
+from streamvitals.outcome import Outcome
+from streamvitals.store.memory import HeapMemory
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import StreamRecord, Usage
 
 

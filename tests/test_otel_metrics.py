@@ -22,12 +22,12 @@ from opentelemetry.sdk.metrics.export import (
 from otel_support import LABELS, failed, record, run_script
 from otlp_receiver import PATIENCE, Receiver, attributes, receiver
 from streamvitals import names
-from streamvitals.sinks.layout import PROCESS_LAYOUT, STREAM_LAYOUT
-from streamvitals.sinks.memory import HeapMemory
-from streamvitals.sinks.otel_metrics import Exporting, PreaggregatedExporter, start_exporting
-from streamvitals.sinks.snapshot import Snapshot
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import Outcome
+from streamvitals.otel.metrics import Exporting, PreaggregatedExporter, start_exporting
+from streamvitals.outcome import Outcome
+from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from streamvitals.store.memory import HeapMemory
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Progress, RateLimit, StreamLabels
 
 CUMULATIVE = metrics_pb2.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -380,7 +380,7 @@ import logging
 logging.basicConfig(level=logging.DEBUG)
 from otel_support import record
 from test_otel_metrics import Config, Counted
-from streamvitals.sinks.otel_metrics import start_exporting
+from streamvitals.otel.metrics import start_exporting
 counted = Counted()
 exporting = start_exporting(counted.take, Config())
 counted.sink.on_end(record())
@@ -435,7 +435,7 @@ def test_a_forked_child_counts_from_the_fork() -> None:
             import os
             from otel_support import record
             from test_otel_metrics import Config, Counted
-            from streamvitals.sinks.otel_metrics import start_exporting
+            from streamvitals.otel.metrics import start_exporting
             counted = Counted()
             os.register_at_fork(after_in_child=counted.store.reset_after_fork)
             exporting = start_exporting(counted.take, Config())

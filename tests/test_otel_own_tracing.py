@@ -15,10 +15,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_support import record, run_script
 from otlp_receiver import PATIENCE, Receiver, attributes, receiver
-from streamvitals.sinks.otel_traces import Tracing, start_tracing
-from streamvitals.sinks.otlp import Losses
-from streamvitals.sinks.own_tracing import OwnTracing
-from streamvitals.sinks.span_queue import SpanQueue
+from streamvitals.otel.otlp import Losses
+from streamvitals.otel.own_tracing import OwnTracing
+from streamvitals.otel.span_queue import SpanQueue
+from streamvitals.otel.traces import Tracing, start_tracing
 
 
 @dataclass
@@ -109,7 +109,7 @@ def test_an_app_that_sets_its_provider_later_gets_the_spans() -> None:
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import SimpleSpanProcessor
             from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-            from streamvitals.sinks.otel_traces import start_tracing
+            from streamvitals.otel.traces import start_tracing
 
             class Config: otlp_traces = True
             tracing = start_tracing(Config())
@@ -145,10 +145,10 @@ def test_without_otlp_the_sdk_is_not_even_imported() -> None:
     run_script(
         """
         import sys
-        from streamvitals.sinks.trace_parent import capture_parent
+        from streamvitals.otel.trace_parent import capture_parent
         assert capture_parent() is None
         assert not any(m.startswith("opentelemetry") for m in sys.modules)
-        from streamvitals.sinks.otel_traces import start_tracing
+        from streamvitals.otel.traces import start_tracing
         from otel_support import record
         class Config: otlp_traces = False
         start_tracing(Config()).sink.on_end(record())
@@ -167,7 +167,7 @@ SCRIPT = """
 import logging
 logging.basicConfig(level=logging.DEBUG)
 from otel_support import record
-from streamvitals.sinks.otel_traces import start_tracing
+from streamvitals.otel.traces import start_tracing
 class Config: otlp_traces = True
 tracing = start_tracing(Config())
 tracing.sink.on_end(record())
@@ -212,7 +212,7 @@ def test_a_last_span_at_interpreter_exit_is_exported() -> None:
             """
             import atexit
             from otel_support import record
-            from streamvitals.sinks.otel_traces import start_tracing
+            from streamvitals.otel.traces import start_tracing
             class Config: otlp_traces = True
             tracing = start_tracing(Config())
             atexit.register(tracing.sink.on_end, record())
@@ -242,7 +242,7 @@ def test_without_a_thread_the_shutdown_exports(
 FORK = """
 import os, sys
 from otel_support import record
-from streamvitals.sinks.otel_traces import start_tracing
+from streamvitals.otel.traces import start_tracing
 class Config: otlp_traces = True
 tracing = start_tracing(Config())
 
@@ -325,7 +325,7 @@ def test_a_worker_of_multiprocessing_that_just_ends(method: str, tmp_path: Any) 
         f"""
 import multiprocessing
 from otel_support import record
-from streamvitals.sinks.otel_traces import start_tracing
+from streamvitals.otel.traces import start_tracing
 class Config: otlp_traces = True
 
 def work():
@@ -355,7 +355,7 @@ def test_the_apps_random_numbers_stay_the_same() -> None:
             """
             import random
             from otel_support import record
-            from streamvitals.sinks.otel_traces import start_tracing
+            from streamvitals.otel.traces import start_tracing
             class Config: otlp_traces = True
             tracing = start_tracing(Config())
             before = random.getstate()

@@ -15,9 +15,9 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
 
 from otel_support import CLOCK, LABELS, STARTED, failed, record
 from streamvitals.names import UNKNOWN_MODEL
-from streamvitals.sinks.otel_traces import TraceSink, tracer_of
-from streamvitals.sinks.trace_parent import capture_parent
-from streamvitals.stream.outcome import Outcome
+from streamvitals.otel.trace_parent import capture_parent
+from streamvitals.otel.traces import TraceSink, tracer_of
+from streamvitals.outcome import Outcome
 from streamvitals.stream.record import Attempt, StreamRecord
 
 APP_SIDE_OR_LIMIT = {

@@ -10,9 +10,9 @@ import pytest
 
 from otel_support import record
 from otlp_receiver import PATIENCE, Receiver, receiver
-from streamvitals.sinks.otel_metrics import start_exporting
-from streamvitals.sinks.otel_traces import start_tracing
-from streamvitals.sinks.snapshot import Snapshot
+from streamvitals.otel.metrics import start_exporting
+from streamvitals.otel.traces import start_tracing
+from streamvitals.store.snapshot import Snapshot
 
 
 @dataclass

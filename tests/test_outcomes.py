@@ -11,7 +11,7 @@ from app_acts import act_of
 from app_support import VERSION, verdicts
 from streamvitals.config import Config
 from streamvitals.faults.scenarios import SCENARIOS, Scenario
-from streamvitals.stream.outcome import ERROR_TYPES, Outcome, owner
+from streamvitals.outcome import ERROR_TYPES, Outcome, owner
 from streamvitals.testing import RecordList
 
 # Ctrl-C reaches a coroutine as a cancellation: the KeyboardInterrupt is asyncio.run's.

@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from run_support import only_root
-from streamvitals import problems
-from streamvitals.agent import interpreter
-from streamvitals.agent.interpreter import Interpreter
-from streamvitals.config import Config
-from streamvitals.problems import Problem, endpoints, of_exporter, of_journal, of_variables
+from streamvitals.config import Config, problems
+from streamvitals.config.problems import Problem, endpoints, of_exporter, of_journal, of_variables
+from streamvitals.run import interpreter
+from streamvitals.run.interpreter import Interpreter
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"

@@ -16,11 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from store_support import LABELS, progress, record
 from streamvitals import names
-from streamvitals.sinks.memory import HeapMemory
+from streamvitals.outcome import Outcome
 from streamvitals.sinks.prometheus import SnapshotCollector
-from streamvitals.sinks.snapshot import Snapshot
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import Outcome
+from streamvitals.store.memory import HeapMemory
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import RateLimit, RetryRecord, StreamLabels, Usage
 from test_names import CONTRACT, NOT_PER_STREAM, STREAM_LABELS
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from observation_support import LABELS, Host, chunk, token
-from streamvitals.stream.app_retries import Chain, Failure, Origin
-from streamvitals.stream.outcome import Outcome
+from streamvitals.outcome import Outcome
+from streamvitals.retries.failures import Chain, Failure, Origin
 from streamvitals.stream.partial import TailReader
 from streamvitals.stream.record import Attempt, RateLimit, StreamRecord, Usage
 from streamvitals.stream.request import ResponseFacts

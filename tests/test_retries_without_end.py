@@ -12,10 +12,11 @@ import openai
 import pytest
 
 from retry_support import KINDS, App, attempts, chains
-from streamvitals import names, runtime
+from streamvitals import names
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.sinks.layout import STREAM_LAYOUT
-from streamvitals.stream.app_retries import FAILED_AFTER
+from streamvitals.process import runtime
+from streamvitals.retries.failures import FAILED_AFTER
+from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.testing import RecordList
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from retry_support import KINDS, App, attempts, chains
-from streamvitals import runtime
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.process import runtime
 from streamvitals.testing import RecordList
 
 
@@ -245,7 +245,7 @@ def test_a_fallback_that_fails_too(app: App, records: RecordList) -> None:
 
 def test_numbers_in_the_snapshot(app: App, records: RecordList) -> None:
     from streamvitals import names
-    from streamvitals.sinks.layout import STREAM_LAYOUT
+    from streamvitals.store.layout import STREAM_LAYOUT
 
     loop(app, "reset", "ok")
     current = runtime.current()

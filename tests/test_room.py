@@ -17,15 +17,15 @@ import pytest
 
 from run_support import environment, eventually, python, started, total
 from store_support import LABELS, ended, record, segments
-from streamvitals import presence
 from streamvitals.agent import directory as private
 from streamvitals.agent.hold import Hold
 from streamvitals.agent.tree import Tree
 from streamvitals.agent.watch import Watcher
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.sinks import memory
-from streamvitals.sinks.memory import MappedMemory
-from streamvitals.sinks.store import Store, StoreSink
+from streamvitals.startup import registration
+from streamvitals.store import memory
+from streamvitals.store.memory import MappedMemory
+from streamvitals.store.store import Store, StoreSink
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a tmpfs")
@@ -69,8 +69,8 @@ def new_processes(monkeypatch: pytest.MonkeyPatch, directory: str, count: int) -
     """How many of so many new processes could register."""
     done = 0
     for pid in range(10, 10 + count):
-        monkeypatch.setattr(presence, "_self", lambda pid=pid: (str(pid), 1, "1"))
-        done += presence.register(directory, presence.FORK)
+        monkeypatch.setattr(registration, "_self", lambda pid=pid: (str(pid), 1, "1"))
+        done += registration.register(directory, registration.FORK)
     return done
 
 
@@ -97,14 +97,14 @@ def test_with_the_agent_dead_only_a_few_more_processes_leave_anything(
     if done < 3000:
         assert (store.mapped, os.listdir(directory)) in ((False, before), (True, os.listdir(directory)))
     with held_by_another(directory):
-        assert presence.register(directory, presence.PYTHON), "another agent serves what is left"
+        assert registration.register(directory, registration.PYTHON), "another agent serves what is left"
 
 
 def test_what_a_process_leaves_is_bounded_also_while_somebody_reads(
     directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "_MOST", 0)
-    assert not presence.register(directory, presence.PYTHON)
+    monkeypatch.setattr(registration, "_MOST", 0)
+    assert not registration.register(directory, registration.PYTHON)
     store = Store(MappedMemory(directory))
     store.open_slot(LABELS, 1.0)
     assert not store.mapped
@@ -112,14 +112,14 @@ def test_what_a_process_leaves_is_bounded_also_while_somebody_reads(
 
 
 def test_a_lock_that_cannot_be_asked_for_says_nothing(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(directory, presence.READER).write_text("-1000000")  # how large the directory was
-    assert not presence.register(directory, presence.PYTHON), "nobody has it locked"
+    Path(directory, registration.READER).write_text("-1000000")  # how large the directory was
+    assert not registration.register(directory, registration.PYTHON), "nobody has it locked"
 
     def refused(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(presence.os, "lockf", refused)
-    assert presence.register(directory, presence.PYTHON)
+    monkeypatch.setattr(registration.os, "lockf", refused)
+    assert registration.register(directory, registration.PYTHON)
 
 
 def test_one_agent_at_a_time(directory: str) -> None:
@@ -189,7 +189,7 @@ def test_a_full_file_system_costs_no_count_where_there_is_another(
     with contextlib.suppress(OSError):
         for i in range(100):
             Path(directory, f"ballast{i}").write_bytes(bytes(4096))
-    registered = presence.register(directory, presence.PYTHON)
+    registered = registration.register(directory, registration.PYTHON)
     assert registered or (options == "nr_inodes=4" and not reserve)
     store = Store(MappedMemory(directory))
     StoreSink(store).on_end(record(store.open_slot(LABELS, 1.0)))
@@ -232,7 +232,7 @@ def test_both_directories_go_when_nobody_comes_back_for_the_first(
 
     first, second = create(), create()
     assert len(first) == len(second) == 2
-    for path in (*first, presence.home(first[1])):
+    for path in (*first, registration.home(first[1])):
         os.utime(path, (0, 0))
     os.utime(second[1], (0, 0))
     private.sweep(second[0])
@@ -282,7 +282,7 @@ def test_an_agent_whose_directory_is_removed_serves_on(server: ThreadedFaultServ
         assert app.process.stdout.readline() == b"one\n"
         app.wait_for_streams("completed", 1)
         directory = app.directory()
-        shutil.rmtree(presence.home(directory))
+        shutil.rmtree(registration.home(directory))
         eventually(lambda: os.path.isdir(directory), "the directory once more")
         eventually(lambda: app.health()["agent_faults"] == 1, "a word about it")
         app.process.stdin.write(b"\n")
@@ -296,4 +296,4 @@ def test_an_agent_whose_directory_is_removed_serves_on(server: ThreadedFaultServ
         assert private.read_facts(directory)["pid"] == agent
         command = Path(f"/proc/{agent}/cmdline").read_bytes()
         assert os.path.basename(directory).encode() not in command
-        assert os.path.basename(presence.home(directory)).encode() not in command
+        assert os.path.basename(registration.home(directory)).encode() not in command

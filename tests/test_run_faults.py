@@ -17,9 +17,9 @@ import pytest
 
 from run_support import RUN, alive, answered, environment, eventually, free_port, get, python, started
 from streamvitals.agent import directory as private
-from streamvitals.agent import launch, spawn
-from streamvitals.agent.command import Command, CommandError
 from streamvitals.config import Config
+from streamvitals.run import launch, spawn
+from streamvitals.run.command import Command, CommandError
 
 PRINT_ENV = "import os; print(os.environ.get('STREAMVITALS_DIR'), os.environ.get('PYTHONPATH'))"
 

@@ -111,7 +111,7 @@ def test_installed_by_pythonpath(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["agent/launch.py", "agent/directory.py", "agent/command.py", "config.py", "saying.py"]
+    "module", ["run/launch.py", "agent/directory.py", "run/command.py", "config.py", "system/console.py"]
 )
 def test_launcher_that_is_broken_starts_the_app(tmp_path: Path, module: str) -> None:
     """Half an upgrade, a damaged disk: one line, and the app."""
@@ -161,7 +161,7 @@ def test_from_an_archive(tmp_path: Path) -> None:
     """Where no app could load anything from: said, and the app is started."""
     (tmp_path / "app").mkdir()
     copy_of_ours(tmp_path / "app")
-    (tmp_path / "app" / "__main__.py").write_text("from streamvitals.entry import main\nmain()\n")
+    (tmp_path / "app" / "__main__.py").write_text("from streamvitals.run.entry import main\nmain()\n")
     archive = str(tmp_path / "sv.pyz")
     subprocess.run([sys.executable, "-m", "zipapp", str(tmp_path / "app"), "-o", archive], check=True)
     status, out, err = run(

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from run_support import APPS, RUN, environment, eventually, free_port, get, parse_metrics, python, started, total
-from streamvitals.agent.processes import entry_of, silent_python
+from streamvitals.agent.proc import entry_of, silent_python
 from test_doctor import doctor
 
 # What OpenTelemetry's exporter does with the port that it finds in its variables.

@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 
 from run_support import APPS, RUN, UNSHARE, environment, python, started, unshare_works
-from streamvitals import saying
 from streamvitals.agent import endpoints
 from streamvitals.agent.endpoints import EndpointWatch
+from streamvitals.config.problems import Endpoint, Problem
 from streamvitals.faults import ThreadedFaultServer, refused_url
-from streamvitals.problems import Endpoint, Problem
+from streamvitals.system import console
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 RAN = python("-c", "print('ran')")
@@ -118,11 +118,11 @@ def test_a_reader_that_has_gone_does_not_either() -> None:
 def test_a_line_is_whole_or_not_there_and_never_longer_than_a_pipe_takes() -> None:
     reader, writer = os.pipe()
     with contextlib.closing(os.fdopen(reader, "rb")) as read:
-        assert saying.say("a\nb" + "x" * 9000, writer)
+        assert console.say("a\nb" + "x" * 9000, writer)
         os.close(writer)
         line = read.read()
     assert line.startswith(b"streamvitals: a bx")
-    assert (len(line), line.count(b"\n")) == (saying.MOST - 1, 1)
+    assert (len(line), line.count(b"\n")) == (console.MOST - 1, 1)
 
 
 @contextlib.contextmanager
@@ -145,19 +145,19 @@ def read(fd: int) -> bytes:
 
 def test_a_terminal_in_raw_mode_has_no_staircase_and_later_no_line_at_all() -> None:
     with terminal(raw=True) as (master, slave):
-        assert saying.say("now", slave)
+        assert console.say("now", slave)
         assert read(master) == b"streamvitals: now\r\n"
-        assert not saying.say("later", slave, late=True)
+        assert not console.say("later", slave, late=True)
         assert read(master) == b""
     with terminal(raw=False) as (master, slave):
-        assert saying.say("later", slave, late=True)
+        assert console.say("later", slave, late=True)
         assert read(master) == b"streamvitals: later\r\n"
 
 
 def test_a_terminal_that_is_stopped_is_left_alone() -> None:
     with terminal(raw=False) as (_, slave):
         termios.tcflow(slave, termios.TCOOFF)
-        assert not saying.say("now", slave)
+        assert not console.say("now", slave)
         termios.tcflow(slave, termios.TCOON)
 
 

@@ -32,7 +32,7 @@ from run_support import (
     started,
     total,
 )
-from streamvitals.agent.processes import GRACE
+from streamvitals.agent.proc import GRACE
 from test_run_transparency import Screen, in_a_terminal
 
 pytest.importorskip("uvicorn")

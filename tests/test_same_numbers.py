@@ -20,17 +20,25 @@ from prometheus_client.registry import CollectorRegistry
 
 from otel_support import CLOCK, LABELS, failed, record
 from streamvitals import names
+from streamvitals.otel.meter import on_app_provider
+from streamvitals.otel.points import Window, to_metrics
+from streamvitals.otel.traces import TraceSink, tracer_of
+from streamvitals.outcome import ERROR_TYPES, Outcome
 from streamvitals.sinks.journal import JournalSink
 from streamvitals.sinks.log import point_of_failure
-from streamvitals.sinks.memory import HeapMemory
-from streamvitals.sinks.otel_meter import on_app_provider
-from streamvitals.sinks.otel_points import Window, to_metrics
-from streamvitals.sinks.otel_traces import TraceSink, tracer_of
 from streamvitals.sinks.prometheus import SnapshotCollector
-from streamvitals.sinks.snapshot import Snapshot
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import ERROR_TYPES, Outcome
-from streamvitals.stream.record import Attempt, ChainRecord, Progress, RateLimit, RetryRecord, StreamRecord, Usage
+from streamvitals.store.memory import HeapMemory
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.store.store import Store, StoreSink
+from streamvitals.stream.record import (
+    Attempt,
+    ChainRecord,
+    Progress,
+    RateLimit,
+    RetryRecord,
+    StreamRecord,
+    Usage,
+)
 
 Key = tuple[str, frozenset[tuple[str, str]]]
 CUMULATIVE = {"counter": AggregationTemporality.CUMULATIVE, "histogram": AggregationTemporality.CUMULATIVE}

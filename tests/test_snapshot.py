@@ -15,11 +15,11 @@ from store_support import (
     record,
 )
 from streamvitals import names
-from streamvitals.sinks.layout import STREAM_LAYOUT
-from streamvitals.sinks.memory import HeapMemory
-from streamvitals.sinks.snapshot import Snapshot, merged
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import Outcome
+from streamvitals.outcome import Outcome
+from streamvitals.store.layout import STREAM_LAYOUT
+from streamvitals.store.memory import HeapMemory
+from streamvitals.store.snapshot import Snapshot, merged
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import RateLimit, StreamLabels, Usage
 
 NOW = 1000.0

@@ -19,12 +19,12 @@ from store_support import (
     value,
 )
 from streamvitals import names
-from streamvitals.sinks import store as store_module
-from streamvitals.sinks.layout import STREAM_LAYOUT
-from streamvitals.sinks.memory import HeapMemory, MappedMemory
-from streamvitals.sinks.snapshot import ExemplarKey, Snapshot
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import ERROR_TYPES, Outcome
+from streamvitals.outcome import ERROR_TYPES, Outcome
+from streamvitals.store import store as store_module
+from streamvitals.store.layout import STREAM_LAYOUT
+from streamvitals.store.memory import HeapMemory, MappedMemory
+from streamvitals.store.snapshot import ExemplarKey, Snapshot
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Attempt, ChainRecord, RateLimit, RetryRecord, StreamLabels, Usage
 
 NOW = 1000.0

@@ -20,12 +20,12 @@ from store_support import (
     ended,
     record,
 )
-from streamvitals.sinks import store as store_module
-from streamvitals.sinks import tally
-from streamvitals.sinks.memory import HeapMemory, MappedMemory
-from streamvitals.sinks.snapshot import Snapshot
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import Outcome
+from streamvitals.outcome import Outcome
+from streamvitals.store import increments
+from streamvitals.store import store as store_module
+from streamvitals.store.memory import HeapMemory, MappedMemory
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.store.store import Store, StoreSink
 
 NOW = 1000.0
 
@@ -139,7 +139,7 @@ class Interrupt:
         self.raised = False
 
     def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
-        if frame.f_globals.get("__name__") not in (store_module.__name__, tally.__name__):
+        if frame.f_globals.get("__name__") not in (store_module.__name__, increments.__name__):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":

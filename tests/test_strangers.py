@@ -14,16 +14,17 @@ from pathlib import Path
 import pytest
 
 from store_support import LABELS, Processes, ended, record, segments, value
-from streamvitals import names, presence
+from streamvitals import names
+from streamvitals.agent import dead, reader
 from streamvitals.agent import directory as private
-from streamvitals.agent import mapped, retired
-from streamvitals.agent.processes import may_be_of, users_of
+from streamvitals.agent.proc import may_be_of, users_of
 from streamvitals.agent.tree import Tree
 from streamvitals.agent.watch import Watcher
-from streamvitals.sinks import memory
-from streamvitals.sinks.memory import MappedMemory
-from streamvitals.sinks.snapshot import Snapshot
-from streamvitals.sinks.store import Store
+from streamvitals.startup import registration
+from streamvitals.store import memory
+from streamvitals.store.memory import MappedMemory
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.store.store import Store
 
 NOBODY = 65534
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of others")
@@ -109,10 +110,10 @@ def test_whatever_is_named_like_a_file_of_the_app_costs_only_itself(processes: P
     THINGS[thing](Path(processes.directory, "10-100.7.sv") if "0xff" not in thing
                   else Path(processes.directory, "11-100.0.sv"), own.read_bytes() if thing != "a copy of another's"
                   else one_stream(processes, 11).read_bytes())
-    reader = processes.tree()
+    files = processes.tree()
     streams = 2 if thing == "a copy of another's" else 1
     for _ in range(3):
-        snapshot = reader.snapshot()
+        snapshot = files.snapshot()
         assert ended(snapshot) == {"completed": streams}
         assert snapshot.active == {LABELS: streams}
         assert errors(snapshot) == 1, "counted once"
@@ -150,16 +151,16 @@ def damage(path: Path, how: str) -> None:
 def test_a_file_that_is_damaged_counts_as_it_did_when_it_was_last_whole(processes: Processes, how: str) -> None:
     bad = one_stream(processes, 10)
     one_stream(processes, 11)
-    reader = processes.tree()
-    assert reader.snapshot().active == {LABELS: 2}
+    files = processes.tree()
+    assert files.snapshot().active == {LABELS: 2}
     damage(bad, how)
     for _ in range(3):
-        snapshot = reader.snapshot()
+        snapshot = files.snapshot()
         assert ended(snapshot) == {"completed": 2}
         assert snapshot.active == {LABELS: 1}, "what is open in it nobody knows"
         assert errors(snapshot) == 1
     processes.die(10, 11)
-    assert ended(reader.snapshot()) == {"completed": 2, "abandoned": 1}
+    assert ended(files.snapshot()) == {"completed": 2, "abandoned": 1}
     assert segments(processes.directory) == []
     fresh = ended(Tree(processes.directory).snapshot())
     assert fresh == {"completed": 2, "abandoned": 1}
@@ -169,10 +170,10 @@ def test_a_damaged_file_that_nobody_has_read_whole_is_nothing(processes: Process
     bad = one_stream(processes, 10)
     one_stream(processes, 11)
     damage(bad, "0xff after a page")
-    reader = processes.tree()
-    assert ended(reader.snapshot()) == {"completed": 1}
+    files = processes.tree()
+    assert ended(files.snapshot()) == {"completed": 1}
     processes.die(10)
-    assert ended(reader.snapshot()) == {"completed": 1}
+    assert ended(files.snapshot()) == {"completed": 1}
     assert len(segments(processes.directory)) == 1, "and it goes with its process"
 
 
@@ -188,14 +189,14 @@ def test_more_files_than_there_are_descriptors_to_keep_are_read_all_the_same(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one_stream(processes, 10)
-    monkeypatch.setattr(mapped.resource, "getrlimit", lambda _: (2, 2))
-    reader = processes.tree()
+    monkeypatch.setattr(reader.resource, "getrlimit", lambda _: (2, 2))
+    files = processes.tree()
     before = os.listdir("/proc/self/fd")
     for _ in range(2):
-        assert ended(reader.snapshot()) == {"completed": 1}
+        assert ended(files.snapshot()) == {"completed": 1}
     assert len(os.listdir("/proc/self/fd")) == len(before)
     processes.die(10)
-    assert ended(reader.snapshot()) == {"completed": 1, "abandoned": 1}
+    assert ended(files.snapshot()) == {"completed": 1, "abandoned": 1}
 
 
 # -- other users
@@ -215,7 +216,7 @@ def test_a_file_of_another_user_is_not_the_process_s(processes: Processes) -> No
 @contextlib.contextmanager
 def somebody_else(act: Callable[[], object]) -> Iterator[int]:
     """A child of another user that has done something and waits; its pid."""
-    reader, writer = os.pipe()
+    files, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
@@ -229,10 +230,10 @@ def somebody_else(act: Callable[[], object]) -> Iterator[int]:
             os._exit(1)
     os.close(writer)
     try:
-        assert os.read(reader, 1) == b"x"
+        assert os.read(files, 1) == b"x"
         yield pid
     finally:
-        os.close(reader)
+        os.close(files)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
@@ -248,7 +249,7 @@ def test_a_worker_that_has_become_another_user_goes_on_to_count(tmp_path: Path) 
     directory.chmod(0o1733)
 
     def work() -> None:
-        presence.register(str(directory), presence.FORK)
+        registration.register(str(directory), registration.FORK)
         store = Store(MappedMemory(str(directory)))
         store.open_slot(LABELS, 1.0)
 
@@ -258,11 +259,11 @@ def test_a_worker_that_has_become_another_user_goes_on_to_count(tmp_path: Path) 
         assert Path(directory, segments(str(directory))[0]).stat().st_uid == NOBODY
         assert watcher.anyone_left()
         assert [identity.pid for identity in watcher._registered] == [pid]
-        reader = Tree(str(directory), trusts=watcher.trusts)
-        assert reader.snapshot().active == {LABELS: 1}
+        files = Tree(str(directory), trusts=watcher.trusts)
+        assert files.snapshot().active == {LABELS: 1}
         assert not may_be_of(NOBODY, os.getpid())
         assert not watcher.trusts(NOBODY, os.getpid()), "he speaks for no other that lives"
-    assert ended(reader.snapshot()) == {"abandoned": 1}
+    assert ended(files.snapshot()) == {"abandoned": 1}
     assert watcher.trusts(NOBODY, pid), "also of what he has left and nobody has looked at"
 
 
@@ -281,7 +282,7 @@ def test_a_stranger_can_neither_register_others_nor_make_us_write_for_him(tmp_pa
     for _ in range(3):
         assert watcher.health({}).faults == ()
     assert len(complaints) == 1
-    assert presence.register(str(directory), presence.PYTHON)
+    assert registration.register(str(directory), registration.PYTHON)
     assert watcher.health({}).alive == 1
 
 
@@ -297,9 +298,9 @@ def test_what_a_stranger_leaves_for_one_that_has_gone_is_removed(processes: Proc
     processes.die(10)
     complaints: list[str] = []
     watcher = Watcher(processes.directory, None, complaints.append)
-    reader = processes.tree(trusts=watcher.trusts)
-    assert ended(reader.snapshot()) == {"completed": 1, "abandoned": 1}
-    assert errors(reader.snapshot()) == 1
+    files = processes.tree(trusts=watcher.trusts)
+    assert ended(files.snapshot()) == {"completed": 1, "abandoned": 1}
+    assert errors(files.snapshot()) == 1
     assert not watcher.anyone_left()
     assert complaints == []
     assert not [name for name in os.listdir(processes.directory) if name.startswith("10-")]
@@ -312,7 +313,7 @@ def test_what_a_stranger_leaves_for_one_that_has_gone_is_removed(processes: Proc
 def test_a_name_that_somebody_has_taken_neither_holds_a_process_up_nor_silences_it(
     directory: str, tmp_path: Path, thing: str
 ) -> None:
-    assert presence.register(directory, presence.PYTHON)
+    assert registration.register(directory, registration.PYTHON)
     ((_, said),) = private.registered(directory).items()
     (taken,) = map(Path, said.files)
     taken.unlink()
@@ -323,7 +324,7 @@ def test_a_name_that_somebody_has_taken_neither_holds_a_process_up_nor_silences_
     else:
         THINGS[thing](taken, b"important")
     complaints: list[str] = []
-    assert presence.register(directory, presence.PYTHON)
+    assert registration.register(directory, registration.PYTHON)
     ((_, again),) = private.registered(directory, complaints.append).items()
     assert again.kind == "python"
     assert again.files != said.files
@@ -333,9 +334,9 @@ def test_a_name_that_somebody_has_taken_neither_holds_a_process_up_nor_silences_
 
 
 def test_all_that_a_process_has_said_is_known(directory: str) -> None:
-    presence.register(directory, presence.UNSEEN, "ENOSPC")
-    presence.register(directory, presence.FAULT, "LookupError")
-    presence.register(directory, presence.PROBLEM, "redact")
+    registration.register(directory, registration.UNSEEN, "ENOSPC")
+    registration.register(directory, registration.FAULT, "LookupError")
+    registration.register(directory, registration.PROBLEM, "redact")
     watcher = Watcher(directory)
     for _ in range(2):
         health = watcher.health({})
@@ -346,12 +347,12 @@ def test_all_that_a_process_has_said_is_known(directory: str) -> None:
 
 def test_who_registers_a_second_time_has_one_file(directory: str) -> None:
     for _ in range(3):
-        assert presence.register(directory, presence.PYTHON)
+        assert registration.register(directory, registration.PYTHON)
     assert len(os.listdir(directory)) == 1
 
 
 def test_registrations_have_no_content_and_one_name(directory: str) -> None:
-    presence.register(directory, presence.PYTHON)
+    registration.register(directory, registration.PYTHON)
     (name,) = os.listdir(directory)
     stem = name.split(".")[0]
     Path(directory, f"{stem}.2.fault.Forged.proc").write_text("x")
@@ -373,12 +374,12 @@ def test_a_long_or_odd_name_is_none(directory: str) -> None:
 def test_a_link_in_place_of_a_temporary_file_is_not_followed(processes: Processes, tmp_path: Path) -> None:
     important = tmp_path / "important"
     important.write_text("important")
-    Path(processes.directory, retired._ASIDE).symlink_to(important)
+    Path(processes.directory, dead._ASIDE).symlink_to(important)
     one_stream(processes, 10)
     processes.die(10)
     assert ended(processes.tree().snapshot()) == {"completed": 1, "abandoned": 1}
     assert important.read_text() == "important"
-    assert not Path(processes.directory, retired.NAME).is_symlink()
+    assert not Path(processes.directory, dead.NAME).is_symlink()
 
 
 @pytest.mark.parametrize("thing", ["fifo", "link", "folder", "sparse"])
@@ -410,7 +411,7 @@ def test_the_agent_writes_where_nobody_else_may(monkeypatch: pytest.MonkeyPatch,
     Tree(directory, alive=lambda _: False).snapshot()
     assert os.listdir(directory) == []
     outer = os.path.dirname(directory)
-    assert {private.LOG, private.FACTS, private.LOCK, retired.NAME} < set(os.listdir(outer))
+    assert {private.LOG, private.FACTS, private.LOCK, dead.NAME} < set(os.listdir(outer))
     assert os.stat(outer).st_mode & 0o7777 == 0o711
     private.remove(directory)
     assert list(tmp_path.iterdir()) == []
@@ -419,7 +420,7 @@ def test_the_agent_writes_where_nobody_else_may(monkeypatch: pytest.MonkeyPatch,
 def test_the_sum_is_not_read_from_what_it_cannot_be(processes: Processes) -> None:
     one_stream(processes, 10)
     for thing in ("fifo", "folder", "sparse"):
-        path = Path(processes.directory, retired.NAME)
+        path = Path(processes.directory, dead.NAME)
         THINGS[thing](path, b"")
         snapshot = processes.tree().snapshot()
         assert ended(snapshot) == {"completed": 1}, thing

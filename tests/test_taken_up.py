@@ -14,13 +14,14 @@ import openai
 import pytest
 
 from retry_support import KINDS, attempts, chains
-from streamvitals import names, runtime
+from streamvitals import names
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.events_agents import SESSION
 from streamvitals.faults.events_responses import ID
+from streamvitals.process import runtime
 from streamvitals.sdk.facts import named_by
-from streamvitals.sinks.layout import STREAM_LAYOUT
+from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.stream.responses import Place
 from streamvitals.testing import RecordList, recorded
 

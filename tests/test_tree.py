@@ -25,11 +25,11 @@ from store_support import (
     value,
 )
 from streamvitals import names
-from streamvitals.agent import mapped, retired
+from streamvitals.agent import dead
 from streamvitals.agent.tree import Tree
-from streamvitals.sinks import segment
-from streamvitals.sinks.layout import STREAM_LAYOUT
-from streamvitals.sinks.store import Store, StoreSink
+from streamvitals.store import segment
+from streamvitals.store.layout import STREAM_LAYOUT
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import RetryRecord, StreamLabels
 
 
@@ -294,7 +294,7 @@ def test_a_sum_that_cannot_be_written_is_kept_in_memory_and_written_later(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(retired.os, "rename", full)
+    monkeypatch.setattr(dead.os, "rename", full)
     for _ in range(3):
         snapshot = reader.snapshot()
         assert ended(snapshot) == {"completed": 1, "abandoned": 1}
@@ -440,7 +440,7 @@ def test_a_file_that_cannot_be_read_now_is_read_later(processes: Processes, monk
             raise OSError(24, "Too many open files")
         return real(path, *rest)
 
-    monkeypatch.setattr(mapped.os, "open", no_descriptors)
+    monkeypatch.setattr(reader.os, "open", no_descriptors)
     for _ in range(3):
         assert value(reader.snapshot(), names.INTERNAL_ERRORS, "agent") == 1
     monkeypatch.undo()
@@ -449,7 +449,7 @@ def test_a_file_that_cannot_be_read_now_is_read_later(processes: Processes, monk
 
 def test_a_damaged_sum_is_counted_and_the_living_still_seen(processes: Processes) -> None:
     processes.start(10)[0].open_slot(LABELS, 990.0)
-    Path(processes.directory, retired.NAME).write_bytes(b"SVRETIR1 and nothing that fits")
+    Path(processes.directory, dead.NAME).write_bytes(b"SVRETIR1 and nothing that fits")
     snapshot = processes.tree().snapshot()
     assert snapshot.active == {LABELS: 1}
     assert value(snapshot, names.INTERNAL_ERRORS, "agent") == 1

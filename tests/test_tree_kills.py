@@ -29,13 +29,13 @@ from store_support import (
     trace_instructions,
 )
 from streamvitals import names
-from streamvitals.agent import mapped, retired, tree
+from streamvitals.agent import dead, reader, tree
 from streamvitals.agent.tree import Tree
-from streamvitals.sinks import memory, segment, store
-from streamvitals.sinks.layout import STREAM_LAYOUT
-from streamvitals.sinks.memory import MappedMemory, process_identity
-from streamvitals.sinks.store import Store, StoreSink
-from streamvitals.stream.outcome import Outcome
+from streamvitals.outcome import Outcome
+from streamvitals.store import memory, segment, store
+from streamvitals.store.layout import STREAM_LAYOUT
+from streamvitals.store.memory import MappedMemory, process_identity
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Attempt, RateLimit, StreamLabels, Usage
 
 
@@ -57,7 +57,7 @@ def processes(directory: str, monkeypatch: pytest.MonkeyPatch) -> Processes:
 class Photographer:
     """Keeps what the files would say, had the process been killed before each of its instructions."""
 
-    MODULES = (store.__name__, memory.__name__, segment.__name__, "streamvitals.sinks.segments")
+    MODULES = (store.__name__, memory.__name__, segment.__name__, "streamvitals.store.segments")
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
@@ -224,7 +224,7 @@ class Crash(BaseException):
 class CrashAt:
     """Ends the agent before the nth line of its own that it runs."""
 
-    MODULES = (tree.__name__, retired.__name__, mapped.__name__)
+    MODULES = (tree.__name__, dead.__name__, reader.__name__)
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -264,8 +264,8 @@ def test_an_agent_killed_before_any_of_its_lines_neither_loses_nor_doubles_a_pro
             call_traced(crash, lambda: processes.tree().snapshot())
         if not crash.crashed:
             break
-        for reader in (processes.tree(), processes.tree()):
-            snapshot = reader.snapshot()
+        for files in (processes.tree(), processes.tree()):
+            snapshot = files.snapshot()
             assert ended(snapshot) == {"completed": 33, "abandoned": 2}, steps
             assert snapshot.active == {LABELS: 1}, steps
         for name in os.listdir(directory):
@@ -280,6 +280,6 @@ def test_what_a_killed_agent_left_half_written_is_nothing(processes: Processes) 
     sink.on_end(record(made.open_slot(LABELS, 990.0)))
     processes.die(10)
     processes.tree().snapshot()
-    aside = Path(processes.directory, f".{retired.NAME}.tmp")
-    aside.write_bytes(Path(processes.directory, retired.NAME).read_bytes()[:100])
+    aside = Path(processes.directory, f".{dead.NAME}.tmp")
+    aside.write_bytes(Path(processes.directory, dead.NAME).read_bytes()[:100])
     assert ended(processes.tree().snapshot()) == {"completed": 1}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from otel_support import record
-from streamvitals.stream.outcome import Outcome
+from streamvitals.outcome import Outcome
 from streamvitals.stream.record import Usage
 from streamvitals.stream.request import RequestFacts
 from streamvitals.stream.responses import MOST, Place, Responses, progress_of

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from run_support import RUN, environment, python
-from streamvitals import saying, visible
 from streamvitals.faults import ThreadedFaultServer
+from streamvitals.process import visible
+from streamvitals.system import console
 
 STREAM = (
     "import openai\n"
@@ -80,9 +81,9 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """No handler but ours, and a pipe for stderr; its end to read from."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
-    monkeypatch.setattr(saying, "STDERR", writer)
+    monkeypatch.setattr(console, "STDERR", writer)
     monkeypatch.setattr(logging.getLogger("streamvitals"), "parent", None)
-    monkeypatch.setattr(saying.say, "__defaults__", (writer,))
+    monkeypatch.setattr(console.say, "__defaults__", (writer,))
     visible.show()
     yield reader
     visible.hide()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamvitals.outcome import ERROR_TYPES, Outcome, Verdict
 from streamvitals.stream import vocabulary
-from streamvitals.stream.outcome import ERROR_TYPES, Outcome, Verdict
 from streamvitals.stream.vocabulary import TABLE, Place, classify_error_event, finish, incomplete
 
 FILTER, LENGTH, WHOLE, FAILED = "content_filter", "length", "completed", "api_error other"

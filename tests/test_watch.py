@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from run_support import eventually
-from streamvitals import presence
-from streamvitals.agent import processes, watch
+from streamvitals.agent import proc, watch
 from streamvitals.agent.watch import FULL_SCAN_EVERY, SCAN_EVERY, Watcher
+from streamvitals.startup import registration
 
 
 @pytest.fixture
@@ -22,11 +22,11 @@ def app(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """A process that has registered, and one below it that has not."""
     code = (
         "import subprocess, sys; sys.path[:0] = sys.argv[1:2]\n"
-        "from streamvitals import presence; presence.register(sys.argv[2], presence.PYTHON)\n"
+        "from streamvitals import presence; registration.register(sys.argv[2], registration.PYTHON)\n"
         "child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True)\n"
         "sys.stdin.readline(); child.kill(); child.wait()"
     )
-    arguments = [sys.executable, "-c", code, str(Path(presence.__file__).parents[1]), str(tmp_path)]
+    arguments = [sys.executable, "-c", code, str(Path(registration.__file__).parents[1]), str(tmp_path)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -36,17 +36,17 @@ def app(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
 
 
 def test_a_look_sees_the_apps_processes_and_no_others(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not processes.children_are_listed():
+    if not proc.children_are_listed():
         pytest.skip("this kernel does not list children")
     directory, process = app
     looked: list[int] = []
-    real = processes.entry_of
+    real = proc.entry_of
 
     def entry_of(pid: int) -> Any:
         looked.append(pid)
         return real(pid)
 
-    monkeypatch.setattr(processes, "entry_of", entry_of)
+    monkeypatch.setattr(proc, "entry_of", entry_of)
     monkeypatch.setattr(watch, "entry_of", entry_of)
     assert Watcher(str(directory)).health({}).alive == 2
     assert process.pid in looked
@@ -57,17 +57,17 @@ def test_a_look_sees_the_apps_processes_and_no_others(app: Any, monkeypatch: pyt
 def test_looks_that_follow_each_other_share_what_the_first_one_found(
     app: Any, monkeypatch: pytest.MonkeyPatch, listed: bool
 ) -> None:
-    if listed and not processes.children_are_listed():
+    if listed and not proc.children_are_listed():
         pytest.skip("this kernel does not list children")
     now = [100.0]
     times: list[float] = []
-    real = processes.below
+    real = proc.below
 
     def below(roots: Any) -> Any:
         times.append(now[0])
         return real(roots)
 
-    for module in (processes, watch):
+    for module in (proc, watch):
         monkeypatch.setattr(module, "children_are_listed", lambda: listed)
         monkeypatch.setattr(module, "below", below)
     watcher = Watcher(str(app[0]), clock=lambda: now[0])

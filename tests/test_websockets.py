@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from app_support import App, auntil, run, settle, until, verdicts
-from streamvitals import runtime
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.payloads import PROMPT_TOKENS
+from streamvitals.process import runtime
 from streamvitals.sdk.websockets import MODULES
 from streamvitals.stream.conversation import Conversation
 from streamvitals.stream.record import Usage

@@ -109,7 +109,7 @@ def test_the_wheel_has_all_of_the_package_and_nothing_else(built: Path) -> None:
     files = {f"streamvitals/_files/{path.relative_to(ROOT)}" for path in handed_out}
     about = {name for name in names if re.match(r"streamvitals-[^/]+\.dist-info/", name)}
     assert names - about == code | files
-    assert {"streamvitals/py.typed", "streamvitals/inject/sitecustomize.py"} <= code
+    assert {"streamvitals/py.typed", "streamvitals/startup/inject/sitecustomize.py"} <= code
     assert {name.partition("/")[2] for name in about} == {
         "METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"
     }

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from ._version import __version__
 
-# Not from `typing`: this runs before entry.py has an import path of our own, and `typing` may be anybody's.
+# Not from `typing`: this runs before run/entry.py has an import path of our own, and `typing` may be anybody's.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .inprocess import flush, instrument, uninstrument
-    from .stream.outcome import Outcome
+    from .outcome import Outcome
+    from .process.instrument import flush, instrument, uninstrument
     from .stream.record import StreamRecord
 
 __all__ = ["Outcome", "StreamRecord", "__version__", "flush", "instrument", "uninstrument"]

@@ -1,6 +1,6 @@
 """`python -m streamvitals`."""
 
-from .entry import main
+from .run.entry import main
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""The command line. `run` begins in entry.py, and comes here for its help and for mistakes in its options."""
+"""The command line. `run` begins in run/entry.py, and comes here for its help and for mistakes in its options."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TextIO
 
 import click
 
-from . import entry
 from ._version import __version__
 from .export.command import alerts, checked_config, dashboards
+from .run import entry
 
 HOST_HELP = "Where /metrics is served; STREAMVITALS_HOST, else localhost."
 PORT_HELP = "STREAMVITALS_PORT, else 9464; 0 for any. Any free one if another has it."
@@ -51,8 +51,8 @@ def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help=PORT_HELP)
 def agent(directory: str, host: str | None, port: int | None) -> None:
     """Serve again what an agent that was killed has left behind, until interrupted."""
-    from .agent import launch
     from .agent.serve import serve_directory
+    from .run import launch
 
     config = checked_config(os.environ)
     config = replace(config, host=host or config.host, port=config.port if port is None else port)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .stream.outcome import ERROR_TYPES, Outcome
+from .outcome import ERROR_TYPES, Outcome
 
 # The labels that every stream metric carries: Prometheus label -> OTel attribute key.
 STREAM_LABELS: dict[str, str] = {
@@ -208,7 +208,7 @@ UNREPORTED = Metric(
     per_stream=False,
 )
 
-# Kept in a block of doubles per label set, in this order (sinks/layout.py). ACTIVE and STALLED are computed
+# Kept in a block of doubles per label set, in this order (store/layout.py). ACTIVE and STALLED are computed
 # from the slots of open streams at scrape, BUILD_INFO and UNREPORTED from what the processes say, or do not.
 STREAM_METRICS = (
     STREAMS, STREAM_ERRORS, TIME_TO_FIRST_CHUNK, TIME_TO_FIRST_TOKEN, CHUNK_GAP, DURATION, TOKEN_RATE, CHUNKS,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import runtime
 from .config import Config
+from .process import runtime
 from .stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 
 

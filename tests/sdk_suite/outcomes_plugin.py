@@ -86,8 +86,9 @@ def _observer() -> dict[str, object]:
     code = getattr(init, "__code__", None)
     told: dict[str, object] = {"active": getattr(code, "co_name", "") == "streamvitals_init"}
     if told["active"]:
-        from streamvitals import names, runtime
-        from streamvitals.sinks.layout import PROCESS_LAYOUT, STREAM_LAYOUT
+        from streamvitals import names
+        from streamvitals.process import runtime
+        from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
 
         found = runtime.current()
         if found is not None:

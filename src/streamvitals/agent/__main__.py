@@ -1,4 +1,4 @@
-"""The agent's own process, started by spawn.py as `python <this folder>`: nothing of it is the app's."""
+"""The agent's own process, started by run/spawn.py as `python <this folder>`: nothing of it is the app's."""
 
 import sys
 
@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path[:] = told["path"]
     try:
         from streamvitals.agent.endpoints import watch_told
-        from streamvitals.problems import Problem
+        from streamvitals.config.problems import Problem
 
         problems = [Problem(*problem) for problem in told["problems"]]
         # Before all that takes long to import: it holds the app's stderr.
@@ -29,7 +29,7 @@ if __name__ == "__main__":
         import traceback
 
         from streamvitals.agent.directory import note
-        from streamvitals.agent.spawn import READY
+        from streamvitals.run.spawn import READY
 
         note(told["directory"], traceback.format_exc())
         # If it has not served: whoever started it is told why not.

@@ -5,7 +5,7 @@ entrypoint that ends in `gosu`), who must be able to leave files there too: root
 everybody who knows its name, shows nobody what is in it, and has a name that only the app's environment
 tells, for the folder around it cannot be listed.
 
-In it are registrations (presence.py) and mapped files (sinks/memory.py). Strangers may learn the name, as a
+In it are registrations (startup/registration.py) and mapped files (store/memory.py). Strangers may learn the name, as a
 worker does that drops its rights, and leave what they like: what is read there is not trusted, and nothing
 is written to what is there already. The agent's own files are where only its user may write, around it.
 
@@ -25,8 +25,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from ..presence import PREFIX, RESERVE, SUFFIX, home, reserve
-from .processes import Identity, alive, may_be_of, parse_identity
+from ..startup.registration import PREFIX, RESERVE, SUFFIX, home, reserve
+from .proc import Identity, alive, may_be_of, parse_identity
 
 _NAME = re.compile(re.escape(PREFIX) + "[0-9a-f]{12}")
 FACTS, LOCK, LOG = "agent.json", "agent.lock", "agent.log"
@@ -126,7 +126,7 @@ def places(directory: str) -> list[str]:
 
 
 class Registration(NamedTuple):
-    """What a process said of itself last: ``image`` as in processes.Entry, ``kind`` of presence.py's words.
+    """What a process said of itself last: ``image`` as in processes.Entry, ``kind`` of startup/registration.py's words.
 
     ``files`` are where it said so, one for each thing; ``told`` is all that the program that it runs now has said,
     kinds and details.

@@ -21,11 +21,11 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import unquote
 
-from .. import saying
 from ..config import Config
-from ..problems import GENERAL, HTTP_PORT, Endpoint, Problem, endpoints
-from .spawn import STDERR
-from .startup import asks
+from ..config.problems import GENERAL, HTTP_PORT, Endpoint, Problem, endpoints
+from ..run.checks import asks
+from ..run.spawn import STDERR
+from ..system import console
 
 # How long one answer may take; how long no answer is no news; how often to ask again after that. Seconds.
 ATTEMPT = 2.0
@@ -192,7 +192,7 @@ class EndpointWatch:
             while self._seen is None and time.monotonic() < until:
                 time.sleep(LOOK_EVERY)
             for problem in self._seen or ():
-                saying.say(str(problem), stderr, late=True)
+                console.say(str(problem), stderr, late=True)
         finally:
             os.close(stderr)
 

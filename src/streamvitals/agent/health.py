@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 from .. import names
 from .._version import __version__
-from ..problems import Problem
-from ..sinks.layout import PROCESS_LAYOUT
-from ..sinks.segment import Identity
-from ..sinks.snapshot import Build
+from ..config.problems import Problem
+from ..store.layout import PROCESS_LAYOUT
+from ..store.segment import Identity
+from ..store.snapshot import Build
 from .watch import MAX_LISTED, Health
 
 OK, DEGRADED = "ok", "degraded"

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 
-from ..presence import READER, RESERVE, home
+from ..startup.registration import READER, RESERVE, home
 from . import directory as private
 
 
@@ -56,7 +56,7 @@ class Hold:
         return gone
 
     def _show(self) -> None:
-        """Lock the file that tells new processes of the app that somebody reads (presence.py). It is locked
+        """Lock the file that tells new processes of the app that somebody reads (startup/registration.py). It is locked
         before it has its name, and closed by nobody: that would unlock it (fcntl_locking(2))."""
         path = f"{home(self._directory)}/{READER}"
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW

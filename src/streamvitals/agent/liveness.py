@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ..sinks.segment import Identity
-from .processes import entry_of
+from ..store.segment import Identity
+from .proc import entry_of
 
 # Which pids those of other pid namespaces have here: to find one takes a look at all of the machine.
 _found: dict[Identity, int] = {}

@@ -23,23 +23,23 @@ from typing import TYPE_CHECKING, TypeVar
 from .. import names
 from .._version import __version__
 from ..config import Config
-from ..problems import INSTALL_OTLP, Problem, of_words
-from ..sinks.layout import PROCESS_LAYOUT
-from ..sinks.snapshot import Snapshot
+from ..config.problems import INSTALL_OTLP, Problem, of_words
+from ..run.handover import PLEASE_LEAVE
+from ..run.spawn import LISTENER, READY, SERVING
+from ..store.layout import PROCESS_LAYOUT
+from ..store.snapshot import Snapshot
 from . import directory as private
 from . import health
 from .endpoints import EndpointWatch
-from .handover import PLEASE_LEAVE
 from .hold import Hold
 from .http import AgentServer
 from .metrics import MetricsPage
-from .processes import Identity, carriers, named, parse_identity
-from .spawn import LISTENER, READY, SERVING
+from .proc import Identity, carriers, named, parse_identity
 from .tree import Tree
 from .watch import Health, Watcher
 
 if TYPE_CHECKING:
-    from ..sinks.otel_metrics import Exporting
+    from ..otel.metrics import Exporting
 
 T = TypeVar("T")
 
@@ -204,7 +204,7 @@ class Agent:
 
     def _start_export(self, config: Config) -> Exporting | None:
         try:
-            from ..sinks.otel_metrics import start_exporting
+            from ..otel.metrics import start_exporting
 
             return start_exporting(self.take, config, on_error=self._count)
         except Exception as error:  # noqa: BLE001  no exporter, or no OpenTelemetry here: /metrics is served
@@ -216,7 +216,7 @@ class Agent:
 
 
 def _use_all_descriptors() -> None:
-    """Each mapped file takes one (mapped.py)."""
+    """Each mapped file takes one (agent/reader.py)."""
     with contextlib.suppress(OSError, ValueError):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 
-from ..sinks.snapshot import merged_rows
+from ..store.snapshot import merged_rows
 from ..stream.record import StreamLabels
 
 # A row of STREAM_LAYOUT: its bytes, as read from a file, or its numbers.

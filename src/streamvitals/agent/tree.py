@@ -1,7 +1,7 @@
 """Adds up what all processes of a directory have counted: those that live, and those that are gone.
 
 What a process counted is never lost and never counted twice, whoever is killed and whenever: a file counts
-until the sum of the processes that are gone says that it includes it (retired.py). Any number of readers may
+until the sum of the processes that are gone says that it includes it (agent/dead.py). Any number of readers may
 work on one directory; the one that holds the lock folds, and the others see either both or neither of a
 file's disappearance and the new sum.
 """
@@ -17,17 +17,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from .. import names
-from ..presence import home
-from ..sinks.labels import Admission
-from ..sinks.layout import PROCESS_LAYOUT
-from ..sinks.segment import BadSegmentError, Identity
-from ..sinks.snapshot import Build, Snapshot
+from ..startup.registration import home
+from ..store.labels import Admission
+from ..store.layout import PROCESS_LAYOUT
+from ..store.segment import BadSegmentError, Identity
+from ..store.snapshot import Build, Snapshot
 from ..stream.record import StreamLabels
+from .dead import Retired
 from .directory import places
 from .liveness import alive
-from .mapped import NAME, AnothersFileError, Image, MappedFile
-from .processes import may_be_of
-from .retired import Retired
+from .proc import may_be_of
+from .reader import NAME, AnothersFileError, Image, MappedFile
 from .sums import Row, Sums
 
 _log = logging.getLogger("streamvitals")

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from .. import presence
+from ..startup import registration
 from . import directory as private
-from .processes import (
+from .proc import (
     Identity,
     Silent,
     alive,
@@ -110,7 +110,7 @@ class Watcher:
         if entry is None or entry.identity != identity:
             return False
         # What registered before `run` became it is another program by now, and the app.
-        return what.kind == presence.RUN or 0 in (what.image, entry.image) or what.image == entry.image
+        return what.kind == registration.RUN or 0 in (what.image, entry.image) or what.image == entry.image
 
     def health(self, counting: Mapping[Identity, int]) -> Health:
         """The state of the tree now; ``counting`` are the processes that have files here, and their images."""
@@ -124,9 +124,9 @@ class Watcher:
             told = [(i.pid, kind, detail) for i, what in said for kind, detail in what.told]
             faults, unseen = (
                 tuple(sorted((pid, detail) for pid, kind, detail in told if kind == wanted)[:MAX_LISTED])
-                for wanted in (presence.FAULT, presence.UNSEEN)
+                for wanted in (registration.FAULT, registration.UNSEEN)
             )
-            words = {word for _, kind, detail in told if kind == presence.PROBLEM for word in detail.split("-")}
+            words = {word for _, kind, detail in told if kind == registration.PROBLEM for word in detail.split("-")}
             return Health(self._seen, len(living), tuple(silent[:MAX_LISTED]), faults, unseen, tuple(sorted(words)))
 
     def _look(self) -> None:
@@ -193,4 +193,4 @@ class Watcher:
 
 
 def _unseen(what: private.Registration) -> bool:
-    return any(kind == presence.UNSEEN for kind, _ in what.told)
+    return any(kind == registration.UNSEEN for kind, _ in what.told)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from .. import names
 from ..names import Metric
-from ..stream.outcome import Outcome, owner
+from ..outcome import Outcome, owner
 
 _LABELS = {key: label for label, key in names.OWN_LABELS.items()}
 OUTCOME, ERROR_TYPE, SOURCE, REASON, KIND, WHERE = (

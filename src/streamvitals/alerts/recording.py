@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from .. import names
 from . import measures
 from .failing import conditions
-from .language import FAST, HALF_HOUR, HOUR, MID, MODEL, QUARTER_DAY, RATE_WINDOWS, SERVER, SERVICE, THREE_DAYS
+from .language import (
+    FAST,
+    HALF_HOUR,
+    HOUR,
+    MID,
+    MODEL,
+    QUARTER_DAY,
+    RATE_WINDOWS,
+    SERVER,
+    SERVICE,
+    THREE_DAYS,
+)
 from .latency import latencies
 from .promql import BY_APP, COUNTED, FAILED, KIND, OUTCOME, Matcher, increase, matching, selector, total
 from .refusing import refusing

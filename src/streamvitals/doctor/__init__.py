@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..agent.endpoints import ask
-from ..agent.launch import read_config
 from ..config import Config
-from ..problems import endpoints
+from ..config.problems import endpoints
+from ..run.launch import read_config
 from .check import FAIL, OK, WARN, Check
 from .command import find_interpreter
 from .interpreter import check_connection, check_interpreter, check_openai_only

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..agent import interpreter
-from ..agent.command import Command, CommandError
-from ..agent.interpreter import CLEAR, ELSEWHERE, ENVIRONMENTS, HAND_ON, OTHERS, Interpreter
+from ..run import interpreter
+from ..run.command import Command, CommandError
+from ..run.interpreter import CLEAR, ELSEWHERE, ENVIRONMENTS, HAND_ON, OTHERS, Interpreter
 from .check import FAIL, GIVE_PYTHON, WARN, Check
 
 # Programs in front of each other, first lines among them.

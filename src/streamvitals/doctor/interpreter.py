@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..agent import directory as private
-from ..agent.interpreter import Interpreter
-from ..agent.launch import INJECT, injected
 from ..config import Config
-from ..problems import INSTALL_OTLP, of_exporter
+from ..config.problems import INSTALL_OTLP, of_exporter
+from ..run.interpreter import Interpreter
+from ..run.launch import INJECT, injected
 from ..sdk.versions import SUPPORTED
 from .check import FAIL, GIVE_PYTHON, OK, WARN, Check
 

@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
-from .. import descriptors, problems
 from ..agent import directory as private
-from ..agent import handover, spawn, startup
-from ..agent.launch import HOST, PORT, bind
-from ..config import Config, port_beside
+from ..config import Config, port_beside, problems
+from ..run import checks, handover, spawn
+from ..run.launch import HOST, PORT, bind
+from ..system import descriptors
 from .check import BAD_VALUE, FAIL, OK, WARN, Check
 
 # As agent/__main__.py does it.
@@ -78,7 +78,7 @@ def _writable_journal(path: str) -> Iterator[Check]:
 def check_proc() -> Iterator[Check]:
     """Whether there is what `run` needs of Linux."""
     try:
-        startup.check_machine()
+        checks.check_machine()
     except OSError as error:
         yield Check(FAIL, "there is no /proc here", str(error))
 

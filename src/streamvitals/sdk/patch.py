@@ -41,7 +41,7 @@ class Call(Protocol):
 
 
 class Watcher(SocketWatcher, Protocol):
-    """What the patches ask of the process; runtime.py fulfils it."""
+    """What the patches ask of the process; process/runtime.py fulfils it."""
 
     def begin(self, client: Any, options: Any, call: Call) -> None:
         """Start observing one streaming call, and leave its observation with the call; nothing for one that is

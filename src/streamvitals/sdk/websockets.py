@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..stream.app_retries import asked, fingerprint
+from ..retries.failures import asked, fingerprint
 from ..stream.chunks import Reader
 from ..stream.conversation import Conversation
 from ..stream.events import ResponsesEvents
@@ -42,7 +42,7 @@ _OPERATION = "chat"
 
 
 class Watcher(Protocol):
-    """What is asked of the process; runtime.py fulfils it."""
+    """What is asked of the process; process/runtime.py fulfils it."""
 
     clock: Callable[[], float]
 

@@ -18,10 +18,10 @@ from prometheus_client.utils import floatToGoString
 
 from .. import names
 from ..names import Metric
+from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
+from ..store.snapshot import Snapshot
 from ..stream.record import StreamLabels
-from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
 from .prometheus import Family, add, builds, family_of, series_of, unreported
-from .snapshot import Snapshot
 
 _EOF = b"# EOF\n"
 _NOT_A_NUMBER = float("nan")

@@ -2,8 +2,8 @@
 
 The file is opened for each line: an app that daemonises or rotates its logs is not disturbed, and processes
 share it (appends of less than a page are not torn). A path that names a descriptor, as `/dev/stdout` does, is what
-the app has open there (descriptors.py). What is in a line is what is in the log record, and the partial text where
-that was asked for.
+the app has open there (system/descriptors.py). What is in a line is what is in the log record, and the partial text
+where that was asked for.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import stat
 import time
 from collections.abc import Callable
 
-from .. import descriptors
 from ..stream.record import ChainRecord, Progress, RetryRecord, SaidError, StreamRecord
+from ..system import descriptors
 from .budget import Budget
 from .log import point_of_failure
 

@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Callable
 
-from ..stream.outcome import owner
+from ..outcome import owner
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 from .budget import Budget
 
 logger = logging.getLogger("streamvitals")
-# Not Python's last resort, which may block: visible.py decides whether anything is seen without the app's handlers.
+# Not Python's last resort, which may block: process/visible.py decides what is seen without the app's handlers.
 logger.addHandler(logging.NullHandler())
 
 # At most 20 in any minute, and the first of each outcome and error type.

@@ -15,10 +15,10 @@ from prometheus_client.utils import floatToGoString
 
 from .. import names
 from ..names import Metric
+from ..store import segment
+from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
+from ..store.store import Store
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
-from . import segment
-from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
-from .store import Store
 
 _LABELS = tuple(names.STREAM_LABELS)
 

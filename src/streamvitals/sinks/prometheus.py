@@ -14,9 +14,9 @@ from prometheus_client.utils import floatToGoString
 
 from .. import names
 from ..names import Metric
+from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
+from ..store.snapshot import ExemplarKey, Snapshot
 from ..stream.record import StreamLabels
-from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
-from .snapshot import ExemplarKey, Snapshot
 
 Take = Callable[[], Snapshot]
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..outcome import Verdict
 from .chunks import Reader
 from .events import BodyBytes
-from .outcome import Verdict
 from .tracebacks import is_foreign
 
 

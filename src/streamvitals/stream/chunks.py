@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from ..outcome import Outcome, Verdict
 from . import vocabulary
 from .fields import count, fields, get, identifier, text
-from .outcome import Outcome, Verdict
 from .record import Usage
 from .usage import later_usage, usage_of, usage_of_choices
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import re
 
-from .outcome import Outcome, Verdict, classify_status
+from ..outcome import Outcome, Verdict, classify_status
 from .tracebacks import (
     chain,
     frames_of,

@@ -20,12 +20,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from ..outcome import Verdict
 from .classify import SOCKET_CLOSED, classify_exception
 from .events import ResponsesEvents
 from .fields import get, text
-from .messages import CREATED, ENDS, STEERING, Unreadable, is_part, kind_of, limits_in, name_in, parse, part_of
+from .messages import (
+    CREATED,
+    ENDS,
+    STEERING,
+    Unreadable,
+    is_part,
+    kind_of,
+    limits_in,
+    name_in,
+    parse,
+    part_of,
+)
 from .observation import Observation
-from .outcome import Verdict
 from .partial import TailReader
 from .tracebacks import is_foreign
 

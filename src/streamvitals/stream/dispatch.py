@@ -131,7 +131,7 @@ class Dispatch:
 
     def _deliver(self, delivery: _Delivery) -> None:
         """What the app raised goes on to it; the other sinks get theirs next time. So does the one that was
-        interrupted in an end: it knows whether it has counted that (sinks/store.py)."""
+        interrupted in an end: it knows whether it has counted that (store/store.py)."""
         item, sinks, ended = delivery
         while sinks:
             sink = sinks[0]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ..outcome import Outcome, Verdict
 from .chunks import error_alone
 from .fields import fields, get, identifier, text
-from .outcome import Outcome, Verdict
 from .record import Usage
 from .usage import added_usage, later_usage, usage_of
 from .vocabulary import CANCELLED, COMPLETED, FAILED, LENGTH, classify_error_event, incomplete, words_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from .app_retries import Origin
+from ..retries.failures import Origin
 from .record import Progress, RetryRecord
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Numbers(Protocol):
 
 
 class Slot(Protocol):
-    """Eight doubles that outlive the process: state, start, label set, chunks (see sinks/store.py)."""
+    """Eight doubles that outlive the process: state, start, label set, chunks (see store/store.py)."""
 
     @property
     def view(self) -> Numbers: ...
@@ -44,7 +44,7 @@ class Hooks(Protocol):
 
 
 class Host(Protocol):
-    """What an observation asks of the process it lives in; runtime.py fulfils it."""
+    """What an observation asks of the process it lives in; process/runtime.py fulfils it."""
 
     clock: Callable[[], float]
     stall_after: float

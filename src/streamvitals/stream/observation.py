@@ -12,18 +12,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from ..names import OTHER
-from .app_retries import Asked, Chain, Failure, Origin
+from ..outcome import Outcome, Verdict
+from ..retries.failures import Asked, Chain, Failure, Origin
+from .attempts import Attempts
 from .blind import Blind, blinded
 from .chunks import Reader
 from .classify import classify_close, classify_exception
 from .fields import identifier
 from .host import Hooks, Host, Slot
-from .outcome import Outcome, Verdict
 from .pace import Pace
 from .partial import TailReader
 from .record import NOT_FAILURES, RetryRecord, StreamRecord
 from .request import EVENT_STREAM, RequestFacts, ResponseFacts
-from .retries import Attempts
 from .tracebacks import is_foreign, names_of
 
 _APP_SIDE = frozenset({Outcome.CANCELLED, Outcome.ABANDONED})

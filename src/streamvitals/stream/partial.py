@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..outcome import Verdict
 from .chunks import Reader
 from .fields import get
-from .outcome import Verdict
 from .record import Usage
 
 Redact = Callable[[str], str]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from .outcome import GOOD_ENDS, Outcome
+from ..outcome import GOOD_ENDS, Outcome
 
 
 class StreamLabels(NamedTuple):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .outcome import GOOD_ENDS
+from ..outcome import GOOD_ENDS
 from .record import StreamRecord
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..outcome import Outcome, Verdict
 from .inflate import Damaged, Unreadable, inflater
 from .observation import Observation
-from .outcome import Outcome, Verdict
 from .tracebacks import is_foreign
 from .vocabulary import classify_error_event
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
+from ..outcome import Outcome, Verdict
 from .fields import get
-from .outcome import Outcome, Verdict
 
 
 class Place(Enum):

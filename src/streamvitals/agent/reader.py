@@ -1,0 +1,255 @@
+"""Reads what one process has counted from its mapped files, while it lives and after.
+
+They are read and never mapped: a file that shrinks would end the agent (SIGBUS). Whoever may write to the
+directory may leave files there, and a file of the app's may be damaged: each is believed as far as it makes
+sense, and costs nobody but itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import stat
+import sys
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+
+from ..store import increments, segment
+from ..store.labels import OTHER_SET
+from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from ..store.segment import BadSegmentError, Header, Identity, OpenSlot
+from ..store.snapshot import Build, Snapshot
+from ..stream.record import StreamLabels
+from .liveness import pid_here
+from .sums import numbers
+
+NAME = re.compile(r"(\d+)-(\d+)\.\d+\.sv")
+FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+# Larger than any segment (store/segments.py). Bytes.
+_MAX_SIZE = 4 * 1024 * 1024
+# The first byte of a double, sign and exponent, tells what is no count, time or state: one that is negative, 2**65 or
+# more, infinite or not a number. Nothing that is counted comes near.
+_FIRST_BYTE = 7 if sys.byteorder == "little" else 0
+_PLAUSIBLE = bytes(range(0x44))
+
+Rows = dict[int, list[float]]  # by ordinal
+
+
+class AnothersFileError(BadSegmentError):
+    """A file that names ``identity``, of a user that it cannot be of."""
+
+    def __init__(self, identity: Identity) -> None:
+        super().__init__("of another user")
+        self.identity = identity
+
+
+class MappedFile:
+    """One file. ``labels`` are those that its blocks are counted under, by ordinal; whoever admits them fills it in.
+
+    What it says is what it said when it was last read whole.
+    """
+
+    def __init__(self, path: str, trusted: Callable[[int, int], bool]) -> None:
+        """``trusted`` says whether a file of this user may be the process's with that pid.
+
+        Raises OSError, BadSegmentError for what is no file of ours, and AnothersFileError.
+        """
+        fd = os.open(path, FLAGS)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise BadSegmentError("no regular file")
+            if found.st_size > _MAX_SIZE:
+                raise BadSegmentError("too large")
+            # A view of doubles has to be made of whole ones.
+            raw = os.pread(fd, found.st_size // 8 * 8, 0)
+            if not raw:
+                raise BadSegmentError("empty")
+            self.header: Header = segment.read_header(memoryview(raw).cast("d"))
+            identity, name = self.header.identity, NAME.fullmatch(os.path.basename(path))
+            if name is None or (int(name[1]), int(name[2])) != (identity.pid, identity.start):
+                raise BadSegmentError("another process's")
+            if not trusted(found.st_uid, pid_here(identity)):
+                raise AnothersFileError(identity)
+        except BaseException:
+            os.close(fd)
+            raise
+        # Kept open it stays readable when its name is removed. Half of the descriptors are for other things.
+        if fd >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:
+            os.close(fd)
+            fd = -1
+        self.path = path
+        self.inode = (found.st_dev, found.st_ino)
+        self.labels: dict[int, StreamLabels] = {}
+        self.named: dict[int, StreamLabels] = {}
+        self.slots: list[OpenSlot] = []
+        self.redo: Sequence[float] = ()
+        self.build: Build | None = None
+        self.process_row: Sequence[float] = ()
+        form = self.header.shape
+        self._blocks = {n: form.block_at(n) for n in range(form.ordinal, form.ordinal + form.blocks)}
+        self._rows: dict[int, bytes] = {}
+        self._fd = fd
+        self._head = raw[: segment.HEADER_BYTES]
+
+    def read(self) -> None:
+        """Take in what the file says now.
+
+        Raises OSError, and BadSegmentError where it is damaged: then what was counted before stands, and what
+        is open is not known.
+        """
+        form = self.header.shape
+        raw = self._contents(form.size)
+        try:
+            if len(raw) < form.size or not raw.startswith(self._head):
+                raise BadSegmentError("cut, or written over")
+            view = memoryview(raw).cast("d")
+            slots = list(segment.open_slots(view, form))
+            named = dict(self.named)
+            for ordinal, at in self._blocks.items():
+                if ordinal not in named:
+                    labels = segment.read_labels(view, at)
+                    if labels is not None:
+                        named[ordinal] = labels
+            rows = {ordinal: self._row(raw, ordinal) for ordinal in named}
+            process = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size) if form.first else ()
+            redo = _redo(raw, view[segment.REDO_AT]) if form.first else ()
+            for slot in slots:
+                _numbers(array("d", (abs(slot.state), *slot[1:])).tobytes(), 0, len(slot))
+        except (ValueError, OverflowError) as error:
+            self.slots, self.redo = [], ()
+            raise BadSegmentError(str(error)) from error
+        self.slots, self.named, self._rows, self.process_row, self.redo = slots, named, rows, process, redo
+        self.build = segment.read_build(view) if form.first else None
+
+    def read_process(self) -> None:
+        """Take in only what it says that is of no label set. Raises as ``read`` does."""
+        if self.header.shape.first:
+            raw = self._contents(8 * segment.REDO_AT)
+            if not raw.startswith(self._head):
+                raise BadSegmentError("written over")
+            self.process_row = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size)
+
+    def new_blocks(self) -> Iterator[tuple[int, StreamLabels]]:
+        """Blocks in use that have no entry in ``labels`` yet."""
+        return ((ordinal, labels) for ordinal, labels in self.named.items() if ordinal not in self.labels)
+
+    def rows(self) -> Iterator[tuple[int, StreamLabels, bytes]]:
+        """The blocks in ``labels``: their numbers, the same object for as long as they are the same."""
+        return ((ordinal, labels, self._rows[ordinal]) for ordinal, labels in self.labels.items())
+
+    def _row(self, raw: bytes, ordinal: int) -> bytes:
+        at = 8 * self._blocks[ordinal]
+        row = raw[at : at + 8 * STREAM_LAYOUT.size]
+        before = self._rows.get(ordinal)
+        return before if row == before else _plausible(row)
+
+    def _contents(self, size: int) -> bytes:
+        if self._fd >= 0:
+            return os.pread(self._fd, size, 0)
+        fd = os.open(self.path, FLAGS)
+        try:
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) != self.inode:
+                raise FileNotFoundError(self.path)
+            return os.pread(fd, size, 0)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Let go of the file; the object is of no use afterwards."""
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+def _plausible(part: bytes) -> bytes:
+    if part[_FIRST_BYTE::8].translate(None, _PLAUSIBLE):
+        raise BadSegmentError("impossible numbers")
+    return part
+
+
+def _numbers(raw: bytes, at: int, count: int) -> array[float]:
+    part = raw[8 * at : 8 * (at + count)]
+    if len(part) < 8 * count:
+        raise BadSegmentError("cut")
+    return array("d", _plausible(part))
+
+
+def _redo(raw: bytes, count: float) -> Sequence[float]:
+    """Which block was being changed, then pairs of index and new value; empty if none was."""
+    return _numbers(raw, segment.REDO_AT + 1, 1 + 2 * int(count)) if 0.0 < count <= segment.REDO_ENTRIES else ()
+
+
+class Image:
+    """All files of one store."""
+
+    def __init__(self) -> None:
+        self.files: list[MappedFile] = []
+
+    @property
+    def created(self) -> int:
+        """When its first file was made, time.monotonic_ns()."""
+        return min(file.header.created for file in self.files)
+
+    def build(self) -> Build | None:
+        """What it runs, if it has said so."""
+        return next((file.build for file in self.files if file.build is not None), None)
+
+    def rows(self) -> Iterator[tuple[StreamLabels, bytes]]:
+        """What it has counted so far, by label set; one may come several times."""
+        return ((labels, row) for file in self.files for _, labels, row in file.rows())
+
+    def add_process(self, total: Snapshot) -> None:
+        """Add what it has counted that is of no label set."""
+        for file in self.files:
+            if file.process_row:
+                total.add_process(file.process_row)
+
+    def add_open(self, total: Snapshot, now: float, stall_after: float) -> None:
+        """Add the streams that are open at ``now`` (monotonic seconds)."""
+        for slot, labels in self._slots():
+            stalled = slot.state > 0 and now - slot.state > stall_after
+            total.add_open(labels, max(0.0, now - slot.started), stalled=stalled)
+
+    def last_words(self, now: float) -> Snapshot:
+        """What a process that is gone has counted, its open streams ended by its death.
+
+        A record that was being counted is finished first; then a slot's commit pair tells whether its stream
+        is among what was counted.
+        """
+        blocks = [block for file in self.files for block in file.rows()]
+        rows = {ordinal: list(numbers(row)) for ordinal, _, row in blocks}
+        for file in self.files:
+            _finish(rows, file.redo)
+        died = [(slot, labels) for slot, labels in self._slots() if not _counted(rows, slot)]
+        total = Snapshot()
+        for ordinal, labels, _ in blocks:
+            total.add_streams(labels, rows[ordinal])
+        self.add_process(total)
+        for slot, labels in died:
+            row = total.streams.setdefault(labels, [0.0] * STREAM_LAYOUT.size)
+            increments.write(row, increments.died(row, max(0.0, now - slot.started), slot.chunks))
+        return total
+
+    def _slots(self) -> Iterator[tuple[OpenSlot, StreamLabels]]:
+        labels = {ordinal: labels for file in self.files for ordinal, labels in file.labels.items()}
+        for file in self.files:
+            for slot in file.slots:
+                yield slot, labels.get(slot.ordinal, OTHER_SET)
+
+
+def _finish(rows: Rows, redo: Sequence[float]) -> None:
+    row = rows.get(int(redo[0])) if redo else None
+    if row is None:
+        return
+    for index, value in zip(redo[1::2], redo[2::2], strict=True):
+        if index < len(row):
+            row[int(index)] = value
+
+
+def _counted(rows: Rows, slot: OpenSlot) -> bool:
+    row, index = rows.get(slot.ordinal), int(slot.commit_index) - 1
+    return row is not None and 0 <= index < len(row) and row[index] >= slot.commit_value
+
+

@@ -1,0 +1,223 @@
+"""Settings from the environment: the standard ``OTEL_*`` variables first, ``STREAMVITALS_*`` for the rest.
+
+Standard library only: this is read inside the app's processes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from ..names import PROVIDERS
+
+# Of a bad value so much is said. Characters.
+MAX_SAID = 120
+MOST_PARTIAL = 1 << 20
+# Where OpenTelemetry's exporter for Prometheus serves, and `run` does; and where `run` does beside such an exporter.
+# https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#prometheus-exporter
+USUAL_PORT, PORT_BESIDE = 9464, 19464
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A variable has a value that is not allowed; the message names variable, value and what is allowed."""
+
+
+class BadValue(NamedTuple):
+    """A variable whose value is not allowed, what is said of it, and what is done instead."""
+
+    name: str
+    text: str
+    instead: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the environment asks for. Times in seconds, ``capture_partial`` in bytes.
+
+    ``providers`` are provider names by host, or by host and port, for servers whose address says nothing.
+    ``redact`` names a function, ``package.module:function``, that partial text is passed through. ``app_port`` is where
+    the app's own OpenTelemetry exporter will serve, 0 where there is none.
+    """
+
+    disabled: bool = False
+    directory: str = ""
+    stall_after: float = 5.0
+    flush_every: float = 5.0
+    retry_window: float = 60.0
+    linger: float = 15.0
+    finish_optional_hosts: frozenset[str] = frozenset()
+    providers: Mapping[str, str] = field(default_factory=dict)
+    http_spans: bool = False
+    capture_partial: int = 0
+    redact: str = ""
+    journal: str = ""
+    quiet: bool = False
+    host: str = "localhost"
+    port: int = USUAL_PORT
+    app_port: int = 0
+    otlp_traces: bool = False
+    otlp_metrics: bool = False
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Config:
+        """Read and check every variable. Raises ConfigError on the first bad value."""
+        config, bad = cls.read(env)
+        if bad:
+            raise ConfigError(bad[0].text)
+        return config
+
+    @classmethod
+    def read(cls, env: Mapping[str, str] = os.environ) -> tuple[Config, tuple[BadValue, ...]]:
+        """What the environment asks for, with the default in place of every bad value, and the bad values."""
+        bad: list[BadValue] = []
+
+        def take(parse: Callable[[Mapping[str, str], str, T], T], name: str, default: T, instead: str = "") -> T:
+            try:
+                return parse(env, name, default)
+            except ConfigError as error:
+                bad.append(BadValue(name, str(error), instead or f"{_shown(default)} is used"))
+                return default
+
+        partial = take(_count, "STREAMVITALS_CAPTURE_PARTIAL", 0)
+        redact = take(_function, "STREAMVITALS_REDACT", "", "no text is captured")
+        if any(value.name == "STREAMVITALS_REDACT" for value in bad):
+            partial = 0  # never text that was to be redacted and is not
+        endpoint = bool(env.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+        usual = take(_port, "OTEL_EXPORTER_PROMETHEUS_PORT", USUAL_PORT)
+        app_port = 0
+        if "prometheus" in _exporters(env, "METRICS"):
+            app_port, usual = usual, port_beside(usual)
+        config = cls(
+            disabled=take(_flag, "OTEL_SDK_DISABLED", False),
+            directory=env.get("STREAMVITALS_DIR", ""),
+            stall_after=take(_seconds(0.01, 3600.0), "STREAMVITALS_STALL_SECONDS", 5.0),
+            retry_window=take(_seconds(0.0, 3600.0), "STREAMVITALS_RETRY_WINDOW_SECONDS", 60.0),
+            linger=take(_seconds(0.0, 86400.0), "STREAMVITALS_LINGER_SECONDS", 15.0),
+            finish_optional_hosts=take(_hosts, "STREAMVITALS_FINISH_OPTIONAL_HOSTS", frozenset()),
+            providers=take(_providers, "STREAMVITALS_PROVIDERS", {}),
+            capture_partial=partial,
+            redact=redact,
+            journal=env.get("STREAMVITALS_JOURNAL", ""),
+            quiet=take(_flag, "STREAMVITALS_QUIET", False),
+            http_spans=take(_flag, "STREAMVITALS_HTTP_SPANS", False),
+            host=env.get("STREAMVITALS_HOST") or env.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
+            port=take(_port, "STREAMVITALS_PORT", usual),
+            app_port=app_port,
+            otlp_traces=_exports_otlp(env, "TRACES", endpoint),
+            otlp_metrics=_exports_otlp(env, "METRICS", endpoint),
+        )
+        return config, tuple(bad)
+
+
+def port_beside(app_port: int) -> int:
+    """Ours, where that one is the app's."""
+    return PORT_BESIDE if app_port != PORT_BESIDE else 0
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default) if default or default == 0 else "none"
+
+
+def _bad(name: str, value: str, allowed: str) -> ConfigError:
+    # Somebody may have put a whole URL there.
+    said = re.sub(r"//[^/@]*@", "//...@", value)
+    return ConfigError(f"{name}={said[:MAX_SAID]!r} is not allowed: {allowed}")
+
+
+def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:
+    value = env.get(name, "").strip().lower()
+    if not value:
+        return default
+    if value == "false":
+        return False
+    if value == "true":
+        return True
+    raise _bad(name, env[name], "true or false")
+
+
+def _seconds(low: float, high: float) -> Callable[[Mapping[str, str], str, float], float]:
+    def parse(env: Mapping[str, str], name: str, default: float) -> float:
+        text = env.get(name, "").strip()
+        if not text:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise _bad(name, text, f"a number of seconds from {low:g} to {high:g}, without a unit")
+        return value
+
+    return parse
+
+
+def _count(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    if not _is_whole(text, MOST_PARTIAL):
+        raise _bad(name, text, f"a number of bytes from 0 (off) to {MOST_PARTIAL}")
+    return int(text)
+
+
+def _is_whole(text: str, most: int) -> bool:
+    # int() raises for thousands of digits.
+    return text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= most
+
+
+def _function(env: Mapping[str, str], name: str, default: str) -> str:
+    text = env.get(name, "").strip()
+    module, colon, function = text.partition(":")
+    if text and not (colon and function.isidentifier() and all(p.isidentifier() for p in module.split("."))):
+        raise _bad(name, text, "a function as package.module:function")
+    return text or default
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    if not _is_whole(text, 65535):
+        raise _bad(name, text, "a port number from 0 (any free one) to 65535")
+    return int(text)
+
+
+def _hosts(env: Mapping[str, str], name: str, default: frozenset[str]) -> frozenset[str]:
+    hosts = [h.strip().lower() for h in env.get(name, "").split(",") if h.strip()]
+    for host in hosts:
+        if "/" in host or " " in host:
+            raise _bad(name, host, "host names without scheme or path, separated by commas")
+    return frozenset(hosts) or default
+
+
+def _providers(env: Mapping[str, str], name: str, default: Mapping[str, str]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for entry in env.get(name, "").split(","):
+        if entry.strip():
+            host, _, provider = (part.strip().lower() for part in entry.partition("="))
+            if not host or "/" in host or provider not in PROVIDERS:
+                raise _bad(name, entry, f"host=provider or host:port=provider, provider one of {', '.join(PROVIDERS)}")
+            found[host] = provider
+    return found or default
+
+
+def _exporters(env: Mapping[str, str], signal: str) -> set[str]:
+    return {part.strip().lower() for part in env.get(f"OTEL_{signal}_EXPORTER", "").split(",") if part.strip()}
+
+
+def _exports_otlp(env: Mapping[str, str], signal: str, endpoint: bool) -> bool:
+    """Whether the standard variables ask for OTLP over http/protobuf: an endpoint, or the exporter named.
+
+    Other exporters and protocols are legal values meant for the app's own pipeline: not ours, no error.
+    """
+    exporters = _exporters(env, signal)
+    asked = "otlp" in exporters if exporters else endpoint or bool(env.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
+    protocol = env.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or env.get("OTEL_EXPORTER_OTLP_PROTOCOL") or ""
+    return asked and protocol.strip().lower() in ("", "http/protobuf")

@@ -1,0 +1,296 @@
+"""What was asked for and will not work, and how to mend it: found here once, for `run`'s lines, /healthz and `doctor`.
+
+Nothing here asks the network or imports what it asks about. Standard library only: instrument() asks too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from ..system import descriptors
+from . import Config
+
+OURS = "STREAMVITALS_"
+# Set by `run` for the app and for the agent, and by nobody else.
+INNER = {"STREAMVITALS_DIR", "STREAMVITALS_AGENT"}
+# How alike a name must be to one of ours to be taken for it. Of 1.
+ALIKE = 0.75
+SIGNALS = ("TRACES", "METRICS")
+HTTP_PROTOBUF = "http/protobuf"
+# A collector's default ports: for gRPC, and for HTTP.
+# https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+GRPC_PORT, HTTP_PORT = 4317, 4318
+GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_INTERVALS = ("OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT")
+# What stands where a scheme should: another one, half a one, an opening quote is stripped before.
+_AS_SCHEME = re.compile(r"^(?:[a-zA-Z][\w+.-]*://|https?:/?|//)", re.IGNORECASE)
+_ENDING = re.compile("(/v1/(?:traces|metrics|logs))/?$")
+OTLP_PARTS = ("opentelemetry/sdk", "opentelemetry/exporter/otlp/proto/http")
+INSTALL_OTLP = "pip install 'streamvitals[otlp]'"
+
+
+class Problem(NamedTuple):
+    """What will not work and how to mend it. ``bad_value``: a variable's value is not allowed."""
+
+    what: str
+    mend: str
+    bad_value: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what} -> {self.mend}" if self.mend else self.what
+
+
+def of_variables(env: Mapping[str, str]) -> list[Problem]:
+    """Values that are not allowed, names that look like ours and are none, OTLP that goes nowhere."""
+    bad = [
+        Problem(f"{value.text}; {value.instead}", "set an allowed value, or unset it", True)
+        for value in Config.read(env)[1]
+    ]
+    return [*bad, *_misspelt(env), *_otlp(env)]
+
+
+def known_variables() -> set[str]:
+    """The names of the variables that are read."""
+    recorder = _Recorder()
+    Config.read(recorder)
+    return recorder.asked
+
+
+class _Recorder(dict[str, str]):
+    """An empty environment that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked.add(key)
+        return default
+
+
+def _misspelt(env: Mapping[str, str]) -> Iterator[Problem]:
+    known = {name for name in known_variables() if name.startswith(OURS)} | INNER
+    for name in sorted(name for name in env if name.upper().startswith("STREAM") and name not in known):
+        meant = _closest(name.upper(), known - INNER)
+        if meant:
+            yield Problem(f"{name} is not a variable of streamvitals", f"did you mean {meant}?")
+        elif name.startswith(OURS):
+            yield Problem(f"{name} is not a variable of streamvitals", "unset it; docs/settings.md has all")
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    """The name that this one most likely stands for; what all of ours begin with says nothing."""
+    from difflib import SequenceMatcher  # only for the unlucky
+
+    if not name.startswith(OURS):
+        whole = {SequenceMatcher(None, name, one).ratio(): one for one in known}
+        return whole[max(whole)] if max(whole) > 0.9 else ""
+    rest = {SequenceMatcher(None, name.removeprefix(OURS), one.removeprefix(OURS)).ratio(): one for one in known}
+    return rest[max(rest)] if max(rest) >= ALIKE else ""
+
+
+# -- what only the app's own Python knows: it leaves one of these words for the agent
+
+_THERE = "in the app's environment"
+BY_WORD = {
+    "redact": Problem(
+        "STREAMVITALS_REDACT cannot be used in the app: no text is captured",
+        "make it importable there, or unset STREAMVITALS_CAPTURE_PARTIAL",
+    ),
+    "spans": Problem(f"no spans: OpenTelemetry's exporter is missing or raises {_THERE}", f"{INSTALL_OTLP} there"),
+    "journal": Problem(
+        "the journal cannot be written in the app: lines are lost",
+        "see the app's log for why, or set STREAMVITALS_JOURNAL to a file that the app may write",
+    ),
+    "metrics": Problem(f"no metrics over OTLP from instrument() {_THERE}", f"{INSTALL_OTLP} there"),
+}
+
+
+def of_words(words: Iterable[str]) -> Iterator[Problem]:
+    """What the words stand for; others may have been left there too, by somebody else."""
+    return (BY_WORD[word] for word in words if word in BY_WORD)
+
+
+# -- OTLP
+
+
+class Endpoint(NamedTuple):
+    """Where a signal goes over OTLP, and the variable that says so."""
+
+    signal: str
+    url: str
+    variable: str
+
+    @property
+    def place(self) -> str:
+        """Host and port, for a person: user, password, path and query may hold secrets."""
+        try:
+            parts = urlsplit(self.url)
+            return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        except ValueError:
+            return "?"
+
+
+def endpoints(env: Mapping[str, str], config: Config) -> list[Endpoint]:
+    """Where the signals that are asked for go, as the specification of the exporters has it."""
+    asked = {"TRACES": config.otlp_traces, "METRICS": config.otlp_metrics}
+    return [_endpoint(env, signal) for signal in SIGNALS if asked[signal]]
+
+
+def _endpoint(env: Mapping[str, str], signal: str) -> Endpoint:
+    name = f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"
+    if env.get(name):
+        return Endpoint(signal.lower(), env[name], name)
+    base = env.get(GENERAL) or f"http://localhost:{HTTP_PORT}"
+    return Endpoint(signal.lower(), f"{base.rstrip('/')}/v1/{signal.lower()}", GENERAL)
+
+
+def _otlp(env: Mapping[str, str]) -> Iterator[Problem]:
+    """One line per variable that is wrong, whichever signals it is wrong for."""
+    found = [problem for signal in SIGNALS for problem in _of_signal(env, signal)]
+    yield from dict.fromkeys(found)
+
+
+def _of_signal(env: Mapping[str, str], signal: str) -> Iterator[Problem]:
+    if not _asked(env, signal):
+        return
+    name = f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"
+    name = name if env.get(name) else "OTEL_EXPORTER_OTLP_PROTOCOL"
+    protocol = (env.get(name) or HTTP_PROTOBUF).strip()
+    if protocol.lower() != HTTP_PROTOBUF:
+        what = f"{name}={protocol[:40]!r}: streamvitals sends OTLP as {HTTP_PROTOBUF} only, so nothing of ours is sent"
+        yield Problem(what, f"set {name}={HTTP_PROTOBUF}, and the endpoint's port for it (as a rule {HTTP_PORT})")
+        return
+    where = _endpoint(env, signal)
+    if env.get(where.variable):
+        yield from _of_url(where, env[where.variable])
+    yield from _of_options(env, signal)
+
+
+def _asked(env: Mapping[str, str], signal: str) -> bool:
+    """Whether OTLP is asked for, by whatever protocol."""
+    plain = {name: value for name, value in env.items() if not name.endswith("_PROTOCOL")}
+    config = Config.read(plain)[0]
+    return config.otlp_traces if signal == "TRACES" else config.otlp_metrics
+
+
+def _of_url(where: Endpoint, given: str) -> Iterator[Problem]:
+    name = where.variable
+    try:
+        parts = urlsplit(given.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        yield Problem(f"{name} is not a URL: nothing is sent", f"give it as http://host:{HTTP_PORT}")
+        return
+    if parts.scheme not in ("http", "https") or not host:
+        what = f"{name}={_without_secrets(given)!r} does not begin with http:// or https://: nothing is sent"
+        scheme = "https" if given.lstrip("\"' ").lower().startswith("https:") else "http"
+        rest = _without_secrets(_AS_SCHEME.sub("", given.strip("\"' "))) or f"localhost:{HTTP_PORT}"
+        yield Problem(what, f"set {name}={scheme}://{rest}")
+    elif port == GRPC_PORT:
+        what = f"{name} has port {GRPC_PORT}, which is for gRPC as a rule; {HTTP_PROTOBUF} is sent there"
+        yield Problem(what, f"use port {HTTP_PORT}")
+    elif where.variable == GENERAL and (ending := _ENDING.search(parts.path)):
+        yield Problem(f"{name} ends in {ending[1]}, and that is appended to it once more", "leave it out there")
+    elif where.variable != GENERAL and not parts.path.strip("/"):
+        yield Problem(f"{name} has no path, and nothing is appended to it", f"append /v1/{where.signal} to it")
+
+
+def _without_secrets(url: str) -> str:
+    """The value up to its path, without user and password."""
+    scheme, found, rest = url.strip().rpartition("//")
+    return f"{scheme}{found}{rest.partition('/')[0].rpartition('@')[2]}".partition("?")[0][:80]
+
+
+def _of_options(env: Mapping[str, str], signal: str) -> Iterator[Problem]:
+    """Values at which OpenTelemetry's exporter raises, or which it ignores: that differs between its versions."""
+    for name in (*_both(signal, "TIMEOUT"), *(_INTERVALS if signal == "METRICS" else ())):
+        if env.get(name) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*", env[name]):
+            yield Problem(f"{name}={env[name][:40]!r} is not a number", "give it without a unit", True)
+    for name in _both(signal, "COMPRESSION"):
+        if env.get(name, "").strip().lower() not in ("", "none", "gzip", "deflate"):
+            yield Problem(f"{name}={env[name][:40]!r} is not allowed", "set it to gzip, deflate or none", True)
+    for name in (*_both(signal, "CERTIFICATE"), *_both(signal, "CLIENT_CERTIFICATE"), *_both(signal, "CLIENT_KEY")):
+        if env.get(name) and not os.access(env[name], os.R_OK):
+            yield Problem(f"{name} is a file that cannot be read: nothing is sent", "check its path and permissions")
+
+
+def _both(signal: str, what: str) -> tuple[str, str]:
+    return f"OTEL_EXPORTER_OTLP_{what}", f"OTEL_EXPORTER_OTLP_{signal}_{what}"
+
+
+def of_exporter(config: Config, paths: Iterable[str]) -> Iterator[Problem]:
+    """OTLP metrics are the agent's, which finds what this process finds, on ``paths``."""
+    if config.otlp_metrics and not all(_is_there(part, paths) for part in OTLP_PARTS):
+        what = "OTLP metrics are asked for, and OpenTelemetry's exporter is not installed beside streamvitals"
+        yield Problem(what, INSTALL_OTLP)
+
+
+def _is_there(part: str, paths: Iterable[str]) -> bool:
+    return any(os.path.isdir(os.path.join(path, part)) for path in paths)
+
+
+# -- the machine
+
+
+def of_journal(path: str) -> Iterator[Problem]:
+    """Whether the journal can be written from here, as this user; it is not touched."""
+    mend = "set STREAMVITALS_JOURNAL to a file that the app may write"
+    why = _not_writable(path) if path else ""
+    if why:
+        yield Problem(f"the journal {path[:200]} cannot be written: {why}", mend)
+
+
+def journal_is_said(config: Config) -> bool:
+    """Whether who started us has said that the journal cannot be written: `run`, if it is the same file to the same
+    user, or instrument()."""
+    if not config.journal or not any(of_journal(config.journal)):
+        return False
+    if not config.directory:
+        return True
+    try:
+        return os.path.isabs(config.journal) and os.stat(config.directory).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _not_writable(path: str) -> str:
+    if "\0" in path:
+        return "its name holds a NUL"
+    fd = descriptors.named_by(path)
+    if fd is not None:
+        return _not_writable_descriptor(fd)
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        folder = os.path.dirname(os.path.abspath(os.path.realpath(path)))
+        if not os.path.isdir(folder):
+            return f"there is no folder {folder}"
+        return "" if os.access(folder, os.W_OK | os.X_OK) and _writable(folder) else f"{folder} is not writable"
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    if stat.S_ISDIR(mode):
+        return "it is a folder"
+    if stat.S_ISSOCK(mode):
+        return "it is a socket"
+    return "" if os.access(path, os.W_OK) and (not stat.S_ISREG(mode) or _writable(path)) else "no permission"
+
+
+def _not_writable_descriptor(fd: int) -> str:
+    """Where `run` looks the app has the same ones."""
+    try:
+        writable = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+    except OSError:
+        return f"descriptor {fd} is not open"
+    return "" if writable else f"descriptor {fd} is open for reading only"
+
+
+def _writable(path: str) -> bool:
+    """Root may write everywhere but to a file system that is mounted read-only."""
+    return not os.statvfs(path).f_flag & os.ST_RDONLY

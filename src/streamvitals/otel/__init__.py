@@ -1,0 +1,1 @@
+"""Everything that imports opentelemetry, lazily: spans, metrics, and the pipelines that send them."""

@@ -1,0 +1,235 @@
+"""Metrics over OTLP: pre-aggregated families go out through the SDK's own reader and exporter."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+    ResourceMetrics,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from .._version import __version__
+from ..store.snapshot import Snapshot
+from ..system import forks
+from .meter import MeterSink, on_app_provider
+from .otlp import SCOPE, GaveUpError, Losses, ProcessResource, count_rejected, reason_of, unnoticed
+from .patience import MOST, at_exit
+from .points import Window, to_metrics
+
+__all__ = ["Exporting", "MeterSink", "PreaggregatedExporter", "on_app_provider", "start_exporting", "to_metrics"]
+
+_CUMULATIVE = AggregationTemporality.CUMULATIVE
+
+
+class PreaggregatedExporter(MetricExporter):
+    """Adds our families to what a reader hands over, and passes it on to ``inner``.
+
+    ``take`` is asked for a snapshot at every export, and must not change one that it has given. Cumulative or
+    delta, by kind, as ``inner`` prefers. What was not delivered is told again: a delta only moves on when
+    ``inner`` says success. ``remake`` makes another ``inner`` for a forked child, which counts from the fork
+    and must not share a connection.
+    """
+
+    def __init__(
+        self,
+        inner: MetricExporter,
+        take: Callable[[], Snapshot],
+        *,
+        remake: Callable[[], MetricExporter] | None = None,
+        resource: ProcessResource | None = None,
+        losses: Losses | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        preferred = inner._preferred_temporality or {}
+        super().__init__(preferred, inner._preferred_aggregation)
+        self._temporality = {
+            "counter": preferred.get(Counter, _CUMULATIVE),
+            "histogram": preferred.get(Histogram, _CUMULATIVE),
+        }
+        self._inner = inner
+        self._take = take
+        self._remake = remake
+        self._resource = resource
+        self._losses = losses or Losses("metrics", None)
+        self._clock = clock
+        self._closing = False
+        self._inherited: list[MetricExporter] = []
+        self._begin()
+        begin_anew = weakref.WeakMethod(self._begin_anew)
+
+        def streamvitals_after_fork() -> None:
+            alive = begin_anew()
+            if alive is not None:
+                alive()
+
+        forks.in_child(streamvitals_after_fork)
+
+    def _begin(self) -> None:
+        self._began = self._told = self._clock()
+        self._previous: Snapshot | None = None
+
+    def _begin_anew(self) -> None:
+        if self._remake is not None:
+            self._inherited.append(self._inner)
+            self._inner = self._remake()
+        self._begin()
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        """Called by the reader, in its thread. Never raises."""
+        reason = "refused or unreachable"
+        try:
+            with unnoticed(self._on_trouble):
+                snapshot, now = self._take(), self._clock()
+                families = to_metrics(
+                    snapshot, self._previous, Window(self._began, self._told, now), self._temporality
+                )
+                data = self._with_ours(metrics_data, families)
+                if self._inner.export(data, timeout_millis, **kwargs) is MetricExportResult.SUCCESS:
+                    self._previous, self._told = snapshot, now
+                    self._losses.failing = False
+                    return MetricExportResult.SUCCESS
+        except Exception as error:  # noqa: BLE001 - whatever the exporter raises, the app must not see it
+            reason = reason_of(error)
+        self._losses.add(reason)
+        return MetricExportResult.FAILURE
+
+    def _with_ours(self, data: MetricsData, families: list[Any]) -> MetricsData:
+        first, *more = data.resource_metrics
+        ours = ScopeMetrics(InstrumentationScope(SCOPE, __version__), families, "")
+        # Our own scope holds nothing but the instrument that keeps the reader calling.
+        others = [scope for scope in first.scope_metrics if scope.scope.name != SCOPE]
+        resource = first.resource if self._resource is None else self._resource.get()
+        return MetricsData([ResourceMetrics(resource, [*others, ours], first.schema_url), *more])
+
+    def _on_trouble(self) -> None:
+        if self._closing:
+            raise GaveUpError
+
+    def close(self) -> None:
+        """The next export is the last: its first failed attempt ends it."""
+        self._closing = True
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Nothing is kept back here."""
+        return self._inner.force_flush(timeout_millis)
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Ends the inner exporter."""
+        with unnoticed(lambda: None):
+            self._inner.shutdown(timeout_millis)
+
+
+class MetricsConfig(Protocol):
+    """What ``start_exporting`` wants to know of the settings."""
+
+    @property
+    def otlp_metrics(self) -> bool:
+        """Whether the standard variables ask for OTLP metrics."""
+
+
+class Exporting(NamedTuple):
+    """The first two take the seconds that they may last (MOST if not said) and return whether all was delivered;
+    the third says whether the last export failed."""
+
+    flush: Callable[..., bool]
+    shutdown: Callable[..., bool]
+    failing: Callable[[], bool] = lambda: False
+
+
+def start_exporting(
+    take: Callable[[], Snapshot],
+    config: MetricsConfig,
+    *,
+    on_error: Callable[[str], None] | None = None,
+) -> Exporting:
+    """Export what ``take`` returns, periodically, as the standard variables say; at exit once more.
+
+    Does nothing unless ``config.otlp_metrics``. ``on_error("otel")`` is called, on any thread, for each
+    export that failed. No global provider is set. Raises ImportError if the exporter
+    is not installed, ValueError if a standard variable is wrong.
+    """
+    if not config.otlp_metrics:
+        return Exporting(_done, _done)
+    return _Pipeline(take, Losses("metrics", on_error)).start()
+
+
+def _done(timeout: float = MOST) -> bool:
+    return True
+
+
+def _one(options: CallbackOptions) -> list[Observation]:
+    return [Observation(1)]
+
+
+class _Pipeline:
+    def __init__(self, take: Callable[[], Snapshot], losses: Losses) -> None:
+        # Here, as an app with a MeterProvider of its own needs no exporter of ours.
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+        self._losses = losses
+        resource = ProcessResource()
+
+        def make() -> MetricExporter:
+            return count_rejected(OTLPMetricExporter(), losses)
+
+        self._exporter = PreaggregatedExporter(make(), take, remake=make, resource=resource, losses=losses)
+        reader = PeriodicExportingMetricReader(self._exporter)
+        self._provider = MeterProvider([reader], resource=resource.get(), shutdown_on_exit=False)
+        # A reader that has nothing to report does not call its exporter.
+        self._provider.get_meter(SCOPE).create_observable_gauge("streamvitals.reader", [_one])
+        self._ended = False
+
+    def start(self) -> Exporting:
+        atexit.register(self._end)
+        return Exporting(self.flush, self.shutdown, lambda: self._losses.failing)
+
+    def flush(self, timeout: float = MOST) -> bool:
+        """Export now. The SDK does that in the calling thread, for as long as it takes; hence another one."""
+        lost = self._losses.count
+        thread = threading.Thread(target=self._flush, name="streamvitals-flush", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The interpreter is exiting, and the last export is about to be made, or it is out of threads.
+            return False
+        thread.join(timeout)
+        return not thread.is_alive() and self._losses.count == lost
+
+    def _flush(self) -> None:
+        with unnoticed(lambda: None):
+            self._provider.force_flush()
+
+    def _end(self) -> None:
+        self.shutdown(at_exit().left())
+
+    def shutdown(self, timeout: float = MOST) -> bool:
+        """Export once more and stop."""
+        atexit.unregister(self._end)
+        if self._ended:
+            return True
+        self._ended = True
+        lost = self._losses.count
+        self._exporter.close()
+        began = time.monotonic()
+        try:
+            with unnoticed(lambda: None):
+                self._provider.shutdown(timeout * 1000)
+        except Exception as error:  # noqa: BLE001 - the SDK's readers raise what they met
+            self._losses.add(type(error).__name__)
+        return self._losses.count == lost and time.monotonic() - began < timeout

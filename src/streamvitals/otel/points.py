@@ -1,0 +1,203 @@
+"""A snapshot as the data points of OTel's metric data model.
+
+The counts come bucketed already, so no instrument is called: a record costs an instrument some 8 µs, a chunk
+must not. Attribute keys are of names.py; the conventions' own metrics are made of the same rows.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    NumberDataPoint,
+    Sum,
+)
+
+from .. import names
+from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
+from ..store.snapshot import Snapshot
+from .keys import Attributes, own_attributes, semconv_attributes, stream_attributes
+
+DELTA = AggregationTemporality.DELTA
+
+
+class Window(NamedTuple):
+    """Unix times in nanoseconds: when counting began, when it was last told of, now."""
+
+    began: int
+    told: int
+    now: int
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One series: the rows of the layout that add up to it, and the attributes that only it has."""
+
+    rows: tuple[int, ...]
+    attributes: Attributes
+
+
+@dataclass(frozen=True)
+class _Family:
+    """One metric under one name; ``width`` is that of its rows."""
+
+    name: str
+    metric: names.Metric
+    width: int
+    points: tuple[_Point, ...]
+
+
+def _family(name: str, metric: names.Metric, layout: Layout) -> _Family:
+    semconv = name in names.SEMCONV_METRICS
+    rows: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    width = 0
+    for series in layout.series:
+        if series.metric is metric:
+            width = series.width
+            found = (semconv_attributes if semconv else own_attributes)(metric, series.values)
+            rows.setdefault(tuple(found.items()), []).append(series.start)
+    points = tuple(_Point(tuple(starts), dict(key)) for key, starts in rows.items())
+    return _Family(name, metric, width, points)
+
+
+STREAM_FAMILIES = (
+    *(_family(m.otel, m, STREAM_LAYOUT) for m in names.STREAM_METRICS if not m.otel_only),
+    *(_family(name, m, STREAM_LAYOUT) for name, m in names.SEMCONV_METRICS.items()),
+)
+PROCESS_FAMILIES = tuple(_family(m.otel, m, PROCESS_LAYOUT) for m in names.PROCESS_METRICS)
+
+
+def to_metrics(
+    snapshot: Snapshot,
+    previous: Snapshot | None,
+    window: Window,
+    temporality: Mapping[str, AggregationTemporality],
+) -> list[Metric]:
+    """All families that have points, as the SDK's exporters take them.
+
+    ``temporality`` is by kind, "counter" and "histogram". Where it is delta, ``previous`` is what was told at
+    ``window.told`` (None: nothing), and a series that did not move since is left out.
+    """
+    sets = [(stream_attributes(k), row, k) for k, row in snapshot.streams.items()]
+    found = []
+    known = {} if previous is None else previous.streams
+    for family in STREAM_FAMILIES:
+        points = [
+            point
+            for base, row, labels in sets
+            for point in _points(family, base, row, known.get(labels), window, temporality)
+        ]
+        found.append(_metric(family, points, temporality))
+    for family in PROCESS_FAMILIES:
+        before = None if previous is None else previous.process
+        points = list(_points(family, {}, snapshot.process, before, window, temporality))
+        found.append(_metric(family, points, temporality))
+    found.extend(_now(snapshot, window))
+    return [metric for metric in found if metric.data.data_points]
+
+
+def _now(snapshot: Snapshot, window: Window) -> Iterator[Metric]:
+    """What is so at this moment, and is kept in no row."""
+    for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
+        yield _gauge(
+            metric,
+            [
+                _number(stream_attributes(labels), window.now, window.now, counts.get(labels, 0))
+                for labels in {**dict.fromkeys(snapshot.streams), **dict.fromkeys(counts)}
+            ],
+        )
+    builds = [own_attributes(names.BUILD_INFO, build) for build in snapshot.builds]
+    yield _gauge(names.BUILD_INFO, [_number(build, window.now, window.now, 1) for build in builds])
+    if snapshot.unreported is not None:
+        yield _gauge(names.UNREPORTED, [_number({}, window.now, window.now, snapshot.unreported)])
+
+
+def _metric(
+    family: _Family, points: list[Point], temporality: Mapping[str, AggregationTemporality]
+) -> Metric:
+    metric = family.metric
+    data: Sum | Gauge | Histogram
+    if metric.kind == "histogram":
+        data = Histogram(cast("list[HistogramDataPoint]", points), temporality["histogram"])
+    elif metric.kind == "counter":
+        data = Sum(cast("list[NumberDataPoint]", points), temporality["counter"], is_monotonic=True)
+    else:
+        data = Gauge(cast("list[NumberDataPoint]", points))
+    return Metric(family.name, metric.help, metric.unit, data)
+
+
+def _gauge(metric: names.Metric, points: list[NumberDataPoint]) -> Metric:
+    return Metric(metric.otel, metric.help, metric.unit, Gauge(points))
+
+
+Point = NumberDataPoint | HistogramDataPoint
+
+
+def _points(
+    family: _Family,
+    base: Attributes,
+    row: list[float],
+    before: list[float] | None,
+    window: Window,
+    temporality: Mapping[str, AggregationTemporality],
+) -> Iterator[Point]:
+    kind = family.metric.kind
+    delta = kind != "gauge" and temporality[kind] is DELTA
+    start = window.told if delta else window.began
+    for point in family.points:
+        values = _sum_of_rows(point, family.width, row)
+        if family.metric.hidden_at_zero and not any(values):
+            continue
+        if delta and before is not None:
+            known = _sum_of_rows(point, family.width, before)
+            if values == known:
+                continue
+            values = _since(values, known)
+        attributes = {**base, **point.attributes}
+        if kind == "histogram":
+            yield _histogram(attributes, start, window.now, family.metric, values)
+        elif kind == "counter":
+            count = values[0] if family.metric.unit == "s" else int(values[0])
+            yield _number(attributes, start, window.now, count)
+        else:
+            yield _number(attributes, window.now, window.now, values[0])
+
+
+def _sum_of_rows(point: _Point, width: int, row: list[float]) -> list[float]:
+    first, *more = point.rows
+    values = row[first : first + width]
+    for at in more:
+        values = list(map(operator.add, values, row[at : at + width]))
+    return values
+
+
+def _since(values: list[float], known: list[float]) -> list[float]:
+    """What was added; where something is less than it was, counting began anew and all of it is."""
+    added = list(map(operator.sub, values, known))
+    return values if min(added) < 0 else added
+
+
+def _number(attributes: Attributes, start: int, now: int, value: float) -> NumberDataPoint:
+    return NumberDataPoint(attributes, start, now, value)
+
+
+def _histogram(
+    attributes: Attributes, start: int, now: int, metric: names.Metric, values: list[float]
+) -> HistogramDataPoint:
+    counts = [int(count) for count in values[:-1]]
+    # Extremes are not kept. They are optional on the wire, and the exporter passes None on as absent.
+    unknown = cast("float", None)
+    return HistogramDataPoint(
+        attributes=attributes, start_time_unix_nano=start, time_unix_nano=now, count=sum(counts),
+        sum=values[-1] if math.isfinite(values[-1]) else 0.0, bucket_counts=counts,
+        explicit_bounds=metric.edges, min=unknown, max=unknown,
+    )

@@ -1,0 +1,1 @@
+"""What observes one process: the runtime and its wiring. It runs in the app."""

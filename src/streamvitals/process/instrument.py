@@ -1,0 +1,149 @@
+"""``instrument()``: the same observation without an agent, for programs that serve their own /metrics."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..config import Config
+from ..config.problems import of_journal, of_variables
+from . import runtime
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+    from prometheus_client import CollectorRegistry
+
+logger = logging.getLogger("streamvitals")
+
+_undo: list[Callable[[], object]] = []
+
+
+def instrument(
+    *,
+    registry: CollectorRegistry | None = None,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    config: Config | None = None,
+) -> None:
+    """Observe the streams of this process from now on; a second call does nothing.
+
+    ``registry`` gets our metrics; if neither it nor ``meter_provider`` is given, prometheus_client's default one, or
+    nothing where that package is missing. Where that is in multiprocess mode they go into its own files instead.
+    ``tracer_provider`` and ``meter_provider`` are the app's; without them the standard ``OTEL_*`` variables
+    decide, and an app's global tracer provider is used once there is one. ``config`` replaces the environment.
+
+    Patches openai now, or when it is imported. Goes on after a bad value of a variable, as `streamvitals run`
+    does: that is logged, and the default is used. Raises TypeError, ConfigError or ImportError for an argument
+    that is wrong.
+    """
+    if config is not None and not isinstance(config, Config):
+        raise TypeError(f"config must be a streamvitals.config.Config, not {type(config).__name__}")
+    for name, given, method, wanted in (
+        ("registry", registry, "register", "a prometheus_client.CollectorRegistry"),
+        ("tracer_provider", tracer_provider, "get_tracer", "an OpenTelemetry TracerProvider"),
+        ("meter_provider", meter_provider, "get_meter", "an OpenTelemetry MeterProvider"),
+    ):
+        if given is not None and not hasattr(given, method):
+            raise TypeError(f"{name} must be {wanted}, not {type(given).__name__}")
+    settings = config or Config.read()[0]
+    if settings.disabled or _undo:
+        return
+    under_run = runtime.current() is not None
+    said: list[str] = []
+    if config is None and not under_run:
+        settings, said = runtime.show_and_check(settings)
+        # `run` has said these before this program began.
+        by_run = "_streamvitals_presence" in sys.modules
+        for problem in () if by_run else (*of_variables(os.environ), *of_journal(settings.journal)):
+            logger.warning("%s", problem)
+    started = runtime.start(settings, _tracing(settings, tracer_provider, said if config is None else None))
+    _undo.append(lambda: None)
+    # A reader of the app's provider may serve that same default registry: each stream would be there twice.
+    if registry is not None or meter_provider is None:
+        _serve_prometheus(started, registry)
+    if meter_provider is not None or (settings.otlp_metrics and not under_run):
+        _export_metrics(started, settings, meter_provider, None if config is not None else said)
+    if not under_run:
+        started.patch_on_import()
+        runtime.report(said)
+
+
+def uninstrument() -> None:
+    """Take the patches back and forget the numbers. Streams that are open are counted as they stand."""
+    while _undo:
+        _undo.pop()()
+    runtime.stop()
+
+
+def flush() -> None:
+    """Hand everything that has ended to the exporters and wait for them, 2 seconds at most for all of it.
+
+    For processes that skip ``atexit``, such as workers that end with ``os._exit``.
+    """
+    current = runtime.current()
+    if current is not None:
+        current.flush()
+
+
+def _tracing(config: Config, provider: TracerProvider | None, said: list[str] | None) -> runtime.TracingFactory:
+    """How the runtime, if it is this call that makes it, gets its span sink. ``said`` is given where it is the
+    environment that asks: then what it asks for may be missing."""
+    if said is None:
+        return lambda: runtime.start_tracing(config, provider)
+    return lambda: runtime.start_tracing_if_possible(config, provider, said)
+
+
+def _serve_prometheus(started: runtime.Runtime, registry: CollectorRegistry | None) -> None:
+    try:
+        import prometheus_client
+    except ImportError:
+        if registry is not None:
+            raise
+        logger.debug("prometheus_client is not installed: no metrics in a registry")
+        return
+    # Not by the variable, which has two spellings, and counts only if it was set before that package was imported.
+    if registry is None and getattr(prometheus_client.values.ValueClass, "_multiprocess", False):
+        from ..sinks.multiprocess import MultiprocessSink
+
+        sink = MultiprocessSink(started.store)
+        started.introduce = sink.introduce
+        started.add_sink(sink)
+        return
+    from ..sinks.prometheus import SnapshotCollector
+
+    target: Any = registry if registry is not None else prometheus_client.REGISTRY
+    collector = SnapshotCollector(started.snapshot)
+    target.register(collector)
+    _undo.append(lambda: target.unregister(collector))
+
+
+def _export_metrics(
+    started: runtime.Runtime, config: Config, provider: MeterProvider | None, said: list[str] | None
+) -> None:
+    try:
+        _start_metrics(started, config, provider)
+    except Exception as error:
+        if provider is not None or said is None:
+            raise
+        missing = isinstance(error, ImportError)
+        mend = "pip install 'streamvitals[otlp]'" if missing else "check the OTEL_ variables"
+        runtime.tell(said, "metrics", f"no metrics over OTLP: {type(error).__name__} -> {mend}")
+
+
+def _start_metrics(started: runtime.Runtime, config: Config, provider: MeterProvider | None) -> None:
+    from ..otel import metrics
+
+    if provider is not None:
+        sink = metrics.on_app_provider(provider, started.snapshot)
+        started.add_sink(sink)
+        _undo.append(sink.close)
+        return
+    exporting = metrics.start_exporting(started.snapshot, config, on_error=runtime.count_fault)
+    # Before the spans', which are begun and go out meanwhile.
+    started.flushers.insert(0, exporting.flush)
+    started.enders.insert(0, exporting.shutdown)
+    runtime.end_before_others()

@@ -1,0 +1,31 @@
+"""The user's redaction hook: what text passes before it is kept."""
+
+from __future__ import annotations
+
+import importlib
+
+from ..config import Config, ConfigError
+from ..stream.partial import Redact
+
+
+def redaction_of(config: Config) -> Redact | None:
+    """The hook that STREAMVITALS_REDACT names. Imported at once: a mistake must show before any text is kept. Raises
+    ConfigError."""
+    if not (config.capture_partial and config.redact):
+        return None
+    name, _, function = config.redact.partition(":")
+    said = f"STREAMVITALS_REDACT={config.redact!r} is not allowed"
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"{said}: {error}") from error
+    except (Exception, SystemExit) as error:
+        # The class only: a message of the app's code may hold anything.
+        raise ConfigError(f"{said}: its module raises {type(error).__name__}") from error
+    if not hasattr(module, function) and getattr(module.__spec__, "_initializing", False):
+        # It is the one that imports openai: what it defines below that comes later.
+        return lambda text: getattr(module, function)(text)
+    hook: Redact | None = getattr(module, function, None)
+    if hook is None or not callable(hook):
+        raise ConfigError(f"{said}: {name} has no function {function}")
+    return hook

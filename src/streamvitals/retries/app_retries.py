@@ -1,0 +1,158 @@
+"""Joins failures to the requests that try them again, for one process (the rule is retries/failures.py)."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from ..names import OTHER, RETRY_REASONS
+from ..stream.record import ChainRecord, RetryRecord, StreamRecord
+from ..stream.responses import Key, Responses, progress_of
+from .failures import Asked, Chain, Failure, Origin, PendingFailures, fingerprint
+from .origin import alive, current_origin, running_task
+
+if TYPE_CHECKING:
+    from ..process.runtime import Runtime
+    from ..stream.observation import Observation
+
+NOBODY = Origin(0)
+SWEEP_EVERY = 1.0  # seconds, on an event loop that has failures pending
+
+
+class AppRetries:
+    """``pending.failures`` is empty as long as nothing has failed, and then none of this costs anything."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._sweeping: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.responses = Responses()  # what is known of them outlives a fork
+        self.taking_up: dict[Key, Observation] = {}  # open streams of requests that name a response
+        self.reset()
+
+    def reset(self) -> None:
+        """A forked child has nothing to retry."""
+        self.pending = PendingFailures(self._runtime.config.retry_window, alive, self._gave_up)
+        self._sweeping.clear()
+        self.taking_up.clear()
+
+    def failed(
+        self, observation: Observation, record: StreamRecord, asks: Asked, span: object | None, now: float
+    ) -> None:
+        """A stream failed: wait for somebody to ask again, unless its response has been taken up already."""
+        told, first = observation.facts, observation.retry_of
+        # What the provider itself has called failed does not go on.
+        response = None if "failed" in record.finish_reasons else told.key_of(record.response_id)
+        reason = record.error_type if record.error_type.isdigit() else record.outcome.value
+        failure = Failure(
+            first.labels if first is not None and told.named is not None else record.labels,
+            reason if reason in RETRY_REASONS else OTHER, now, record.chain_attempt, observation.origin or NOBODY,
+            # A request that names no response tries again what had the same fingerprint.
+            first.fingerprint if first is not None and told.named is None else fingerprint(asks),
+            span, record.retry_after, response, anywhere=asks.background or told.fetch,
+            chain=observation.chain or Chain(now),
+        )
+        other = self.taking_up.get(response) if response is not None else None
+        if response is not None and self.responses.came_whole(response, observation.started):
+            self._again(failure, now)
+            self._recovered(failure)
+        elif other is not None and other.started > observation.started and other.retry_of is None:
+            self._again(failure, now)
+            other.retry_of, other.chain = failure, failure.chain
+        else:
+            self._await(failure)
+
+    def _await(self, failure: Failure) -> None:
+        self.pending.add(failure)
+        self._sweep_on_loop()
+
+    def _again(self, failure: Failure, now: float) -> None:
+        self._runtime.submit(RetryRecord(failure.labels, "app", failure.reason, max(0.0, now - failure.at)))
+
+    def retry_of(self, response: Key | None, asks: Asked | None, now: float) -> Failure | None:
+        """The failure that the request which begins now tries again, if it does; counts the retry. A request that
+        names a ``response`` takes that up again, whoever sends it; any other asks the same in the same flow."""
+        if not self.pending.failures:
+            return None
+        if response is not None:
+            failure = self.pending.take_up(response, now)
+        elif asks is not None:
+            print_of = cache(partial(fingerprint, asks))
+            # Who waits for the task is costly to ask, and in most retry loops of no interest.
+            task = running_task()
+            failure = self.pending.match_own(print_of, task, now) if task is not None else None
+            failure = failure or self.pending.match(print_of, current_origin(), now)
+        else:
+            return None
+        if failure is not None and not failure.polled:
+            self._again(failure, now)
+        return failure
+
+    def fell_back(self, response: Key | None, asks: Asked, now: float) -> Callable[[object | None], None] | None:
+        """The same for a request that does not stream: counts a fallback, and gives what is to be told the result, or
+        None if there is none."""
+        failure = self.retry_of(response, asks, now)
+        if failure is None:
+            return None
+        if not failure.polled:
+            self._runtime.submit(ChainRecord(failure.labels, "fallback", failure.attempt))
+        return partial(self._fallback_ended, failure, response is not None)
+
+    def _fallback_ended(self, failure: Failure, named: bool, result: object | None) -> None:
+        now = self._runtime.clock()
+        worked = result is not None and (not named or progress_of(result))
+        if worked:
+            self._recovered(failure)
+        elif worked is None:  # it is still under way, which is no failure: there will be another look
+            chain = failure.chain if failure.chain.failed else Chain(now)
+            self._await(replace(failure, at=now, polled=True, anywhere=True, chain=chain))
+        else:
+            self._await(
+                replace(
+                    failure, at=now, attempt=failure.attempt + 1, origin=current_origin(), span=None,
+                    retry_after=None, polled=named,
+                )
+            )
+
+    def _recovered(self, failure: Failure) -> None:
+        """Nothing where it comes too late, and has been counted as failed."""
+        if not failure.chain.failed:
+            self._runtime.submit(ChainRecord(failure.labels, "recovered", failure.attempt))
+
+    def sweep(self) -> None:
+        """Give up on what nobody can retry any more."""
+        if self.pending.failures:
+            self.pending.sweep(self._runtime.clock())
+
+    def sweep_some(self) -> None:
+        """The same at each request, which must cost the same whatever is pending."""
+        if self.pending.failures:
+            self.pending.sweep_some(self._runtime.clock())
+
+    def close(self) -> None:
+        """The process ends: nothing will be retried."""
+        self.pending.close()
+
+    def _gave_up(self, failure: Failure) -> None:
+        self._runtime.submit(ChainRecord(failure.labels, "failed", failure.attempt))
+
+    def _sweep_on_loop(self) -> None:
+        """An idle loop has no next event that could notice that nobody tries again."""
+        asyncio = sys.modules.get("asyncio")
+        try:
+            loop = asyncio.get_running_loop() if asyncio is not None else None
+        except RuntimeError:
+            return
+        if loop is not None and loop not in self._sweeping:
+            self._sweeping.add(loop)
+            loop.call_later(SWEEP_EVERY, self._beat, loop, context=Context())
+
+    def _beat(self, loop: Any) -> None:
+        self.sweep()
+        self._sweeping.discard(loop)
+        if self.pending.failures:
+            self._sweep_on_loop()

@@ -1,0 +1,358 @@
+"""The application's own retries: a request that failed, asked again by the same task, thread or trace.
+
+A fingerprint is taken when a stream fails, and compared only while a failure is pending. It is a keyed hash
+with a key of this process that is never shown; the inputs are bounded, since hashing whole prompts would
+cost milliseconds on the event loop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from ..stream.record import StreamLabels
+from ..stream.responses import Key
+
+# An operation that has failed for longer has failed for its users, whatever is still tried. Nobody looks at a chat for
+# two minutes; and it is longer than the waits of retries that are meant to end, such as tenacity's usual ones.
+FAILED_AFTER = 120.0  # seconds since its first failed attempt
+_SAMPLE = 2048  # characters of each end of the last message
+_MAX_PENDING = 512
+_MAX_CANDIDATES = 16  # that asked the same in the same flow; the newest are looked at
+_SWEPT_AT_ONCE = 4
+_MAX_DEPTH = 4
+_MAX_PARTS = 8
+_key = os.urandom(32)
+
+
+class Waiting(NamedTuple):
+    """Who waits for the one that asked, a task, a thread or what one does for a pool, straight or through others,
+    and what it waits for; both held weakly. More was ``queued`` for the pool on the way: what it asks next it may
+    have asked before anything failed."""
+
+    who: Callable[[], object | None]
+    what: Callable[[], object | None]
+    queued: bool = False
+
+    def still(self, earlier: Waiting) -> bool:
+        """Whether the same one waits for the same as it did earlier: then it has not heard of any failure."""
+        what = self.what()
+        return what is not None and what is earlier.what()
+
+
+class Origin(NamedTuple):
+    """Who asked: a task, else what a thread does for a pool, else the thread (weakly held; its number where it has
+    no object), those that wait for it, and a trace."""
+
+    thread: int
+    task: Callable[[], object | None] | None = None  # a weak reference: a task would keep its frames alive
+    trace: int = 0
+    waiting: tuple[Waiting, ...] = ()
+
+    def same(self, other: Origin) -> bool:
+        """Whether both are the same flow of the program; ``self`` is the earlier one, whose attempt failed.
+
+        A trace joins what is over to what comes after it. Of two that go on beside each other, or for which the same
+        one waits that has not heard of a failure, neither tries for the other.
+        """
+        traced = bool(self.trace) and self.trace == other.trace
+        if self.task is None or other.task is None:
+            return traced or (self.task is other.task and self.thread == other.thread)
+        common = [
+            (earlier, later)
+            for later in (Waiting(other.task, nothing), *other.waiting)
+            for earlier in (Waiting(self.task, nothing), *self.waiting)
+            if later.who() is earlier.who() is not None
+        ]
+        if any(not later.still(earlier) and not earlier.queued for earlier, later in common):
+            return True
+        return traced and not common and goes_on(self.task()) is not True
+
+    def askers(self) -> list[int]:
+        """A number for each of those that make it the same flow as another, as long as they live."""
+        who = [self.task() if self.task is not None else None, *(waiting.who() for waiting in self.waiting)]
+        found = [id(one) for one in who if one is not None]
+        if self.task is None:
+            found.append(-1 - self.thread)
+        if self.trace:
+            found.append(self.trace << 64)
+        return found
+
+
+def goes_on(who: Any) -> bool | None:
+    """Whether a task, a thread, a greenlet or what a thread does for a pool is not over; None where nothing says so, as
+    of a request that is answered."""
+    if hasattr(who, "done"):
+        return not who.done()
+    if hasattr(who, "is_alive"):
+        return bool(who.is_alive())
+    if hasattr(who, "dead"):
+        return not who.dead  # a greenlet
+    if hasattr(who, "coro"):
+        return getattr(who.coro, "cr_frame", None) is not None  # trio's task
+    return None
+
+
+def nothing() -> None:
+    """In place of a reference, to nothing."""
+
+
+class Chain:
+    """The attempts of one operation that has begun to fail: since when, and whether it has been counted as failed."""
+
+    __slots__ = ("_uncounted", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self._uncounted = [True]  # taken by whoever counts it, of several threads one
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has been counted: what still comes of it is no recovery."""
+        return not self._uncounted
+
+    def fail(self) -> bool:
+        """Count it as failed. False where it has been."""
+        try:
+            return self._uncounted.pop()
+        except IndexError:
+            return False
+
+    def overdue(self, now: float) -> bool:
+        """Whether it has failed for so long that its users have been given up on, and is to be counted for that."""
+        return now - self.since >= FAILED_AFTER and self.fail()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that failed and may be made again. Times in seconds on the runtime's clock.
+
+    ``response``: a request that names it takes it up again, whoever asks. ``anywhere``: that is to be expected, of
+    others than those who asked at first. ``polled``: it has been asked for without streaming, which was counted.
+    """
+
+    labels: StreamLabels
+    reason: str
+    at: float
+    attempt: int
+    origin: Origin
+    fingerprint: bytes
+    span: object | None = None
+    retry_after: float | None = None
+    response: Key | None = None
+    anywhere: bool = False
+    polled: bool = False
+    chain: Chain = None  # type: ignore[assignment]  # the first failure of an operation begins one
+
+    def __post_init__(self) -> None:
+        if self.chain is None:
+            object.__setattr__(self, "chain", Chain(self.at))
+
+    def honored(self, now: float) -> bool | None:
+        """Whether a request that begins now waited as long as the provider asked; None if it asked for nothing."""
+        return None if self.retry_after is None else now - self.at >= self.retry_after
+
+
+class PendingFailures:
+    """Bounded. ``alive`` says whether an origin can still retry; ``gave_up`` is called once for each chain of which
+    nobody tried the last failure again within ``window`` seconds, or that has been failing for too long."""
+
+    def __init__(
+        self, window: float, alive: Callable[[Origin], bool], gave_up: Callable[[Failure], None]
+    ) -> None:
+        self._window = window
+        self._alive = alive
+        self._gave_up = gave_up
+        self.failures: OrderedDict[int, Failure] = OrderedDict()  # those that may be tried again, the oldest first
+        # The same by who asked and by fingerprint, and by response: what a request costs in an outage must not grow
+        # with what is pending. What is not in ``failures`` any more may stand there for a moment.
+        self._by_asker: dict[int, dict[bytes, dict[int, None]]] = {}
+        self._by_response: dict[Key, dict[int, None]] = {}
+        self._askers: dict[int, list[int]] = {}
+        self._to_sweep: list[int] = []
+        self._next = 0
+
+    def add(self, failure: Failure) -> None:
+        """A stream failed. The oldest pending one makes room."""
+        self._overdue(failure, failure.at)
+        self._next = number = self._next + 1
+        self.failures[number] = failure
+        self._askers[number] = askers = failure.origin.askers()
+        for asker in askers:
+            self._by_asker.setdefault(asker, {}).setdefault(failure.fingerprint, {})[number] = None
+        if failure.response is not None:
+            self._by_response.setdefault(failure.response, {})[number] = None
+        while len(self.failures) > _MAX_PENDING:
+            self._take_oldest()
+
+    def match_own(self, print_of: Callable[[], bytes], task: object, now: float) -> Failure | None:
+        """The same as ``match``, of what the running task itself has failed at: if there is such a failure the task
+        tries that again, also if another that it waited for has failed at the same since."""
+        found = self._by_asker.get(id(task))
+        if found is None:
+            return None
+        for number in list(found.get(print_of(), ()))[: -_MAX_CANDIDATES - 1 : -1]:
+            failure = self.failures.get(number)
+            if failure is None or now - failure.at > self._window:
+                continue
+            asker = failure.origin.task
+            if asker is not None and asker() is task and self._take(number) is not None:
+                return failure
+        return None
+
+    def match(self, print_of: Callable[[], bytes], origin: Origin, now: float) -> Failure | None:
+        """The newest failure that this request tries again, which is then no longer pending. The fingerprint
+        is only asked for if somebody of this origin has failed."""
+        known = [found for asker in origin.askers() if (found := self._by_asker.get(asker)) is not None]
+        if not known:
+            return None
+        asked = print_of()
+        numbers = {number for found in known for number in list(found.get(asked, ()))[-_MAX_CANDIDATES:]}
+        for number in sorted(numbers, reverse=True):
+            failure = self.failures.get(number)
+            if failure is None or now - failure.at > self._window or not failure.origin.same(origin):
+                continue
+            if self._take(number) is not None:
+                return failure
+        return None
+
+    def take_up(self, response: Key, now: float) -> Failure | None:
+        """The newest failure of this response, which is then no longer pending."""
+        for number in reversed(list(self._by_response.get(response, ()))[-_MAX_CANDIDATES:]):
+            failure = self.failures.get(number)
+            if failure is not None and now - failure.at <= self._window:
+                return self._take(number)
+        return None
+
+    def sweep(self, now: float) -> None:
+        """Give up on what can no longer be retried: too long ago, or its task or thread is gone; and count what has
+        been tried again for too long, which may go on."""
+        for number in list(self.failures):
+            self._look_at(number, now)
+
+    def sweep_some(self, now: float) -> None:
+        """The same for a few, in turn: for whoever comes by."""
+        for _ in range(_SWEPT_AT_ONCE):
+            if not self._to_sweep:
+                self._to_sweep = list(self.failures)
+            try:
+                number = self._to_sweep.pop()
+            except IndexError:
+                return
+            self._look_at(number, now)
+
+    def _look_at(self, number: int, now: float) -> None:
+        failure = self.failures.get(number)
+        if failure is None:
+            return
+        self._overdue(failure, now)
+        late = now - failure.at > self._window
+        gone = late or not (failure.anywhere or self._alive(failure.origin))
+        if gone and self._take(number) is not None:
+            self._nobody_tried(failure)
+
+    def _take(self, number: int) -> Failure | None:
+        """It is no longer pending. None where another thread was faster."""
+        failure = self.failures.pop(number, None)
+        if failure is not None:
+            for asker in self._askers.pop(number, ()):
+                prints = self._by_asker.get(asker, {})
+                _without(prints, failure.fingerprint, number)
+                if not prints:
+                    self._by_asker.pop(asker, None)
+            if failure.response is not None:
+                _without(self._by_response, failure.response, number)
+        return failure
+
+    def close(self) -> None:
+        """Nothing will be retried any more."""
+        while self.failures:
+            self._take_oldest()
+
+    def _take_oldest(self) -> None:
+        try:
+            failure = self._take(next(iter(self.failures)))
+        except (StopIteration, RuntimeError):
+            return  # another thread was faster
+        if failure is not None:
+            self._nobody_tried(failure)
+
+    def _nobody_tried(self, failure: Failure) -> None:
+        if failure.chain.fail():
+            self._gave_up(failure)
+
+    def _overdue(self, failure: Failure, now: float) -> None:
+        if failure.chain.overdue(now):
+            self._gave_up(failure)
+
+
+def _without(index: dict[Any, dict[int, None]], key: Any, number: int) -> None:
+    numbers = index.get(key)
+    if numbers is not None:
+        numbers.pop(number, None)
+        if not numbers:
+            index.pop(key, None)
+
+
+class Asked(NamedTuple):
+    """What of a request's body is looked at should it fail: ``size`` is the number of messages, -1 where what
+    is asked is no list of them, and ``last`` the last one. The others need not be held while the stream is open.
+    What is made in the ``background`` goes on without the stream."""
+
+    model: object
+    size: int
+    last: object
+    background: bool = False
+
+
+_NOTHING_ASKED = Asked(None, -1, None)
+
+
+def asked(body: Any) -> Asked:
+    """What a request's body asks; any body."""
+    if not isinstance(body, (dict, Mapping)):
+        return _NOTHING_ASKED
+    what = body.get("messages")
+    if what is None:
+        what = body.get("input")
+    if what is None:
+        what = body.get("prompt")
+    size, last = -1, what
+    if isinstance(what, (list, tuple)):
+        size, last = len(what), what[-1] if what else None
+    return Asked(body.get("model"), size, last, body.get("background") is True)
+
+
+def fingerprint(asked: Asked) -> bytes:
+    """Of what a request asks, bounded: model, number of messages, role and the ends of the last message."""
+    digest = blake2b(key=_key, digest_size=16)
+    digest.update(_bytes(str(asked.model)[:128]))
+    digest.update(b"%d" % asked.size)
+    _sample(digest, asked.last, _MAX_DEPTH)
+    return digest.digest()
+
+
+def _sample(digest: Any, value: Any, depth: int) -> None:
+    if isinstance(value, (str, bytes)):
+        ends = value if len(value) <= 2 * _SAMPLE else value[:_SAMPLE] + value[-_SAMPLE:]  # type: ignore[operator]
+        digest.update(b"%d:" % len(value) + (_bytes(ends) if isinstance(ends, str) else ends))
+    elif depth and isinstance(value, Mapping):
+        for name in sorted(map(str, value))[:_MAX_PARTS]:
+            digest.update(_bytes(name[:64]))
+            _sample(digest, value.get(name), depth - 1)
+    elif depth and isinstance(value, (list, tuple)):
+        digest.update(b"[%d" % len(value))
+        for part in (*value[: _MAX_PARTS // 2], *value[-_MAX_PARTS // 2 :]):
+            _sample(digest, part, depth - 1)
+    elif depth and hasattr(value, "__dict__"):
+        _sample(digest, vars(value), depth - 1)  # a message of the SDK's own, as it came in an answer
+    else:
+        digest.update(_bytes(str(type(value).__name__)))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,206 @@
+"""Who waits for a task, or for what a thread does for a pool: those are who may try again what failed in there.
+
+Read from what asyncio, concurrent.futures and anyio keep for themselves, as it is up to Python 3.13; where it looks
+otherwise nobody is found, and a retry is not recognised as one. Takes no lock.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import weakref
+from _thread import get_ident
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from types import FrameType
+from typing import Any, NamedTuple
+
+from ..stream.tracebacks import is_foreign
+from .failures import Waiting, nothing
+
+_MAX_WAITING = 4  # tasks and threads; more than a framework or two put between a retry loop and its attempts
+_MAX_FRAMES = 500  # of a thread
+_MAX_THREADS = 500
+_NO_AWAIT = frozenset({"_wait.<locals>._on_completion"})  # who waits for the first of several goes on before the rest
+# What asyncio and uvloop put onto the task that a thread runs a loop for.
+_RUNS_A_LOOP = frozenset({("asyncio.base_events", "_run_until_complete_cb"), ("uvloop.loop", "done_cb")})
+# Functions that do something for a pool, by module, with the name that its future has there.
+_WORKS = {"run": {"concurrent.futures.thread": "self", "anyio._backends._asyncio": "future"}}
+# Functions in which the thread of a server answers one request, with the name that the request has there: the thread
+# answers another one afterwards, maybe with the same question. A dictionary cannot be held weakly.
+_SERVES = {
+    "handle_request": {"gunicorn.workers.sync": "req"}, "service": {"waitress.task": "self"},
+    "respond": {"cheroot.server": "self"},
+}
+_WORKS_OR_SERVES = frozenset((*_WORKS, *_SERVES))
+_TAKES_WORK = {"_worker": {"concurrent.futures.thread": "work_queue"}}
+# Functions in which a thread hands over work or waits for it.
+_HANDS_OVER = {
+    "result": {"concurrent.futures._base": "self"}, "exception": {"concurrent.futures._base": "self"},
+    "submit": {"concurrent.futures.thread": "f"}, "run_coroutine_threadsafe": {"asyncio.tasks": "future"},
+}
+_FRAMES_OF_WAITING = 6  # between those functions and the lock that the thread sleeps on
+
+
+class Flow(NamedTuple):
+    """What a thread is doing: the future of ``work`` that it does for a pool, or the request that it answers, else
+    itself. There is more ``queued`` for the same pool, or not."""
+
+    work: Any
+    queued: bool = False
+
+
+def flow_of_this_thread() -> Flow:
+    """Of the running thread. Nothing (``work`` is None) where `threading` does not know it."""
+    return _flow(get_ident(), sys._getframe())
+
+
+def _flow(thread: int, frame: FrameType | None) -> Flow:
+    # Numbers of threads are used again, so that the thread itself is what is compared. Those that were not started
+    # by `threading` have no object, and must not be given one.
+    known = threading._active.get(thread)  # type: ignore[attr-defined]
+    try:
+        return _work(frame) or Flow(known)
+    except Exception as error:  # another library than ours knows
+        if is_foreign(error):
+            raise
+        return Flow(known)
+
+
+def _work(frame: FrameType | None) -> Flow | None:
+    # Of hundreds of frames none has such a name, and this is done for each request that fails.
+    for caller in [each for each in _outwards(frame, _MAX_FRAMES) if each.f_code.co_name in _WORKS_OR_SERVES]:
+        found = _of_one_of(_WORKS, caller)
+        future = getattr(found, "future", found)
+        if future is not None and _is_future(future):
+            queue = _of_one_of(_TAKES_WORK, caller.f_back) if caller.f_back is not None else None
+            return Flow(future, queue is not None and not queue.empty())
+        request = _of_one_of(_SERVES, caller)
+        if request is not None:
+            return Flow(request)
+    return None
+
+
+def _outwards(frame: FrameType | None, most: int) -> Iterator[FrameType]:
+    while frame is not None and most:
+        yield frame
+        frame, most = frame.f_back, most - 1
+
+
+def _of_one_of(functions: dict[str, dict[str, str]], frame: FrameType) -> Any:
+    """What a frame has under the name that is looked for in its function; None where it is of none of those."""
+    modules = functions.get(frame.f_code.co_name)
+    name = modules.get(frame.f_globals.get("__name__", "")) if modules is not None else None
+    return _local(frame, name) if name is not None else None
+
+
+def _local(frame: FrameType, name: str) -> Any:
+    """A local variable of a library's function. Before 3.13 to ask leaves a copy of all of them with the frame, which
+    would keep alive what the function lets go, and is what a debugger that is at it writes back."""
+    if sys.version_info >= (3, 13):
+        return frame.f_locals.get(name)
+    if frame.f_trace is not None:
+        return None
+    copied = frame.f_locals
+    found = copied.get(name)
+    copied.clear()
+    return found
+
+
+def frames_of_all_threads() -> dict[int, FrameType]:
+    """The innermost frame of each thread by its number. Before 3.12 a collection may begin in there, while the
+    interpreter holds a lock that a thread needs to end (https://github.com/python/cpython/issues/106883)."""
+    if sys.version_info >= (3, 12) or not gc.isenabled():
+        return sys._current_frames()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        gc.enable()
+
+
+def _is_future(thing: object) -> bool:
+    asyncio, concurrent = sys.modules.get("asyncio"), sys.modules.get("concurrent.futures")
+    return (asyncio is not None and isinstance(thing, asyncio.Future)) or (
+        concurrent is not None and isinstance(thing, concurrent.Future)
+    )
+
+
+def all_waiting_for(flow: Flow) -> tuple[Waiting, ...]:
+    """Who waits for a task or a pool's future, nearest first. Nobody for anything else."""
+    try:
+        return tuple(islice(_waiting_for(flow), _MAX_WAITING))
+    except Exception as error:  # another library than ours knows
+        if is_foreign(error):
+            raise
+        return ()
+
+
+def _waiting_for(flow: Flow) -> Iterator[Waiting]:
+    """Follows ``await``, ``wait_for``, ``shield``, ``gather``, ``asyncio.run``, ``run_in_executor``,
+    ``run_coroutine_threadsafe`` and a future's ``result()``."""
+    link, queued, seen = flow.work, flow.queued, [flow.work]
+    while _is_future(link) and len(seen) <= 2 * _MAX_WAITING:
+        callbacks = list(_callbacks(link))
+        woken = next((future for future in _woken_by(callbacks) if not any(future is s for s in seen)), None)
+        if any(_name(callback) in _RUNS_A_LOOP for callback in callbacks):
+            after = _flow_of_loop(link)
+        elif woken is not None:
+            after = Flow(woken)
+        else:
+            after = _flow_that_awaits(link) if not hasattr(link, "get_loop") else Flow(None)
+        if after.work is None:
+            return
+        if after.work is not woken:  # a thread's
+            yield Waiting(weakref.ref(after.work), weakref.ref(link), queued)
+        elif hasattr(woken, "get_coro"):
+            awaits = woken._fut_waiter
+            yield Waiting(weakref.ref(woken), weakref.ref(awaits) if awaits is not None else nothing, queued)
+        link, queued = after.work, queued or after.queued
+        seen.append(link)
+
+
+def _callbacks(future: Any) -> Iterable[Any]:
+    """Of a future of concurrent.futures, or of one of asyncio, which has them in pairs with a context."""
+    if hasattr(future, "_done_callbacks"):
+        return tuple(future._done_callbacks)
+    return [callback for callback, *_ in getattr(future, "_callbacks", None) or ()]
+
+
+def _name(function: Any) -> tuple[str | None, str | None]:
+    return getattr(function, "__module__", None), getattr(function, "__name__", None)
+
+
+def _woken_by(callbacks: Iterable[Any]) -> Iterator[Any]:
+    """The futures that callbacks may be about to wake."""
+    for callback in callbacks:
+        function, woken = getattr(callback, "func", callback), [getattr(callback, "__self__", None)]  # of a partial
+        module = getattr(function, "__module__", None)
+        if module == "asyncio.tasks" and function.__qualname__ not in _NO_AWAIT:
+            woken += [*getattr(callback, "args", ()), *_cells(function)]
+        elif module == "asyncio.futures" and _name(function)[1] == "_call_set_state":
+            woken += _cells(function)
+        yield from (future for future in woken if _is_future(future))
+
+
+def _cells(function: Any) -> list[Any]:
+    return [cell.cell_contents for cell in function.__closure__ or ()]
+
+
+def _flow_of_loop(task: Any) -> Flow:
+    """What the thread does that runs the loop of a task until it is done."""
+    loop = task.get_loop()
+    if sys.modules["asyncio"]._get_running_loop() is loop:
+        return flow_of_this_thread()
+    thread = getattr(loop, "_thread_id", None)
+    return _flow(thread, frames_of_all_threads().get(thread)) if thread is not None else Flow(None)
+
+
+def _flow_that_awaits(future: Any) -> Flow:
+    """What the thread does that sleeps until this future of concurrent.futures is done, or has just made it."""
+    for thread, innermost in islice(frames_of_all_threads().items(), _MAX_THREADS):
+        for frame in _outwards(innermost, _FRAMES_OF_WAITING):
+            if _of_one_of(_HANDS_OVER, frame) is future:
+                return _flow(thread, frame)
+    return Flow(None)

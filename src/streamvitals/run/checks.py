@@ -1,0 +1,71 @@
+"""What `streamvitals run` finds wrong before the app starts, says on stderr, and hands to the agent."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ..config import Config
+from ..config import problems as found
+from ..config.problems import Problem
+from ..sdk.versions import SUPPORTED
+from ..system import console
+from . import interpreter
+
+# So many lines at the most; /healthz has them all.
+MOST_LINES = 12
+
+
+def check_machine() -> None:
+    """Raises OSError where there is no /proc, as on macOS: the agent finds the app's processes there."""
+    if not os.path.exists("/proc/self/stat"):
+        raise OSError("`streamvitals run` needs /proc of Linux; here, call streamvitals.instrument() in the program")
+
+
+def find_problems(command: Sequence[str], config: Config, env: Mapping[str, str]) -> list[Problem]:
+    """Everything that can be known without asking the network or starting a Python."""
+    return [
+        *_safely(lambda: found.of_variables(env)),
+        *_safely(lambda: found.of_exporter(config, sys.path)),
+        *_safely(lambda: found.of_journal(config.journal)),
+        *_safely(lambda: of_sdk(command, env)),
+    ]
+
+
+def _safely(find: Callable[[], Iterable[Problem]]) -> list[Problem]:
+    try:
+        return list(find())
+    except Exception:  # noqa: BLE001  a fault here is no reason not to watch the app
+        return []
+
+
+def of_sdk(command: Sequence[str], env: Mapping[str, str]) -> Iterable[Problem]:
+    """Whether the Python that the command starts has no openai at all, as far as its folders tell."""
+    python = interpreter.find(command, env) if command else None
+    if python is not None and interpreter.lacks("openai", python, env):
+        what = f"{python.path} has no openai: there is nothing to watch"
+        yield Problem(what, f"install {SUPPORTED} there, or put `streamvitals run` in front of the Python that has it")
+
+
+def wants_to_speak(config: Config, problems: Iterable[Problem]) -> bool:
+    """Whether the agent has something to find out that it then says on our stderr."""
+    return not config.quiet and sys.stderr is not None and asks(config, problems)
+
+
+def asks(config: Config, problems: Iterable[Problem]) -> bool:
+    """Whether there is an OTLP endpoint to ask: one of which no fault is known."""
+    asked = config.otlp_traces or config.otlp_metrics
+    return asked and not any(problem.what.startswith("OTEL_EXPORTER_OTLP_") for problem in problems)
+
+
+def announce(url: str, problems: Sequence[Problem], app_port: int = 0) -> None:
+    """One line with the URL, and one for each problem."""
+    if sys.stderr is None:  # descriptor 2 was closed, and may by now be anything
+        return
+    left = f" ({app_port} is left to the app's own OpenTelemetry exporter)" if app_port else ""
+    console.say(f"metrics are at {url}{left}")
+    for problem in problems[:MOST_LINES]:
+        console.say(str(problem))
+    if len(problems) > MOST_LINES:
+        console.say(f"{len(problems) - MOST_LINES} more -> see `streamvitals doctor`")

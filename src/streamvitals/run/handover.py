@@ -1,0 +1,105 @@
+"""How a new run gets its port from the agent of an app that has gone, and that lingers there for a last scrape.
+
+As after a crash, or a restart by a supervisor. Only an agent of the same user is asked, and only one whose app has gone
+leaves: a port is never taken from a run that lives.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from ..agent import directory as private
+from ..agent.proc import Identity, alive, parse_identity
+from ..startup.registration import PREFIX
+
+# What asks an agent to leave. Ignored by whatever does not expect it, an agent of another version among that.
+PLEASE_LEAVE = signal.SIGURG
+# How long to wait for that; an agent that can leave does so at once. Seconds.
+PATIENCE = 1.0
+
+T = TypeVar("T")
+
+
+def take_over(port: int, env: Mapping[str, str], listen: Callable[[], T]) -> T | None:
+    """Ask whoever of ours has the port for it; what ``listen`` returns then, None if nobody could leave."""
+    holder = next((agent for agent, theirs in agents(env) if theirs == port), None)
+    if holder is None:
+        return None
+    end = time.monotonic() + PATIENCE
+    try:
+        os.kill(holder.pid, PLEASE_LEAVE)
+    except OSError:
+        return None
+    while True:
+        try:
+            return listen()
+        except OSError:
+            if time.monotonic() > end:
+                return None
+        time.sleep(0.01)
+
+
+def around(env: Mapping[str, str], port: int) -> str:
+    """The URL of the agent of a `run` around this one that has this very port; "" if there is none."""
+    directory = env.get("STREAMVITALS_DIR", "")
+    if not directory or not port or "/streamvitals/startup/inject" not in env.get("PYTHONPATH", ""):
+        return ""
+    facts = private.read_facts(directory)
+    agent, url = parse_identity(str(facts.get("agent"))), str(facts.get("url"))
+    return url if agent is not None and alive(agent) and _port(url) == port else ""
+
+
+def _port(url: str) -> int:
+    """Raises ValueError for what is no URL."""
+    return urlsplit(url).port or 80
+
+
+def agents(env: Mapping[str, str]) -> Iterator[tuple[Identity, int]]:
+    """The agents of this user whose apps have gone, and their ports."""
+    for directory in _directories(env):
+        facts = private.read_facts(directory)
+        agent, app = (parse_identity(str(facts.get(who))) for who in ("agent", "app"))
+        try:
+            port = _port(str(facts.get("url")))
+        except ValueError:
+            continue
+        # What the app has left behind may still be ending: the agent knows.
+        if agent and app and alive(agent) and _is_mine(agent.pid) and not alive(app):
+            yield agent, port
+
+
+def _directories(env: Mapping[str, str]) -> Iterator[str]:
+    for parent in dict.fromkeys(private.parents(env)):
+        for path in _folders(parent, re.escape(PREFIX) + "[0-9a-f]+"):
+            yield path
+            # Root's is one further in.
+            yield from _folders(path, "[0-9a-f]+")
+
+
+def _folders(parent: str, name: str) -> Iterator[str]:
+    try:
+        names = [found for found in os.listdir(parent) if re.fullmatch(name, found)]
+    except OSError:
+        return
+    for found in names:
+        path = f"{parent}/{found}"
+        try:
+            status = os.lstat(path)
+        except OSError:
+            continue
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+            yield path
+
+
+def _is_mine(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+    except OSError:
+        return False

@@ -1,0 +1,124 @@
+"""What `streamvitals run` is where it is PID 1: an init for the app, for somebody must be.
+
+The kernel gives PID 1 no default dispositions and every orphan of its namespace, the agent among them; an
+app that was not written for that would neither end on SIGTERM nor reap. So here the app is a child, with
+everything this process was started with, and this process reaps and passes signals on. Of what it was started with it
+holds the standard descriptors, and nothing else: what is written to /proc/1/fd/1 in a container is for its log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+from ..agent import directory as private
+from ..startup import registration
+from .command import Command, CommandError, become
+
+if TYPE_CHECKING:
+    from .launch import Watch
+
+# si_code of a signal that the kernel sent, as for Ctrl-C at a terminal (sigaction(2)).
+_SI_KERNEL = 0x80
+# What a terminal sends to the whole foreground group, the app in it. A hang-up it sends to the session's
+# leader only.
+_FROM_TERMINAL = {
+    signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH,
+}
+# How long an exporter may take to get rid of the last values before the container ends. Seconds.
+FLUSH_TIMEOUT = 2.0
+# Whom what a manager hands on is for, by pid: sockets (sd_listen_fds(3)), a watchdog (sd_watchdog_enabled(3)), the
+# journal (SYSTEMD_EXEC_PID in systemd.exec(5)).
+_ADDRESSES = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
+# The same once more, by the inode of a pidfd, where it is set.
+_LISTEN_PIDFD = "LISTEN_PIDFDID"
+
+
+def run_as_init(command: Command, env: Mapping[str, str], watch: Watch, *, flush: bool) -> NoReturn:
+    """Run the app as a child; exit as it did, or with 128 + the signal that ended it."""
+    every = signal.valid_signals()
+    # Before the fork, so that no signal falls between.
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, every)
+    app = os.fork()
+    if app == 0:
+        _become_app(command, env, watch, before)
+    _let_go_of_descriptors()
+    status = None
+    while status is None:
+        info = signal.sigwaitinfo(every)
+        if info.si_signo == signal.SIGCHLD:
+            status = _reap(app)
+        elif not _has_it_already(info, app):
+            with contextlib.suppress(OSError):
+                os.kill(app, info.si_signo)
+    if flush:
+        _end_agent(watch.agent)
+    # The agent ends with this process too, and has no time to do it.
+    private.remove(watch.directory)
+    os._exit(status)
+
+
+def _become_app(command: Command, env: Mapping[str, str], watch: Watch, mask: Iterable[int]) -> NoReturn:
+    status = 1
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        registration.register(watch.directory, registration.RUN)
+        become(command, addressed_to(env, os.getppid(), os.getpid()))
+    except CommandError as error:
+        sys.stderr.write(f"streamvitals: {error}\n")
+        sys.stderr.flush()
+        status = error.status
+    finally:
+        os._exit(status)
+
+
+def addressed_to(env: Mapping[str, str], before: int, pid: int) -> dict[str, str]:
+    """The environment, with what was addressed to the pid ``before`` addressed to this one."""
+    changed = {name: str(pid) for name in _ADDRESSES if env.get(name) == str(before)}
+    dropped = {_LISTEN_PIDFD} if "LISTEN_PID" in changed else set()
+    return {name: value for name, value in {**env, **changed}.items() if name not in dropped}
+
+
+def _has_it_already(info: signal.struct_siginfo, app: int) -> bool:
+    if info.si_code != _SI_KERNEL or info.si_signo not in _FROM_TERMINAL:
+        return False
+    try:
+        return os.getpgid(app) == os.getpgrp()
+    except OSError:
+        return True
+
+
+def _reap(app: int) -> int | None:
+    """Reap whatever has ended; the app's exit status if it is among them."""
+    status = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, wait_status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == app:
+                code = os.waitstatus_to_exitcode(wait_status)
+                status = code if code >= 0 else 128 - code
+    return status
+
+
+def _let_go_of_descriptors() -> None:
+    """A pipe or a socket that the app closes is to be closed for whoever reads it; the standard ones stay."""
+    for fd in sorted(int(name) for name in os.listdir("/proc/self/fd")):
+        if fd > 2:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def _end_agent(agent: int) -> None:
+    """Have it export what it holds: with this process the container ends, and it too."""
+    deadline = time.monotonic() + FLUSH_TIMEOUT
+    with contextlib.suppress(OSError):
+        os.kill(agent, signal.SIGTERM)
+        while (left := deadline - time.monotonic()) > 0 and os.waitpid(agent, os.WNOHANG)[0] == 0:
+            signal.sigtimedwait((signal.SIGCHLD,), left)

@@ -1,0 +1,225 @@
+"""`streamvitals run`: start the agent beside the app, then become the app.
+
+The app is exec'ed in this very process, so that pid, parent, terminal, descriptors, signals and exit code
+are its own by construction. Nothing of ours may keep it from starting: a fault is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple, NoReturn
+
+from ..agent import directory as private
+from ..agent.proc import named
+from ..config import Config, port_beside
+from ..config.problems import Problem
+from ..startup import registration
+from ..system import console
+from . import checks, handover, init
+from .command import Command, CommandError, become, original_environment, otel_options
+from .spawn import Beside, spawn_agent
+
+INJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup", "inject")
+# What says where to serve.
+HOST, PORT = "--host or STREAMVITALS_HOST", "--port or STREAMVITALS_PORT"
+
+
+class Watch(NamedTuple):
+    """What was set up beside the app."""
+
+    directory: str
+    agent: int
+
+
+def run_command(host: str | None, port: int | None, arguments: Sequence[str]) -> NoReturn:
+    """`streamvitals run`, its options read. Exits as a shell would where there is nothing to exec."""
+    env = original_environment()
+    try:
+        if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            become(Command.find(arguments, env), env)
+        # The app starts whatever its variables say: the bad ones are told, and their defaults used.
+        config = read_config(env, arguments)
+        run(arguments, replace(config, host=host or config.host, port=config.port if port is None else port), env)
+    except CommandError as error:
+        say(str(error))
+        sys.exit(error.status)
+
+
+def read_config(env: Mapping[str, str], arguments: Sequence[str]) -> Config:
+    """What the environment asks for; ``opentelemetry-instrument`` has options that outrank it."""
+    config, _ = Config.read(env)
+    beside, _ = Config.read({**env, **otel_options(arguments)})
+    return replace(config, port=beside.port, app_port=beside.app_port)
+
+
+def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoReturn:
+    """Start the agent, then exec `arguments`. Raises CommandError where there is nothing to exec."""
+    # Until then an interrupt ends this process as it would have ended the app.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    command = Command.find(arguments, env)
+    if config.disabled:
+        become(command, env)
+    if watched_already(config, env):
+        become(command, env)
+    watch = set_up(config, env, arguments)
+    if watch is None:
+        become(command, env)
+    inside = {**env, **injected(env, watch.directory)}
+    if os.getpid() == 1:
+        init.run_as_init(command, inside, watch, flush=config.otlp_metrics)
+    registration.register(watch.directory, registration.RUN)
+    try:
+        become(command, inside)
+    except CommandError:
+        tear_down(watch)
+        raise
+
+
+def watched_already(config: Config, env: Mapping[str, str]) -> bool:
+    """Whether a `run` around this one (an image's entrypoint, say) serves where this one would, and says so."""
+    try:
+        url = handover.around(env, wanted_port(config))
+    except Exception:  # noqa: BLE001  whatever it is, the app starts
+        return False
+    if url and not config.quiet:
+        say(f"the `streamvitals run` around this one watches it; metrics are at {url}")
+    return bool(url)
+
+
+def wanted_port(config: Config) -> int:
+    """Where to serve: not where the app's own exporter does."""
+    return port_beside(config.port) if config.port and config.port == config.app_port else config.port
+
+
+def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()) -> Watch | None:
+    """The directory, the port and the agent; None, and a line on stderr, where that cannot be."""
+    directory = ""
+    try:
+        if os.pathsep in INJECT:
+            raise OSError(f"{INJECT!r} cannot stand in PYTHONPATH")
+        if not os.path.isdir(INJECT):
+            raise OSError("streamvitals is in an archive, and has to be unpacked to be run from")
+        checks.check_machine()
+        directory = private.create(env)
+        problems = checks.find_problems(arguments, config, env)
+        listener, host = listen_near(config, env, problems)
+        with listener:
+            url = url_of(listener, host)
+            speaks = checks.wants_to_speak(config, problems)
+            beside = Beside(directory, url, os.getpid(), problems, speaks=speaks, quiet=config.quiet)
+            agent = spawn_agent(listener, beside, env)
+            # For a next run that finds the port taken before the agent can say that it has it.
+            with contextlib.suppress(OSError):
+                private.write_facts(directory, {"url": url, "agent": named(agent), "app": named(os.getpid())})
+    except Exception as error:  # noqa: BLE001  whatever it is, the app starts
+        if directory:
+            private.remove(directory)
+        if not config.quiet:
+            say(f"not watching this app: {error}")
+        return None
+    if not config.quiet:
+        checks.announce(url, problems, config.app_port)
+    return Watch(directory, agent)
+
+
+def listen_near(config: Config, env: Mapping[str, str], problems: list[Problem]) -> tuple[socket.socket, str]:
+    """A listening socket where the config asks for one, else near there, with a word in ``problems``; its host."""
+    host, port = config.host, wanted_port(config)
+    if port != config.port:
+        what = f"port {config.port} is for the app's own OpenTelemetry exporter; streamvitals serves on another"
+        problems.append(Problem(what, f"set {PORT} to another than OTEL_EXPORTER_PROMETHEUS_PORT"))
+    try:
+        listener = bind(host, port, env)
+    except (OSError, UnicodeError) as error:
+        host, why = Config.host, getattr(error, "strerror", None) or error
+        listener = bind(host, port, env)
+        what = f"{config.host[:100]!r} is no address to serve on ({why}); {host} is used"
+        problems.append(Problem(what, f"set {HOST} to an address of this machine"))
+    got = listener.getsockname()[1]
+    if port not in (0, got):
+        what = f"port {port} is not free; {got} is used"
+        problems.append(Problem(what, f"stop what holds it, or set {PORT}"))
+    return listener, host
+
+
+def tear_down(watch: Watch) -> None:
+    """There is no app: the agent has nothing to wait for."""
+    with contextlib.suppress(OSError):
+        os.kill(watch.agent, signal.SIGTERM)
+    private.remove(watch.directory)
+
+
+def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:
+    """The variables that the app gets besides its own."""
+    # An empty PYTHONPATH is none; appended to ours it would become the working directory.
+    others = env.get("PYTHONPATH", "")
+    parts = [part for part in others.split(os.pathsep) if part != INJECT] if others else []
+    return {"PYTHONPATH": os.pathsep.join([INJECT, *parts]), "STREAMVITALS_DIR": directory}
+
+
+def bind(host: str, port: int, env: Mapping[str, str] | None = None) -> socket.socket:
+    """A listening socket on the port, or on any that is free. Raises OSError.
+
+    Never on a port next to it, which is another service's and will be scraped as that. ``env``: an agent that
+    lingers there after an app that has gone is asked to leave.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+
+    def listen(candidate: int) -> socket.socket:
+        if candidate:
+            _check_other_family(family, str(address[0]), candidate)
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address[0], candidate, *address[2:]))
+            listener.listen(64)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    try:
+        return listen(port)
+    except OSError as error:
+        if port == 0:
+            raise
+        if env is not None and error.errno == errno.EADDRINUSE:
+            left = handover.take_over(port, env, lambda: listen(port))
+            if left is not None:
+                return left
+        return listen(0)
+
+
+def _check_other_family(family: int, address: str, port: int) -> None:
+    """Raise OSError where somebody has the port on the other family's loopback: `localhost` is his then too."""
+    if address not in ("127.0.0.1", "0.0.0.0", "::1"):  # "::" is both
+        return
+    other, place = (socket.AF_INET, "127.0.0.1") if family == socket.AF_INET6 else (socket.AF_INET6, "::1")
+    try:
+        with socket.socket(other, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((place, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:  # else there is no such family here
+            raise
+
+
+def url_of(listener: socket.socket, host: str) -> str:
+    """Where /metrics is, as a person on this machine would type it."""
+    name = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}/metrics"
+
+
+def say(text: str) -> None:
+    """One line on stderr, where there is one."""
+    if sys.stderr is not None:  # None: descriptor 2 was closed, and may by now be anything
+        console.say(text)

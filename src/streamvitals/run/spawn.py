@@ -1,0 +1,235 @@
+"""Starts the agent: a process of its own session, no child of the app, that holds nothing of the app's.
+
+Beside it stands, until it serves, a guard: it sees an agent that dies before, says so and removes its directory. That
+is a process of its own, as the launcher becomes the app at once, and a dead agent cannot speak for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, NoReturn
+
+from ..agent import directory as private
+from ..agent.proc import named
+from ..config.problems import Problem
+from ..system import console
+from .handover import PLEASE_LEAVE
+
+# The descriptors that the agent is given: where it serves, and where it says that it does, or why not.
+# And for a few seconds the app's stderr, where it has something to find out first that is then said there.
+LISTENER, READY, STDERR = 3, 4, 5
+SERVING = b"serving"
+# The exit status of one that could not be exec'ed, of which the launcher knows.
+NOT_STARTED = 113
+# What the agent is told, in JSON, in its environment: arguments are for everybody to read.
+TOLD = "STREAMVITALS_AGENT"
+
+# All that the agent gets of the app's variables: what is meant for it, what an exporter needs to reach a collector, and
+# what this interpreter may need to find its library and its files.
+_PASSED = {
+    "PATH", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH",
+    "PYTHONHOME", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+}
+# No `site`: nothing of the environment's .pth files, no sitecustomize, no user's packages.
+OPTIONS = ("-s", "-S", "-W", "ignore")
+_PASSED_PREFIXES = ("OTEL_", "STREAMVITALS_")
+_DROPPED = ("STREAMVITALS_DIR", TOLD)
+# What may be sent to every process of a service and means the app, to read its files anew, say: all that would end a
+# process, and is neither meant for that nor tells of a fault. And what a write into a pipe without a reader sends.
+_IGNORED = {
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE,
+    signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF,
+}
+if sys.platform == "linux":
+    _IGNORED |= {signal.SIGPOLL, *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)}
+
+
+class Beside(NamedTuple):
+    """What the agent stands beside: the directory, the URL that was said, the app's main process. And what is known not
+    to work, whether it gets the app's stderr, and whether the user wants no word at all."""
+
+    directory: str
+    url: str
+    app: int
+    problems: Sequence[Problem] = ()
+    speaks: bool = False
+    quiet: bool = False
+
+
+def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str]) -> int:
+    """Fork twice and exec the agent; its pid. Raises OSError or RuntimeError where that fails.
+
+    A fresh interpreter: forked from this one it would show the app's command line in `ps`, and be hit by a
+    `pkill -f` that is meant for the app.
+    """
+    if not sys.executable:
+        raise RuntimeError("this Python does not know its own executable")
+    pending = signal.sigpending()
+    # High numbers: the app may have been started with its standard descriptors closed.
+    reader, writer = (_high(fd) for fd in os.pipe())
+    child = os.fork()
+    if child == 0:
+        _intermediate(listener, beside, env, writer)
+    os.close(writer)
+    try:
+        told = _read_all(reader)
+    finally:
+        os.close(reader)
+        _reap(child, pending)
+    pid, _, fault = told.decode(errors="replace").partition("\n")
+    if fault or not pid:
+        raise RuntimeError(f"the agent could not be started: {fault.strip() or 'its process died'}")
+    return int(pid)
+
+
+def _intermediate(listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int) -> NoReturn:
+    """The first child: leads a new session, and leaves guard and agent in it to whoever reaps orphans."""
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            _guard(listener, beside, env, writer)
+    except BaseException as error:  # noqa: BLE001  nothing may unwind into the parent's code
+        os.write(writer, f"\n{type(error).__name__}: {error}".encode(errors="replace"))
+    finally:
+        os._exit(0)
+
+
+def _guard(listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int) -> NoReturn:
+    """The second child: starts the agent, and stays until it serves."""
+    reader, ready = (_high(fd) for fd in os.pipe())
+    agent = os.fork()
+    if agent == 0:
+        try:
+            _exec_agent(listener, beside, env, writer, ready)
+        except BaseException as error:  # noqa: BLE001
+            os.write(writer, f"\n{type(error).__name__}: {error}".encode(errors="replace"))
+        finally:
+            os._exit(NOT_STARTED)
+    os.write(writer, b"%d\n" % agent)
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    stderr = _stderr() if sys.stderr is not None else -1
+    # What the app closes is to be closed for whoever reads it.
+    _close_all_but(reader, stderr)
+    _wait(reader, stderr, beside.app)
+    told = _read_all(reader)
+    if told != SERVING and (ended := _how_it_ended(agent)):
+        private.remove(beside.directory)
+        why = told.decode(errors="replace") or ended
+        if not beside.quiet:
+            console.say(f"not watching this app: the agent ended before it served: {why}"[:2000], stderr, late=True)
+    os._exit(0)
+
+
+def _wait(reader: int, stderr: int, app: int) -> None:
+    """Until the agent has said something or is gone. The app's stderr is let go with the app."""
+    waiting = select.poll()
+    waiting.register(reader, select.POLLIN)
+    with contextlib.suppress(OSError):  # a kernel, or a sandbox, that does not know it
+        waiting.register(os.pidfd_open(app), select.POLLIN)
+    if all(fd != reader for fd, _ in waiting.poll()):
+        _close(stderr)
+
+
+def _how_it_ended(agent: int) -> str:
+    code = os.waitstatus_to_exitcode(os.waitpid(agent, 0)[1])
+    if code == NOT_STARTED:
+        return ""
+    return f"its exit status was {code}" if code >= 0 else f"it was ended by signal {-code}"
+
+
+def _exec_agent(
+    listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int, ready: int
+) -> NoReturn:
+    socket_fd = fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, 10)
+    stderr = _stderr() if beside.speaks else -1
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.dup2(socket_fd, LISTENER)
+    os.dup2(ready, READY)
+    if stderr != -1:
+        os.dup2(stderr, STDERR)
+    _close_all_but(0, 1, 2, LISTENER, READY, writer, *((STDERR,) if stderr != -1 else ()))
+    os.umask(0o077)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
+    # Until it knows what to do at one.
+    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM, PLEASE_LEAVE))
+    folder = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "agent")
+    arguments = (sys.executable, *OPTIONS, folder)
+    os.execve(sys.executable, arguments, _agent_environment(env, beside))
+
+
+def passed(env: Mapping[str, str]) -> dict[str, str]:
+    """What the agent gets of the app's variables."""
+    return {
+        name: value
+        for name, value in env.items()
+        if name not in _DROPPED and (name in _PASSED or name.startswith(_PASSED_PREFIXES))
+    }
+
+
+def import_path() -> list[str]:
+    """The agent is to find what this process found, wherever it found it; "" is the folder we are in."""
+    return [os.path.abspath(entry) for entry in sys.path]
+
+
+def _agent_environment(env: Mapping[str, str], beside: Beside) -> dict[str, str]:
+    told = {
+        "path": import_path(), "directory": beside.directory, "url": beside.url,
+        "app": named(beside.app), "problems": beside.problems, "speaks": beside.speaks,
+    }
+    return {**passed(env), TOLD: json.dumps(told)}
+
+
+def _stderr() -> int:
+    try:
+        return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 10)
+    except OSError:
+        return -1
+
+
+def _high(fd: int) -> int:
+    higher = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(fd)
+    return higher
+
+
+def _read_all(fd: int) -> bytes:
+    parts = []
+    while part := os.read(fd, 4096):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _reap(child: int, pending: set[signal.Signals]) -> None:
+    try:
+        os.waitpid(child, 0)
+    except ChildProcessError:  # SIGCHLD is ignored here: there is nothing to reap
+        return
+    # Blocked signals stay pending across exec: the app must not be told of a child that it never had.
+    if signal.SIGCHLD not in pending and signal.SIGCHLD in signal.sigpending():
+        signal.sigtimedwait((signal.SIGCHLD,), 0)
+
+
+def _close_all_but(*kept: int) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            _close(int(name))
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:  # the one that listed the directory
+        return

@@ -1,0 +1,199 @@
+"""What each record makes of the numbers of a row: pure arithmetic on rows of ``STREAM_LAYOUT``, ``PROCESS_LAYOUT``.
+
+Each function gives the new numbers and touches no row, so that who is interrupted can write them again. They come
+in one list, index and number by turns, as they go into the redo record (segment.py); no index comes twice, but for a
+gauge that is set again.
+
+Everything that is added is a multiple of 2**-20 (about a microsecond), so that no sum is ever rounded and the
+order of adding up processes does not matter: else a process that dies, and whose numbers are added elsewhere
+from then on, could lower a counter by its last bit, which Prometheus takes for a restart from 0.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import Any
+
+from .. import names
+from ..outcome import ERROR_TYPES, GOOD_ENDS, Outcome
+from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from .measured import exact, measured, usage_measured
+from .snapshot import ExemplarKey
+
+Row = Sequence[float]
+New = list[Any]  # an index, its number, another index, ...
+
+_at = STREAM_LAYOUT.at
+_GAP_AT = _at(names.CHUNK_GAP)
+_BUCKETS = range(len(names.GAP_EDGES) + 1)
+_SECONDS_AT = (_GAP_AT + len(names.GAP_EDGES) + 1, _at(names.WAIT), _at(names.HOLD))
+_STALLS_AT = _at(names.STALLS)
+_FIRST_CHUNK_AT = _at(names.TIME_TO_FIRST_CHUNK)
+_FIRST_TOKEN_AT = _at(names.TIME_TO_FIRST_TOKEN)
+_SDK_RECOVERIES_AT = _at(names.RECOVERIES, "sdk")
+_APP_RECOVERIES_AT = _at(names.RECOVERIES, "app")
+_CHAIN_AT = {
+    "failed": _at(names.OPERATIONS_FAILED),
+    "fallback": _at(names.FALLBACKS),
+    "recovered": _APP_RECOVERIES_AT,
+}
+_TOKENS_AT = tuple(_at(names.TOKENS, kind) for kind in names.TOKEN_TYPES)
+_HISTOGRAM_AT = {(s.metric.otel, s.values): s.start for s in STREAM_LAYOUT.series if s.metric.kind == "histogram"}
+_LIMITS_AT = {
+    kind: (_at(names.RATELIMIT_REMAINING, kind), _at(names.RATELIMIT_LIMIT, kind))
+    for kind in names.RATELIMIT_KINDS
+}
+_FAULTS_AT = {v[0]: PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, *v) for v in names.INTERNAL_ERRORS.values}
+_HINTS_AT = {v[0]: PROCESS_LAYOUT.at(names.HINTS_SEEN, *v) for v in names.HINTS_SEEN.values}
+_LAG_AT = PROCESS_LAYOUT.at(names.LOOP_LAG)
+
+
+class _Plan:
+    """Where a stream is counted that ended with this outcome."""
+
+    __slots__ = ("chunks", "duration", "errors", "good", "streams", "unlisted")
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.streams = _at(names.STREAMS, outcome.value)
+        self.chunks = _at(names.CHUNKS, outcome.value)
+        self.duration = _at(names.DURATION, outcome.value)
+        self.good = outcome in GOOD_ENDS
+        types = ERROR_TYPES.get(outcome, ())
+        self.errors = {kind: _at(names.STREAM_ERRORS, outcome.value, kind) for kind in types}
+        # An error type that is not listed is counted under `other`, or under the outcome's first one.
+        self.unlisted = self.errors[names.OTHER if names.OTHER in types else types[0]] if types else 0
+
+
+_PLANS = {outcome: _Plan(outcome) for outcome in Outcome}
+
+
+def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New:
+    """Everything that is counted when a stream ends, and first how often one has ended so. ``unix_time`` is asked if
+    there are limits to note."""
+    plan = _PLANS[record.outcome]
+    new = _end(row, plan, record.error_type, record.duration, record.chunks)
+    _add_progress(new, row, record.progress)
+    if plan.good and not record.given_up:
+        if len(record.attempts) >= 2:
+            new += (_SDK_RECOVERIES_AT, row[_SDK_RECOVERIES_AT] + 1.0)
+        if record.chain_attempt >= 2:
+            new += (_APP_RECOVERIES_AT, row[_APP_RECOVERIES_AT] + 1.0)
+    if record.usage is not None:
+        for at, count in zip(_TOKENS_AT, record.usage, strict=True):
+            if count is not None:
+                new += (at, row[at] + exact(count))
+        for metric, values, value in usage_measured(record):
+            _observe(new, row, _HISTOGRAM_AT[metric.otel, values], metric.edges, value)
+    for limit in record.rate_limits:
+        for at, told in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
+            if told is not None:
+                new += (at, exact(told), at + 1, unix_time())
+    return new
+
+
+def died(row: Row, duration: float, chunks: float) -> New:
+    """The end of a stream whose process is gone; ``duration`` in seconds."""
+    return _end(row, _PLANS[Outcome.ABANDONED], "process_died", duration, chunks)
+
+
+def progressed(row: Row, progress: Progress) -> New:
+    """Gaps, waits, stalls and the times to first chunk and token."""
+    new: New = []
+    _add_progress(new, row, progress)
+    return new
+
+
+def retried(row: Row, retry: RetryRecord) -> New:
+    """An attempt made again, and the time slept before it. Raises KeyError for an unknown source."""
+    at = _at(names.RETRIES, retry.source, retry.reason)
+    new = [at, row[at] + 1.0]
+    if retry.backoff > 0:
+        at = _at(names.BACKOFF, retry.source)
+        new += (at, row[at] + exact(retry.backoff))
+    if retry.given_up:
+        at = _CHAIN_AT["failed"]
+        new += (at, row[at] + 1.0)
+    return new
+
+
+def chained(row: Row, chain: ChainRecord) -> New:
+    """What became of a chain of attempts. Raises KeyError for an unknown event."""
+    at = _CHAIN_AT[chain.event]
+    return [at, row[at] + 1.0]
+
+
+def lagged(row: Row, seconds: float) -> New:
+    """The event loop was late; ``row`` is the process's, as in what follows."""
+    new: New = []
+    _observe(new, row, _LAG_AT, names.LAG_EDGES, seconds)
+    return new
+
+
+def faulted(row: Row, where: str) -> New:
+    """A fault of ours; an unknown place is ``other``."""
+    at = _FAULTS_AT.get(where, _FAULTS_AT[names.OTHER])
+    return [at, row[at] + 1.0]
+
+
+def hinted(row: Row, hint: str) -> New:
+    """Something of a stream could not be known."""
+    at = _HINTS_AT.get(hint, _HINTS_AT[names.OTHER])
+    return [at, row[at] + 1.0]
+
+
+def write(row: list[float], new: New) -> None:
+    """Put the new numbers into the row."""
+    turns = iter(new)
+    for at, number in zip(turns, turns, strict=True):
+        row[at] = number
+
+
+def listed(record: StreamRecord) -> bool:
+    """Whether its error type is one that can be counted; what cannot is counted all the same, as another."""
+    types = _PLANS[record.outcome].errors
+    return not types or record.error_type in types or names.OTHER in types
+
+
+def exemplars_of(record: StreamRecord, labels: StreamLabels) -> list[tuple[ExemplarKey, float]]:
+    """The buckets, and values, that this record may be shown as an example of."""
+    return [
+        (ExemplarKey(metric.otel, labels, values, bisect_left(metric.edges, value)), value)
+        for metric, values, value in measured(record)
+        if not metric.otel_only
+    ]
+
+
+def _end(row: Row, plan: _Plan, error_type: str, duration: float, chunks: float) -> New:
+    at, chunks_at = plan.streams, plan.chunks
+    new = [at, row[at] + 1.0, chunks_at, row[chunks_at] + chunks]
+    _observe(new, row, plan.duration, names.DURATION_EDGES, duration)
+    if plan.errors:
+        at = plan.errors.get(error_type, plan.unlisted)
+        new += (at, row[at] + 1.0)
+    return new
+
+
+def _add_progress(new: New, row: Row, progress: Progress) -> None:
+    _, counts, gap_sum, wait, hold, stalls, first_chunk, first_token = progress
+    for bucket in compress(_BUCKETS, counts):
+        at = _GAP_AT + bucket
+        new += (at, row[at] + counts[bucket])
+    # Differences of running sums: the last bit of one may make it negative.
+    for at, seconds in zip(_SECONDS_AT, (gap_sum, wait, hold), strict=True):
+        if seconds > 0:
+            new += (at, row[at] + exact(seconds))
+    if stalls:
+        new += (_STALLS_AT, row[_STALLS_AT] + stalls)
+    if first_chunk is not None:
+        _observe(new, row, _FIRST_CHUNK_AT, names.FIRST_EDGES, first_chunk)
+    if first_token is not None:
+        _observe(new, row, _FIRST_TOKEN_AT, names.FIRST_EDGES, first_token)
+
+
+def _observe(new: New, row: Row, start: int, edges: tuple[float, ...], value: float) -> None:
+    """One value more in the histogram that starts at ``start``."""
+    at, sum_at = start + bisect_left(edges, value), start + len(edges) + 1
+    new += (at, row[at] + 1.0, sum_at, row[sum_at] + exact(value))

@@ -1,0 +1,311 @@
+"""Counts streams into fixed rows of doubles: the open ones in slots, the ended ones in a block per label set.
+
+A store belongs to one process. Opening a slot takes no lock unless memory has to be had for it.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable
+from functools import partial
+
+from .. import names
+from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from . import increments, segment
+from .increments import New, Row
+from .labels import OTHER_SET, Admission
+from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from .memory import Memory
+from .segments import Place, Segments
+from .snapshot import Build, Exemplar, ExemplarKey, Snapshot
+
+# Raw label sets whose block is remembered; more than can be admitted, as several fold to one.
+_MAX_KNOWN = 4 * names.MAX_LABEL_SETS
+_MAX_EXEMPLARS = 2000
+# In bytes: which block the redo record is for, after how many entries it has.
+_REDO_BLOCK_AT = 8 * (segment.REDO_AT + 1)
+# Stands for "since the clock's zero", as 0 says that a slot is free.
+_TINY = 1e-9
+
+
+class Block:
+    """The row of a label set: ``view[at]`` is its first double. ``row`` holds the same numbers, as nobody else writes
+    them, and a list is read several times as fast."""
+
+    __slots__ = ("at", "labels", "ordinal", "row", "view")
+
+    def __init__(self, place: Place, labels: StreamLabels) -> None:
+        self.view, self.at, self.ordinal = place
+        self.labels = labels
+        self.row = segment.doubles(self.view, self.at, STREAM_LAYOUT.size)
+
+
+class Slot:
+    """An open stream. ``view[at + segment.STATE]`` and ``view[at + segment.CHUNKS]`` are for its reader to
+    write. ``labels`` are the ones it is counted under. In a forked child ``view`` raises ValueError.
+    """
+
+    __slots__ = ("at", "ended", "labels", "view")
+
+    def __init__(self, view: memoryview[float], at: int, labels: StreamLabels) -> None:
+        self.view = view
+        self.at = at
+        self.labels = labels
+        self.ended = False
+
+    def open(self, started: float) -> None:
+        """Show the stream from now on, in state "blocked"; whoever is interrupted before has lost nothing."""
+        view, at = self.view, self.at
+        # Literals are cheaper than segment.STARTED, CHUNKS, COMMIT_INDEX and, last, STATE.
+        view[at + 1] = started
+        view[at + 3] = 0.0
+        view[at + 4] = 0.0
+        view[at] = started if started > 0.0 else _TINY
+
+
+class Store:
+    """The numbers of this process; see ``StoreSink`` for what writes them and ``snapshot`` for what reads."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._build: Build | None = None
+        self._begin(Segments(memory))
+
+    def _begin(self, segments: Segments) -> None:
+        self._segments = segments
+        self._free = segments.free
+        self._blocks: dict[StreamLabels, Block] = {}
+        self._admitted: dict[StreamLabels, Block] = {}
+        self._admission = Admission()
+        self.exemplars: dict[ExemplarKey, Exemplar] = {}
+        if self._build is not None or self._memory.at_once:
+            self._write_build()
+
+    @property
+    def mapped(self) -> bool:
+        """Whether other processes see what is counted here (False once files could not be had)."""
+        return self._segments.mapped
+
+    def open_slot(self, labels: StreamLabels, started: float) -> Slot:
+        """A slot, in state "blocked", for a stream that was asked for at ``started`` (monotonic seconds).
+
+        May be called by any thread; not from a finalizer.
+        """
+        slot = self.take_slot(labels)
+        slot.open(started)
+        return slot
+
+    def take_slot(self, labels: StreamLabels) -> Slot:
+        """A slot that shows no stream until it is opened. From here on the label set's series exist."""
+        block = self._blocks.get(labels) or self.block(labels)
+        while True:
+            try:
+                view, at = self._free.pop()
+                break
+            except IndexError:
+                self._segments.more_slots()
+        view[at + 2] = block.ordinal
+        return Slot(view, at, block.labels)
+
+    def close_slot(self, slot: Slot) -> None:
+        """Free a slot without counting anything: for what turned out to be no stream at all."""
+        if not slot.ended:
+            slot.view[slot.at] = 0.0
+            # Before it can be another's: an interrupt here may lose a slot but never share it.
+            slot.ended = True
+            self._free.append((slot.view, slot.at))
+
+    def block(self, labels: StreamLabels) -> Block:
+        """The block that a label set is counted in: its own, or that of ``other``."""
+        found = self._blocks.get(labels)
+        if found is None:
+            with self._segments.lock:
+                folded = self._admission.admit(labels)
+                found = self._admitted.get(folded) or self._new_block(folded)
+                if len(self._blocks) < _MAX_KNOWN:
+                    self._blocks[labels] = found
+        return found
+
+    def _new_block(self, folded: StreamLabels) -> Block:
+        place = None if folded == OTHER_SET else self._segments.take_block()
+        if place is None:
+            folded = OTHER_SET
+            if folded in self._admitted:
+                return self._admitted[folded]
+            place = self._segments.other()
+        segment.write_labels(place.view, place.at, folded)
+        # A signal handler that came in between has made one: there must not be two, with a row each.
+        return self._admitted.setdefault(folded, Block(place, folded))
+
+    def commit(self, block: Block, new: New, slot: Slot | None = None) -> None:
+        """Write new numbers into a block so that a kill in between is finished by whoever reads the file. A ``slot`` is
+        that of the stream whose end they count, the first of them by one more; it is free then.
+
+        May be called again after it was interrupted: it sets numbers and adds nothing.
+        """
+        if slot is not None and not slot.ended:
+            view, at = slot.view, slot.at
+            view[at + segment.ORDINAL] = block.ordinal
+            view[at + segment.COMMIT_VALUE] = new[1]
+            view[at + segment.COMMIT_INDEX] = new[0] + 1
+        mapped = self._segments.mapped
+        if mapped:
+            first = self._segments.first()
+            redo = new[: 2 * segment.REDO_ENTRIES]
+            struct.pack_into(f"{1 + len(redo)}d", first, _REDO_BLOCK_AT, block.ordinal, *redo)
+            first[segment.REDO_AT] = len(redo) // 2
+        view, start, row = block.view, block.at, block.row
+        turns = iter(new)
+        for index, number in zip(turns, turns, strict=True):
+            view[start + index] = row[index] = number
+        if mapped:
+            first[segment.REDO_AT] = 0.0
+        if slot is not None:
+            self.close_slot(slot)
+
+    def commit_process(self, count: Callable[[Row], New]) -> None:
+        """Write what ``count`` makes of the process's own row."""
+        first, turns = self._segments.first(), iter(count(self.process_numbers()))
+        for index, number in zip(turns, turns, strict=True):
+            first[segment.PROCESS_AT + index] = number
+
+    def process_numbers(self) -> list[float]:
+        """The process's own row, in the order of ``PROCESS_LAYOUT``."""
+        return segment.doubles(self._segments.first(), segment.PROCESS_AT, PROCESS_LAYOUT.size)
+
+    def set_build(self, version: str, openai_version: str, patched: str) -> None:
+        """Say what runs here: makes this process visible before its first stream."""
+        self._build = (version, openai_version, patched)
+        self._write_build()
+
+    def _write_build(self) -> None:
+        first = self._segments.first()
+        if self._build is not None:
+            segment.write_build(first, self._build)
+
+    def snapshot(self, now: float, stall_after: float) -> Snapshot:
+        """All numbers as of ``now`` (monotonic seconds); any thread."""
+        result = Snapshot(exemplars=dict(self.exemplars))
+        by_ordinal: dict[int, StreamLabels] = {}
+        for block in list(self._admitted.values()):
+            by_ordinal[block.ordinal] = block.labels
+            result.add_streams(block.labels, segment.doubles(block.view, block.at, STREAM_LAYOUT.size))
+        for view, form in list(self._segments.made):
+            if form.first:
+                result.add_process(segment.doubles(view, segment.PROCESS_AT, PROCESS_LAYOUT.size))
+            for slot in segment.open_slots(view, form):
+                labels = by_ordinal.get(slot.ordinal)
+                if labels is not None:
+                    stalled = slot.state > 0 and now - slot.state > stall_after
+                    result.add_open(labels, max(0.0, now - slot.started), stalled=stalled)
+        if self._build is not None:
+            result.builds[self._build] = 1
+        return result
+
+    def reset_after_fork(self) -> None:
+        """Let go, in a forked child, of all that is the parent's; what is counted from now on is the child's.
+
+        Slots that were open keep their views, which raise ValueError from now on.
+        """
+        inherited = self._segments
+        self._memory.after_fork()
+        self._begin(Segments(self._memory, quiet=inherited.said))
+        inherited.release()
+
+
+TraceIds = Callable[[StreamRecord], "tuple[str, str] | None"]
+
+
+def trace_ids_of_parent(record: StreamRecord) -> tuple[str, str] | None:
+    """Trace and span id, as lower-case hex, of the span that was current when the stream was asked for."""
+    parent = record.trace_parent
+    trace, span = getattr(parent, "trace_id", 0), getattr(parent, "span_id", 0)
+    return (f"{trace:032x}", f"{span:016x}") if trace and span else None
+
+
+class StoreSink:
+    """A sink that adds records to a store. ``exemplars`` keeps the last trace of each bucket besides."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        exemplars: bool = False,
+        trace_ids: TraceIds = trace_ids_of_parent,
+        unix_time: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._exemplars = exemplars
+        self._trace_ids = trace_ids
+        self._unix_time = unix_time
+
+    def on_progress(self, progress: Progress) -> None:
+        """Add what a long stream has gathered."""
+        self._write(progress.labels, lambda row: increments.progressed(row, progress))
+
+    def on_retry(self, retry: RetryRecord) -> None:
+        """Count an attempt that is made again."""
+        self._write(retry.labels, lambda row: increments.retried(row, retry))
+
+    def on_chain(self, chain: ChainRecord) -> None:
+        """Count what became of a chain of the application's own attempts."""
+        self._write(chain.labels, lambda row: increments.chained(row, chain))
+
+    def on_end(self, record: StreamRecord) -> None:
+        """Count a stream that ended, and free its slot. Nothing is done for one that has been counted, or
+        that was open before a fork and is the parent's."""
+        slot = record.slot if isinstance(record.slot, Slot) else None
+        if slot is not None and not _ours(slot):
+            return
+        block = self._write(record.labels, lambda row: increments.ended(row, record, self._unix_time), slot)
+        if not increments.listed(record):
+            self.on_internal_error("classify")
+        for hint in record.hints:
+            self._store.commit_process(partial(increments.hinted, hint=hint))
+        if self._exemplars:
+            self._keep_exemplars(record, block)
+
+    def on_loop_lag(self, seconds: float) -> None:
+        """Add one observation of the event loop's lag."""
+        self._store.commit_process(lambda row: increments.lagged(row, seconds))
+
+    def on_internal_error(self, where: str) -> None:
+        """Count a fault of our own; an unknown place is ``other``."""
+        self._store.commit_process(lambda row: increments.faulted(row, where))
+
+    def _write(self, labels: StreamLabels, count: Callable[[Row], New], slot: Slot | None = None) -> Block:
+        new: New | None = None
+        try:
+            block = self._store.block(labels)
+            new = count(block.row)
+            self._store.commit(block, new, slot)
+        except BaseException:
+            # What a signal handler raises comes between any two of our instructions. It is the app's and goes on
+            # to it, but the app may live on, and what was interrupted must be counted once and as a whole.
+            if new is None:
+                block = self._store.block(labels)
+                new = count(block.row)
+            self._store.commit(block, new, slot)
+            raise
+        return block
+
+    def _keep_exemplars(self, record: StreamRecord, block: Block) -> None:
+        ids = self._trace_ids(record)
+        if ids is None:
+            return
+        kept, now = self._store.exemplars, self._unix_time()
+        for key, value in increments.exemplars_of(record, block.labels):
+            if key not in kept and len(kept) >= _MAX_EXEMPLARS:
+                kept.pop(next(iter(kept)))
+            kept[key] = Exemplar(now, value, *ids)
+
+
+def _ours(slot: Slot) -> bool:
+    if slot.ended:
+        return False
+    try:
+        slot.view[slot.at]
+    except ValueError:
+        return False
+    return True

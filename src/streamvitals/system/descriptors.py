@@ -1,0 +1,82 @@
+"""Paths that name a descriptor of this process (`/dev/stdout`), and writing to what the app has open, without blocking.
+
+Such a path is never opened as a file: that fails for a socket, as systemd gives, and of a file it makes a second
+position, at which each of the two writes over what the other has written.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+import stat
+
+from . import console
+
+_NAMED = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+# A link may lead there, as in containers whose log files are links to /dev/stdout.
+_MOST_LINKS = 8
+
+
+def named_by(path: str) -> int | None:
+    """The number of the descriptor that the path names, itself or by links; None where it names a file."""
+    path = os.path.abspath(path) if path else ""
+    for _ in range(_MOST_LINKS):
+        if path in _NAMED:
+            return _NAMED[path]
+        found = re.fullmatch(rf"/dev/fd/(\d{{1,9}})|/proc/(?:self|thread-self|{os.getpid()})/fd/(\d{{1,9}})", path)
+        if found:
+            return int(found[1] or found[2])
+        try:
+            path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+        except (OSError, ValueError):
+            return None
+    return None
+
+
+def identity(fd: int) -> tuple[int, int, int]:
+    """What is open there, to be told apart from another that gets the number later. Raises OSError."""
+    state = os.fstat(fd)
+    return state.st_dev, state.st_ino, state.st_rdev
+
+
+def write(fd: int, data: bytes) -> int:
+    """Write to what the app has open; how much was written. Raises OSError, BlockingIOError among it, and never blocks,
+    nor changes anything of the descriptor."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return os.write(fd, data)
+    if stat.S_ISSOCK(mode):
+        return _send(fd, data)
+    if os.isatty(fd) and not console.may_write(fd):
+        raise BlockingIOError(errno.EAGAIN, "the terminal takes nothing now")
+    try:
+        # One of our own, as what is set of the app's is the app's.
+        again = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:  # another user's, say
+        return _write_little(fd, data)
+    try:
+        return os.write(again, data)
+    finally:
+        os.close(again)
+
+
+def _send(fd: int, data: bytes) -> int:
+    import _socket
+
+    # Not blocking by its type and without a fcntl(2), which would make the app's socket non-blocking too.
+    kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK
+    sock = _socket.socket(_socket.AF_UNIX, kind, 0, os.dup(fd))
+    try:
+        return sock.send(data, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+    finally:
+        sock.close()
+
+
+def _write_little(fd: int, data: bytes) -> int:
+    if len(data) > select.PIPE_BUF or not console.has_room(fd):
+        raise BlockingIOError(errno.EAGAIN, "there is no room")
+    return os.write(fd, data)
