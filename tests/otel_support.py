@@ -64,7 +64,7 @@ def failed(outcome: Outcome = Outcome.RESET, error_type: str = "connection_reset
 def run_script(code: str, *, warnings: str = "error", **env: str) -> subprocess.CompletedProcess[str]:
     """Run a program in an interpreter of its own that turns warnings into errors; fails if it does."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "STREAMVITALS_"))}
-    clean["PYTHONPATH"] = os.pathsep.join([str(SRC), str(TESTS)])
+    clean["PYTHONPATH"] = os.pathsep.join([str(SRC), str(TESTS), str(TESTS / "otel")])
     done = subprocess.run(
         [sys.executable, "-W", warnings, "-c", textwrap.dedent(code)],
         env={**clean, **env}, capture_output=True, text=True, timeout=2 * PATIENCE, check=False,

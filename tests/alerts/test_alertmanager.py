@@ -1,0 +1,81 @@
+"""The example for Alertmanager: amtool accepts it, and every alert of ours goes where it should."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alerts_support import amtool, needs
+from streamvitals.alerts.language import duration
+from streamvitals.alerts.objectives import TICKET_WAIT, Objectives
+from streamvitals.alerts.rule import Alert
+from streamvitals.alerts.ruleset import ALERTS, rule_groups
+from streamvitals.alerts.silence import LABEL, PAGED
+
+pytestmark = needs("amtool")
+EXAMPLES = Path(__file__).parents[2] / "alerts"
+EXAMPLE = EXAMPLES / "alertmanager.example.yaml"
+RECEIVERS = {"page": "pager", "ticket": "tickets", "none": "watchdog"}
+
+
+def labels(alert: Alert) -> list[str]:
+    found = {"alertname": alert.name, "severity": alert.severity, "kind": alert.kind, "job": "chat"}
+    return [f"{name}={value}" for name, value in found.items()]
+
+
+def test_amtool_finds_nothing_to_object_to() -> None:
+    said = amtool("check-config", EXAMPLE)
+    assert "1 templates" in said
+    assert "1 inhibit rules" in said
+
+
+def test_what_is_commented_out_is_well_too(tmp_path: Path) -> None:
+    """PagerDuty and Slack in place of the webhooks."""
+    text = re.sub(r"^( +)# (?!PagerDuty|Slack)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    lines = [line for line in text.splitlines() if not re.match(r" +(?:[A-Z]|#)", line)]
+    for before, after in (("pagerduty_configs", "pager"), ("slack_configs", "tickets")):
+        assert any(before in line for line in lines), after
+    (tmp_path / "alertmanager.yaml").write_text("\n".join(lines))
+    (tmp_path / "streamvitals.tmpl").write_text((EXAMPLES / "streamvitals.tmpl").read_text())
+    assert "SUCCESS" in amtool("check-config", tmp_path / "alertmanager.yaml")
+    receivers = {r["name"]: r for r in yaml.safe_load("\n".join(lines))["receivers"]}
+    assert "pagerduty_configs" in receivers["pager"]
+    assert "slack_configs" in receivers["tickets"]
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_where_it_goes(alert: Alert) -> None:
+    went = amtool("config", "routes", "test", f"--config.file={EXAMPLE}", *labels(alert))
+    assert went.splitlines()[0].split("Warning")[0] == RECEIVERS[alert.severity]
+
+
+def test_what_a_page_silences_are_causes_of_which_the_rules_say_so() -> None:
+    """How Alertmanager reads the only inhibition, applied to all of our alerts."""
+    (rule,) = yaml.safe_load(EXAMPLE.read_text())["inhibit_rules"]
+    assert rule["source_matchers"] == [f"alertname = {PAGED.name}"]
+    assert rule["target_matchers"] == ["kind = cause"]
+    assert rule["equal"] == ["job", LABEL]
+    rules = {r["alert"]: r for r in rule_groups(Objectives())["groups"][0]["rules"] if "alert" in r}
+    for alert in ALERTS:
+        assert rules[alert.name]["labels"].get(LABEL) == (alert.name if alert.kind == "cause" else None)
+
+
+def test_what_silences_is_told_to_nobody() -> None:
+    labels = [f"alertname={PAGED.name}", "severity=none", "kind=silence", "job=chat", "ticket=StreamvitalsResetStorm"]
+    went = amtool("config", "routes", "test", f"--config.file={EXAMPLE}", *labels)
+    assert went.splitlines()[0].split("Warning")[0] == "nobody"
+
+
+def test_tickets_wait_for_a_page_to_silence_them() -> None:
+    routes = yaml.safe_load(EXAMPLE.read_text())["route"]["routes"]
+    waits = {route["receiver"]: route["group_wait"] for route in routes}
+    assert (waits["pager"], waits["tickets"]) == ("5s", duration(TICKET_WAIT))
+
+
+def test_a_cause_does_not_outlive_its_page() -> None:
+    pages = [alert for alert in ALERTS if alert.severity == "page"]
+    for cause in (alert for alert in ALERTS if alert.kind == "cause"):
+        assert all(cause.keep_firing_for + 900 <= page.keep_firing_for for page in pages)
