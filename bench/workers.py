@@ -16,7 +16,7 @@ from .sides import Side
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
-INJECT = SOURCE / "streamvitals" / "inject"
+INJECT = SOURCE / "streamvitals" / "startup" / "inject"
 
 Pair = tuple[list[float], list[float]]
 
