@@ -11,10 +11,9 @@ import pytest
 from environment_support import made
 
 sys.path.insert(0, str(Path(__file__).parent / "apps_real"))
+from apps import APPS, FAST, TOGETHER
 from retries import CASES
 from run import ROOT, WORK, lay_out, try_app
-
-from apps import APPS, FAST, TOGETHER
 
 pytestmark = pytest.mark.xdist_group("apps")  # one after another: they share an environment that is made once
 ONE = "together"

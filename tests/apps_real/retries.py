@@ -19,10 +19,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from launch import Report, bare, watched  # noqa: E402
-from run import WORK, prepare_environments  # noqa: E402
 from truth import Truth, shown, total  # noqa: E402
 
 import tables  # noqa: E402
+from run import WORK, prepare_environments  # noqa: E402
 
 DRIVER = Path(__file__).with_name("retry_driver.py")
 MODES = ("429x2", "reset")
