@@ -23,11 +23,11 @@ __all__ = ["Outcome", "StreamRecord", "__version__", "flush", "instrument", "uni
 
 # Where each name lives: imported when it is asked for, since `streamvitals run` needs none of them.
 _HOMES = {
-    "Outcome": ".stream.outcome",
+    "Outcome": ".outcome",
     "StreamRecord": ".stream.record",
-    "flush": ".inprocess",
-    "instrument": ".inprocess",
-    "uninstrument": ".inprocess",
+    "flush": ".process.instrument",
+    "instrument": ".process.instrument",
+    "uninstrument": ".process.instrument",
 }
 
 

@@ -185,7 +185,7 @@ def test_a_process_that_is_hidden_from_us_is_alive() -> None:
     script = f"""
         import ctypes, os, sys
         sys.path[:0] = {sys.path!r}
-        from streamvitals.agent import liveness, processes
+        from streamvitals.agent import liveness, proc
         from streamvitals.store.segment import Identity
         reader, writer = os.pipe()
         os.setgid(65534); os.setuid(65534)
@@ -218,7 +218,7 @@ def test_a_process_in_another_time_namespace_has_the_same_start_time(directory: 
         import sys
         sys.path[:0] = {sys.path!r}
         from store_support import LABELS
-        from streamvitals import presence
+        from streamvitals.startup import registration
         from streamvitals.store.memory import MappedMemory
         from streamvitals.store.store import Store
         registration.register({directory!r}, registration.PYTHON)

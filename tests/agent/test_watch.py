@@ -22,11 +22,11 @@ def app(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """A process that has registered, and one below it that has not."""
     code = (
         "import subprocess, sys; sys.path[:0] = sys.argv[1:2]\n"
-        "from streamvitals import presence; registration.register(sys.argv[2], registration.PYTHON)\n"
+        "from streamvitals.startup import registration; registration.register(sys.argv[2], registration.PYTHON)\n"
         "child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True)\n"
         "sys.stdin.readline(); child.kill(); child.wait()"
     )
-    arguments = [sys.executable, "-c", code, str(Path(registration.__file__).parents[1]), str(tmp_path)]
+    arguments = [sys.executable, "-c", code, str(Path(registration.__file__).parents[2]), str(tmp_path)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()

@@ -34,7 +34,7 @@ class Teller:
     def on_loop_lag(self, seconds): pass
 
 if sys.argv[2] == "observed":
-    from streamvitals import runtime
+    from streamvitals.process import runtime
     from streamvitals.config import Config
     runtime.start(Config(), sinks=[Teller()]).patch_on_import()
 

@@ -70,7 +70,7 @@ STREAM = (
     "import streamvitals; streamvitals.instrument()\n"
     "import openai\n"
     "list(openai.OpenAI(max_retries=0).chat.completions.create(model='sv-ok', messages=[], stream=True))\n"
-    "from streamvitals import runtime\n"
+    "from streamvitals.process import runtime\n"
     "print(sum(row[0] for row in runtime.current().snapshot().streams.values()))\n"
 )
 WITHOUT = "import sys; sys.modules['opentelemetry'] = None\n"

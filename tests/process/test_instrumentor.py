@@ -122,7 +122,7 @@ def test_without_the_package_it_says_what_is_missing() -> None:
 
 PROGRAM = """
 import sys
-from streamvitals import runtime
+from streamvitals.process import runtime
 assert "openai" not in sys.modules, "it was imported before the program did"
 assert runtime.current() is not None
 import openai

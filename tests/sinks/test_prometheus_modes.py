@@ -15,7 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 {before}
 import streamvitals
 from otel_support import record
-from streamvitals import runtime
+from streamvitals.process import runtime
 streamvitals.instrument()
 started, ended = runtime.current(), record()
 if started.introduce is not None:

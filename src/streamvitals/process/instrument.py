@@ -57,7 +57,7 @@ def instrument(
     if config is None and not under_run:
         settings, said = runtime.show_and_check(settings)
         # `run` has said these before this program began.
-        by_run = "_streamvitals_presence" in sys.modules
+        by_run = "_streamvitals_registration" in sys.modules
         for problem in () if by_run else (*of_variables(os.environ), *of_journal(settings.journal)):
             logger.warning("%s", problem)
     started = runtime.start(settings, _tracing(settings, tracer_provider, said if config is None else None))
