@@ -28,7 +28,7 @@ from run_support import (
     started,
 )
 
-INJECT = os.path.join("streamvitals", "inject")
+INJECT = os.path.join("streamvitals", "startup", "inject")
 
 
 def facts(command: list[str], env: Mapping[str, str], prefix: tuple[str, ...] = (), **popen: Any) -> dict[str, Any]:

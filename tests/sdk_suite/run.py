@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from answers import answering  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
 from bench.environments import environment  # noqa: E402
 
-INJECT = ROOT / "src" / "streamvitals" / "inject"
+INJECT = ROOT / "src" / "streamvitals" / "startup" / "inject"
 _WANTED = re.compile(
     r"(respx|pytest|pytest-asyncio|pytest-xdist|inline-snapshot|dirty-equals|nest-asyncio|time-machine|rich|trio|griffe"
     r"|azure-identity|botocore|jsonschema|importlib-metadata|httpx-aiohttp|aiohttp|httpx|anyio|pydantic)==[\w.]+"
