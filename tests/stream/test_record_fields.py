@@ -39,8 +39,8 @@ def test_each_field_of_a_stream_that_was_answered_is_what_it_is_called() -> None
     observation.attempting()
     host.now += 1.0
     observation.responded(ResponseFacts(200, "text/event-stream", "request", LIMITS))
-    observation.hooks = SimpleNamespace(bytes_received=lambda: 77)  # type: ignore[assignment]
-    observation.last_event_id = "event"
+    observation.attach(SimpleNamespace(bytes_received=lambda: 77))  # type: ignore[arg-type]
+    observation.event_id("event")
     host.chunk(observation, 6.0, 0.5, chunk({}))
     host.chunk(observation, 2.0, 0.25, token("told"))
     usage = SimpleNamespace(prompt_tokens=3, completion_tokens=4)

@@ -120,8 +120,7 @@ class Runtime:
             self._lag.watch(observation)
         except BaseException:
             # Whatever it was, nobody will ever tell of this stream.
-            observation.ended = True
-            self.discard(observation)
+            observation.discard()
             raise
         return observation
 

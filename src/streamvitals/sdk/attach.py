@@ -56,7 +56,7 @@ def watch(result: Any, observation: Observation, is_async: bool, hooks: ClassHoo
         response = getattr(result, "response", None) or getattr(result, "http_response", None) or result
         closing = _respond(response, observation, is_async, hooks)
         if not read_before(response, observation) and not closing.hooked:
-            observation.unread("unread_body")
+            observation.mute("unread_body")
     except Exception as error:
         if is_foreign(error):
             raise

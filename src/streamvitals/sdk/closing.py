@@ -33,7 +33,7 @@ class Closing:
         self._readers: tuple[weakref.ref[Any], ...] = ()
         self.tapped = False
         self._response: Callable[[], Any] = _nothing
-        observation.hooks = self
+        observation.attach(self)
         try:
             # No code of ours runs in the collector's callback, so that no signal handler can come in between.
             self._response = reference = Reference(response, observation.host.append)
@@ -83,7 +83,7 @@ class Closing:
                 if self._unseen(reading):
                     self._ended_unseen(reading, sys.exc_info()[1])
                 return
-            observation.closed_by_app = True
+            observation.app_closes()
             # Somebody else may be blocked in a read: what that reader gets is the end then.
             if not self.being_read():
                 because = sys.exc_info()[1]
@@ -113,7 +113,7 @@ class Closing:
         """The reading of a body that we could not see has ended. Any exception may be handled further out: it ended
         with the one that came through its frame, or properly."""
         observation = self.observation
-        observation.unread("unread_body")
+        observation.mute("unread_body")
         trace = error.__traceback__ if error is not None else None
         while trace is not None and trace.tb_frame is not frame:
             trace = trace.tb_next

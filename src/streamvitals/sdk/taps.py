@@ -56,6 +56,6 @@ def _notice(observation: Observation | None, line: str) -> None:
         return
     if line.startswith("data:"):
         if line[5:].lstrip().startswith("[DONE]"):
-            observation.reader.done = True
+            observation.done()
     elif line.startswith("id:"):
-        observation.last_event_id = line[3:].strip()
+        observation.event_id(line[3:].strip())

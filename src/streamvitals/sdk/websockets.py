@@ -170,7 +170,7 @@ class SocketPatches:
         identity = {"input": fingerprint(asked(asks)).hex()} if asks is not None else None
         observation = self._watcher.begin_response(told, ResponsesEvents(), identity)
         if observation is not None:
-            observation.attempts.request_id = request_id
+            observation.attempts.over_connection(request_id)
         return observation
 
     def _reconnecting(self, make: Callable[..., Any], held: Watched) -> Callable[..., Any]:

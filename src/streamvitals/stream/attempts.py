@@ -51,6 +51,14 @@ class Attempts:
         self.retry_after = retry_after
         self.rate_limits = rate_limits
 
+    def over_connection(self, request_id: str | None) -> None:
+        """The request goes over a connection that is open already, by a request of this id."""
+        self.request_id = request_id
+
+    def limited(self, rate_limits: tuple[RateLimit, ...]) -> None:
+        """The provider has told its limits in an event."""
+        self.rate_limits = rate_limits
+
     def retry(self, now: float, error: BaseException | None, backoff: float) -> None:
         """The attempt failed, and another is to follow after ``backoff`` seconds."""
         reason = error_type = OTHER

@@ -89,7 +89,7 @@ class _Response:
         self.looked_at = True
         self.kept = isinstance(observation.reader, TailReader)
         self.received = 0
-        observation.hooks = self
+        observation.attach(self)
 
     def bytes_received(self) -> int:
         return self.received
@@ -154,12 +154,11 @@ class Conversation:
         elif isinstance(response, _Response) and isinstance(error, Exception):
             # It was no message at all: nothing has started.
             self._forget(response)
-            response.observation.ended = True
-            response.observation.host.discard(response.observation)
+            response.observation.discard()
 
     def _add(self, model: str | None, asks: Any, lane: str | None, event_id: str | None = None) -> _Response | None:
         for other in self._responses():
-            if other.begun and other.observation.in_band is not None:
+            if other.begun and other.observation.in_band_verdict is not None:
                 self._end(other)  # an error was said, and then it said no more
         observation = self._begin(model, asks)
         if observation is None:
@@ -189,8 +188,9 @@ class Conversation:
             for response in self._responses() if only is None else (only,):
                 observation = response.observation
                 observation.pace.ask(observation.pace.waiting_since + slept)
-                if observation.in_band is not None and observation.in_band is self._interrupted:
-                    observation.in_band = None
+                verdict = observation.in_band_verdict
+                if verdict is not None and verdict is self._interrupted:
+                    observation.in_band(None)
         except Exception as error:
             if is_foreign(error):
                 raise
@@ -249,8 +249,8 @@ class Conversation:
         """It stands if nobody reads on."""
         self._interrupted = verdict
         for response in self._responses():
-            if response.observation.in_band is None:
-                response.observation.in_band = verdict
+            if response.observation.in_band_verdict is None:
+                response.observation.in_band(verdict)
 
     # -- the events
 
@@ -264,7 +264,7 @@ class Conversation:
             self._model = self._model or text(get(event.get("session"), "model"))
         elif kind == "rate_limits.updated":
             for response in self._responses():
-                response.observation.attempts.rate_limits = limits_in(event)
+                response.observation.attempts.limited(limits_in(event))
         elif kind == CREATED:
             self._created(event, size)
         elif kind.startswith("response.") and not kind.startswith(STEERING):
@@ -283,14 +283,15 @@ class Conversation:
         if known is not None:
             # Of a lane: its last response was never said to have ended.
             self._end(known)
-        asked = self._pending(event)
-        begun = asked or self._add(self._model or text(get(body, "model")), None, text(event.get("stream_id")))
+        pending = self._pending(event)
+        begun = pending or self._add(self._model or text(get(body, "model")), None, text(event.get("stream_id")))
         if begun is not None:
             begun.begun = True
             begun.id = text(get(body, "id"))
             self._forget()
             self._arrived(begun, event, size)
-            begun.observation.unasked = asked is None
+            if pending is None:
+                begun.observation.begun_by_server()
 
     def _error(self, event: dict[str, Any], size: int) -> None:
         told = event.get("error")
@@ -316,7 +317,7 @@ class Conversation:
     def _note(self, verdict: Verdict | None) -> None:
         """It stands for those that say no more."""
         for response in self._responses():
-            response.observation.in_band = verdict
+            response.observation.in_band(verdict)
 
     def _owner(self, raw: bytes) -> _Response | None:
         """Whose event this is. Parsed no further than need be."""
@@ -350,7 +351,8 @@ class Conversation:
     def _arrived(self, response: _Response, item: Any, size: int) -> None:
         observation = response.observation
         response.received += size
-        observation.in_band = None
+        if observation.in_band_verdict is not None:
+            observation.in_band(None)
         if response.looked_at and not response.kept:
             response.looked_at = not observation.reader.has_token(item)
         observation.arrived(item)
@@ -365,7 +367,8 @@ class Conversation:
             if type(error).__name__ == "ConnectionClosedOK" and not self._closed:
                 observation.exhausted()
             else:
-                observation.closed_by_app = self._closed
+                if self._closed:
+                    observation.app_closes()
                 observation.failed(error)
 
     @_guarded

@@ -15,11 +15,11 @@ from ..names import OTHER
 from ..outcome import Outcome, Verdict
 from ..retries.failures import Asked, Chain, Failure, Origin
 from .attempts import Attempts
-from .blind import Blind, blinded
 from .chunks import Reader
 from .classify import classify_close, classify_exception
 from .fields import identifier
 from .host import Hooks, Host, Slot
+from .muted import MutedReader, muted
 from .pace import Pace
 from .partial import TailReader
 from .record import NOT_FAILURES, RetryRecord, StreamRecord
@@ -99,8 +99,8 @@ class Observation:
 
     __slots__ = (
         "__weakref__", "_answered_at", "_attempts", "_sent_at", "asks", "chain", "clock", "closed_by_app", "ended",
-        "facts", "hints", "hooks", "host", "in_band", "last_event_id", "loop", "origin", "pace", "reader", "response",
-        "retry_of", "slot", "started_unix", "trace_parent", "unasked",
+        "facts", "hints", "hooks", "host", "in_band_verdict", "last_event_id", "loop", "origin", "pace", "reader",
+        "response", "retry_of", "server_initiated", "slot", "started_unix", "trace_parent",
     )
 
     def __init__(self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float) -> None:
@@ -115,12 +115,12 @@ class Observation:
         self._sent_at: float | None = None
         self.response: ResponseFacts | None = None
         self.closed_by_app = False
-        self.in_band: Verdict | None = None
+        self.in_band_verdict: Verdict | None = None
         self.hints: tuple[str, ...] = ()
         self.ended = False
         self.asks: Asked | None = None
         self.last_event_id: str | None = None
-        self.unasked = False  # it began with its first chunk, for which nobody waited
+        self.server_initiated = False  # it began with its first chunk, for which nobody waited
         self.origin: Origin | None = None
         self.retry_of: Failure | None = None
         self.chain: Chain | None = None  # of the attempts that have failed, the SDK's included
@@ -184,8 +184,7 @@ class Observation:
         now = self.clock()
         if not self.attempts.count:
             # Nothing was sent: bad arguments, a failing token provider. No stream has started.
-            self.ended = True
-            self.host.discard(self)
+            self.discard()
             return
         if not self.attempts.cut_short(now):
             self.pace.waited(now)
@@ -203,7 +202,7 @@ class Observation:
             pace, reader = self.pace, self.reader
             pace.arrived(now)
             if pace.first_token is None and reader.has_token(item):
-                pace.first_token = now - pace.started
+                pace.token(now)
             reader.read(item)
             if now >= pace.flush_at:
                 self.flush(now)
@@ -217,18 +216,44 @@ class Observation:
         """Tell the sinks what has been gathered so far, of a stream that goes on."""
         host, facts = self.host, self.facts
         hold = self.pace.hold(now, self.attempts.backoff)
-        host.submit(self.pace.flushed(facts.labels, hold, self.unasked, now + host.flush_every))
+        host.submit(self.pace.flushed(facts.labels, hold, self.server_initiated, now + host.flush_every))
 
     def broken(self) -> Common:
         """A fault of ours in reading chunks: go on without reading them."""
         self.host.fault("observe")
-        self.unread("unread_body")
+        self.mute("unread_body")
         return self.reader
 
-    def unread(self, hint: str) -> None:
-        """Nobody can look into this body any further, for the reason that ``hint`` gives."""
+    # -- what is learnt beside the chunks
+
+    def attach(self, hooks: Hooks) -> None:
+        """Keep what has been hooked into the stream's response, until the stream is told of."""
+        self.hooks = hooks
+
+    def begun_by_server(self) -> None:
+        """Nobody asked for this one: it began with its first chunk, which has no time to wait for."""
+        self.server_initiated = True
+
+    def done(self) -> None:
+        """``[DONE]`` has come."""
+        self.reader.done = True
+
+    def event_id(self, event_id: str) -> None:
+        """An event's id has come, with which some servers can resume."""
+        self.last_event_id = event_id
+
+    def in_band(self, verdict: Verdict | None) -> None:
+        """The body itself told how the stream ends, by an error event or by damage. None: it goes on after all."""
+        self.in_band_verdict = verdict
+
+    def app_closes(self) -> None:
+        """The app closes the stream, maybe while somebody is blocked in a read, who gets an exception for it."""
+        self.closed_by_app = True
+
+    def mute(self, hint: str) -> None:
+        """Stop reading: nobody can look into this body any further, for the reason that ``hint`` gives."""
         self.hint(hint)
-        self.reader = blinded(self.reader)
+        self.reader = muted(self.reader)
 
     def hint(self, hint: str) -> None:
         """Something of this stream cannot be known, or was not understood; ``hint`` is of ``names.HINTS``."""
@@ -279,13 +304,18 @@ class Observation:
 
     def drop_verdict(self) -> Verdict:
         """What a stream is that nobody can read any more."""
-        if self.pace.chunks or isinstance(self.reader, Blind):
+        if self.pace.chunks or isinstance(self.reader, MutedReader):
             return Verdict(Outcome.ABANDONED, "dropped")
         if self.hooks is not None and not self.hooks.hooked:
             # Of what nobody could see, nobody says that it was not read.
             self.hint("unread_body")
             return Verdict(Outcome.ABANDONED, "dropped")
         return Verdict(Outcome.ABANDONED, "never_iterated")
+
+    def discard(self) -> None:
+        """Forget it: no stream has started."""
+        self.ended = True
+        self.host.discard(self)
 
     def disown(self) -> None:
         """In a forked child: this stream is the parent's; forget it without touching the parent's memory."""
@@ -312,12 +342,12 @@ class Observation:
             hooks.remove()
 
     def _verdict_of_body(self, marker: Verdict | None) -> Verdict:
-        if self.in_band is not None:
-            return self.in_band
+        if self.in_band_verdict is not None:
+            return self.in_band_verdict
         if marker is not None:
             return marker
         kind = self.response.content_type if self.response is not None else EVENT_STREAM
-        if self.reader.ends_with_body and (self.pace.chunks or (isinstance(self.reader, Blind) and self._came())):
+        if self.reader.ends_with_body and (self.pace.chunks or (isinstance(self.reader, MutedReader) and self._came())):
             page = kind in ("text/html", "application/json")
             return Verdict(Outcome.MALFORMED, "unexpected_content_type") if page else Verdict(Outcome.COMPLETED)
         if self.facts.finish_optional and self.reader.done and self.pace.chunks:
@@ -344,7 +374,7 @@ class Observation:
         app_side = verdict.outcome in _APP_SIDE
         if app_side:
             # What the provider had said by then; of an app that reads bytes also that it failed.
-            verdict = self.in_band or marker or verdict
+            verdict = self.in_band_verdict or marker or verdict
         if not causes and (verdict == marker or app_side):
             # Not the collector's time, nor that of the SDK's draining after [DONE]; but somebody who was told
             # by an exception had been waiting until then.
@@ -353,7 +383,7 @@ class Observation:
         if OTHER in reasons:
             self.hint("unknown_finish_reason")
         hold = pace.hold(end, attempts.backoff)
-        progress = pace.progress(facts.labels, hold, self.unasked)
+        progress = pace.progress(facts.labels, hold, self.server_initiated)
         started, last, first, chain = pace.started, pace.arrived_at, self.retry_of, self.chain
         made = attempts.close(end, response.status if response is not None else None, verdict.error_type)
         status, request_id, limits, retry_after = (
@@ -365,7 +395,7 @@ class Observation:
             facts.labels, verdict.outcome, verdict.error_type,
             self.started_unix, max(0.0, end - started), int(pace.chunks),
             pace.max_gap, pace.wait, hold, pace.stalls,
-            None if self.unasked else pace.first_chunk, pace.first_token, None if last is None else last - started,
+            None if self.server_initiated else pace.first_chunk, pace.first_token, None if last is None else last - started,
             hooks.bytes_received() if hooks is not None else None,
             made, attempts.backoff, progress,
             reasons, reader.response_model, reader.response_id, request_id, reader.usage(),

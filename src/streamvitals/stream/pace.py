@@ -80,6 +80,10 @@ class Pace:
         if gap >= self._stall_after:
             self.stalled(gap, now)
 
+    def token(self, now: float) -> None:
+        """The first chunk with a token in it has come."""
+        self.first_token = now - self.started
+
     def gap(self, gap: float, now: float) -> Bucket:
         """Count the gap before a chunk. Gives back the bucket that it is in: gaps that are longer than its first number
         and no longer than its second are neither stalls nor the longest so far."""
@@ -129,9 +133,10 @@ class Pace:
         """For how long the app held it: what is neither wait nor backoff. To sum it up would cost each chunk more."""
         return max(0.0, end - self.started - self.wait - backoff)
 
-    def progress(self, labels: StreamLabels, hold: float, unasked: bool) -> Progress:
-        """What has been gathered and was not told by ``flushed``. ``unasked``: nobody waited for the first chunk."""
-        whole, told = self._whole(labels, hold, unasked), self._told
+    def progress(self, labels: StreamLabels, hold: float, server_initiated: bool) -> Progress:
+        """What has been gathered and was not told by ``flushed``. 
+        ``server_initiated``: nobody waited for the first chunk."""
+        whole, told = self._whole(labels, hold, server_initiated), self._told
         if told is None:
             return whole
         return Progress(
@@ -145,15 +150,15 @@ class Pace:
             first_token=None if told.first_token is not None else whole.first_token,
         )
 
-    def flushed(self, labels: StreamLabels, hold: float, unasked: bool, flush_at: float) -> Progress:
+    def flushed(self, labels: StreamLabels, hold: float, server_initiated: bool, flush_at: float) -> Progress:
         """The same, once: the next time only what has come since. ``flush_at``: when that is due."""
         self.flush_at = flush_at
-        progress, self._told = self.progress(labels, hold, unasked), self._whole(labels, hold, unasked)
+        progress, self._told = self.progress(labels, hold, server_initiated), self._whole(labels, hold, server_initiated)
         return progress
 
-    def _whole(self, labels: StreamLabels, hold: float, unasked: bool) -> Progress:
+    def _whole(self, labels: StreamLabels, hold: float, server_initiated: bool) -> Progress:
         return Progress(
             labels, NO_GAPS if self.gap_counts is None else tuple(self.gap_counts),
             max(0.0, self.wait - self._other_wait), self.wait, hold, self.stalls,
-            None if unasked else self.first_chunk, self.first_token,
+            None if server_initiated else self.first_chunk, self.first_token,
         )

@@ -49,7 +49,7 @@ class ByteWatch:
     def _stop(self, hint: str) -> None:
         self._pieces = None
         self._lines, self._data = _Lines(), []
-        self._observation.unread(hint)
+        self._observation.mute(hint)
 
     def arrived(self, raw: bytes) -> None:
         """Bytes have come. Never raises."""
@@ -83,7 +83,7 @@ class ByteWatch:
                         self._line(line, events)
             except Damaged:
                 # The app's own decoder will tell it so too, but above the bytes, where nobody watches.
-                self._observation.in_band = Verdict(Outcome.MALFORMED, "content_decoding")
+                self._observation.in_band(Verdict(Outcome.MALFORMED, "content_decoding"))
                 self._pieces = _nothing
             except Unreadable as error:
                 self._stop(error.hint)
@@ -113,12 +113,12 @@ class ByteWatch:
                 raise Unreadable("inflate_limit")
             self._data.append(value.removeprefix(b" "))
         elif field == b"id" and len(line) < SHORT:
-            self._observation.last_event_id = value.strip().decode("utf-8", "replace")
+            self._observation.event_id(value.strip().decode("utf-8", "replace"))
 
     def _event(self, data: bytes) -> Iterator[Any]:
         observation = self._observation
         if data.startswith(b"[DONE]"):
-            observation.reader.done = True
+            observation.done()
             return
         try:
             event = json.loads(data)
@@ -126,13 +126,13 @@ class ByteWatch:
             if self._begun:
                 return  # the end of an event whose beginning others have read
             kind = "unicode_decode" if isinstance(error, UnicodeDecodeError) else "json_decode"
-            observation.in_band = Verdict(Outcome.MALFORMED, kind)
+            observation.in_band(Verdict(Outcome.MALFORMED, kind))
             return
         if self._named:
             event, self._name = {"event": self._name, "data": event}, ""
         problem = event.get("error") if isinstance(event, dict) else None
         if problem and not (observation.reader.reads_errors and event.get("type") == "error"):
-            observation.in_band = classify_error_event(problem)
+            observation.in_band(classify_error_event(problem))
         else:
             yield event
 
@@ -166,9 +166,9 @@ class MarkWatch:
         if len(line) < SHORT:
             field, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
             if field == b"data" and value.lstrip().startswith(b"[DONE]"):
-                self._observation.reader.done = True
+                self._observation.done()
             elif field == b"id":
-                self._observation.last_event_id = value.strip().decode("utf-8", "replace")
+                self._observation.event_id(value.strip().decode("utf-8", "replace"))
 
 
 class _Lines:

@@ -1,4 +1,4 @@
-"""The reader of what nobody can read: a reader of ours has raised, or the body gives no way to look into it."""
+"""The reader of a body that cannot be read: a reader of ours has raised, or the body's encoding is unknown."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from .events import BodyBytes
 from .tracebacks import is_foreign
 
 
-def blinded(reader: Reader) -> Blind:
-    """What stands in for this reader from now on. Never raises."""
+def muted(reader: Reader) -> MutedReader:
+    """Stand in for this reader from now on. Never raises."""
     try:
-        return Blind(reader)
+        return MutedReader(reader)
     except Exception as error:
         if is_foreign(error):
             raise
-        return Blind(BodyBytes())
+        return MutedReader(BodyBytes())
 
 
-class Blind:
-    """Stands in for a reader that raised, or that cannot look: what it had learnt still counts, and the rest is the
-    transport's to tell. A body that ended properly is given the benefit of the doubt; nothing else is."""
+class MutedReader:
+    """Keeps what another reader has learnt, and reads no further.
+
+    How the stream ends is the transport's to tell from now on. A body that ended properly is given the benefit of the
+    doubt; nothing else is.
+    """
 
     ends_with_body = True
 
