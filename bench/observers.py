@@ -133,7 +133,7 @@ def forget_failures() -> None:
 
     found = runtime.current()
     if found is not None:
-        found.retrying.reset()
+        found.retries.reset()
 
 
 class Instrumentor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from streamvitals.retries.failures import Origin
+from streamvitals.retries.failures import Chain, Origin
 from streamvitals.stream.chunks import ChatChunks
 from streamvitals.stream.observation import Ending, Observation
 from streamvitals.stream.record import Progress, RetryRecord, StreamLabels, StreamRecord
 from streamvitals.stream.request import RequestFacts, ResponseFacts
+from streamvitals.stream.retry import FIRST_ATTEMPT, Retry
 
 LABELS = StreamLabels("chat", "openai", "model", "host")
 OK = ResponseFacts(200, "text/event-stream")
@@ -71,9 +72,14 @@ class Host:
     def fault(self, where: str) -> None:
         self.faults.append(where)
 
-    def begin(self, reader: Any = None, **facts: Any) -> Observation:
-        told = RequestFacts(LABELS, **facts)
-        return Observation(self, told, reader or ChatChunks(), self.slot, self.now, 1.7e9)
+    def begin_chain(self, now: float) -> Chain:
+        return Chain(now)
+
+    def begin(
+        self, reader: Any = None, retry: Retry = FIRST_ATTEMPT, parent: object = None, **facts: Any
+    ) -> Observation:
+        told, read = RequestFacts(LABELS, **facts), reader or ChatChunks()
+        return Observation(self, told, read, self.slot, self.now, 1.7e9, None, retry, parent)
 
     def streaming(self, **facts: Any) -> Observation:
         """An observation whose headers have come at once."""

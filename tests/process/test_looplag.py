@@ -16,7 +16,10 @@ from streamvitals.process.looplag import LoopLagMeter
 
 class Stream:
     ended = False
-    loop = None
+    loop: Any = None
+
+    def asked_on(self, loop: Any) -> None:
+        self.loop = loop
 
 
 class Loop:

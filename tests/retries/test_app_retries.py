@@ -14,11 +14,10 @@ from streamvitals.retries.failures import (
     Origin,
     PendingFailures,
     Waiting,
-    asked,
-    fingerprint,
     nothing,
 )
 from streamvitals.stream.record import StreamLabels
+from streamvitals.stream.request_key import fingerprint, request_key_of
 
 LABELS = StreamLabels("chat", "other", "m", "h")
 HERE, ELSEWHERE = Origin(1), Origin(2)
@@ -123,24 +122,28 @@ def ask(text: Any, model: str = "m", before: int = 0, **more: Any) -> dict[str, 
     return {"model": model, "messages": [*messages, {"role": "user", "content": text}], **more}
 
 
+def printed(body: Any) -> bytes:
+    return fingerprint(request_key_of(body))
+
+
 def test_a_fingerprint_says_model_count_role_and_the_ends_of_the_last_message() -> None:
-    base = fingerprint(asked(ask("hello")))
-    assert base == fingerprint(asked(ask("hello", stream=True, temperature=1)))
-    assert base != fingerprint(asked(ask("hello ")))
-    assert base != fingerprint(asked(ask("hello", model="n")))
-    assert base != fingerprint(asked(ask("hello", before=1)))
-    assert base != fingerprint(asked({"model": "m", "messages": [{"role": "system", "content": "hello"}]}))
-    assert fingerprint(asked({"model": "m", "input": "hello"})) != fingerprint(asked({"model": "m", "input": "hallo"}))
+    base = printed(ask("hello"))
+    assert base == printed(ask("hello", stream=True, temperature=1))
+    assert base != printed(ask("hello "))
+    assert base != printed(ask("hello", model="n"))
+    assert base != printed(ask("hello", before=1))
+    assert base != printed({"model": "m", "messages": [{"role": "system", "content": "hello"}]})
+    assert printed({"model": "m", "input": "hello"}) != printed({"model": "m", "input": "hallo"})
     parts = [{"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": "data:a"}}]
     others = [{"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": "data:b"}}]
-    assert fingerprint(asked(ask(parts))) != fingerprint(asked(ask(others)))
+    assert printed(ask(parts)) != printed(ask(others))
 
 
 def test_a_fingerprint_is_bounded_and_tells_nothing() -> None:
     middle = "a" * 4096 + "b" * 100_000 + "c" * 4096
     other = "a" * 4096 + "x" * 100_000 + "c" * 4096
-    assert fingerprint(asked(ask(middle))) == fingerprint(asked(ask(other)))
-    assert len(fingerprint(asked(ask(middle)))) == 16
+    assert printed(ask(middle)) == printed(ask(other))
+    assert len(printed(ask(middle))) == 16
 
 
 JSON = st.recursive(
@@ -152,7 +155,7 @@ JSON = st.recursive(
 
 @given(JSON | st.fixed_dictionaries({"messages": JSON}) | st.fixed_dictionaries({"input": JSON}))
 def test_a_fingerprint_never_raises_and_is_stable(body: Any) -> None:
-    assert fingerprint(asked(body)) == fingerprint(asked(body))
+    assert printed(body) == printed(body)
 
 
 # -- what a request costs in an outage

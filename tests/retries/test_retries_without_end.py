@@ -92,7 +92,7 @@ def test_who_gives_up_later_is_counted_no_second_time(app: App, records: RecordL
     assert chains(records) == [("failed", 4)]
     current = runtime.current()
     assert current is not None
-    assert not current.retrying.pending.failures
+    assert not current.retries.failures
 
 
 def test_what_is_asked_next_is_another_operation(app: App, records: RecordList, clock: Clock) -> None:

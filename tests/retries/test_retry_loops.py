@@ -263,5 +263,5 @@ def test_nothing_of_the_question_is_kept_once_it_is_answered(app: App, records: 
     app.ask("ok", "a secret question")
     current = runtime.current()
     assert current is not None
-    assert not current.retrying.pending.failures
+    assert not current.retries.failures
     assert current._open == {}

@@ -148,7 +148,7 @@ def test_what_nobody_takes_up_has_failed_once(app: App) -> None:
         read(lambda: app.fetch("silent-cut"))
         current = runtime.current()
         assert current is not None
-        current.retrying.close()
+        current.retries.close()
         assert chains(records) == [("failed", 2)]
         assert [chain.labels.operation for chain in records.chains] == ["chat"]
 
@@ -200,7 +200,7 @@ def test_an_older_fetch_does_not_make_good_what_fails_later(app: App, records: R
     read(lambda: app.create(CUT, "another"))
     current = runtime.current()
     assert current is not None
-    current.retrying.close()
+    current.retries.close()
     assert chains(records) == [("failed", 1)]
 
 

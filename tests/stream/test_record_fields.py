@@ -26,11 +26,10 @@ def expected(record: StreamRecord, **facts: Any) -> None:
 
 def test_each_field_of_a_stream_that_was_answered_is_what_it_is_called() -> None:
     host = Host(stall_after=5.0)
-    observation = host.begin(TailReader(host.begin().reader, 4, None), **FACTS)
-    observation.retry_of = Failure(LABELS, "500", 990.0, 2, Origin(1), b"", span="span", retry_after=4.0)
-    observation.chain = Chain(1.0)
-    observation.chain.fail()
-    observation.trace_parent = parent = object()
+    chain, parent = Chain(1.0), object()
+    chain.fail()
+    failure = Failure(LABELS, "500", 990.0, 2, Origin(1), b"", span="span", retry_after=4.0, chain=chain)
+    observation = host.begin(TailReader(host.begin().reader, 4, None), failure.retried(host.now), parent, **FACTS)
     observation.attempting()
     host.now += 0.5
     observation.attempts.answered(503, OTHER_LIMITS, "earlier", 9.0)

@@ -93,7 +93,7 @@ def _part_of_another(target: ast.expr) -> bool:
 
 
 # Of other classes, too, which are written from outside: slots of the store, logs, answers.
-_OTHERS = {"ended", "response", "view", "at", "count", "host", "clock", "loop", "slot", "facts", "__weakref__"}
+_OTHERS = {"ended", "response", "view", "at", "count", "host", "clock", "slot", "facts", "__weakref__"}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -30,7 +30,8 @@ class LoopLagMeter:
         if loop is None:
             return
         # Of a loop there is one reference, which its streams share.
-        stream.loop = reference = weakref.ref(loop)
+        reference = weakref.ref(loop)
+        stream.asked_on(reference)
         if reference not in self._beating:
             for known in tuple(self._beating):
                 if known() is None:

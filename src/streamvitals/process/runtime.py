@@ -18,7 +18,7 @@ from ..otel.patience import MOST, Patience, at_exit
 from ..otel.trace_parent import capture_parent
 from ..outcome import Outcome, Verdict
 from ..retries.app_retries import AppRetries
-from ..retries.failures import Origin, asked
+from ..retries.failures import Chain, Origin
 from ..retries.origin import current_origin
 from ..sdk import facts
 from ..sdk.kinds import Kinds
@@ -35,6 +35,7 @@ from ..stream.observation import Ending, Observation
 from ..stream.partial import TailReader
 from ..stream.record import Sink, StreamLabels, StreamRecord
 from ..stream.request import RequestFacts
+from ..stream.request_key import RequestKey, request_key_of
 from ..stream.tracebacks import is_foreign
 from ..system import forks
 from . import visible
@@ -68,7 +69,7 @@ class Runtime:
         self.trace_http_client: Callable[[Any], object] | None = None
         self._open: dict[Observation, None] = {}  # in the order in which they were asked for
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
-        self.retrying = AppRetries(self)
+        self.retries = AppRetries(self, config.retry_window)
         self._redact = redaction_of(config)
         self._kinds = Kinds(config.finish_optional_hosts, config.providers)
         self._lag = LoopLagMeter(lambda seconds: self._dispatch.submit(LoopLag(seconds)), lambda: list(self._open))
@@ -79,41 +80,38 @@ class Runtime:
         """Start observing a streaming call of the SDK; nothing for a surface that is not observed."""
         forks.notice()
         self._dispatch.drain()
-        self.retrying.sweep_some()
+        self.retries.sweep_some()
         kind = self._kinds.of(client, options)
         if kind is None:
             return
         if self.trace_http_client is not None:
             self.trace_http_client(client._client)
-        self._begin(kind.facts, kind.reader(), options.json_data, call)
+        body = options.json_data
+        self._begin(kind.facts, kind.reader(), request_key_of(body) if body is not None else None, call)
 
-    def begin_response(self, told: RequestFacts, reader: Reader, asks: Any) -> Observation | None:
-        """Start observing one response of a WebSocket; ``asks`` is None where nothing tells what was asked."""
+    def begin_response(self, told: RequestFacts, reader: Reader, key: RequestKey | None) -> Observation | None:
+        """Start observing one response of a WebSocket; ``key`` is None where nothing identifies the request."""
         forks.notice()
         self._dispatch.drain()
-        self.retrying.sweep_some()
-        return self._begin(facts.named_by_user(told, self.config.providers), reader, asks)
+        self.retries.sweep_some()
+        return self._begin(facts.named_by_user(told, self.config.providers), reader, key)
 
-    def _begin(self, told: RequestFacts, read: Reader, body: Any, call: Call | None = None) -> Observation:
+    def _begin(self, told: RequestFacts, read: Reader, key: RequestKey | None, call: Call | None = None) -> Observation:
         now = self.clock()
         slot = self.store.take_slot(told.labels)
         if slot.labels != told.labels:
             told = told._replace(labels=slot.labels)
-        asks = asked(body)
-        retry_of = self.retrying.retry_of(told.named, asks if body is not None else None, now)
+        retry = self.retries.begin(told.named, key, now)
         if self.config.capture_partial:
             read = TailReader(read, self.config.capture_partial, self._redact)
-        observation = Observation(self, told, read, slot, now, time.time())
-        observation.asks, observation.retry_of = asks, retry_of
-        observation.chain = retry_of.chain if retry_of is not None else None
-        if self.capture_parent is not None:
-            observation.trace_parent = self.capture_parent()
+        parent = self.capture_parent() if self.capture_parent is not None else None
+        observation = Observation(self, told, read, slot, now, time.time(), key, retry, parent)
         try:
             if call is not None:
                 call.observation = observation
             self._open[observation] = None
             if told.named is not None:
-                self.retrying.taking_up[told.named] = observation
+                self.retries.takes_up(told.named, observation)
             slot.open(now)
             if self.introduce is not None:
                 self.introduce(slot.labels)
@@ -126,12 +124,12 @@ class Runtime:
 
     def fell_back(self, client: Any, options: Any) -> Callable[[object | None], None] | None:
         """A call that does not stream begins; see ``AppRetries.fell_back``. Free unless a failure is pending."""
-        if not self.retrying.pending.failures:
+        if not self.retries.failures:
             return None
         named = facts.named_by(client, options)
         if named is None and facts.surface_of(options) is None:
             return None
-        return self.retrying.fell_back(named, asked(options.json_data), self.clock())
+        return self.retries.fell_back(named, request_key_of(options.json_data), self.clock())
 
     # -- what observations ask
 
@@ -161,11 +159,14 @@ class Runtime:
     def origin(self) -> Origin:
         return current_origin()
 
+    def begin_chain(self, now: float) -> Chain:
+        return Chain(now)
+
     def _record(self, observation: Observation, ending: Ending) -> StreamRecord | None:
         if observation not in self._open:
             return None
         try:
-            return self.retrying.responses.settle(observation.facts, observation.freeze(ending))
+            return self.retries.responses.settle(observation.facts, observation.freeze(ending))
         except Exception as error:
             if not is_foreign(error):
                 self.discard(observation)
@@ -177,15 +178,15 @@ class Runtime:
         if isinstance(record.slot, Slot) and not record.slot.ended:
             # Who counts has failed, and a stream that has ended must not be shown as one that hangs.
             self.store.close_slot(record.slot)
-        asks, observation.asks = observation.asks, None
-        if asks is not None and record.failed and observation.origin is not None:
+        origin, key = observation.release()
+        if origin is not None and record.failed:
             span = self.span_ids() if self.span_ids is not None else None
-            self.retrying.failed(observation, record, asks, span, self.clock())
+            self.retries.failed(observation, record, origin, key, span, self.clock())
 
     def _forget(self, observation: Observation) -> bool:
         named = observation.facts.named
-        if named is not None and self.retrying.taking_up.get(named) is observation:
-            self.retrying.taking_up.pop(named, None)
+        if named is not None:
+            self.retries.ended(named, observation)
         return self._open.pop(observation, observation) is None
 
     # -- the process's own life
@@ -207,7 +208,7 @@ class Runtime:
         """Everything counted so far, and the state of what is open now."""
         forks.notice()
         self._dispatch.drain()
-        self.retrying.sweep()
+        self.retries.sweep()
         return self.store.snapshot(self.clock(), self.stall_after)
 
     def add_sink(self, sink: Sink) -> Callable[[], None]:
@@ -244,7 +245,7 @@ class Runtime:
         for observation in list(self._open):
             # It had ended, and Ctrl-C kept us from saying so.
             self._dispatch.submit((observation, Ending(observation.drop_verdict(), self.clock())))
-        self.retrying.close()
+        self.retries.close()
 
     def forked(self) -> None:
         """In the child: what is open belongs to the parent, and so does the memory it is counted in."""
@@ -253,7 +254,7 @@ class Runtime:
         self._open.clear()
         self._dispatch.reset()
         self._lag.reset()
-        self.retrying.reset()
+        self.retries.reset()
         self.store.reset_after_fork()
 
 

@@ -8,61 +8,88 @@ from collections.abc import Callable
 from contextvars import Context
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast
 
 from ..names import OTHER, RETRY_REASONS
+from ..stream.observation import Observation
 from ..stream.record import ChainRecord, RetryRecord, StreamRecord
+from ..stream.request_key import NO_KEY, RequestKey, fingerprint
 from ..stream.responses import Key, Responses, progress_of
-from .failures import Asked, Chain, Failure, Origin, PendingFailures, fingerprint
+from ..stream.retry import FIRST_ATTEMPT, Retry
+from .failures import Chain, Failure, Origin, PendingFailures
 from .origin import alive, current_origin, running_task
 
-if TYPE_CHECKING:
-    from ..process.runtime import Runtime
-    from ..stream.observation import Observation
-
-NOBODY = Origin(0)
 SWEEP_EVERY = 1.0  # seconds, on an event loop that has failures pending
 
 
-class AppRetries:
-    """``pending.failures`` is empty as long as nothing has failed, and then none of this costs anything."""
+class Host(Protocol):
+    """What is asked of the process; process/runtime.py fulfils it."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    clock: Callable[[], float]
+
+    def submit(self, item: RetryRecord | ChainRecord) -> None:
+        """Hand a record to the sinks."""
+
+
+class AppRetries:
+    """Remembers what has failed within ``window`` seconds. As long as that is nothing, none of this costs anything."""
+
+    def __init__(self, host: Host, window: float) -> None:
+        self._host = host
+        self._window = window
         self._sweeping: weakref.WeakSet[Any] = weakref.WeakSet()
         self.responses = Responses()  # what is known of them outlives a fork
-        self.taking_up: dict[Key, Observation] = {}  # open streams of requests that name a response
+        self._taking_up: dict[Key, Observation] = {}  # open streams of requests that name a response
         self.reset()
 
     def reset(self) -> None:
         """A forked child has nothing to retry."""
-        self.pending = PendingFailures(self._runtime.config.retry_window, alive, self._gave_up)
+        self.pending = PendingFailures(self._window, alive, self._gave_up)
+        self.failures = self.pending.failures  # those that may be tried again; empty in nearly every process
         self._sweeping.clear()
-        self.taking_up.clear()
+        self._taking_up.clear()
+
+    def begin(self, named: Key | None, key: RequestKey | None, now: float) -> Retry:
+        """A request for a stream begins now: which attempt it is of what has failed before. Counts the retry."""
+        failure = self._failure_of(named, key, now) if self.failures else None
+        return FIRST_ATTEMPT if failure is None else failure.retried(now)
+
+    def takes_up(self, named: Key, observation: Observation) -> None:
+        """The stream of a request that names a response has begun."""
+        self._taking_up[named] = observation
+
+    def ended(self, named: Key, observation: Observation) -> None:
+        """That stream has ended."""
+        if self._taking_up.get(named) is observation:
+            self._taking_up.pop(named, None)
 
     def failed(
-        self, observation: Observation, record: StreamRecord, asks: Asked, span: object | None, now: float
+        self, observation: Observation, record: StreamRecord, origin: Origin, key: RequestKey | None,
+        span: object | None, now: float,
     ) -> None:
-        """A stream failed: wait for somebody to ask again, unless its response has been taken up already."""
-        told, first = observation.facts, observation.retry_of
+        """A stream failed: wait for somebody to send the request again, unless its response has been taken up already.
+        ``origin`` is who failed, as ``current_origin`` gave it."""
+        facts, key = observation.facts, key or NO_KEY
+        first: Failure | None = observation.retry.failure
+        chain = cast("Chain | None", observation.chain) or Chain(now)
         # What the provider itself has called failed does not go on.
-        response = None if "failed" in record.finish_reasons else told.key_of(record.response_id)
+        response = None if "failed" in record.finish_reasons else facts.key_of(record.response_id)
         reason = record.error_type if record.error_type.isdigit() else record.outcome.value
         failure = Failure(
-            first.labels if first is not None and told.named is not None else record.labels,
-            reason if reason in RETRY_REASONS else OTHER, now, record.chain_attempt, observation.origin or NOBODY,
+            first.labels if first is not None and facts.named is not None else record.labels,
+            reason if reason in RETRY_REASONS else OTHER, now, record.chain_attempt, origin,
             # A request that names no response tries again what had the same fingerprint.
-            first.fingerprint if first is not None and told.named is None else fingerprint(asks),
-            span, record.retry_after, response, anywhere=asks.background or told.fetch,
-            chain=observation.chain or Chain(now),
+            first.fingerprint if first is not None and facts.named is None else fingerprint(key),
+            span, record.retry_after, response, anywhere=key.background or facts.fetch,
+            chain=chain,
         )
-        other = self.taking_up.get(response) if response is not None else None
+        other = self._taking_up.get(response) if response is not None else None
         if response is not None and self.responses.came_whole(response, observation.started):
             self._again(failure, now)
             self._recovered(failure)
-        elif other is not None and other.started > observation.started and other.retry_of is None:
+        elif other is not None and other.started > observation.started and other.retry.failure is None:
             self._again(failure, now)
-            other.retry_of, other.chain = failure, failure.chain
+            other.tries_again(failure.retried(other.started))
         else:
             self._await(failure)
 
@@ -71,17 +98,15 @@ class AppRetries:
         self._sweep_on_loop()
 
     def _again(self, failure: Failure, now: float) -> None:
-        self._runtime.submit(RetryRecord(failure.labels, "app", failure.reason, max(0.0, now - failure.at)))
+        self._host.submit(RetryRecord(failure.labels, "app", failure.reason, max(0.0, now - failure.at)))
 
-    def retry_of(self, response: Key | None, asks: Asked | None, now: float) -> Failure | None:
+    def _failure_of(self, response: Key | None, key: RequestKey | None, now: float) -> Failure | None:
         """The failure that the request which begins now tries again, if it does; counts the retry. A request that
         names a ``response`` takes that up again, whoever sends it; any other asks the same in the same flow."""
-        if not self.pending.failures:
-            return None
         if response is not None:
             failure = self.pending.take_up(response, now)
-        elif asks is not None:
-            print_of = cache(partial(fingerprint, asks))
+        elif key is not None:
+            print_of = cache(partial(fingerprint, key))
             # Who waits for the task is costly to ask, and in most retry loops of no interest.
             task = running_task()
             failure = self.pending.match_own(print_of, task, now) if task is not None else None
@@ -92,18 +117,18 @@ class AppRetries:
             self._again(failure, now)
         return failure
 
-    def fell_back(self, response: Key | None, asks: Asked, now: float) -> Callable[[object | None], None] | None:
-        """The same for a request that does not stream: counts a fallback, and gives what is to be told the result, or
-        None if there is none."""
-        failure = self.retry_of(response, asks, now)
+    def fell_back(self, response: Key | None, key: RequestKey, now: float) -> Callable[[object | None], None] | None:
+        """A request that does not stream begins. If it tries again what has failed, count a fallback, and give back
+        what is to be called with the result, None where there is none."""
+        failure = self._failure_of(response, key, now)
         if failure is None:
             return None
         if not failure.polled:
-            self._runtime.submit(ChainRecord(failure.labels, "fallback", failure.attempt))
+            self._host.submit(ChainRecord(failure.labels, "fallback", failure.attempt))
         return partial(self._fallback_ended, failure, response is not None)
 
     def _fallback_ended(self, failure: Failure, named: bool, result: object | None) -> None:
-        now = self._runtime.clock()
+        now = self._host.clock()
         worked = result is not None and (not named or progress_of(result))
         if worked:
             self._recovered(failure)
@@ -121,24 +146,24 @@ class AppRetries:
     def _recovered(self, failure: Failure) -> None:
         """Nothing where it comes too late, and has been counted as failed."""
         if not failure.chain.failed:
-            self._runtime.submit(ChainRecord(failure.labels, "recovered", failure.attempt))
+            self._host.submit(ChainRecord(failure.labels, "recovered", failure.attempt))
 
     def sweep(self) -> None:
         """Give up on what nobody can retry any more."""
-        if self.pending.failures:
-            self.pending.sweep(self._runtime.clock())
+        if self.failures:
+            self.pending.sweep(self._host.clock())
 
     def sweep_some(self) -> None:
         """The same at each request, which must cost the same whatever is pending."""
-        if self.pending.failures:
-            self.pending.sweep_some(self._runtime.clock())
+        if self.failures:
+            self.pending.sweep_some(self._host.clock())
 
     def close(self) -> None:
         """The process ends: nothing will be retried."""
         self.pending.close()
 
     def _gave_up(self, failure: Failure) -> None:
-        self._runtime.submit(ChainRecord(failure.labels, "failed", failure.attempt))
+        self._host.submit(ChainRecord(failure.labels, "failed", failure.attempt))
 
     def _sweep_on_loop(self) -> None:
         """An idle loop has no next event that could notice that nobody tries again."""
@@ -154,5 +179,5 @@ class AppRetries:
     def _beat(self, loop: Any) -> None:
         self.sweep()
         self._sweeping.discard(loop)
-        if self.pending.failures:
+        if self.failures:
             self._sweep_on_loop()

@@ -1,32 +1,22 @@
-"""The application's own retries: a request that failed, asked again by the same task, thread or trace.
-
-A fingerprint is taken when a stream fails, and compared only while a failure is pending. It is a keyed hash
-with a key of this process that is never shown; the inputs are bounded, since hashing whole prompts would
-cost milliseconds on the event loop.
-"""
+"""The application's own retries: a request that failed, sent again by the same task, thread or trace."""
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from ..stream.record import StreamLabels
 from ..stream.responses import Key
+from ..stream.retry import Retry
 
 # An operation that has failed for longer has failed for its users, whatever is still tried. Nobody looks at a chat for
 # two minutes; and it is longer than the waits of retries that are meant to end, such as tenacity's usual ones.
 FAILED_AFTER = 120.0  # seconds since its first failed attempt
-_SAMPLE = 2048  # characters of each end of the last message
 _MAX_PENDING = 512
 _MAX_CANDIDATES = 16  # that asked the same in the same flow; the newest are looked at
 _SWEPT_AT_ONCE = 4
-_MAX_DEPTH = 4
-_MAX_PARTS = 8
-_key = os.urandom(32)
 
 
 class Waiting(NamedTuple):
@@ -152,9 +142,11 @@ class Failure:
         if self.chain is None:
             object.__setattr__(self, "chain", Chain(self.at))
 
-    def honored(self, now: float) -> bool | None:
-        """Whether a request that begins now waited as long as the provider asked; None if it asked for nothing."""
-        return None if self.retry_after is None else now - self.at >= self.retry_after
+    def retried(self, began: float) -> Retry:
+        """What the observation of the request is told that tries this again."""
+        waited = began - self.at
+        honored = None if self.retry_after is None else waited >= self.retry_after
+        return Retry(self.attempt + 1, max(0.0, waited), honored, self.span, self.chain, self)
 
 
 class PendingFailures:
@@ -296,63 +288,3 @@ def _without(index: dict[Any, dict[int, None]], key: Any, number: int) -> None:
         numbers.pop(number, None)
         if not numbers:
             index.pop(key, None)
-
-
-class Asked(NamedTuple):
-    """What of a request's body is looked at should it fail: ``size`` is the number of messages, -1 where what
-    is asked is no list of them, and ``last`` the last one. The others need not be held while the stream is open.
-    What is made in the ``background`` goes on without the stream."""
-
-    model: object
-    size: int
-    last: object
-    background: bool = False
-
-
-_NOTHING_ASKED = Asked(None, -1, None)
-
-
-def asked(body: Any) -> Asked:
-    """What a request's body asks; any body."""
-    if not isinstance(body, (dict, Mapping)):
-        return _NOTHING_ASKED
-    what = body.get("messages")
-    if what is None:
-        what = body.get("input")
-    if what is None:
-        what = body.get("prompt")
-    size, last = -1, what
-    if isinstance(what, (list, tuple)):
-        size, last = len(what), what[-1] if what else None
-    return Asked(body.get("model"), size, last, body.get("background") is True)
-
-
-def fingerprint(asked: Asked) -> bytes:
-    """Of what a request asks, bounded: model, number of messages, role and the ends of the last message."""
-    digest = blake2b(key=_key, digest_size=16)
-    digest.update(_bytes(str(asked.model)[:128]))
-    digest.update(b"%d" % asked.size)
-    _sample(digest, asked.last, _MAX_DEPTH)
-    return digest.digest()
-
-
-def _sample(digest: Any, value: Any, depth: int) -> None:
-    if isinstance(value, (str, bytes)):
-        ends = value if len(value) <= 2 * _SAMPLE else value[:_SAMPLE] + value[-_SAMPLE:]  # type: ignore[operator]
-        digest.update(b"%d:" % len(value) + (_bytes(ends) if isinstance(ends, str) else ends))
-    elif depth and isinstance(value, Mapping):
-        for name in sorted(map(str, value))[:_MAX_PARTS]:
-            digest.update(_bytes(name[:64]))
-            _sample(digest, value.get(name), depth - 1)
-    elif depth and isinstance(value, (list, tuple)):
-        digest.update(b"[%d" % len(value))
-        for part in (*value[: _MAX_PARTS // 2], *value[-_MAX_PARTS // 2 :]):
-            _sample(digest, part, depth - 1)
-    elif depth and hasattr(value, "__dict__"):
-        _sample(digest, vars(value), depth - 1)  # a message of the SDK's own, as it came in an answer
-    else:
-        digest.update(_bytes(str(type(value).__name__)))
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")

@@ -18,12 +18,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..retries.failures import asked, fingerprint
 from ..stream.chunks import Reader
 from ..stream.conversation import Conversation
 from ..stream.events import ResponsesEvents
 from ..stream.observation import Observation
 from ..stream.request import RequestFacts
+from ..stream.request_key import RequestKey, digested
 from ..stream.tracebacks import is_foreign
 from . import facts
 from .replacing import Replacements
@@ -46,8 +46,8 @@ class Watcher(Protocol):
 
     clock: Callable[[], float]
 
-    def begin_response(self, told: RequestFacts, reader: Reader, asks: Any) -> Observation | None:
-        """Start observing one response; ``asks`` identifies the request, None where nothing does."""
+    def begin_response(self, told: RequestFacts, reader: Reader, key: RequestKey | None) -> Observation | None:
+        """Start observing one response; ``key`` identifies the request, None where nothing does."""
 
     def fault(self, where: str) -> None:
         """Count a fault of ours."""
@@ -160,15 +160,15 @@ class SocketPatches:
             self._watcher.fault("observe")
 
     def _begin(
-        self, told: RequestFacts, request_id: str | None, model: str | None, asks: Any
+        self, told: RequestFacts, request_id: str | None, model: str | None, body: Any
     ) -> Observation | None:
         if not self._active:
             return None
         if model is not None:
             told = told._replace(labels=told.labels._replace(model=model))
-        # Of the message itself nothing may be held while the response is open.
-        identity = {"input": fingerprint(asked(asks)).hex()} if asks is not None else None
-        observation = self._watcher.begin_response(told, ResponsesEvents(), identity)
+        # Nothing of the message itself may be held while the response is open.
+        key = digested(body) if body is not None else None
+        observation = self._watcher.begin_response(told, ResponsesEvents(), key)
         if observation is not None:
             observation.attempts.over_connection(request_id)
         return observation

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..retries.failures import Origin
 from .record import Progress, RetryRecord
+from .retry import Chain
 
 if TYPE_CHECKING:
     from .observation import Ending, Observation, Reference
@@ -63,8 +63,11 @@ class Host(Protocol):
     def drain(self) -> None:
         """Let the sinks run if nobody else is running them."""
 
-    def origin(self) -> Origin:
+    def origin(self) -> Any:
         """Who is running now."""
+
+    def begin_chain(self, now: float) -> Chain:
+        """The first attempt of an operation has failed now."""
 
     def discard(self, observation: Observation) -> None:
         """This one was no stream after all: free what it holds, count nothing."""

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from ..names import OTHER
 from ..outcome import Outcome, Verdict
-from ..retries.failures import Asked, Chain, Failure, Origin
 from .attempts import Attempts
 from .chunks import Reader
 from .classify import classify_close, classify_exception
@@ -24,6 +23,8 @@ from .pace import Pace
 from .partial import TailReader
 from .record import NOT_FAILURES, RetryRecord, StreamRecord
 from .request import EVENT_STREAM, RequestFacts, ResponseFacts
+from .request_key import RequestKey
+from .retry import FIRST_ATTEMPT, Chain, Retry
 from .tracebacks import is_foreign, names_of
 
 _APP_SIDE = frozenset({Outcome.CANCELLED, Outcome.ABANDONED})
@@ -98,12 +99,15 @@ class Observation:
     """One logical call of the SDK, however many attempts and however many Stream objects it takes."""
 
     __slots__ = (
-        "__weakref__", "_answered_at", "_attempts", "_sent_at", "asks", "chain", "clock", "closed_by_app", "ended",
+        "__weakref__", "_answered_at", "_attempts", "_sent_at", "chain", "clock", "closed_by_app", "ended",
         "facts", "hints", "hooks", "host", "in_band_verdict", "last_event_id", "loop", "origin", "pace", "reader",
-        "response", "retry_of", "server_initiated", "slot", "started_unix", "trace_parent",
+        "request_key", "response", "retry", "server_initiated", "slot", "started_unix", "trace_parent",
     )
 
-    def __init__(self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float) -> None:
+    def __init__(
+        self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float,
+        request_key: RequestKey | None = None, retry: Retry = FIRST_ATTEMPT, trace_parent: object | None = None,
+    ) -> None:
         self.host = host
         self.facts = facts
         self.reader = reader
@@ -118,13 +122,13 @@ class Observation:
         self.in_band_verdict: Verdict | None = None
         self.hints: tuple[str, ...] = ()
         self.ended = False
-        self.asks: Asked | None = None
+        self.request_key = request_key
         self.last_event_id: str | None = None
         self.server_initiated = False  # it began with its first chunk, for which nobody waited
-        self.origin: Origin | None = None
-        self.retry_of: Failure | None = None
-        self.chain: Chain | None = None  # of the attempts that have failed, the SDK's included
-        self.trace_parent: object | None = None
+        self.origin: Any = None  # who failed, should it fail
+        self.retry = retry
+        self.chain: Chain | None = retry.chain  # of the attempts that have failed, the SDK's included
+        self.trace_parent = trace_parent
         self.hooks: Hooks | None = None
         self.loop: Callable[[], object] | None = None  # of the event loop that it was asked for on
         self._answered_at: float | None = None
@@ -168,7 +172,7 @@ class Observation:
         self.pace.waited(now)
         self.pace.rest(now)
         self.attempts.retry(now, error, backoff)
-        self.chain = self.chain or Chain(now)
+        self.chain = self.chain or self.host.begin_chain(now)
 
     def responded(self, facts: ResponseFacts) -> None:
         """The headers of the final response have come; the app holds the stream now."""
@@ -233,6 +237,15 @@ class Observation:
     def begun_by_server(self) -> None:
         """Nobody asked for this one: it began with its first chunk, which has no time to wait for."""
         self.server_initiated = True
+
+    def tries_again(self, retry: Retry) -> None:
+        """It has turned out to be another attempt at what has failed."""
+        self.retry = retry
+        self.chain = retry.chain
+
+    def asked_on(self, loop: Callable[[], object]) -> None:
+        """The request is sent from this event loop, held weakly."""
+        self.loop = loop
 
     def done(self) -> None:
         """``[DONE]`` has come."""
@@ -332,6 +345,12 @@ class Observation:
             self.ended = True
             self.host.drain()
 
+    def release(self) -> tuple[Any, RequestKey | None]:
+        """Give away, once, who failed and what identifies the request, which is held no longer."""
+        released = self.origin, self.request_key
+        self.origin = self.request_key = None
+        return released
+
     def let_go(self) -> None:
         """The stream has been told of, or is somebody else's."""
         self.pace.stop_writing()
@@ -384,7 +403,7 @@ class Observation:
             self.hint("unknown_finish_reason")
         hold = pace.hold(end, attempts.backoff)
         progress = pace.progress(facts.labels, hold, self.server_initiated)
-        started, last, first, chain = pace.started, pace.arrived_at, self.retry_of, self.chain
+        started, last, retry, chain = pace.started, pace.arrived_at, self.retry, self.chain
         made = attempts.close(end, response.status if response is not None else None, verdict.error_type)
         status, request_id, limits, retry_after = (
             (attempts.last_status, attempts.request_id, attempts.rate_limits, attempts.retry_after)
@@ -395,7 +414,8 @@ class Observation:
             facts.labels, verdict.outcome, verdict.error_type,
             self.started_unix, max(0.0, end - started), int(pace.chunks),
             pace.max_gap, pace.wait, hold, pace.stalls,
-            None if self.server_initiated else pace.first_chunk, pace.first_token, None if last is None else last - started,
+            None if self.server_initiated else pace.first_chunk, pace.first_token,
+            None if last is None else last - started,
             hooks.bytes_received() if hooks is not None else None,
             made, attempts.backoff, progress,
             reasons, reader.response_model, reader.response_id, request_id, reader.usage(),
@@ -405,10 +425,7 @@ class Observation:
             self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
             self.hints, facts.fetch,
             retry_after,
-            first.attempt + 1 if first is not None else 1,
-            first.honored(started) if first is not None else None,
-            max(0.0, started - first.at) if first is not None else 0.0,
-            first.span if first is not None else None,
+            retry.attempt, retry.retry_after_honored, retry.wait, retry.span,
             chain is not None and chain.failed,
             self.trace_parent, self.slot,
         )

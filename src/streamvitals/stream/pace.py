@@ -29,8 +29,8 @@ class Pace:
     """When chunks came, and what their gaps were. ``slot`` shows the agent who waits, and since when."""
 
     __slots__ = (
-        "_other_wait", "_stall_after", "_told", "arrived_at", "at", "chunks", "first_chunk", "first_token", "flush_at",
-        "gap_counts", "max_gap", "stall_times", "stalls", "started", "view", "wait", "waiting_since",
+        "_flushed", "_other_wait", "_stall_after", "arrived_at", "at", "chunks", "first_chunk", "first_token",
+        "flush_at", "gap_counts", "max_gap", "stall_times", "stalls", "started", "view", "wait", "waiting_since",
     )
 
     def __init__(self, slot: Slot, now: float, stall_after: float, flush_at: float) -> None:
@@ -50,7 +50,7 @@ class Pace:
         self.stalls = 0
         self.stall_times: tuple[tuple[float, float], ...] = ()
         self.flush_at = flush_at
-        self._told: Progress | None = None  # all that the sinks have been told already
+        self._flushed: Progress | None = None  # all that the sinks have been handed already
 
     def ask(self, now: float) -> None:
         """The app waits from now on."""
@@ -134,26 +134,27 @@ class Pace:
         return max(0.0, end - self.started - self.wait - backoff)
 
     def progress(self, labels: StreamLabels, hold: float, server_initiated: bool) -> Progress:
-        """What has been gathered and was not told by ``flushed``. 
-        ``server_initiated``: nobody waited for the first chunk."""
-        whole, told = self._whole(labels, hold, server_initiated), self._told
-        if told is None:
+        """What has been gathered and was not given by ``flushed``. ``server_initiated``: nobody waited for the first
+        chunk."""
+        whole, flushed = self._whole(labels, hold, server_initiated), self._flushed
+        if flushed is None:
             return whole
         return Progress(
             labels=labels,
-            gap_counts=tuple(map(operator.sub, whole.gap_counts, told.gap_counts)),
-            gap_sum=whole.gap_sum - told.gap_sum,
-            wait=whole.wait - told.wait,
-            hold=max(0.0, whole.hold - told.hold),
-            stalls=whole.stalls - told.stalls,
-            first_chunk=None if told.first_chunk is not None else whole.first_chunk,
-            first_token=None if told.first_token is not None else whole.first_token,
+            gap_counts=tuple(map(operator.sub, whole.gap_counts, flushed.gap_counts)),
+            gap_sum=whole.gap_sum - flushed.gap_sum,
+            wait=whole.wait - flushed.wait,
+            hold=max(0.0, whole.hold - flushed.hold),
+            stalls=whole.stalls - flushed.stalls,
+            first_chunk=None if flushed.first_chunk is not None else whole.first_chunk,
+            first_token=None if flushed.first_token is not None else whole.first_token,
         )
 
     def flushed(self, labels: StreamLabels, hold: float, server_initiated: bool, flush_at: float) -> Progress:
         """The same, once: the next time only what has come since. ``flush_at``: when that is due."""
         self.flush_at = flush_at
-        progress, self._told = self.progress(labels, hold, server_initiated), self._whole(labels, hold, server_initiated)
+        progress = self.progress(labels, hold, server_initiated)
+        self._flushed = self._whole(labels, hold, server_initiated)
         return progress
 
     def _whole(self, labels: StreamLabels, hold: float, server_initiated: bool) -> Progress:

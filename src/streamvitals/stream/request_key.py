@@ -1,0 +1,85 @@
+"""What identifies a request, so that the same one is recognised when it is sent again. Nothing of it is shown.
+
+A fingerprint is taken when a stream fails, and compared only while a failure is pending. It is a keyed hash
+with a key of this process that is never shown; the inputs are bounded, since hashing whole prompts would
+cost milliseconds on the event loop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+_SAMPLE = 2048  # characters of each end of the last message
+_MAX_DEPTH = 4
+_MAX_PARTS = 8
+_secret = os.urandom(32)
+
+
+class RequestKey(NamedTuple):
+    """What of a request's body is looked at should it fail.
+
+    ``size`` is the number of messages, -1 where the input is no list of them, and ``last`` the last one: the others
+    need not be held while the stream is open. What is made in the ``background`` goes on without the stream.
+    """
+
+    model: object
+    size: int
+    last: object
+    background: bool = False
+
+
+NO_KEY = RequestKey(None, -1, None)
+
+
+def request_key_of(body: Any) -> RequestKey:
+    """Find what identifies a request in its body; any body."""
+    if not isinstance(body, (dict, Mapping)):
+        return NO_KEY
+    what = body.get("messages")
+    if what is None:
+        what = body.get("input")
+    if what is None:
+        what = body.get("prompt")
+    size, last = -1, what
+    if isinstance(what, (list, tuple)):
+        size, last = len(what), what[-1] if what else None
+    return RequestKey(body.get("model"), size, last, body.get("background") is True)
+
+
+def digested(body: Any) -> RequestKey:
+    """Find the same in a body of which nothing may be held while the stream is open."""
+    return request_key_of({"input": fingerprint(request_key_of(body)).hex()})
+
+
+def fingerprint(key: RequestKey) -> bytes:
+    """Hash what a request asks for, bounded: model, number of messages, role and the ends of the last message."""
+    digest = blake2b(key=_secret, digest_size=16)
+    digest.update(_bytes(str(key.model)[:128]))
+    digest.update(b"%d" % key.size)
+    _sample(digest, key.last, _MAX_DEPTH)
+    return digest.digest()
+
+
+def _sample(digest: Any, value: Any, depth: int) -> None:
+    if isinstance(value, (str, bytes)):
+        ends = value if len(value) <= 2 * _SAMPLE else value[:_SAMPLE] + value[-_SAMPLE:]  # type: ignore[operator]
+        digest.update(b"%d:" % len(value) + (_bytes(ends) if isinstance(ends, str) else ends))
+    elif depth and isinstance(value, Mapping):
+        for name in sorted(map(str, value))[:_MAX_PARTS]:
+            digest.update(_bytes(name[:64]))
+            _sample(digest, value.get(name), depth - 1)
+    elif depth and isinstance(value, (list, tuple)):
+        digest.update(b"[%d" % len(value))
+        for part in (*value[: _MAX_PARTS // 2], *value[-_MAX_PARTS // 2 :]):
+            _sample(digest, part, depth - 1)
+    elif depth and hasattr(value, "__dict__"):
+        _sample(digest, vars(value), depth - 1)  # a message of the SDK's own, as it came in an answer
+    else:
+        digest.update(_bytes(str(type(value).__name__)))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
