@@ -23,7 +23,7 @@ from streamvitals.process import runtime
 from streamvitals.sdk import versions
 from streamvitals.testing import RecordList, recorded
 
-POINTS = [(module, path) for module, paths in versions.PATCH_POINTS.items() for path in paths]
+POINTS = [(module, path) for module, paths in versions.OPENAI.patch_points.items() for path in paths]
 
 
 def originals() -> dict[str, Any]:
@@ -135,7 +135,7 @@ def test_steps_aside_on_an_sdk_that_it_does_not_know(
     how: str, server: ThreadedFaultServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     if how == "a point is missing":
-        monkeypatch.setitem(versions.PATCH_POINTS, "openai._base_client", ("BaseClient._renamed",))
+        monkeypatch.setitem(versions.OPENAI.patch_points, "openai._base_client", ("BaseClient._renamed",))
     else:
         told = {"unknown major": "9.1.0", "too old": "0.28.1", "unreadable": "main"}[how]
         monkeypatch.setattr(openai, "__version__", told)

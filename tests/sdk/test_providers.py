@@ -24,6 +24,7 @@ from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.surface_scenarios import truth
 from streamvitals.sdk import providers
+from streamvitals.sdk.openai_sdk import OPENAI
 from streamvitals.stream.record import Usage
 from streamvitals.testing import RecordList
 from surface_acts import CALLS, SPEC, Call, areading, reading
@@ -189,7 +190,7 @@ def test_by_host(url: str, kind: Any) -> None:
 
 
 def provider_of(client: Any) -> str:
-    return providers.provider_of(client, client.base_url.host, client.base_url.path)
+    return providers.provider_of(OPENAI, client, client.base_url.host, client.base_url.path)
 
 
 @pytest.mark.parametrize("kind", [openai.AzureOpenAI, openai.AsyncAzureOpenAI])
@@ -262,7 +263,7 @@ def test_the_users_word_for_servers_of_their_own(
 
 
 def test_the_vocabulary_is_closed() -> None:
-    known = {*providers._BY_HOST.values(), *providers._BY_CLASS.values(), *providers._BY_RUNTIME.values()}
+    known = {*providers._BY_HOST.values(), *OPENAI.client_providers.values(), *OPENAI.runtime_providers.values()}
     assert known | {*HOSTS.values()} | {"litellm", "ollama", "vllm"} == {*names.PROVIDERS}
 
 

@@ -21,6 +21,7 @@ from streamvitals.faults.events_agents import SESSION
 from streamvitals.faults.events_responses import ID
 from streamvitals.process import runtime
 from streamvitals.sdk.facts import named_by
+from streamvitals.sdk.openai_sdk import OPENAI
 from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.stream.responses import Place
 from streamvitals.testing import RecordList, recorded
@@ -323,7 +324,7 @@ PLACE = Place("127.0.0.1", 80)
 def test_the_id_is_in_the_path(method: str, url: str, name: str | None) -> None:
     client = openai.OpenAI(api_key="k", base_url="http://127.0.0.1/v1")
     options = SimpleNamespace(method=method, url=url)
-    assert named_by(client, options) == (None if name is None else PLACE.key(name))
+    assert named_by(OPENAI, client, options) == (None if name is None else PLACE.key(name))
     client.close()
 
 

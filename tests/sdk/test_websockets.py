@@ -23,7 +23,7 @@ from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.payloads import PROMPT_TOKENS
 from streamvitals.process import runtime
-from streamvitals.sdk.websockets import MODULES
+from streamvitals.sdk.openai_sdk import OPENAI
 from streamvitals.stream.conversation import Conversation
 from streamvitals.stream.record import Usage
 from streamvitals.testing import RecordList, recorded
@@ -493,7 +493,7 @@ def test_a_message_that_is_parsed_without_a_connection(call: Socket, observe: Ca
 def test_the_modules_are_imported_by_the_app_alone() -> None:
     told = (
         "import sys, streamvitals; streamvitals.instrument(); import openai; client = openai.OpenAI(api_key='none');"
-        f" print([name for name in {MODULES} if name in sys.modules])"
+        f" print([name for name in {OPENAI.socket_modules} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

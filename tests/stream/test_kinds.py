@@ -13,6 +13,7 @@ from openai._models import FinalRequestOptions
 
 from streamvitals.sdk import facts, kinds
 from streamvitals.sdk.kinds import Kinds
+from streamvitals.sdk.openai_sdk import OPENAI
 from streamvitals.stream.events import BodyBytes, SpeechEvents
 
 
@@ -27,7 +28,7 @@ def options(url: str = "/chat/completions", extra: Any = None, **body: Any) -> A
 
 @pytest.fixture
 def known() -> Kinds:
-    return Kinds(frozenset(), {})
+    return Kinds(OPENAI, frozenset(), {})
 
 
 def labels(known: Kinds, asking: Any, asked: Any) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from ..config import Config
 from ..config.problems import INSTALL_OTLP, of_exporter
 from ..run.interpreter import Interpreter
 from ..run.launch import INJECT, injected
-from ..sdk.versions import SUPPORTED
+from ..sdk.versions import OPENAI
 from .check import FAIL, GIVE_PYTHON, OK, WARN, Check
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -119,15 +119,15 @@ def _check_injection(interpreter: Interpreter, found: Mapping[str, Any]) -> Iter
 
 def _check_openai(found: Mapping[str, Any], packages: Mapping[str, str]) -> Iterator[Check]:
     if "openai" not in packages:
-        yield Check(WARN, "openai is not installed there", f"install it where it is used ({SUPPORTED})")
+        yield Check(WARN, "openai is not installed there", f"install it where it is used ({OPENAI.supported})")
     elif "import_error" in found:
         mend = "see what `python -c 'import openai'` says"
         yield Check(FAIL, f"openai {packages['openai']} cannot be imported: {found['import_error']}", mend)
     elif found["problems"]:
         # Of a version that is not supported all the rest follows.
-        yield Check(FAIL, found["problems"][0], f"install {SUPPORTED}")
+        yield Check(FAIL, found["problems"][0], f"install {OPENAI.supported}")
     else:
-        yield Check(OK, f"openai {packages['openai']}, every patch point is there (supported: {SUPPORTED})")
+        yield Check(OK, f"openai {packages['openai']}, every patch point is there (supported: {OPENAI.supported})")
 
 
 def _check_otlp(config: Config, packages: Mapping[str, str]) -> Iterator[Check]:

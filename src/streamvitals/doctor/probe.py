@@ -78,9 +78,9 @@ def patch_points():
     except Exception as error:
         return {"import_error": type(error).__name__}
     load_package()
-    from streamvitals.sdk.versions import problems
+    from streamvitals.sdk.versions import OPENAI
 
-    return {"problems": problems(openai)}
+    return {"problems": OPENAI.problems(openai)}
 
 
 def load_package():

@@ -20,22 +20,20 @@ from ..outcome import Outcome, Verdict
 from ..retries.app_retries import AppRetries
 from ..retries.failures import Chain, Origin
 from ..retries.origin import current_origin
-from ..sdk import facts
-from ..sdk.kinds import Kinds
-from ..sdk.patch import Call, Patches
+from ..sdk.patch import Patches
 from ..sinks.journal import JournalSink
 from ..sinks.log import LogSink
 from ..startup import importhook
 from ..store.memory import HeapMemory, MappedMemory
 from ..store.snapshot import Snapshot
 from ..store.store import Slot, Store, StoreSink
-from ..stream.chunks import Reader
+from ..stream.call import Call, Holder
 from ..stream.dispatch import Dispatch, Fault, Item, LoopLag
 from ..stream.observation import Ending, Observation
 from ..stream.partial import TailReader
 from ..stream.record import Sink, StreamLabels, StreamRecord
-from ..stream.request import RequestFacts
-from ..stream.request_key import RequestKey, request_key_of
+from ..stream.request_key import RequestKey
+from ..stream.responses import Key
 from ..stream.tracebacks import is_foreign
 from ..system import forks
 from . import visible
@@ -46,7 +44,7 @@ logger = logging.getLogger("streamvitals")
 
 
 class Runtime:
-    """One per process. Fulfils what observations (``Host``) and patches (``Watcher``) ask for."""
+    """One per process. What the rooms below ask of it is in their ``Host``: stream/host.py, sdk/host.py, retries/."""
 
     def __init__(
         self, config: Config, store: Store, sinks: Iterable[Sink] = (), clock: Callable[[], float] = time.monotonic
@@ -59,7 +57,7 @@ class Runtime:
         self.introduce: Callable[[StreamLabels], None] | None = None
         self.span_ids: Callable[[], object | None] | None = None
         self.capture_parent: Callable[[], object | None] | None = None
-        self.patches = Patches(self)
+        self.patches = Patches(self, config.finish_optional_hosts, config.providers)
         # Of exporters: all begin before the first is waited for, with the seconds that are left.
         self.hasteners: list[Callable[[], object]] = []
         self.flushers: list[Callable[[float], object]] = []
@@ -71,47 +69,33 @@ class Runtime:
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
         self.retries = AppRetries(self, config.retry_window)
         self._redact = redaction_of(config)
-        self._kinds = Kinds(config.finish_optional_hosts, config.providers)
         self._lag = LoopLagMeter(lambda seconds: self._dispatch.submit(LoopLag(seconds)), lambda: list(self._open))
 
     # -- what patches ask
 
-    def begin(self, client: Any, options: Any, call: Call) -> None:
-        """Start observing a streaming call of the SDK; nothing for a surface that is not observed."""
+    def begin(self, call: Call, holder: Holder | None = None) -> Observation:
+        """Start observing one stream, and leave its observation with the holder."""
         forks.notice()
         self._dispatch.drain()
         self.retries.sweep_some()
-        kind = self._kinds.of(client, options)
-        if kind is None:
-            return
-        if self.trace_http_client is not None:
-            self.trace_http_client(client._client)
-        body = options.json_data
-        self._begin(kind.facts, kind.reader(), request_key_of(body) if body is not None else None, call)
-
-    def begin_response(self, told: RequestFacts, reader: Reader, key: RequestKey | None) -> Observation | None:
-        """Start observing one response of a WebSocket; ``key`` is None where nothing identifies the request."""
-        forks.notice()
-        self._dispatch.drain()
-        self.retries.sweep_some()
-        return self._begin(facts.named_by_user(told, self.config.providers), reader, key)
-
-    def _begin(self, told: RequestFacts, read: Reader, key: RequestKey | None, call: Call | None = None) -> Observation:
+        facts, reader, key, http_client = call
+        if http_client is not None and self.trace_http_client is not None:
+            self.trace_http_client(http_client)
         now = self.clock()
-        slot = self.store.take_slot(told.labels)
-        if slot.labels != told.labels:
-            told = told._replace(labels=slot.labels)
-        retry = self.retries.begin(told.named, key, now)
+        slot = self.store.take_slot(facts.labels)
+        if slot.labels != facts.labels:
+            facts = facts._replace(labels=slot.labels)
+        retry = self.retries.begin(facts.named, key, now)
         if self.config.capture_partial:
-            read = TailReader(read, self.config.capture_partial, self._redact)
+            reader = TailReader(reader, self.config.capture_partial, self._redact)
         parent = self.capture_parent() if self.capture_parent is not None else None
-        observation = Observation(self, told, read, slot, now, time.time(), key, retry, parent)
+        observation = Observation(self, facts, reader, slot, now, time.time(), key, retry, parent)
         try:
-            if call is not None:
-                call.observation = observation
+            if holder is not None:
+                holder.observation = observation
             self._open[observation] = None
-            if told.named is not None:
-                self.retries.takes_up(told.named, observation)
+            if facts.named is not None:
+                self.retries.takes_up(facts.named, observation)
             slot.open(now)
             if self.introduce is not None:
                 self.introduce(slot.labels)
@@ -122,14 +106,13 @@ class Runtime:
             raise
         return observation
 
-    def fell_back(self, client: Any, options: Any) -> Callable[[object | None], None] | None:
-        """A call that does not stream begins; see ``AppRetries.fell_back``. Free unless a failure is pending."""
-        if not self.retries.failures:
-            return None
-        named = facts.named_by(client, options)
-        if named is None and facts.surface_of(options) is None:
-            return None
-        return self.retries.fell_back(named, request_key_of(options.json_data), self.clock())
+    def has_failures(self) -> bool:
+        """Whether anything has failed that a call without streaming could try again."""
+        return bool(self.retries.failures)
+
+    def fell_back(self, named: Key | None, key: RequestKey) -> Callable[[object | None], None] | None:
+        """A call that does not stream begins; see ``AppRetries.fell_back``."""
+        return self.retries.fell_back(named, key, self.clock())
 
     # -- what observations ask
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ..config import Config
 from ..config import problems as found
 from ..config.problems import Problem
-from ..sdk.versions import SUPPORTED
+from ..sdk.versions import OPENAI
 from ..system import console
 from . import interpreter
 
@@ -45,7 +45,8 @@ def of_sdk(command: Sequence[str], env: Mapping[str, str]) -> Iterable[Problem]:
     python = interpreter.find(command, env) if command else None
     if python is not None and interpreter.lacks("openai", python, env):
         what = f"{python.path} has no openai: there is nothing to watch"
-        yield Problem(what, f"install {SUPPORTED} there, or put `streamvitals run` in front of the Python that has it")
+        mend = f"install {OPENAI.supported} there, or put `streamvitals run` in front of the Python that has it"
+        yield Problem(what, mend)
 
 
 def wants_to_speak(config: Config, problems: Iterable[Problem]) -> bool:

@@ -69,13 +69,13 @@ def _respond(response: Any, observation: Observation, is_async: bool, hooks: Cla
     # Before what may fail: a stream of an unknown kind is still told of when the collector takes its response.
     closing = Closing(observation, response)
     try:
-        told = facts.response_facts(response)
+        answer = facts.response_facts(response)
     except Exception as error:
         if is_foreign(error):
             raise
         observation.host.fault("observe")
-        told = ResponseFacts(200, EVENT_STREAM)
-    observation.responded(told)
+        answer = ResponseFacts(200, EVENT_STREAM)
+    observation.responded(answer)
     try:
         closing.hook(response.stream, is_async)
         hooks.bodies.hook(response.stream, is_async)

@@ -17,6 +17,7 @@ from ..stream.observation import Observation, Reference
 from ..stream.tracebacks import is_foreign
 from .facts import content_encoding
 from .helpers import error_of_helper
+from .openai_sdk import OPENAI
 
 
 class Closing:
@@ -194,7 +195,7 @@ def _suspended(generator: Any) -> bool:
 
 
 _READING = frozenset({"__stream__", "iter_raw", "aiter_raw"})
-_LIBRARIES = frozenset({"openai", "httpx", "httpx2"})
+_LIBRARIES = frozenset({OPENAI.package, "httpx", "httpx2"})
 
 
 def _reads(frame: FrameType) -> bool:

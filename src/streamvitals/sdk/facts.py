@@ -9,81 +9,49 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..names import UNKNOWN_MODEL
-from ..stream.chunks import ChatChunks, CompletionChunks, Reader
-from ..stream.events import (
-    AgentEvents,
-    AssistantEvents,
-    BodyBytes,
-    ImageEvents,
-    ResponsesEvents,
-    SpeechEvents,
-    TranscriptEvents,
-)
+from ..stream.events import BodyBytes, SpeechEvents
 from ..stream.fields import get, identifier
 from ..stream.record import StreamLabels
 from ..stream.request import EVENT_STREAM, RequestFacts, ResponseFacts
 from ..stream.responses import Key, Place
 from .limits import PREFIXES, LimitHeaders
+from .openai_sdk import SDK, Surface
 from .providers import AZURE, provider_of
 
-# Surfaces by method and path of the SDK's resource: operation name and reader. Operations are those of the
-# conventions where one applies (they ask for that); "fetch" is a response that was generated before.
-_Surface = tuple[str, type[Reader]]
-_BY_PATH: dict[tuple[str, str], _Surface] = {
-    ("post", "/chat/completions"): ("chat", ChatChunks),
-    ("post", "/responses"): ("chat", ResponsesEvents),
-    ("post", "/completions"): ("text_completion", CompletionChunks),
-    ("post", "/agents/sessions"): ("invoke_agent", AgentEvents),
-    ("post", "/images/generations"): ("generate_content", ImageEvents),
-    ("post", "/images/edits"): ("generate_content", ImageEvents),
-    ("post", "/audio/transcriptions"): ("transcription", TranscriptEvents),
-    ("post", "/audio/speech"): ("speech", BodyBytes),
-}
-# Those with an id in their path.
-_BY_PATTERN: tuple[tuple[str, re.Pattern[str], _Surface], ...] = tuple(
-    (method, re.compile(pattern), surface)
-    for method, pattern, surface in (
-        ("get", "/responses/[^/]+", ("fetch", ResponsesEvents)),
-        ("post", "/threads/(?:[^/]+/)?runs(?:/[^/]+/submit_tool_outputs)?", ("invoke_agent", AssistantEvents)),
-        ("get", "/agents/sessions/[^/]+/events", ("invoke_agent", AgentEvents)),
-    )
-)
-# What a GET names by its id: a response, an agent's session, a run.
-_NAMED = re.compile(r"(?:.*/)?(?:responses/([^/]+)|agents/sessions/([^/]+)/events|threads/[^/]+/runs/([^/]+))/?")
 _API_VERSION = re.compile(r"v\d\w*")
 _RAW_RESPONSE = "x-stainless-raw-response"
 
 
-def surface_of(options: Any) -> _Surface | None:
+def surface_of(sdk: SDK, options: Any) -> Surface | None:
     """Operation name and reader class of a streaming request, or None for a surface not observed."""
     path, method = options.url.partition("?")[0], options.method.lower()
-    found = _known(method, path) or _spelled_otherwise(method, path)
-    if found is not None and found[1] is BodyBytes and _asked(options, "stream_format") == "sse":
+    found = _known(sdk, method, path) or _spelled_otherwise(sdk, method, path)
+    if found is not None and found[1] is BodyBytes and _sent(options, "stream_format") == "sse":
         return found[0], SpeechEvents
     return found
 
 
-def _known(method: str, path: str) -> _Surface | None:
-    found = _BY_PATH.get((method, path))
+def _known(sdk: SDK, method: str, path: str) -> Surface | None:
+    found = sdk.by_path.get((method, path))
     if found is None:
-        return next((s for known, pattern, s in _BY_PATTERN if method == known and pattern.fullmatch(path)), None)
+        return next((s for known, pattern, s in sdk.by_pattern if method == known and pattern.fullmatch(path)), None)
     return found
 
 
-def _spelled_otherwise(method: str, url: str) -> _Surface | None:
-    """An app's own path, as ``client.post()`` takes it: with no slash in front, with more in front, or a whole URL.
-    One word at the end of something else may be of anything."""
+def _spelled_otherwise(sdk: SDK, method: str, url: str) -> Surface | None:
+    """Look at an app's own path, as ``client.post()`` takes it: no slash in front, more in front, or a whole URL.
+    One word at the end of something else may mean anything."""
     words = urlsplit(url).path.strip("/").split("/")
     for at in range(len(words)):
         if 0 < at == len(words) - 1 and not _API_VERSION.fullmatch(words[at - 1]):
             continue
-        found = _known(method, "/".join(("", *words[at:])))
+        found = _known(sdk, method, "/".join(("", *words[at:])))
         if found is not None:
             return found
     return None
 
 
-def _asked(options: Any, name: str) -> Any:
+def _sent(options: Any, name: str) -> Any:
     """A field of the request's body; ``extra_body`` outranks the SDK's own arguments, as in the SDK."""
     for body in (getattr(options, "extra_json", None), options.json_data):
         if isinstance(body, dict) and name in body:
@@ -91,14 +59,14 @@ def _asked(options: Any, name: str) -> Any:
     return None
 
 
-def streams(options: Any, stream: object) -> bool:
+def streams(sdk: SDK, options: Any, stream: object) -> bool:
     """Whether a call gives its body piece by piece: events were asked for, or a body to be read as bytes."""
     if stream:
         return True
     if not isinstance(options.headers, Mapping):
         return False
     raw = any(k.lower() == _RAW_RESPONSE and v == "stream" for k, v in options.headers.items())
-    return raw and (options.url == "/audio/speech" or _asked(options, "stream") is True)
+    return raw and (options.url == sdk.body_as_bytes or _sent(options, "stream") is True)
 
 
 class _Endpoint(NamedTuple):
@@ -116,32 +84,33 @@ _MAX_ENDPOINTS = 64
 _endpoints: dict[int, _Endpoint] = {}
 
 
-def _endpoint(client: Any) -> _Endpoint:
+def _endpoint(sdk: SDK, client: Any) -> _Endpoint:
     url = client.base_url
     known = _endpoints.get(id(url))
     # It holds the URL, so that no other one can have its id.
     if known is not None and known.url is url and known.client_type is type(client):
         return known
-    found = _endpoint_at(client, url, url.host)
+    found = _endpoint_at(sdk, client, url, url.host)
     if len(_endpoints) >= _MAX_ENDPOINTS:
         _endpoints.clear()
     _endpoints[id(url)] = found
     return found
 
 
-def _endpoint_at(client: Any, url: Any, host: str) -> _Endpoint:
+def _endpoint_at(sdk: SDK, client: Any, url: Any, host: str) -> _Endpoint:
     port = url.port or {"https": 443, "http": 80}.get(url.scheme)
-    return _Endpoint(url, type(client), provider_of(client, host, url.path), host, url.path.rstrip("/"), port)
+    return _Endpoint(url, type(client), provider_of(sdk, client, host, url.path), host, url.path.rstrip("/"), port)
 
 
 def request_facts(
-    client: Any, options: Any, operation: str, finish_optional_hosts: frozenset[str], providers: Mapping[str, str]
+    sdk: SDK, client: Any, options: Any, operation: str, finish_optional_hosts: frozenset[str],
+    providers: Mapping[str, str],
 ) -> RequestFacts:
     """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's. ``providers`` is the
     user's word, which outranks ours: provider names by host, or by host and port."""
-    endpoint, path = _where(client, options)
+    endpoint, path = _where(sdk, client, options)
     # An agent's session names the model in its agent.
-    model = _asked(options, "model") or get(_asked(options, "agent"), "model")
+    model = _sent(options, "model") or get(_sent(options, "agent"), "model")
     if not isinstance(model, str) or not model:
         model = UNKNOWN_MODEL
     fetch = operation == "fetch"
@@ -151,66 +120,70 @@ def request_facts(
         url_path=endpoint.path + path,
         server_port=endpoint.port,
         finish_optional=endpoint.host in finish_optional_hosts,
-        place=Place(endpoint.host, endpoint.port) if _nameable(operation, path or endpoint.path) else None,
-        named=_named(endpoint, path, options.method),
+        place=Place(endpoint.host, endpoint.port) if _nameable(sdk, operation, path or endpoint.path) else None,
+        named=_named(sdk, endpoint, path, options.method),
         fetch=fetch,
         resumes=fetch and _resumes(options),
     )
     return named_by_user(found, providers) if providers else found
 
 
-def _where(client: Any, options: Any) -> tuple[_Endpoint, str]:
+def _where(sdk: SDK, client: Any, options: Any) -> tuple[_Endpoint, str]:
     """Where a request goes, and its path there."""
     path = options.url.partition("?")[0]
     if "://" in path:  # an app's own, which outranks the client's
         url = urlsplit(path)
-        return _endpoint_at(client, url, url.hostname or ""), ""
-    return _endpoint(client), path if path.startswith("/") else f"/{path}"
+        return _endpoint_at(sdk, client, url, url.hostname or ""), ""
+    return _endpoint(sdk, client), path if path.startswith("/") else f"/{path}"
 
 
-def _nameable(operation: str, path: str) -> bool:
+def _nameable(sdk: SDK, operation: str, path: str) -> bool:
     """Whether another request can name what this one gets."""
-    return operation in ("fetch", "invoke_agent") or path.rstrip("/").endswith("/responses")
+    operations, end = sdk.nameable
+    return operation in operations or path.rstrip("/").endswith(end)
 
 
-def _named(endpoint: _Endpoint, path: str, method: str) -> Key | None:
-    found = _NAMED.fullmatch(endpoint.path + path) if method.lower() == "get" else None
+def _named(sdk: SDK, endpoint: _Endpoint, path: str, method: str) -> Key | None:
+    found = sdk.named.fullmatch(endpoint.path + path) if method.lower() == "get" else None
     name = identifier(unquote(next(filter(None, found.groups())))) if found is not None else None
     return Place(endpoint.host, endpoint.port).key(name) if name is not None else None
 
 
 def _resumes(options: Any) -> bool:
     """Whether the events after a certain one are asked for."""
-    asked = options.params
-    if isinstance(asked, Mapping) and asked.get("starting_after") is not None:
+    params = options.params
+    if isinstance(params, Mapping) and params.get("starting_after") is not None:
         return True
     return "starting_after" in parse_qs(options.url.partition("?")[2])
 
 
-def named_by(client: Any, options: Any) -> Key | None:
+def named_by(sdk: SDK, client: Any, options: Any) -> Key | None:
     """The response, session or run that a request names."""
-    return _named(*_where(client, options), options.method) if options.method.lower() == "get" else None
+    return _named(sdk, *_where(sdk, client, options), options.method) if options.method.lower() == "get" else None
 
 
-def named_by_user(told: RequestFacts, providers: Mapping[str, str]) -> RequestFacts:
-    """The same with the user's name of the provider, if there is one: by host and port, or by host."""
-    host = told.labels.server
-    provider = providers.get(f"{host}:{told.server_port}") or providers.get(host)
-    return told._replace(labels=told.labels._replace(provider=provider)) if provider else told
+def named_by_user(facts: RequestFacts, providers: Mapping[str, str]) -> RequestFacts:
+    """Put the user's name of the provider into facts, if there is one: by host and port, or by host."""
+    host = facts.labels.server
+    provider = providers.get(f"{host}:{facts.server_port}") or providers.get(host)
+    return facts._replace(labels=facts.labels._replace(provider=provider)) if provider else facts
 
 
-def socket_facts(socket: Any, operation: str) -> tuple[RequestFacts, str | None]:
-    """What a connection of the websockets library is to: facts without a model, and the model that its URL names."""
+def socket_facts(
+    sdk: SDK, socket: Any, operation: str, providers: Mapping[str, str]
+) -> tuple[RequestFacts, str | None]:
+    """What is at the other end of a WebSocket: facts without a model, and the model that its URL names."""
     protocol = socket.protocol
     uri = getattr(protocol, "uri", None) or protocol.wsuri  # so until 14 of it
     query = parse_qs(uri.query)
     # The Azure client's own form of the URL; hosts of gateways in front of it do not tell.
     azure = "deployment" in query and "api-version" in query
     model = (query.get("model") or query.get("deployment") or [None])[0]
-    provider = AZURE if azure else provider_of(socket, uri.host, uri.path)
+    provider = AZURE if azure else provider_of(sdk, socket, uri.host, uri.path)
     labels = StreamLabels(operation, provider, UNKNOWN_MODEL, uri.host)
-    place = Place(uri.host, uri.port) if _nameable(operation, uri.path) else None
-    return RequestFacts(labels, method="GET", url_path=uri.path, server_port=uri.port, place=place), model
+    place = Place(uri.host, uri.port) if _nameable(sdk, operation, uri.path) else None
+    found = RequestFacts(labels, method="GET", url_path=uri.path, server_port=uri.port, place=place)
+    return named_by_user(found, providers) if providers else found, model
 
 
 def socket_request_id(socket: Any) -> str | None:

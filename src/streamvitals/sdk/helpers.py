@@ -10,8 +10,8 @@ from types import FrameType
 from typing import Any
 
 from ..stream.tracebacks import chain, frames_of, is_library, kinds_of, module_of, package_of
+from .openai_sdk import OPENAI
 
-_HELPERS = "openai.lib.streaming"
 _MAX_FRAMES = 16  # between httpx's close and the helper's
 
 
@@ -27,7 +27,7 @@ def error_of_helper(handled: BaseException | None, closing: FrameType | None, re
     for _ in range(_MAX_FRAMES):
         if handled is not None or closing is None:
             return None
-        if module_of(closing).startswith(_HELPERS) and _gave_up(closing, response):
+        if module_of(closing).startswith(OPENAI.helpers) and _gave_up(closing, response):
             return UnreadableError()
         closing = closing.f_back
     return None
@@ -39,10 +39,10 @@ def _raised_by_helper(error: Exception, response: Any) -> bool:
     frames = frames_of(error)
     apps = [at for at, frame in enumerate(frames) if not is_library(package_of(frame))]
     frames = frames[apps[-1] + 1 :] if apps else frames
-    helpers = [frame for frame in frames if module_of(frame).startswith(_HELPERS)]
-    if not helpers or any(module_of(frame) == "openai._base_client" for frame in frames):
+    helpers = [frame for frame in frames if module_of(frame).startswith(OPENAI.helpers)]
+    if not helpers or any(module_of(frame) == OPENAI.requests for frame in frames):
         return False
-    if "ValidationError" in kinds_of(error) and any(module_of(f).startswith("openai.lib._parsing") for f in frames):
+    if "ValidationError" in kinds_of(error) and any(module_of(f).startswith(OPENAI.parsing) for f in frames):
         return False
     return all(_reads(frame, response) for frame in helpers)
 

@@ -15,58 +15,43 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from ..stream.observation import Observation
+from ..stream.request_key import request_key_of
 from ..stream.tracebacks import is_foreign
 from . import facts
 from .attach import ClassHooks, attach, watch
 from .bodies import Bodies
+from .host import Host
+from .kinds import Kinds
+from .openai_sdk import OPENAI, SDK
 from .replacing import Replacements
 from .taps import Taps
-from .versions import PATCH_POINTS, problems, resolve
+from .versions import resolve
 from .websockets import SocketPatches
-from .websockets import Watcher as SocketWatcher
 
 EXTENSION = "streamvitals"
 _MAX_WRAPPERS = 8  # around one function, at most
 
 
-class Call(Protocol):
-    """What an observation is left with as soon as there is one."""
-
-    observation: Observation | None
+# What this context is sending.
+_current: ContextVar[_Request | None] = ContextVar("streamvitals_request", default=None)
 
 
-class Watcher(SocketWatcher, Protocol):
-    """What the patches ask of the process; process/runtime.py fulfils it."""
-
-    def begin(self, client: Any, options: Any, call: Call) -> None:
-        """Start observing one streaming call, and leave its observation with the call; nothing for one that is
-        not observed."""
-
-    def fell_back(self, client: Any, options: Any) -> Callable[[object | None], None] | None:
-        """A call that does not stream begins. If it tries a failed stream again, what is to be told its result,
-        None if it raised."""
-
-
-# The call that this context is making.
-_current: ContextVar[_Call | None] = ContextVar("streamvitals_call", default=None)
-
-
-class _Call:
+class _Request:
     """One call of a client's ``request``. What is known of it is kept here from when it is known, since an exception
-    of the app's may strike between any two instructions; ``told`` wants to hear how a fallback went."""
+    of the app's may strike between any two instructions; ``on_result`` wants to hear how a fallback went."""
 
-    __slots__ = ("client", "entered", "observation", "previous", "told")
+    __slots__ = ("client", "entered", "observation", "on_result", "previous")
 
     def __init__(self, client: Any) -> None:
         self.client = id(client)
         self.observation: Observation | None = None
-        self.told: Callable[[object | None], None] | None = None
-        self.previous: _Call | None = None
+        self.on_result: Callable[[object | None], None] | None = None
+        self.previous: _Request | None = None
         self.entered = False
 
     def leave(self) -> None:
@@ -77,8 +62,8 @@ class _Call:
 
 
 def _observation_of(client: Any) -> Observation | None:
-    call = _current.get()
-    return call.observation if call is not None and call.client == id(client) else None
+    request = _current.get()
+    return request.observation if request is not None and request.client == id(client) else None
 
 
 def _wrapped_before(owner: type, original: Any) -> Iterator[tuple[type, Any, Any]]:
@@ -96,24 +81,28 @@ def _wrapped_before(owner: type, original: Any) -> Iterator[tuple[type, Any, Any
 
 
 class Patches:
-    """Applied once, removable. ``problem`` says why not, where the SDK is not one that is known."""
+    """Applied once, removable. The settings are the user's, see ``facts.request_facts``."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
+    def __init__(
+        self, host: Host, finish_optional_hosts: frozenset[str], providers: Mapping[str, str], sdk: SDK = OPENAI
+    ) -> None:
+        self._host = host
+        self._sdk = sdk
         self._active = False
         self._replaced = Replacements()
-        self._sockets = SocketPatches(watcher)
-        self._hooks = ClassHooks(Bodies(watcher.fault), Taps())
+        self._kinds = Kinds(sdk, finish_optional_hosts, providers)
+        self._sockets = SocketPatches(sdk, host, providers)
+        self._hooks = ClassHooks(Bodies(host.fault), Taps(sdk.package))
 
-    def apply(self, openai: Any) -> list[str]:
-        """Patch all points or none. Returns what stood in the way, in words."""
+    def apply(self, module: Any) -> list[str]:
+        """Patch all points of the SDK's module or none. Returns what stood in the way, in words."""
         if self._active:
             return []
-        found = problems(openai)
+        found = self._sdk.versions.problems(module)
         if found:
             return found
         self._active = True
-        for module_name, paths in PATCH_POINTS.items():
+        for module_name, paths in self._sdk.versions.patch_points.items():
             for path in paths:
                 owner = resolve(module_name, path.rpartition(".")[0])
                 name = path.rpartition(".")[2]
@@ -140,80 +129,88 @@ class Patches:
         self._hooks.bodies.remove()
         self._hooks.taps.remove()
 
-    def _enter(self, call: _Call, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _enter(self, request: _Request, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A call begins: observe it, if it streams or tries again without streaming what failed."""
         if not self._active:
             return
         try:
             options = kwargs["options"] if "options" in kwargs else args[1]
-            if facts.streams(options, kwargs.get("stream")):
-                self._watcher.begin(client, options, call)
-            if call.observation is None:
-                call.told = self._watcher.fell_back(client, options)
+            if facts.streams(self._sdk, options, kwargs.get("stream")):
+                call = self._kinds.call(client, options)
+                if call is not None:
+                    self._host.begin(call, request)
+            if request.observation is None and self._host.has_failures():
+                request.on_result = self._fallback(client, options)
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._watcher.fault("observe")
-        call.previous = previous = _current.get()
-        if call.observation is not None:
-            call.entered = True
-            _current.set(call)
-        elif call.told is not None or previous is not None:
-            call.entered = True
+            self._host.fault("observe")
+        request.previous = previous = _current.get()
+        if request.observation is not None:
+            request.entered = True
+            _current.set(request)
+        elif request.on_result is not None or previous is not None:
+            request.entered = True
             _current.set(None)
 
-    def _returned(self, call: _Call, result: Any, is_async: bool) -> None:
-        if call.told is not None:
-            self._tell(call.told, result)
-        observation = call.observation
+    def _fallback(self, client: Any, options: Any) -> Callable[[object | None], None] | None:
+        named = facts.named_by(self._sdk, client, options)
+        if named is None and facts.surface_of(self._sdk, options) is None:
+            return None
+        return self._host.fell_back(named, request_key_of(options.json_data))
+
+    def _returned(self, request: _Request, result: Any, is_async: bool) -> None:
+        if request.on_result is not None:
+            self._fallback_ended(request.on_result, result)
+        observation = request.observation
         if observation is not None and observation.hooks is None:
             watch(result, observation, is_async, self._hooks)
 
-    def _raised(self, call: _Call, error: BaseException) -> None:
-        if call.observation is not None:
-            self._failed(call.observation, error)
-        elif call.told is not None:
-            self._tell(call.told, None)
+    def _raised(self, request: _Request, error: BaseException) -> None:
+        if request.observation is not None:
+            self._failed(request.observation, error)
+        elif request.on_result is not None:
+            self._fallback_ended(request.on_result, None)
 
-    def _tell(self, told: Callable[[object | None], None], result: object | None) -> None:
+    def _fallback_ended(self, on_result: Callable[[object | None], None], result: object | None) -> None:
         try:
-            told(result)
+            on_result(result)
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._watcher.fault("observe")
+            self._host.fault("observe")
 
     def _request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
-            call = _Call(client)
+            request = _Request(client)
             try:
-                self._enter(call, client, args, kwargs)
+                self._enter(request, client, args, kwargs)
                 result = original(client, *args, **kwargs)
-                self._returned(call, result, is_async=False)
+                self._returned(request, result, is_async=False)
                 return result
             except BaseException as error:
-                self._raised(call, error)
+                self._raised(request, error)
                 raise
             finally:
-                call.leave()
+                request.leave()
 
         return streamvitals_request
 
     def _async_request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         async def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
-            call = _Call(client)
+            request = _Request(client)
             try:
-                self._enter(call, client, args, kwargs)
+                self._enter(request, client, args, kwargs)
                 result = await original(client, *args, **kwargs)
-                self._returned(call, result, is_async=True)
+                self._returned(request, result, is_async=True)
                 return result
             except BaseException as error:
-                self._raised(call, error)
+                self._raised(request, error)
                 raise
             finally:
-                call.leave()
+                request.leave()
 
         return streamvitals_request
 
@@ -235,7 +232,7 @@ class Patches:
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._watcher.fault("observe")
+            self._host.fault("observe")
 
     def _should_retry(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -255,12 +252,12 @@ class Patches:
 
     def _answered(self, observation: Observation, response: Any) -> None:
         try:
-            told = facts.response_facts(response)
-            observation.attempts.answered(told.status, told.rate_limits, told.request_id, told.retry_after)
+            answer = facts.response_facts(response)
+            observation.attempts.answered(answer.status, answer.rate_limits, answer.request_id, answer.retry_after)
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._watcher.fault("observe")
+            self._host.fault("observe")
 
     def _retry_timeout(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -303,7 +300,7 @@ class Patches:
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._watcher.fault("observe")
+            self._host.fault("observe")
 
     _WRAPPERS: ClassVar[dict[str, Callable[[Patches, Any], Any]]] = {
         "Stream.__init__": _stream_init,

@@ -12,16 +12,9 @@ import re
 from typing import Any
 
 from ..names import OTHER
+from .openai_sdk import SDK
 
 AZURE = "azure.ai.openai"
-# Classes of the SDK, and the names of the configurations that its clients take as `provider=` (openai 3.x).
-_BY_CLASS = {
-    "BaseAzureClient": AZURE,
-    "BedrockOpenAI": "aws.bedrock",
-    "AsyncBedrockOpenAI": "aws.bedrock",
-}
-_BY_RUNTIME = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
-
 # Hosts, and all below them: documented base URLs of the OpenAI-compatible endpoints.
 _BY_HOST = {
     "api.openai.com": "openai",  # and eu.api.openai.com and the like
@@ -53,13 +46,13 @@ _BEDROCK = re.compile(r"(?:.+\.)?bedrock-[a-z-]+\.[a-z0-9-]+\.(?:vpce\.)?(?:amaz
 _VERTEX = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+\.rep)?\.googleapis\.com")
 
 
-def provider_of(client: Any, host: str, path: str) -> str:
+def provider_of(sdk: SDK, client: Any, host: str, path: str) -> str:
     """The provider of a client's base URL; ``other`` where nothing that is known says who it is."""
     for base in type(client).__mro__:
-        if base.__name__ in _BY_CLASS and base.__module__.partition(".")[0] == "openai":
-            return _BY_CLASS[base.__name__]
+        if base.__name__ in sdk.client_providers and base.__module__.partition(".")[0] == sdk.package:
+            return sdk.client_providers[base.__name__]
     runtime = getattr(getattr(client, "_provider_runtime", None), "name", None)
-    return _BY_RUNTIME.get(str(runtime)) or _by_host(host.rstrip("."), path)
+    return sdk.runtime_providers.get(str(runtime)) or _by_host(host.rstrip("."), path)
 
 
 def _by_host(host: str, path: str) -> str:

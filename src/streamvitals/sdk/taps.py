@@ -19,7 +19,8 @@ _OBSERVATION = "_streamvitals_observation"  # on a decoder
 class Taps:
     """The classes of decoders that have a method of ours, which can be taken away again."""
 
-    def __init__(self) -> None:
+    def __init__(self, package: str) -> None:
+        self._package = package + "."
         self._hooked: set[type] = set()
         self._replaced = Replacements()
 
@@ -27,7 +28,7 @@ class Taps:
         """Tell the observation what this decoder swallows. False for somebody else's: only of the SDK's own is it known
         that each line goes through ``decode``. Raises where the decoder takes no attribute."""
         kind = type(decoder)
-        if not kind.__module__.startswith("openai."):
+        if not kind.__module__.startswith(self._package):
             return False
         if kind not in self._hooked:
             self._replaced.make(kind, "decode", _noticing(kind.decode))

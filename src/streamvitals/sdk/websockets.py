@@ -15,49 +15,33 @@ import functools
 import inspect
 import sys
 import weakref
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from ..stream.chunks import Reader
+from ..stream.call import Call
 from ..stream.conversation import Conversation
 from ..stream.events import ResponsesEvents
 from ..stream.observation import Observation
 from ..stream.request import RequestFacts
-from ..stream.request_key import RequestKey, digested
+from ..stream.request_key import digested
 from ..stream.tracebacks import is_foreign
 from . import facts
+from .host import Host
+from .openai_sdk import SDK
 from .replacing import Replacements
 from .socket_methods import Watched, unwatch, watch
 from .versions import resolve
 
-# Where connections that carry responses are; of the others, such as translations, nothing begins and ends.
-MODULES = (
-    "openai.resources.responses.responses",
-    "openai.resources.beta.responses.responses",
-    "openai.resources.realtime.realtime",
-    "openai.resources.beta.realtime.realtime",
-)
-_RESOURCES = "openai._resource"
 _OPERATION = "chat"
-
-
-class Watcher(Protocol):
-    """What is asked of the process; process/runtime.py fulfils it."""
-
-    clock: Callable[[], float]
-
-    def begin_response(self, told: RequestFacts, reader: Reader, key: RequestKey | None) -> Observation | None:
-        """Start observing one response; ``key`` identifies the request, None where nothing does."""
-
-    def fault(self, where: str) -> None:
-        """Count a fault of ours."""
 
 
 class SocketPatches:
     """Applied once, removable. What the installed SDK does not have is skipped."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
+    def __init__(self, sdk: SDK, host: Host, providers: Mapping[str, str]) -> None:
+        self._sdk = sdk
+        self._host = host
+        self._providers = providers
         self._active = False
         self._replaced = Replacements()
         self._seen: set[str] = set()
@@ -67,12 +51,11 @@ class SocketPatches:
     def apply(self) -> None:
         """Patch what has been imported, and be told of the rest."""
         self._active = True
-        for name in ("SyncAPIResource", "AsyncAPIResource"):
-            owner = resolve(_RESOURCES, name)
+        for owner in (resolve(module, name) for module, names in self._sdk.resources.items() for name in names):
             original = getattr(owner, "__dict__", {}).get("__init__")
             if original is not None:
                 self._replaced.make(owner, "__init__", self._resource_init(original))
-        for module in MODULES:
+        for module in self._sdk.socket_modules:
             if module in sys.modules:
                 self._patch(module)
 
@@ -90,7 +73,7 @@ class SocketPatches:
         def streamvitals_init(resource: Any, *args: Any, **kwargs: Any) -> None:
             original(resource, *args, **kwargs)
             module = type(resource).__module__
-            if module in MODULES and module not in self._seen and self._active:
+            if module in self._sdk.socket_modules and module not in self._seen and self._active:
                 self._patch(module)
 
         return streamvitals_init
@@ -105,7 +88,7 @@ class SocketPatches:
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._watcher.fault("patch")
+            self._host.fault("patch")
 
     def _connection_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -143,10 +126,10 @@ class SocketPatches:
             if not _is_known(socket):
                 return
             realtime = "Realtime" in type(connection).__name__
-            told, model = facts.socket_facts(socket, _OPERATION)
+            request, model = facts.socket_facts(self._sdk, socket, _OPERATION, self._providers)
             talk = Conversation(
-                self._watcher.clock, functools.partial(self._begin, told, facts.socket_request_id(socket)),
-                self._watcher.fault, realtime, model,
+                self._host.clock, functools.partial(self._begin, request, facts.socket_request_id(socket)),
+                self._host.fault, realtime, model,
             )
             held = self._held[connection] = watch(socket, talk)
             self._watched.add(socket)
@@ -157,20 +140,19 @@ class SocketPatches:
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._watcher.fault("observe")
+            self._host.fault("observe")
 
     def _begin(
-        self, told: RequestFacts, request_id: str | None, model: str | None, body: Any
+        self, request: RequestFacts, request_id: str | None, model: str | None, body: Any
     ) -> Observation | None:
         if not self._active:
             return None
         if model is not None:
-            told = told._replace(labels=told.labels._replace(model=model))
+            request = request._replace(labels=request.labels._replace(model=model))
         # Nothing of the message itself may be held while the response is open.
         key = digested(body) if body is not None else None
-        observation = self._watcher.begin_response(told, ResponsesEvents(), key)
-        if observation is not None:
-            observation.attempts.over_connection(request_id)
+        observation = self._host.begin(Call(request, ResponsesEvents(), key))
+        observation.attempts.over_connection(request_id)
         return observation
 
     def _reconnecting(self, make: Callable[..., Any], held: Watched) -> Callable[..., Any]:
@@ -185,7 +167,7 @@ class SocketPatches:
             except Exception as error:
                 if is_foreign(error):
                     raise
-                self._watcher.fault("observe")
+                self._host.fault("observe")
 
         if not inspect.iscoroutinefunction(make):
 
