@@ -95,9 +95,9 @@ class Streamvitals:
     def __init__(self) -> None:
         import openai
 
-        from streamvitals.process import runtime
+        from streamvitals.process import lifecycle
 
-        found = runtime.current()
+        found = lifecycle.current()
         if found is None or not found.store.mapped:
             raise RuntimeError("streamvitals was not brought in, or does not count into mapped files")
         self._openai = openai
@@ -129,9 +129,9 @@ class Streamvitals:
 
 def forget_failures() -> None:
     """Let no failure wait to be tried again, as in a process in which none has been."""
-    from streamvitals.process import runtime
+    from streamvitals.process import lifecycle
 
-    found = runtime.current()
+    found = lifecycle.current()
     if found is not None:
         found.retries.reset()
 

@@ -25,7 +25,7 @@ import streamvitals
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.request_log import RequestLog
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.stream.tracebacks import chain
 from streamvitals.testing import RecordList, recorded
 
@@ -204,7 +204,7 @@ def _noise(app: App) -> Iterator[None]:
 def settle() -> None:
     """Everything that ended, however it was left, has been told to the sinks."""
     gc.collect()
-    current = runtime.current()
+    current = lifecycle.current()
     if current is not None:
         current.flush()
 
@@ -215,7 +215,7 @@ def observe(act: Act, server: ThreadedFaultServer, config: Config | None = None)
     with recorded(config) as records:
         app = run(act, server)
         settle()
-        open_left = list(runtime.current()._open)  # type: ignore[union-attr]
+        open_left = list(lifecycle.current()._open)  # type: ignore[union-attr]
     assert app.saw == bare.saw
     assert records.faults == []
     assert open_left == [], "counted only because the runtime was stopped"

@@ -13,7 +13,7 @@ import pytest
 
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.testing import RecordList, recorded
 
 # The same examples in every run, and none is failed for being slow.
@@ -68,9 +68,9 @@ def _leaves_nothing_behind() -> Iterator[None]:
     """Garbage of one test must not end in another one's records, nor a runtime observe another one's streams."""
     yield
     _freeze()
-    left, enabled = runtime.current(), gc.isenabled()
+    left, enabled = lifecycle.current(), gc.isenabled()
     if left is not None:
-        runtime.stop()
+        lifecycle.stop()
     gc.enable()
     assert left is None, "the test left a runtime behind"
     assert sys.exc_info()[1] is None, "the test left an exception that is being handled for good"

@@ -8,12 +8,12 @@ from typing import Any
 
 from app_support import HANGS
 from store_support import assert_consistent, ended
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 
 
 def counted() -> dict[str, int]:
     """Streams by outcome, as the store has them, which must be consistent in itself."""
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     snapshot = current.snapshot()
     assert_consistent(snapshot)
@@ -21,7 +21,7 @@ def counted() -> dict[str, int]:
 
 
 def open_streams() -> int:
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     return sum(current.snapshot().active.values())
 

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.testing import RecordList
 
 # Before openai 3.10 the error of httpx itself reaches the app.
@@ -43,7 +43,7 @@ def attempts(records: RecordList) -> list[tuple[str, int]]:
 
 
 def chains(records: RecordList) -> list[tuple[str, int]]:
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     current.snapshot()
     return [(chain.event, chain.attempts) for chain in records.chains]

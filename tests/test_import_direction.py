@@ -40,7 +40,7 @@ WINGS: dict[str, tuple[str, ...]] = {
     ),
     # Loaded by path and under private names at the start of every Python: they know nothing of the package.
     "streamvitals.startup": (),
-    "streamvitals.startup.inject": ("streamvitals.process.runtime",),
+    "streamvitals.startup.inject": ("streamvitals.process.lifecycle",),
     "streamvitals.run": (
         "streamvitals.config", "streamvitals.system", "streamvitals.startup.registration", "streamvitals.cli",
         "streamvitals.agent.directory", "streamvitals.agent.proc", "streamvitals.sdk.versions",
@@ -62,7 +62,8 @@ WINGS: dict[str, tuple[str, ...]] = {
 SET_UP = "streamvitals"
 # Runs inside the apps: there only the standard library is sure to be there.
 ENTRY_POINTS = (
-    "streamvitals", "streamvitals.process.runtime", "streamvitals.startup.inject.sitecustomize", "streamvitals.testing",
+    "streamvitals", "streamvitals.process.lifecycle", "streamvitals.startup.inject.sitecustomize",
+    "streamvitals.testing",
 )
 OTEL_ONLY = "streamvitals.otel."
 # Standard library only: how long to wait for collectors, and how to ask for a trace where there is one.
@@ -202,9 +203,9 @@ def test_it_runs_in_an_environment_with_nothing_installed() -> None:
         "import sys\n"
         f"sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
         "before = set(sys.modules)\n"
-        "import streamvitals.process.runtime\n"
+        "import streamvitals.process.lifecycle\n"
         "from streamvitals.config import Config\n"
-        "streamvitals.process.runtime.start(Config()).patch_on_import()\n"
+        "streamvitals.process.lifecycle.start(Config()).patch_on_import()\n"
         "names = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(names - set(sys.stdlib_module_names) - {'streamvitals'}))\n"
         "print('asyncio' in sys.modules, 'openai' in sys.modules)\n"

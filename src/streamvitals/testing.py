@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .config import Config
-from .process import runtime
+from .process import lifecycle
 from .stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 
 
@@ -52,7 +52,7 @@ def recorded(config: Config | None = None) -> Iterator[RecordList]:
     RuntimeError if a configuration is given then.
     """
     records = RecordList()
-    active = runtime.current()
+    active = lifecycle.current()
     if active is not None:
         if config is not None:
             raise RuntimeError("streamvitals is active in this process already, with a configuration of its own")
@@ -62,10 +62,10 @@ def recorded(config: Config | None = None) -> Iterator[RecordList]:
         finally:
             end()
         return
-    started = runtime.start(config or Config(), sinks=[records])
+    started = lifecycle.start(config or Config(), sinks=[records])
     started.patch_on_import()
     try:
         yield records
         started.flush()
     finally:
-        runtime.stop()
+        lifecycle.stop()

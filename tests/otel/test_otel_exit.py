@@ -51,9 +51,9 @@ def test_a_flush_has_one_bound_too() -> None:
 SCRIPT = """
 import streamvitals
 from otel_support import record
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 streamvitals.instrument()
-sinks = runtime.current()._dispatch._sinks
+sinks = lifecycle.current()._dispatch._sinks
 for _ in range(2000):
     for sink in sinks:
         sink.on_end(record())
@@ -91,7 +91,7 @@ def test_what_ends_with_the_process_is_in_the_last_numbers() -> None:
             import atexit
             import streamvitals
             from otel_support import record
-            from streamvitals.process import runtime
+            from streamvitals.process import lifecycle
             streamvitals.instrument()
             close = runtime.Runtime.close
             def close_and_count(self):

@@ -34,9 +34,9 @@ class Teller:
     def on_loop_lag(self, seconds): pass
 
 if sys.argv[2] == "observed":
-    from streamvitals.process import runtime
+    from streamvitals.process import lifecycle
     from streamvitals.config import Config
-    runtime.start(Config(), sinks=[Teller()]).patch_on_import()
+    lifecycle.start(Config(), sinks=[Teller()]).patch_on_import()
 
 options = dict(api_key="key", base_url=sys.argv[1], max_retries=0, timeout=20)
 body = dict(messages=[{"role": "user", "content": "hello"}], stream=True)

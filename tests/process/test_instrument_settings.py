@@ -12,7 +12,7 @@ import streamvitals
 from run_support import RUN, environment, python
 from streamvitals.config import Config, ConfigError
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def _back() -> Iterator[None]:
 
 
 def settings() -> Config:
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     return current.config
 
@@ -70,8 +70,8 @@ STREAM = (
     "import streamvitals; streamvitals.instrument()\n"
     "import openai\n"
     "list(openai.OpenAI(max_retries=0).chat.completions.create(model='sv-ok', messages=[], stream=True))\n"
-    "from streamvitals.process import runtime\n"
-    "print(sum(row[0] for row in runtime.current().snapshot().streams.values()))\n"
+    "from streamvitals.process import lifecycle\n"
+    "print(sum(row[0] for row in lifecycle.current().snapshot().streams.values()))\n"
 )
 WITHOUT = "import sys; sys.modules['opentelemetry'] = None\n"
 
@@ -117,7 +117,7 @@ def test_an_argument_of_another_type_is_named(argument: str, wanted: str) -> Non
     given: dict[str, Any] = {argument: "x"}
     with pytest.raises(TypeError, match=f"{argument} must be .*{wanted}, not str"):
         streamvitals.instrument(**given)
-    assert runtime.current() is None
+    assert lifecycle.current() is None
 
 
 def test_a_meter_provider_alone_leaves_the_default_registry_alone() -> None:

@@ -122,11 +122,11 @@ def test_without_the_package_it_says_what_is_missing() -> None:
 
 PROGRAM = """
 import sys
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 assert "openai" not in sys.modules, "it was imported before the program did"
-assert runtime.current() is not None
+assert lifecycle.current() is not None
 import openai
-patched, = {build[2] for build in runtime.current().snapshot().builds}
+patched, = {build[2] for build in lifecycle.current().snapshot().builds}
 print("patched:", patched)
 """
 

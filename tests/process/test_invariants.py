@@ -19,7 +19,7 @@ import pytest
 
 from app_support import LONG, MESSAGES, App, run, settle, verdicts
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.sdk import versions
 from streamvitals.testing import RecordList, recorded
 
@@ -144,7 +144,7 @@ def test_steps_aside_on_an_sdk_that_it_does_not_know(
         if before:
             assert originals() == before
         app = run(lambda app: app.read(app.create("sv-ok")), server)
-        snapshot = runtime.current().snapshot()  # type: ignore[union-attr]
+        snapshot = lifecycle.current().snapshot()  # type: ignore[union-attr]
     assert len(app.saw) == 11
     assert records == []
     assert [build[2] for build in snapshot.builds] == ["false"]

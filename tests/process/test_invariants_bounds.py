@@ -26,7 +26,7 @@ from app_support import MESSAGES, settle
 from streamvitals import names
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer, refused_url
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.sinks.prometheus import SnapshotCollector
 from streamvitals.testing import recorded
 
@@ -69,7 +69,7 @@ HOSTILE = [
 
 
 def exposition() -> str:
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(current.snapshot))
@@ -213,7 +213,7 @@ def test_no_content_secret_or_header_is_kept_or_told(server: ThreadedFaultServer
         ) as client, recorded(Config(directory=str(tmp_path))) as records:
             converse(client)
             settle()
-            current = runtime.current()
+            current = lifecycle.current()
             assert current is not None
             assert len(records) == 2 * len(SCENARIOS) + 1
             found = leaks("metrics", exposition())

@@ -21,7 +21,7 @@ from counting_support import counted, open_streams, within_time
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.scenarios import SCENARIOS, Scenario
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.stream.record import StreamRecord
 from streamvitals.testing import RecordList, recorded
 
@@ -103,12 +103,12 @@ class Locking(RecordList):
 @contextmanager
 def locking(lock: Any) -> Iterator[Locking]:
     sink = Locking(lock)
-    started = runtime.start(Config(), sinks=[sink])
+    started = lifecycle.start(Config(), sinks=[sink])
     started.patch_on_import()
     try:
         yield sink
     finally:
-        runtime.stop()
+        lifecycle.stop()
 
 
 def test_a_stream_that_the_collector_finds_while_the_app_holds_the_sinks_lock(server: ThreadedFaultServer) -> None:

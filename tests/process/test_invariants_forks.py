@@ -18,7 +18,7 @@ from app_support import HANGS, LONG, MESSAGES, settle, until
 from counting_support import counted, open_streams, within_time
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.stream.record import StreamRecord
 from streamvitals.testing import RecordList, recorded
 
@@ -149,7 +149,7 @@ class Blocking(RecordList):
 def test_forked_while_another_thread_tells_the_sinks(config: Config, server: ThreadedFaultServer) -> None:
     """That thread has the turn, and does not exist in the child."""
     sink = Blocking()
-    runtime.start(config, sinks=[sink]).patch_on_import()
+    lifecycle.start(config, sinks=[sink]).patch_on_import()
     try:
         thread = threading.Thread(target=stream_some, args=(server,), daemon=True)
         thread.start()
@@ -160,13 +160,13 @@ def test_forked_while_another_thread_tells_the_sinks(config: Config, server: Thr
         assert counted() == {"completed": 2, "truncated": 1}
     finally:
         sink.go_on.set()
-        runtime.stop()
+        lifecycle.stop()
 
 
 def test_forked_while_another_thread_is_in_the_store(config: Config, server: ThreadedFaultServer) -> None:
     """Locks that a thread of the parent holds are held for ever in the child: none of them may be needed there."""
     with recorded(config):
-        current = runtime.current()
+        current = lifecycle.current()
         assert current is not None
         held, leave = threading.Event(), threading.Event()
 

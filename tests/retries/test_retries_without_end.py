@@ -14,7 +14,7 @@ import pytest
 from retry_support import KINDS, App, attempts, chains
 from streamvitals import names
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.retries.failures import FAILED_AFTER
 from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.testing import RecordList
@@ -32,7 +32,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.ahead = 0.0
-        current = runtime.current()
+        current = lifecycle.current()
         assert current is not None
         current.clock = lambda: time.monotonic() + self.ahead
 
@@ -44,7 +44,7 @@ def clock(records: RecordList) -> Clock:
 
 def counted(metric: names.Metric, *values: str) -> float:
     """Over all label sets."""
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     at: Callable[..., int] = STREAM_LAYOUT.at
     return sum(row[at(metric, *values)] for row in current.snapshot().streams.values())
@@ -90,7 +90,7 @@ def test_who_gives_up_later_is_counted_no_second_time(app: App, records: RecordL
     loop(app, clock, *["reset"] * 6, every=30)
     clock.ahead += 3600
     assert chains(records) == [("failed", 4)]
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     assert not current.retries.failures
 

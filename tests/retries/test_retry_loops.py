@@ -14,7 +14,7 @@ import pytest
 
 from retry_support import KINDS, App, attempts, chains
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.testing import RecordList
 
 
@@ -248,7 +248,7 @@ def test_numbers_in_the_snapshot(app: App, records: RecordList) -> None:
     from streamvitals.store.layout import STREAM_LAYOUT
 
     loop(app, "reset", "ok")
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     (row,) = current.snapshot().streams.values()
     at: Callable[..., int] = STREAM_LAYOUT.at
@@ -261,7 +261,7 @@ def test_numbers_in_the_snapshot(app: App, records: RecordList) -> None:
 
 def test_nothing_of_the_question_is_kept_once_it_is_answered(app: App, records: RecordList) -> None:
     app.ask("ok", "a secret question")
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     assert not current.retries.failures
     assert current._open == {}

@@ -14,7 +14,7 @@ import pytest
 import app_acts
 from app_support import LONG, MESSAGES, Act, App, Cases, observe, verdicts
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.testing import RecordList
 
 CLOSED, DROPPED, COMPLETED = ("abandoned", "closed"), ("abandoned", "dropped"), ("completed", "")
@@ -338,5 +338,5 @@ def test_a_generator_with_a_name_of_httpxs_is_told_of_at_once(name: str, server:
 
 
 def open_streams() -> int:
-    current = runtime.current()
+    current = lifecycle.current()
     return len(list(current._open)) if current is not None else 0

@@ -19,7 +19,7 @@ from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.events_agents import SESSION
 from streamvitals.faults.events_responses import ID
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.sdk.facts import named_by
 from streamvitals.sdk.openai_sdk import OPENAI
 from streamvitals.store.layout import STREAM_LAYOUT
@@ -89,7 +89,7 @@ def elsewhere(act: Callable[[], Any]) -> None:
 
 def counted(metric: names.Metric, *values: str) -> float:
     """Over all label sets."""
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     rows = current.snapshot().streams.values()
     return sum(row[STREAM_LAYOUT.at(metric, *values)] for row in rows)
@@ -147,7 +147,7 @@ def test_what_nobody_takes_up_has_failed_once(app: App) -> None:
     with recorded() as records:
         read(lambda: app.create(CUT))
         read(lambda: app.fetch("silent-cut"))
-        current = runtime.current()
+        current = lifecycle.current()
         assert current is not None
         current.retries.close()
         assert chains(records) == [("failed", 2)]
@@ -199,7 +199,7 @@ def test_an_older_fetch_does_not_make_good_what_fails_later(app: App, records: R
     read(lambda: app.create(CUT))
     read(app.fetch)
     read(lambda: app.create(CUT, "another"))
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     current.retries.close()
     assert chains(records) == [("failed", 1)]
@@ -293,7 +293,7 @@ def test_responses_that_have_all_the_same_id_count_each(app: App, records: Recor
 
 def test_a_forked_child_knows_what_was_counted(app: App, records: RecordList) -> None:
     read(lambda: app.create("ok?chunks=8"))
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     current.forked()
     read(lambda: app.fetch(after=3))

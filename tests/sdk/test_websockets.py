@@ -22,7 +22,7 @@ from app_support import App, auntil, run, settle, until, verdicts
 from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.faults.payloads import PROMPT_TOKENS
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.sdk.openai_sdk import OPENAI
 from streamvitals.stream.conversation import Conversation
 from streamvitals.stream.record import Usage
@@ -62,13 +62,13 @@ def _warm(server: ThreadedFaultServer) -> None:
 
 
 def stalled() -> int:
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     return sum(current.snapshot().stalled.values())
 
 
 def active() -> int:
-    current = runtime.current()
+    current = lifecycle.current()
     assert current is not None
     return sum(current.snapshot().active.values())
 
@@ -329,7 +329,7 @@ def test_what_is_open_when_the_process_ends(call: Socket, server: ThreadedFaultS
         connection.response.create(**call.asks("stall-then-fine?stall=20"))
         while connection.recv().type != "response.created":
             pass
-        current = runtime.current()
+        current = lifecycle.current()
         assert current is not None
         current.close()
         connection.close()

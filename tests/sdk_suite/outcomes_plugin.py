@@ -87,10 +87,10 @@ def _observer() -> dict[str, object]:
     told: dict[str, object] = {"active": getattr(code, "co_name", "") == "streamvitals_init"}
     if told["active"]:
         from streamvitals import names
-        from streamvitals.process import runtime
+        from streamvitals.process import lifecycle
         from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
 
-        found = runtime.current()
+        found = lifecycle.current()
         if found is not None:
             snapshot = found.snapshot()
             counters = [STREAM_LAYOUT.at(names.STREAMS, outcome) for outcome in names.OUTCOMES]

@@ -15,9 +15,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 {before}
 import streamvitals
 from otel_support import record
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 streamvitals.instrument()
-started, ended = runtime.current(), record()
+started, ended = lifecycle.current(), record()
 if started.introduce is not None:
     started.introduce(ended.labels)
 for sink in started._dispatch._sinks:

@@ -376,10 +376,10 @@ def test_apps_own_streamvitals_is_kept(bare_environment, tmp_path, server):
     (own / "__init__.py").write_text("MINE = True\n")
     (own / "process").mkdir(exist_ok=True)
     (own / "process" / "__init__.py").write_text("")
-    (own / "process" / "runtime.py").write_text("CALLS = []\ndef activate():\n    CALLS.append(1)\n")
+    (own / "process" / "lifecycle.py").write_text("CALLS = []\ndef activate():\n    CALLS.append(1)\n")
     code = (
-        "import streamvitals, openai, streamvitals.process.runtime as runtime;"
-        "assert streamvitals.MINE; assert runtime.CALLS == [1]"
+        "import streamvitals, openai, streamvitals.process.lifecycle as lifecycle;"
+        "assert streamvitals.MINE; assert lifecycle.CALLS == [1]"
     )
     with started([bare_environment, "-c", code], environment(), cwd=tmp_path) as app:
         assert app.process.wait() == 0
@@ -402,7 +402,7 @@ def test_fault_while_patching_is_told_to_the_agent(bare_environment, tmp_path):
     (own / "__init__.py").write_text("")
     (own / "process").mkdir(exist_ok=True)
     (own / "process" / "__init__.py").write_text("")
-    (own / "process" / "runtime.py").write_text("def activate():\n    raise LookupError('a secret')\n")
+    (own / "process" / "lifecycle.py").write_text("def activate():\n    raise LookupError('a secret')\n")
     code = "import streamvitals, openai; input()"
     with started([bare_environment, "-c", code], environment(), stdin=subprocess.PIPE, cwd=tmp_path) as app:
         app.wait_for_agent()

@@ -8,7 +8,7 @@ import pytest
 from app_support import MESSAGES, settle
 from counting_support import counted, open_streams
 from streamvitals.faults import ThreadedFaultServer
-from streamvitals.process import runtime
+from streamvitals.process import lifecycle
 from streamvitals.testing import recorded
 
 
@@ -20,7 +20,7 @@ def test_a_stream_that_began_by_halves_writes_into_nobodys_slot(
         def stream() -> int:
             return sum(1 for _ in client.chat.completions.create(model="sv-ok", messages=MESSAGES, stream=True))
 
-        current = runtime.current()
+        current = lifecycle.current()
         assert current is not None
         whole = stream()
         with monkeypatch.context() as broken:

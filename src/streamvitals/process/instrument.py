@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import Config
 from ..config.problems import of_journal, of_variables
-from . import runtime
+from . import lifecycle, wiring
+from .problems import report, show_and_check, tell
+from .runtime import Runtime
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -52,15 +54,15 @@ def instrument(
     settings = config or Config.read()[0]
     if settings.disabled or _undo:
         return
-    under_run = runtime.current() is not None
+    under_run = lifecycle.current() is not None
     said: list[str] = []
     if config is None and not under_run:
-        settings, said = runtime.show_and_check(settings)
+        settings, said = show_and_check(settings)
         # `run` has said these before this program began.
         by_run = "_streamvitals_registration" in sys.modules
         for problem in () if by_run else (*of_variables(os.environ), *of_journal(settings.journal)):
             logger.warning("%s", problem)
-    started = runtime.start(settings, _tracing(settings, tracer_provider, said if config is None else None))
+    started = lifecycle.start(settings, _tracing(settings, tracer_provider, said if config is None else None))
     _undo.append(lambda: None)
     # A reader of the app's provider may serve that same default registry: each stream would be there twice.
     if registry is not None or meter_provider is None:
@@ -69,14 +71,14 @@ def instrument(
         _export_metrics(started, settings, meter_provider, None if config is not None else said)
     if not under_run:
         started.patch_on_import()
-        runtime.report(said)
+        report(said)
 
 
 def uninstrument() -> None:
     """Take the patches back and forget the numbers. Streams that are open are counted as they stand."""
     while _undo:
         _undo.pop()()
-    runtime.stop()
+    lifecycle.stop()
 
 
 def flush() -> None:
@@ -84,20 +86,20 @@ def flush() -> None:
 
     For processes that skip ``atexit``, such as workers that end with ``os._exit``.
     """
-    current = runtime.current()
+    current = lifecycle.current()
     if current is not None:
         current.flush()
 
 
-def _tracing(config: Config, provider: TracerProvider | None, said: list[str] | None) -> runtime.TracingFactory:
+def _tracing(config: Config, provider: TracerProvider | None, said: list[str] | None) -> wiring.TracingFactory:
     """How the runtime, if it is this call that makes it, gets its span sink. ``said`` is given where it is the
     environment that asks: then what it asks for may be missing."""
     if said is None:
-        return lambda: runtime.start_tracing(config, provider)
-    return lambda: runtime.start_tracing_if_possible(config, provider, said)
+        return lambda: wiring.start_tracing(config, provider, lifecycle.count_fault)
+    return lambda: wiring.start_tracing_if_possible(config, provider, lifecycle.count_fault, said)
 
 
-def _serve_prometheus(started: runtime.Runtime, registry: CollectorRegistry | None) -> None:
+def _serve_prometheus(started: Runtime, registry: CollectorRegistry | None) -> None:
     try:
         import prometheus_client
     except ImportError:
@@ -122,7 +124,7 @@ def _serve_prometheus(started: runtime.Runtime, registry: CollectorRegistry | No
 
 
 def _export_metrics(
-    started: runtime.Runtime, config: Config, provider: MeterProvider | None, said: list[str] | None
+    started: Runtime, config: Config, provider: MeterProvider | None, said: list[str] | None
 ) -> None:
     try:
         _start_metrics(started, config, provider)
@@ -131,10 +133,10 @@ def _export_metrics(
             raise
         missing = isinstance(error, ImportError)
         mend = "pip install 'streamvitals[otlp]'" if missing else "check the OTEL_ variables"
-        runtime.tell(said, "metrics", f"no metrics over OTLP: {type(error).__name__} -> {mend}")
+        tell(said, "metrics", f"no metrics over OTLP: {type(error).__name__} -> {mend}")
 
 
-def _start_metrics(started: runtime.Runtime, config: Config, provider: MeterProvider | None) -> None:
+def _start_metrics(started: Runtime, config: Config, provider: MeterProvider | None) -> None:
     from ..otel import metrics
 
     if provider is not None:
@@ -142,8 +144,8 @@ def _start_metrics(started: runtime.Runtime, config: Config, provider: MeterProv
         started.add_sink(sink)
         _undo.append(sink.close)
         return
-    exporting = metrics.start_exporting(started.snapshot, config, on_error=runtime.count_fault)
+    exporting = metrics.start_exporting(started.snapshot, config, on_error=lifecycle.count_fault)
     # Before the spans', which are begun and go out meanwhile.
     started.flushers.insert(0, exporting.flush)
     started.enders.insert(0, exporting.shutdown)
-    runtime.end_before_others()
+    lifecycle.end_before_others()

@@ -48,7 +48,7 @@ def _streamvitals(name, file):
             except BaseException:
                 sys.modules.pop("streamvitals", None)
                 raise
-        from streamvitals.process.runtime import activate
+        from streamvitals.process.lifecycle import activate
 
         activate()
 
