@@ -91,7 +91,7 @@ def test_what_ends_with_the_process_is_in_the_last_numbers() -> None:
             import atexit
             import streamvitals
             from otel_support import record
-            from streamvitals.process import lifecycle
+            from streamvitals.process import runtime
             streamvitals.instrument()
             close = runtime.Runtime.close
             def close_and_count(self):
