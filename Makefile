@@ -86,22 +86,22 @@ binaries:
 
 .PHONY: test-versions
 test-versions: setup ## The tests of the SDK side on every supported major of openai, in environments of their own
-	$(BIN)/python tests/versions.py $(ARGS)
+	$(BIN)/python -m bench.versions $(ARGS)
 
 .PHONY: surfaces
 surfaces: setup ## Every surface by every fault, injected and reported, per version; writes docs/surfaces.md
-	$(BIN)/python tests/surfaces_table.py $(ARGS)
+	$(BIN)/python -m bench.surfaces $(ARGS)
 
 .PHONY: sdk-suite
 sdk-suite: setup ## The SDK's own tests, bare and observed
-	$(BIN)/python tests/sdk_suite/run.py $(ARGS)
+	$(BIN)/python -m bench.sdk_suite.run $(ARGS)
 
 # The three tables of docs/compatibility.md; each is a script that takes --only.
 .PHONY: apps
 apps: setup ## Other people's applications, frameworks' retries and other instrumentations, in environments of their own: 40 minutes
-	$(BIN)/python tests/apps_real/run.py --markdown docs/compatibility.md
-	$(BIN)/python tests/apps_real/retries.py --markdown docs/compatibility.md
-	$(BIN)/python tests/coexistence/run.py --markdown docs/compatibility.md
+	$(BIN)/python -m bench.apps_real.run --markdown docs/compatibility.md
+	$(BIN)/python -m bench.apps_real.retries --markdown docs/compatibility.md
+	$(BIN)/python -m bench.coexistence.run --markdown docs/compatibility.md
 
 .PHONY: bench
 bench: setup ## Measure; writes bench/results.md (ARGS="--peers")

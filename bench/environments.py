@@ -1,4 +1,4 @@
-"""Virtual environments by list of requirements, made once and kept. Shared with tests/sdk_suite."""
+"""Virtual environments by list of requirements, made once and kept."""
 
 from __future__ import annotations
 

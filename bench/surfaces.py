@@ -1,9 +1,9 @@
 """Surface by fault: what was injected into every streaming surface, in every form of reading it, and what was
-reported. The same acts and the same truth as in test_surfaces.py: ``make surfaces``.
+reported. The same acts and the same truth as in tests/sdk/test_surfaces.py: ``make surfaces``.
 
-    python tests/surfaces_table.py              every version of openai that versions.py has; writes docs/surfaces.md
-    python tests/surfaces_table.py 2.54.0       these only, printed
-    python tests/surfaces_table.py --here       the one of this interpreter, as JSON
+    python -m bench.surfaces              every version of openai that versions.py has; writes docs/surfaces.md
+    python -m bench.surfaces 2.54.0       these only, printed
+    python -m bench.surfaces --here       the one of this interpreter, as JSON
 
 Exit code 1 if anything was reported as something else, or not at all.
 """
@@ -35,7 +35,8 @@ FAULTS = {
     "abandoned": (),  # what the app does, not the server
 }
 VERSIONS = ("1.8.0", "1.109.1", "2.54.0", "latest")
-WRITTEN = Path(__file__).resolve().parents[1] / "docs" / "surfaces.md"
+ROOT = Path(__file__).resolve().parents[1]
+WRITTEN = ROOT / "docs" / "surfaces.md"
 INTRODUCTION = """# Surfaces and faults
 
 Reported correctly / injected, per surface of the SDK and fault, per version of openai; written by `make surfaces`.
@@ -132,11 +133,12 @@ def _acts(call: Any, fault: str) -> Iterator[tuple[Any, tuple[str, str]]]:
 
 def of_version(name: str) -> dict[str, Any]:
     """Run in the environment of a version."""
-    from versions import prepared
+    from .versions import prepared
 
     python, variables = prepared(name)
-    done = subprocess.run(
-        [python, str(Path(__file__)), "--here"], env={**os.environ, **variables}, stdout=subprocess.PIPE, check=True,
+    done = subprocess.run(  # noqa: S603 - ourselves, with another interpreter
+        [python, "-m", "bench.surfaces", "--here"], cwd=ROOT, stdout=subprocess.PIPE, check=True,
+        env={**os.environ, **variables, "PYTHONPATH": str(ROOT / "tests")},  # whose acts these are
     )
     found: dict[str, Any] = json.loads(done.stdout)
     return found

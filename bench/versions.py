@@ -1,9 +1,9 @@
 """The tests of the SDK side, once per version of openai, each in an environment of its own: ``make test-versions``.
 
-    python tests/versions.py                 all of them, or those named; writes their rows of docs/versions.md
-    python tests/versions.py --short         a few tests of each, for CI
-    python tests/versions.py -j 2            two at a time: most of a test's time is waiting
-    python tests/versions.py 2.54.0 -- -x    what follows `--` goes to pytest
+    python -m bench.versions                 all of them, or those named; writes their rows of docs/versions.md
+    python -m bench.versions --short         a few tests of each, for CI
+    python -m bench.versions -j 2            two at a time: most of a test's time is waiting
+    python -m bench.versions 2.54.0 -- -x    what follows `--` goes to pytest
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-from bench.environments import environment  # noqa: E402
+from .environments import environment
 
+ROOT = Path(__file__).resolve().parents[1]
 # What goes through the SDK. The rest does not depend on which one is installed.
 TESTS = (
     "test_outcomes.py", "test_app_side.py", "test_app_readers.py", "test_raw.py", "test_raw_and_bytes.py",
@@ -99,7 +98,8 @@ def interpreter(version: str) -> str:
 
 
 def _output(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours, no shell
+    return done.stdout.strip()
 
 
 def prepared(name: str) -> tuple[str, dict[str, str]]:
@@ -120,7 +120,7 @@ def run(name: str, short: bool, arguments: list[str]) -> Result:
         return Result("", "", {}, "", 0)
     version = _output([python, "-c", "import openai; print(openai.__version__)"])
     selected = ["-k", SHORT] if short else []
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - a list of our own, no shell
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *_tests(short), *selected, *arguments], cwd=ROOT,
         env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, check=False,
     )
@@ -135,7 +135,7 @@ def run(name: str, short: bool, arguments: list[str]) -> Result:
 
 def _tests(short: bool) -> list[str]:
     names = [name for name in TESTS if not short or name in SHORT]
-    return [str(ROOT / "tests" / name) for name in names]
+    return [str(path) for name in names for path in (ROOT / "tests").rglob(name)]
 
 
 COLUMNS = ("environment", "openai", "python", "passed", "failed", "skipped", "seconds", "result")

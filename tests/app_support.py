@@ -61,7 +61,7 @@ _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _transport(kind: str) -> dict[str, Any]:
-    """A client as the SDK makes its own, or one of the package that tests/versions.py names."""
+    """A client as the SDK makes its own, or one of the package that bench/versions.py names."""
     package = os.environ.get("STREAMVITALS_TEST_CLIENT")
     if package:
         make = getattr(importlib.import_module(package), kind)

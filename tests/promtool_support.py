@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alerts.backtest.replay import left_open
 
+from alerts.backtest.replay import left_open
 from alerts_support import newer
 from alerts_world import Course
 from streamvitals.alerts.language import recorded_in

@@ -1,5 +1,5 @@
 """What is done with every streaming surface of the installed SDK, and what must be reported of it: for the tests,
-and for the table of surfaces_table.py."""
+and for the table of bench/surfaces.py."""
 
 from __future__ import annotations
 

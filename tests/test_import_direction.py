@@ -224,8 +224,9 @@ def test_what_every_python_loads_at_its_start_costs_next_to_nothing() -> None:
         assert at_once <= {"os", "sys", "_thread", "__future__", "sitecustomize"}, module
 
 
-TESTS = Path(__file__).parent
-FILES = [*MODULES.values(), *sorted(TESTS.rglob("*.py")), *sorted((TESTS.parent / "demo").glob("*.py"))]
+ROOT = Path(__file__).resolve().parents[1]
+OTHERS = [path for folder in ("tests", "demo", "bench") for path in (ROOT / folder).rglob("*.py")]
+FILES = sorted([*MODULES.values(), *OTHERS])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
-from truth import Truth, read
+
+from .truth import Truth, read
 
 STREAMVITALS = Path(sys.executable).with_name("streamvitals")
 TIMEOUT = 300.0  # seconds; a recipe takes 30 at most

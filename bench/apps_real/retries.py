@@ -1,6 +1,6 @@
 """Which frameworks' own retries are recognised: a table, made by running them.
 
-    python tests/apps_real/retries.py [--only langchain,litellm] [--markdown FILE]
+    python -m bench.apps_real.retries [--only langchain,litellm] [--markdown FILE]
 
 Each case, of retry_driver.py or plain_loops.py, asks for a streamed answer with the SDK's retries off and the
 framework's on, of a server that refuses twice (429), and of one that resets every stream. The server's log says
@@ -16,13 +16,10 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from launch import Report, bare, watched  # noqa: E402
-from truth import Truth, shown, total  # noqa: E402
-
-import tables  # noqa: E402
-from run import WORK, prepare_environments  # noqa: E402
+from .. import tables
+from .launch import Report, bare, watched
+from .run import WORK, prepare_environments
+from .truth import Truth, shown, total
 
 DRIVER = Path(__file__).with_name("retry_driver.py")
 MODES = ("429x2", "reset")

@@ -1,6 +1,6 @@
 """Applications nobody here wrote, bare and behind ``streamvitals run``: same view, and every fault reported.
 
-    python tests/apps_real/run.py [--only llm,langchain] [--modes reset,429x2] [--markdown FILE]
+    python -m bench.apps_real.run [--only llm,langchain] [--modes reset,429x2] [--markdown FILE]
 
 Each gets an environment of its own, in .build/apps, in which nothing of ours is installed. A private fake
 server breaks its streams and logs what it did; what the app printed, its exit code and its requests must be
@@ -20,15 +20,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import tables
+from ..environments import environment, installed
+from .apps import APPS, MODES, RECIPES, App, requirements
+from .launch import Report, Sight, bare, watched
+from .truth import WENT_AWAY, Truth, shown, total
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from bench.environments import environment, installed  # noqa: E402
-from launch import Report, Sight, bare, watched  # noqa: E402
-from truth import WENT_AWAY, Truth, shown, total  # noqa: E402
-
-import tables  # noqa: E402
-from apps import APPS, MODES, RECIPES, App, requirements  # noqa: E402
-
 WORK = ROOT / ".build" / "apps"
 COLUMNS = ("app", "openai", "surfaces", "mode", "injected", "reported", "SDK retries", "app retries", "same view")
 SAME = ("yes", "yes, and our warning", "DIFFERS")

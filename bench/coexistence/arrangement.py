@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from expected import expected
+from .expected import expected
 
 CHILD = Path(__file__).with_name("child.py")
 SOURCES = Path(__file__).resolve().parents[2] / "src"

@@ -1,6 +1,6 @@
 """streamvitals beside other instrumentations of the SDK in one process: a table.
 
-    python tests/coexistence/run.py [--only traceloop,sentry] [--short] [--markdown FILE]
+    python -m bench.coexistence.run [--only traceloop,sentry] [--short] [--markdown FILE]
 
 For each peer and each way to start both: our record of every stream exactly once and with the right outcome,
 the app's view and the peer's spans as without us, our spans beside them. Exit code 1 on any difference. The
@@ -13,16 +13,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from streamvitals.faults import ThreadedFaultServer
+
+from .. import tables
+from ..environments import environment, installed
+from .arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, owed, run
+from .expected import SHORT
+from .peers import PEERS, Peer
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, owed, run  # noqa: E402
-from bench.environments import environment, installed  # noqa: E402
-from expected import SHORT  # noqa: E402
-from peers import PEERS, Peer  # noqa: E402
-
-import tables  # noqa: E402
-from streamvitals.faults import ThreadedFaultServer  # noqa: E402
-
 WORK = ROOT / ".build" / "coexistence"
 
 

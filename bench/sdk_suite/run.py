@@ -22,12 +22,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(Path(__file__).parent))
-from answers import answering  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
-from bench.environments import environment  # noqa: E402
+from ..environments import environment
+from .answers import answering
 
+ROOT = Path(__file__).resolve().parents[2]
 INJECT = ROOT / "src" / "streamvitals" / "startup" / "inject"
 _WANTED = re.compile(
     r"(respx|pytest|pytest-asyncio|pytest-xdist|inline-snapshot|dirty-equals|nest-asyncio|time-machine|rich|trio|griffe"

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from alerts.backtest import replay
 
 import streamvitals.alerts
 import streamvitals.export
+from alerts.backtest import replay
 from alerts_support import needs
 from streamvitals import names
 from streamvitals.alerts import language, links

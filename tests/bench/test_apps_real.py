@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import pytest
-
 from environment_support import made
 
-sys.path.insert(0, str(Path(__file__).parent / "apps_real"))
-from apps import APPS, FAST, TOGETHER
-from retries import CASES
-from run import ROOT, WORK, lay_out, try_app
+from bench.apps_real.apps import APPS, FAST, TOGETHER
+from bench.apps_real.retries import CASES
+from bench.apps_real.run import ROOT, WORK, lay_out, try_app
 
 pytestmark = pytest.mark.xdist_group("apps")  # one after another: they share an environment that is made once
 ONE = "together"

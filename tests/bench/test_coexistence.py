@@ -1,4 +1,4 @@
-"""Other instrumentations of the SDK in the same process, in short; all of it is `tests/coexistence/run.py`."""
+"""Other instrumentations of the SDK in the same process, in short; all of it is `make apps`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from environment_support import made
+
+from bench.coexistence.arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, run
+from bench.coexistence.expected import SHORT
+from bench.coexistence.peers import TOGETHER
 from run_support import RUN, environment
 
-sys.path.insert(0, str(Path(__file__).parent / "coexistence"))
-from arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, run
-from expected import SHORT
-from peers import TOGETHER
-
 pytestmark = pytest.mark.xdist_group("coexistence")  # one environment, and references that are run once
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.executable)
 _references: dict[tuple[str, Arrangement], Seen] = {}
 

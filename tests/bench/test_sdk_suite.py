@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "sdk_suite" / "run.py"
+from bench.sdk_suite.run import ROOT
 
 
 def test_the_sdks_own_tests_end_the_same_bare_and_observed() -> None:
-    done = subprocess.run([sys.executable, str(SCRIPT), "--short"], stdout=subprocess.PIPE, text=True, check=False)
+    command = (sys.executable, "-m", "bench.sdk_suite.run", "--short")
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode == 3 and os.environ.get("CI") != "true":
         pytest.skip(done.stdout.strip().splitlines()[-1])
     assert done.returncode == 0, done.stdout

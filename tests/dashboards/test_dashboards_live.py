@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dashboards.scene import playing
 
 from alerts_support import needs
 from dashboard_queries import Asked, answer, filled, queries
+from dashboards.scene import playing
 
 pytestmark = [needs("prometheus", "alertmanager"), pytest.mark.xdist_group("dashboards")]
 LENGTH = 80.0

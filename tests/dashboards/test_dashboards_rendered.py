@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from alerts_support import needs
 from dashboards.render import Picture, chromium, render
 from dashboards.scene import Scene, playing
 from dashboards.scene.__main__ import DASHBOARDS, SCRAPE, pictures
-
-from alerts_support import needs
 
 pytestmark = [
     needs("prometheus", "alertmanager", "node", "npm", *(() if chromium() else ("chromium",))),

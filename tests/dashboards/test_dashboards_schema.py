@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboards.render import RENDERER
 
 from alerts_support import needs
+from dashboards.render import RENDERER
 from dashboards_schema import BUILT_UNITS, TARGET_KEYS, compiled, complaints, facts, panels, texts_at
 
 # All wait for the same packages, which are installed once.

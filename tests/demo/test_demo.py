@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from demo import compare, plan, quantiles, run, truth
 from demo.options import parse
 from demo.plan import Job, Urls, make_plan
 from demo.report import Report
 from demo.scrape import Buckets, Scrape
 from demo.truth import Said, gather
-
-from demo import compare, plan, quantiles, run, truth
 from streamvitals import names
 from streamvitals.faults.scenarios import SCENARIOS
 

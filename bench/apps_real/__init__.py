@@ -1,0 +1,1 @@
+"""Other people's applications and frameworks, bare and observed: ``make apps``."""

@@ -1,0 +1,1 @@
+"""Other instrumentations of the SDK in the same process: ``make apps``."""

@@ -1,0 +1,1 @@
+"""The openai SDK's own tests, bare and observed: ``make sdk-suite``."""
