@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from observation_support import chunk, finish, token
 from streamvitals.outcome import ERROR_TYPES, Outcome, Verdict
-from streamvitals.sdk import facts
+from streamvitals.sdk.openai_sdk import OPENAI
 from streamvitals.stream import vocabulary
 from streamvitals.stream.chunks import ChatChunks, CompletionChunks
 
-SURFACES = (*facts._BY_PATH.values(), *(surface for *_, surface in facts._BY_PATTERN))
+SURFACES = (*OPENAI.by_path.values(), *(surface for *_, surface in OPENAI.by_pattern))
 READERS = sorted({reader for _, reader in SURFACES}, key=lambda reader: reader.__name__)
 WORDS = [
     "id", "model", "choices", "index", "finish_reason", "delta", "content", "usage", "error", "type", "response",
@@ -55,7 +55,7 @@ def test_no_reader_raises_on_garbage(make: Any, items: list[Any], objects: bool)
     assert usage is None or all(n is None or (isinstance(n, int) and n >= 0) for n in usage)
     for text in (*reader.finish_reasons, reader.response_id or "", reader.response_model or ""):
         assert len(text) <= 128
-    assert {*reader.finish_reasons} <= {*vocabulary.TOLD, *END_WORDS}
+    assert {*reader.finish_reasons} <= {*vocabulary.REPORTED, *END_WORDS}
 
 
 END_WORDS = ("completed", "incomplete", "length", "failed", "cancelled", "error")

@@ -75,7 +75,7 @@ def test_finish_words(word: str, want: str) -> None:
     found = finish(word)
     assert found is not None
     assert said(found[1]) == want
-    assert found[0] in vocabulary.TOLD
+    assert found[0] in vocabulary.REPORTED
 
 
 @pytest.mark.parametrize(("word", "told", "want"), [
@@ -102,7 +102,7 @@ def test_words_that_say_that_it_goes_on_are_no_finish(word: str) -> None:
 @given(st.text(max_size=300))
 def test_whatever_is_said_is_told_in_words_of_the_table(word: str) -> None:
     found = finish(word)
-    assert found is None or found[0] in vocabulary.TOLD
+    assert found is None or found[0] in vocabulary.REPORTED
     assert found is None or found[1].error_type in ERROR_TYPES.get(found[1].outcome, ("",))
 
 

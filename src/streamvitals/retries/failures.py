@@ -20,70 +20,73 @@ _SWEPT_AT_ONCE = 4
 
 
 class Waiting(NamedTuple):
-    """Who waits for the one that asked, a task, a thread or what one does for a pool, straight or through others,
-    and what it waits for; both held weakly. More was ``queued`` for the pool on the way: what it asks next it may
-    have asked before anything failed."""
+    """A flow (task, thread or work of a pool) that waits for the one that failed, straight or through others.
 
-    who: Callable[[], object | None]
-    what: Callable[[], object | None]
+    It and what it ``awaits`` are held weakly. ``queued``: there was more for the pool to do on the way, so that its
+    next request may have been made before anything failed."""
+
+    flow: Callable[[], object | None]
+    awaits: Callable[[], object | None]
     queued: bool = False
 
     def still(self, earlier: Waiting) -> bool:
         """Whether the same one waits for the same as it did earlier: then it has not heard of any failure."""
-        what = self.what()
-        return what is not None and what is earlier.what()
+        awaited = self.awaits()
+        return awaited is not None and awaited is earlier.awaits()
 
 
 class Origin(NamedTuple):
-    """Who asked: a task, else what a thread does for a pool, else the thread (weakly held; its number where it has
-    no object), those that wait for it, and a trace."""
+    """The flow of the program that sent a request, those that wait for it, and its trace.
+
+    ``flow`` is a task, else the work that a thread does for a pool, else the thread; None where that has no object."""
 
     thread: int
-    task: Callable[[], object | None] | None = None  # a weak reference: a task would keep its frames alive
+    flow: Callable[[], object | None] | None = None  # a weak reference: a task would keep its frames alive
     trace: int = 0
     waiting: tuple[Waiting, ...] = ()
 
     def same(self, other: Origin) -> bool:
         """Whether both are the same flow of the program; ``self`` is the earlier one, whose attempt failed.
 
-        A trace joins what is over to what comes after it. Of two that go on beside each other, or for which the same
-        one waits that has not heard of a failure, neither tries for the other.
+        A trace joins what is over to what comes after it. Two that go on beside each other do not try for each other,
+        nor do two for which the same one waits that has not heard of a failure.
         """
         traced = bool(self.trace) and self.trace == other.trace
-        if self.task is None or other.task is None:
-            return traced or (self.task is other.task and self.thread == other.thread)
+        if self.flow is None or other.flow is None:
+            return traced or (self.flow is other.flow and self.thread == other.thread)
         common = [
             (earlier, later)
-            for later in (Waiting(other.task, nothing), *other.waiting)
-            for earlier in (Waiting(self.task, nothing), *self.waiting)
-            if later.who() is earlier.who() is not None
+            for later in (Waiting(other.flow, nothing), *other.waiting)
+            for earlier in (Waiting(self.flow, nothing), *self.waiting)
+            if later.flow() is earlier.flow() is not None
         ]
         if any(not later.still(earlier) and not earlier.queued for earlier, later in common):
             return True
-        return traced and not common and goes_on(self.task()) is not True
+        return traced and not common and goes_on(self.flow()) is not True
 
     def askers(self) -> list[int]:
         """A number for each of those that make it the same flow as another, as long as they live."""
-        who = [self.task() if self.task is not None else None, *(waiting.who() for waiting in self.waiting)]
-        found = [id(one) for one in who if one is not None]
-        if self.task is None:
+        flows = [self.flow() if self.flow is not None else None, *(waiting.flow() for waiting in self.waiting)]
+        found = [id(one) for one in flows if one is not None]
+        if self.flow is None:
             found.append(-1 - self.thread)
         if self.trace:
             found.append(self.trace << 64)
         return found
 
 
-def goes_on(who: Any) -> bool | None:
-    """Whether a task, a thread, a greenlet or what a thread does for a pool is not over; None where nothing says so, as
-    of a request that is answered."""
-    if hasattr(who, "done"):
-        return not who.done()
-    if hasattr(who, "is_alive"):
-        return bool(who.is_alive())
-    if hasattr(who, "dead"):
-        return not who.dead  # a greenlet
-    if hasattr(who, "coro"):
-        return getattr(who.coro, "cr_frame", None) is not None  # trio's task
+def goes_on(flow: Any) -> bool | None:
+    """Whether a flow is not over; None where that cannot be known, as of a request that is answered.
+
+    It is a task, a thread, a greenlet or the work that a thread does for a pool."""
+    if hasattr(flow, "done"):
+        return not flow.done()
+    if hasattr(flow, "is_alive"):
+        return bool(flow.is_alive())
+    if hasattr(flow, "dead"):
+        return not flow.dead  # a greenlet
+    if hasattr(flow, "coro"):
+        return getattr(flow.coro, "cr_frame", None) is not None  # trio's task
     return None
 
 
@@ -113,7 +116,7 @@ class Chain:
             return False
 
     def overdue(self, now: float) -> bool:
-        """Whether it has failed for so long that its users have been given up on, and is to be counted for that."""
+        """Whether it has been failing for too long for its users and has not been counted for that; counts it."""
         return now - self.since >= FAILED_AFTER and self.fail()
 
 
@@ -143,7 +146,7 @@ class Failure:
             object.__setattr__(self, "chain", Chain(self.at))
 
     def retried(self, began: float) -> Retry:
-        """What the observation of the request is told that tries this again."""
+        """Make the facts for the observation of the request that tries this again."""
         waited = began - self.at
         honored = None if self.retry_after is None else waited >= self.retry_after
         return Retry(self.attempt + 1, max(0.0, waited), honored, self.span, self.chain, self)
@@ -182,8 +185,9 @@ class PendingFailures:
             self._take_oldest()
 
     def match_own(self, print_of: Callable[[], bytes], task: object, now: float) -> Failure | None:
-        """The same as ``match``, of what the running task itself has failed at: if there is such a failure the task
-        tries that again, also if another that it waited for has failed at the same since."""
+        """Match what the running task itself has failed at, as ``match`` does.
+
+        The task tries that again, even if another that it waited for has failed at the same since."""
         found = self._by_asker.get(id(task))
         if found is None:
             return None
@@ -191,8 +195,8 @@ class PendingFailures:
             failure = self.failures.get(number)
             if failure is None or now - failure.at > self._window:
                 continue
-            asker = failure.origin.task
-            if asker is not None and asker() is task and self._take(number) is not None:
+            flow = failure.origin.flow
+            if flow is not None and flow() is task and self._take(number) is not None:
                 return failure
         return None
 
@@ -202,8 +206,8 @@ class PendingFailures:
         known = [found for asker in origin.askers() if (found := self._by_asker.get(asker)) is not None]
         if not known:
             return None
-        asked = print_of()
-        numbers = {number for found in known for number in list(found.get(asked, ()))[-_MAX_CANDIDATES:]}
+        wanted = print_of()
+        numbers = {number for found in known for number in list(found.get(wanted, ()))[-_MAX_CANDIDATES:]}
         for number in sorted(numbers, reverse=True):
             failure = self.failures.get(number)
             if failure is None or now - failure.at > self._window or not failure.origin.same(origin):
@@ -221,8 +225,9 @@ class PendingFailures:
         return None
 
     def sweep(self, now: float) -> None:
-        """Give up on what can no longer be retried: too long ago, or its task or thread is gone; and count what has
-        been tried again for too long, which may go on."""
+        """Give up on what can no longer be retried: it was too long ago, or its flow is gone.
+
+        What has been tried again for too long is counted, and may go on."""
         for number in list(self.failures):
             self._look_at(number, now)
 

@@ -8,18 +8,19 @@ from _thread import get_ident
 from typing import Any
 
 from .failures import Origin, goes_on
-from .waiting import Flow, all_waiting_for, flow_of_this_thread, frames_of_all_threads
+from .waiting import Running, all_waiting_for, frames_of_all_threads, running_in_this_thread
 
 
 def current_origin() -> Origin:
-    """The running task or greenlet where there is one, else what the thread does for a pool, else the thread; who
-    waits for it; and the current trace. Called when a stream has failed, and at requests while a failure is pending."""
-    running = running_task()
-    flow = Flow(running) if running is not None else flow_of_this_thread()
+    """The flow that runs now, those that wait for it, and the current trace.
+
+    Called when a stream has failed, and at requests while a failure is pending."""
+    task = running_task()
+    running = Running(task) if task is not None else running_in_this_thread()
     trace = sys.modules.get("opentelemetry.trace")
     trace_id = trace.get_current_span().get_span_context().trace_id if trace is not None else 0
-    who = weakref.ref(flow.work) if flow.work is not None else None
-    return Origin(get_ident(), who, trace_id, all_waiting_for(flow))
+    flow = weakref.ref(running.flow) if running.flow is not None else None
+    return Origin(get_ident(), flow, trace_id, all_waiting_for(running))
 
 
 def running_task() -> Any:
@@ -38,7 +39,7 @@ def running_task() -> Any:
 
 
 def _greenlet() -> Any:
-    """Of programs that have made threads of theirs out of them, one for each request of a server."""
+    """The running one in programs that use them as threads, one for each request of a server."""
     for name in ("gevent", "eventlet"):
         current = getattr(sys.modules.get(name), "getcurrent", None)
         if current is not None:
@@ -47,8 +48,8 @@ def _greenlet() -> Any:
 
 
 def alive(origin: Origin) -> bool:
-    """Whether anybody who asked or waits can still ask again."""
-    if origin.task is None:
+    """Whether its flow, or one that waits for it, can still try again."""
+    if origin.flow is None:
         return origin.thread in frames_of_all_threads()
-    flow: list[Any] = [origin.task(), *(waiting.who() for waiting in origin.waiting)]
-    return any(goes_on(who) is not False for who in flow if who is not None)
+    flows: list[Any] = [origin.flow(), *(waiting.flow() for waiting in origin.waiting)]
+    return any(goes_on(flow) is not False for flow in flows if flow is not None)

@@ -1,4 +1,4 @@
-"""Who waits for a task, or for what a thread does for a pool: those are who may try again what failed in there.
+"""Finds the flows that wait for a task or for work of a pool: they may try again what failed in there.
 
 Read from what asyncio, concurrent.futures and anyio keep for themselves, as it is up to Python 3.13; where it looks
 otherwise nobody is found, and a retry is not recognised as one. Takes no lock.
@@ -43,42 +43,43 @@ _HANDS_OVER = {
 _FRAMES_OF_WAITING = 6  # between those functions and the lock that the thread sleeps on
 
 
-class Flow(NamedTuple):
-    """What a thread is doing: the future of ``work`` that it does for a pool, or the request that it answers, else
-    itself. There is more ``queued`` for the same pool, or not."""
+class Running(NamedTuple):
+    """What runs in a thread: the future of its work for a pool, or the request that it answers, else itself.
 
-    work: Any
+    ``queued``: there is more to do for the same pool. ``flow`` is None where `threading` does not know the thread."""
+
+    flow: Any
     queued: bool = False
 
 
-def flow_of_this_thread() -> Flow:
-    """Of the running thread. Nothing (``work`` is None) where `threading` does not know it."""
-    return _flow(get_ident(), sys._getframe())
+def running_in_this_thread() -> Running:
+    """What runs in the thread that calls this."""
+    return _running(get_ident(), sys._getframe())
 
 
-def _flow(thread: int, frame: FrameType | None) -> Flow:
+def _running(thread: int, frame: FrameType | None) -> Running:
     # Numbers of threads are used again, so that the thread itself is what is compared. Those that were not started
     # by `threading` have no object, and must not be given one.
     known = threading._active.get(thread)  # type: ignore[attr-defined]
     try:
-        return _work(frame) or Flow(known)
+        return _work(frame) or Running(known)
     except Exception as error:  # another library than ours knows
         if is_foreign(error):
             raise
-        return Flow(known)
+        return Running(known)
 
 
-def _work(frame: FrameType | None) -> Flow | None:
-    # Of hundreds of frames none has such a name, and this is done for each request that fails.
+def _work(frame: FrameType | None) -> Running | None:
+    # Hundreds of frames have no such name, and this is done for each request that fails.
     for caller in [each for each in _outwards(frame, _MAX_FRAMES) if each.f_code.co_name in _WORKS_OR_SERVES]:
         found = _of_one_of(_WORKS, caller)
         future = getattr(found, "future", found)
         if future is not None and _is_future(future):
             queue = _of_one_of(_TAKES_WORK, caller.f_back) if caller.f_back is not None else None
-            return Flow(future, queue is not None and not queue.empty())
+            return Running(future, queue is not None and not queue.empty())
         request = _of_one_of(_SERVES, caller)
         if request is not None:
-            return Flow(request)
+            return Running(request)
     return None
 
 
@@ -89,7 +90,7 @@ def _outwards(frame: FrameType | None, most: int) -> Iterator[FrameType]:
 
 
 def _of_one_of(functions: dict[str, dict[str, str]], frame: FrameType) -> Any:
-    """What a frame has under the name that is looked for in its function; None where it is of none of those."""
+    """The local variable that is looked for in a frame's function; None where it is none of those functions."""
     modules = functions.get(frame.f_code.co_name)
     name = modules.get(frame.f_globals.get("__name__", "")) if modules is not None else None
     return _local(frame, name) if name is not None else None
@@ -127,42 +128,42 @@ def _is_future(thing: object) -> bool:
     )
 
 
-def all_waiting_for(flow: Flow) -> tuple[Waiting, ...]:
+def all_waiting_for(running: Running) -> tuple[Waiting, ...]:
     """Who waits for a task or a pool's future, nearest first. Nobody for anything else."""
     try:
-        return tuple(islice(_waiting_for(flow), _MAX_WAITING))
+        return tuple(islice(_waiting_for(running), _MAX_WAITING))
     except Exception as error:  # another library than ours knows
         if is_foreign(error):
             raise
         return ()
 
 
-def _waiting_for(flow: Flow) -> Iterator[Waiting]:
+def _waiting_for(running: Running) -> Iterator[Waiting]:
     """Follows ``await``, ``wait_for``, ``shield``, ``gather``, ``asyncio.run``, ``run_in_executor``,
     ``run_coroutine_threadsafe`` and a future's ``result()``."""
-    link, queued, seen = flow.work, flow.queued, [flow.work]
+    link, queued, seen = running.flow, running.queued, [running.flow]
     while _is_future(link) and len(seen) <= 2 * _MAX_WAITING:
         callbacks = list(_callbacks(link))
         woken = next((future for future in _woken_by(callbacks) if not any(future is s for s in seen)), None)
         if any(_name(callback) in _RUNS_A_LOOP for callback in callbacks):
-            after = _flow_of_loop(link)
+            after = _running_of_loop(link)
         elif woken is not None:
-            after = Flow(woken)
+            after = Running(woken)
         else:
-            after = _flow_that_awaits(link) if not hasattr(link, "get_loop") else Flow(None)
-        if after.work is None:
+            after = _running_that_awaits(link) if not hasattr(link, "get_loop") else Running(None)
+        if after.flow is None:
             return
-        if after.work is not woken:  # a thread's
-            yield Waiting(weakref.ref(after.work), weakref.ref(link), queued)
+        if after.flow is not woken:  # a thread's
+            yield Waiting(weakref.ref(after.flow), weakref.ref(link), queued)
         elif hasattr(woken, "get_coro"):
             awaits = woken._fut_waiter
             yield Waiting(weakref.ref(woken), weakref.ref(awaits) if awaits is not None else nothing, queued)
-        link, queued = after.work, queued or after.queued
+        link, queued = after.flow, queued or after.queued
         seen.append(link)
 
 
 def _callbacks(future: Any) -> Iterable[Any]:
-    """Of a future of concurrent.futures, or of one of asyncio, which has them in pairs with a context."""
+    """The callbacks of a future; asyncio has them in pairs with a context."""
     if hasattr(future, "_done_callbacks"):
         return tuple(future._done_callbacks)
     return [callback for callback, *_ in getattr(future, "_callbacks", None) or ()]
@@ -188,19 +189,19 @@ def _cells(function: Any) -> list[Any]:
     return [cell.cell_contents for cell in function.__closure__ or ()]
 
 
-def _flow_of_loop(task: Any) -> Flow:
+def _running_of_loop(task: Any) -> Running:
     """What the thread does that runs the loop of a task until it is done."""
     loop = task.get_loop()
     if sys.modules["asyncio"]._get_running_loop() is loop:
-        return flow_of_this_thread()
+        return running_in_this_thread()
     thread = getattr(loop, "_thread_id", None)
-    return _flow(thread, frames_of_all_threads().get(thread)) if thread is not None else Flow(None)
+    return _running(thread, frames_of_all_threads().get(thread)) if thread is not None else Running(None)
 
 
-def _flow_that_awaits(future: Any) -> Flow:
+def _running_that_awaits(future: Any) -> Running:
     """What the thread does that sleeps until this future of concurrent.futures is done, or has just made it."""
     for thread, innermost in islice(frames_of_all_threads().items(), _MAX_THREADS):
         for frame in _outwards(innermost, _FRAMES_OF_WAITING):
             if _of_one_of(_HANDS_OVER, frame) is future:
-                return _flow(thread, frame)
-    return Flow(None)
+                return _running(thread, frame)
+    return Running(None)

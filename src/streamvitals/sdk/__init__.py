@@ -1,1 +1,1 @@
-"""The only wing that knows the openai SDK."""
+"""The only room that knows the openai SDK."""

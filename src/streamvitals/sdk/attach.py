@@ -48,8 +48,9 @@ def attach(stream: Any, observation: Observation, is_async: bool, hooks: ClassHo
 
 
 def watch(result: Any, observation: Observation, is_async: bool, hooks: ClassHooks) -> None:
-    """The call has returned: a Stream (attached by then), or a raw response that may be parsed later, read as
-    bytes, or never touched."""
+    """Watch what the call has returned: a Stream (attached by then), or a raw response.
+
+    The latter may be parsed later, read as bytes, or never touched."""
     try:
         if observation.ended:
             return
@@ -66,7 +67,7 @@ def watch(result: Any, observation: Observation, is_async: bool, hooks: ClassHoo
 def _respond(response: Any, observation: Observation, is_async: bool, hooks: ClassHooks) -> Closing:
     if isinstance(observation.hooks, Closing):
         return observation.hooks
-    # Before what may fail: a stream of an unknown kind is still told of when the collector takes its response.
+    # Before what may fail: a stream of an unknown kind still ends when the collector takes its response.
     closing = Closing(observation, response)
     try:
         answer = facts.response_facts(response)

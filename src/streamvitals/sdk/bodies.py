@@ -71,7 +71,7 @@ def _reading(original: Callable[[Any], Any], is_async: bool, fault: Callable[[st
 
 
 def _read(closing: Closing, inner: Any, is_async: bool) -> Any:
-    """What to hand out in place of an iterator of bytes: itself, where the Stream that is read tells all."""
+    """Wrap an iterator of bytes; give it back as it is where the Stream that reads it is observed."""
     observation = closing.observation
     if observation.ended:
         return inner
@@ -109,7 +109,7 @@ def _arrived(closing: Closing, observation: Observation) -> Callable[[Any], obje
 
 
 def read_before(response: Any, observation: Observation) -> bool:
-    """Whether somebody below us, an event hook say, has read the whole body: then this has told what it was."""
+    """Whether somebody below us, an event hook say, has read the whole body: then it is read here, too."""
     content = getattr(response, "_content", None)
     if not isinstance(content, bytes):
         return False

@@ -96,8 +96,10 @@ class Closing:
             observation.host.fault("observe")
 
     def _reading(self, frame: FrameType | None) -> FrameType | None:
-        """The reading generator that the close comes out of: ours, or what it reads from, at the end of the body or
-        on an error; or the SDK's or httpx's, which the collector finalizes. An app's code never runs on top of one."""
+        """Find the reading generator that the close comes out of; an app's code never runs on top of one.
+
+        It is ours or what that reads from, at the end of the body or on an error; or the SDK's or httpx's, which the
+        collector finalizes."""
         ours = [_frame(reference()) for reference in self._readers]
         while frame is not None:
             if frame in ours or (frame.f_code.co_name in _READING and _reads(frame)):
@@ -164,9 +166,11 @@ class _AsyncClose(_Close):
 
 
 def _inner(stream: Any) -> Any:
-    """What to close when the collector has taken the stream and the SDK's generator at once and the latter,
-    being finalized, closes: weak references are dead by then, and the connection must be freed all the same.
-    httpx's bound streams hold the transport's own; anything else is held itself, at the price of a cycle."""
+    """What to close when the collector takes the stream and the SDK's generator at once.
+
+    The generator closes the stream while it is finalized: weak references are dead by then, and the connection must be
+    freed all the same. httpx's bound streams hold the transport's own; anything else is held itself, at the price of a
+    cycle."""
     return getattr(stream, "_stream", stream)
 
 
@@ -199,7 +203,7 @@ _LIBRARIES = frozenset({OPENAI.package, "httpx", "httpx2"})
 
 
 def _reads(frame: FrameType) -> bool:
-    """Whether a frame of that name is the SDK's or httpx's, or of a subclass; an app may call its own so, too."""
+    """Whether such a frame is the SDK's, httpx's or a subclass's; apps have functions of that name, too."""
     if _library(frame.f_globals.get("__name__")):
         return True
     code = frame.f_code

@@ -1,4 +1,4 @@
-"""What a request and a response say of themselves: operation, provider, model, server, limits. No content."""
+"""Facts about a request and a response: operation, provider, model, server, limits. No content."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ def _known(sdk: SDK, method: str, path: str) -> Surface | None:
 
 
 def _spelled_otherwise(sdk: SDK, method: str, url: str) -> Surface | None:
-    """Look at an app's own path, as ``client.post()`` takes it: no slash in front, more in front, or a whole URL.
-    One word at the end of something else may mean anything."""
+    """Find the surface of an app's own path, as ``client.post()`` takes it.
+
+    It may have no slash in front, more in front, or be a whole URL. One word at the end of something else may mean
+    anything."""
     words = urlsplit(url).path.strip("/").split("/")
     for at in range(len(words)):
         if 0 < at == len(words) - 1 and not _API_VERSION.fullmatch(words[at - 1]):
@@ -60,7 +62,7 @@ def _sent(options: Any, name: str) -> Any:
 
 
 def streams(sdk: SDK, options: Any, stream: object) -> bool:
-    """Whether a call gives its body piece by piece: events were asked for, or a body to be read as bytes."""
+    """Whether a call gives its body piece by piece: as events, or as bytes for the app to read."""
     if stream:
         return True
     if not isinstance(options.headers, Mapping):
@@ -70,7 +72,7 @@ def streams(sdk: SDK, options: Any, stream: object) -> bool:
 
 
 class _Endpoint(NamedTuple):
-    """What a client's base URL says, taken apart; asking httpx's URL for it costs more than all the rest."""
+    """The parts of a client's base URL; asking httpx's URL for it costs more than all the rest."""
 
     url: Any
     client_type: type
@@ -150,7 +152,7 @@ def _named(sdk: SDK, endpoint: _Endpoint, path: str, method: str) -> Key | None:
 
 
 def _resumes(options: Any) -> bool:
-    """Whether the events after a certain one are asked for."""
+    """Whether a request wants only the events after a certain one."""
     params = options.params
     if isinstance(params, Mapping) and params.get("starting_after") is not None:
         return True

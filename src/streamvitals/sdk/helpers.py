@@ -1,4 +1,4 @@
-"""Whether the SDK's own helper (``client.chat.completions.stream()`` and its like) raised at what a stream said.
+"""Recognises that the SDK's own helper (``client.chat.completions.stream()``) could not read a stream.
 
 A helper reads the stream as an application does, so that its exception arises above us: all that is seen of it is
 that somebody closes the stream, while handling it or later. Its traceback says where it came from.
@@ -20,8 +20,10 @@ class UnreadableError(Exception):
 
 
 def error_of_helper(handled: BaseException | None, closing: FrameType | None, response: Any) -> Exception | None:
-    """What a helper that reads this response has raised: in the chain of the exception that is handled while the
-    response is closed, or before, if it is the helper that closes, and has given up reading."""
+    """Find what a helper that reads this response has raised.
+
+    It is in the chain of the exception that is handled while the response is closed; or was raised before, if it is the
+    helper that closes, and has given up reading."""
     if isinstance(handled, Exception):
         return next((e for e in chain(handled) if isinstance(e, Exception) and _raised_by_helper(e, response)), None)
     for _ in range(_MAX_FRAMES):
@@ -34,8 +36,10 @@ def error_of_helper(handled: BaseException | None, closing: FrameType | None, re
 
 
 def _raised_by_helper(error: Exception, response: Any) -> bool:
-    """And neither the app in the helper's callbacks, nor a request made there, nor the app's own model, which found
-    the answer not to be one of its kind."""
+    """Whether the helper itself raised it.
+
+    Else it was the app in the helper's callbacks, a request made there, or the app's own model, which found that the
+    answer is none of its kind."""
     frames = frames_of(error)
     apps = [at for at, frame in enumerate(frames) if not is_library(package_of(frame))]
     frames = frames[apps[-1] + 1 :] if apps else frames

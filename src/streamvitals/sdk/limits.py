@@ -13,7 +13,7 @@
     ratelimit-{limit,remaining,reset}                         before, and gateways
     retry-after, retry-after-ms                               RFC 9110, and the SDK's own finer one
 
-Of several limits of one kind the one with the least left is told: it is the one that will refuse first.
+If there are several limits of one kind, the one with the least left is reported: it will refuse first.
 
 https://developers.openai.com/api/docs/guides/rate-limits, https://console.groq.com/docs/rate-limits,
 https://inference-docs.cerebras.ai/support/rate-limits, https://docs.claude.com/en/api/rate-limits,
@@ -56,7 +56,7 @@ class LimitHeaders:
         self._unix_time = unix_time
         # By kind, then by what tells one limit from another: "-minute", the name of a policy, "" for the usual.
         self._found: dict[str, dict[str, dict[str, float]]] = {"requests": {}, "tokens": {}}
-        # The draft's policies: which kind one is of is said in one field, what is left of it in the other.
+        # The draft's policies: one field has their kind, the other what is left.
         self._policies: dict[str, dict[str, str]] = {}
         self.retry_after: float | None = None
 
@@ -73,12 +73,12 @@ class LimitHeaders:
                 self._add(*meant, text)
 
     def limits(self) -> tuple[RateLimit, ...]:
-        """What was said, by kind."""
-        for policy, told in self._policies.items():
-            unit = told.get("unit", "requests").removesuffix("s")
+        """The limits that were reported, one for each kind."""
+        for policy, fields in self._policies.items():
+            unit = fields.get("unit", "requests").removesuffix("s")
             if unit in ("request", "token"):
                 for what in ("remaining", "limit", "reset"):
-                    self._add(f"{unit}s", policy, what, told.get(what, ""))
+                    self._add(f"{unit}s", policy, what, fields.get(what, ""))
         return tuple(_tightest(kind, list(found.values())) for kind, found in self._found.items() if found)
 
     def _add(self, kind: str, which: str, what: str, text: str) -> None:
@@ -90,8 +90,8 @@ class LimitHeaders:
     def _note_draft(self, text: str) -> None:
         for policy, parameters in _MEMBER.findall(text):
             if policy in self._policies or len(self._policies) < _MAX_LIMITS:
-                told = self._policies.setdefault(policy, {})
-                told.update({_DRAFT[key]: value for key, value in _PARAMETER.findall(parameters) if key in _DRAFT})
+                fields = self._policies.setdefault(policy, {})
+                fields.update({_DRAFT[key]: value for key, value in _PARAMETER.findall(parameters) if key in _DRAFT})
         if '"' not in text:
             for what, number in _PARAMETER.findall(text):
                 if what in ("limit", "remaining", "reset"):
@@ -120,7 +120,7 @@ class LimitHeaders:
 
 @lru_cache(maxsize=128)  # a provider sends the same names with every response
 def _meaning(name: bytes) -> tuple[str, str, str] | None:
-    """Kind, which of the limits of that kind, and what is said of it: limit, remaining or reset."""
+    """Kind, which of the limits of that kind, and what the value is: limit, remaining or reset."""
     field = None if _PARTS.search(name) else _FIELD.search(name)
     if field is None:
         return None

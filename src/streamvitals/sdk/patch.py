@@ -67,8 +67,9 @@ def _observation_of(client: Any) -> Observation | None:
 
 
 def _wrapped_before(owner: type, original: Any) -> Iterator[tuple[type, Any, Any]]:
-    """The clients whose own ``request`` is somebody else's wrapper around the function that is replaced now, and
-    the innermost of such wrappers: they would go on calling it past us."""
+    """Find clients whose own ``request`` wraps the function that is replaced now, with the innermost of such wrappers.
+
+    Somebody else has put them there before: they would go on calling the function past us."""
     clients: list[type] = owner.__subclasses__()
     for client in clients:
         theirs = link = vars(client).get("request")

@@ -17,13 +17,12 @@ from typing import Any
 from ..stream.conversation import Conversation
 
 _NAMES = ("recv", "send", "close")
-_KEPT = "_streamvitals"  # of a socket: who is told, if the app holds it and if not
-_STANDS_FOR = "_streamvitals_stands_for"  # of a class of ours
+_KEPT = "_streamvitals"  # attribute of a socket: its Watched, if the app holds it and if not
+_STANDS_FOR = "_streamvitals_stands_for"  # attribute of a class of ours
 
 
 class Watched:
-    """Tells ``talk`` what the app does with a socket, and does what the socket would have done, which is of the
-    class ``theirs``."""
+    """Passes on what the app does with a socket of the class ``theirs``, and tells ``talk`` about it."""
 
     __slots__ = ("__weakref__", "talk", "theirs")
 

@@ -49,7 +49,7 @@ class SocketPatches:
         self._held: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()  # by connection
 
     def apply(self) -> None:
-        """Patch what has been imported, and be told of the rest."""
+        """Patch what has been imported, and the rest when it is."""
         self._active = True
         for owner in (resolve(module, name) for module, names in self._sdk.resources.items() for name in names):
             original = getattr(owner, "__dict__", {}).get("__init__")

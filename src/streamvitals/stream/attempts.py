@@ -11,8 +11,9 @@ _MAX_NOTED = 16  # remembered one by one; the count and the backoff go on
 
 
 class Attempts:
-    """Fed in order: ``begin``, then ``retry`` for each attempt that failed and is made again, then ``close``. Of most
-    operations there is no more to say than when the first one was ``sent_at``, and when it ended."""
+    """The attempts of one operation, fed in order: ``begin``, then ``retry`` for each that failed, then ``close``.
+
+    Most operations have only one, of which nothing is kept but when it was ``sent_at``."""
 
     __slots__ = (
         "_noted", "_retry", "_started", "backoff", "count", "last_status", "rate_limits", "request_id",
@@ -56,7 +57,7 @@ class Attempts:
         self.request_id = request_id
 
     def limited(self, rate_limits: tuple[RateLimit, ...]) -> None:
-        """The provider has told its limits in an event."""
+        """An event has reported the provider's limits."""
         self.rate_limits = rate_limits
 
     def retry(self, now: float, error: BaseException | None, backoff: float) -> None:

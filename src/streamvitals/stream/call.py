@@ -1,4 +1,4 @@
-"""What the process is told when a request for a stream begins: in the stream's words, whatever SDK sends it."""
+"""The request for a stream as every SDK's side describes it to the process."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class Call(NamedTuple):
 
 
 class Holder(Protocol):
-    """Who is left with an observation as soon as there is one: an exception of the app's may strike right after."""
+    """Receives an observation as soon as there is one, since an exception of the app's may strike right after."""
 
     observation: Observation | None

@@ -77,7 +77,7 @@ class Reader(Protocol):
 class ChatChunks:
     """Chat completions: finished when every choice that was seen has a finish_reason.
 
-    Of several finishes of one choice the last counts. A finish after which content has come was none: gateways put
+    If one choice has several finishes the last counts. A finish after which content has come was none: gateways put
     one on every chunk. From then on only one on a chunk without content ends its choice, or ``[DONE]`` does.
     """
 
@@ -162,9 +162,9 @@ class ChatChunks:
                 self._open += alone
             usage = choice.get("usage")
             if usage is not None:
-                self._told_by_choice(index, usage)
+                self._usage_of_choice(index, usage)
             error = choice.get("error") or choice.get("error_code") or (groq is not None and get(groq, "error"))
-            self._choice(index, choice, error if _told(error) else None)
+            self._choice(index, choice, error if _is_error(error) else None)
 
     def _choice(self, index: int, choice: Any, error: Any) -> None:
         reason = text(choice.get("finish_reason"))
@@ -204,7 +204,7 @@ class ChatChunks:
     def finish_reasons(self) -> tuple[str, ...]:
         return tuple([word for word, _, _ in self._ended()])
 
-    def _told_by_choice(self, index: int, usage: Any) -> None:
+    def _usage_of_choice(self, index: int, usage: Any) -> None:
         """Moonshot's place for it: https://github.com/earendil-works/pi/issues/2017"""
         known = self._by_choice or {}
         self._by_choice = {**known, index: later_usage(known.get(index), usage)}
@@ -273,10 +273,10 @@ def _failure(reason: str | None, error: Any) -> tuple[str, Verdict]:
     return finish[0], named if named in vocabulary.NAMED else finish[1]
 
 
-def _told(code: Any) -> bool:
+def _is_error(code: Any) -> bool:
     """Whether this is an error, or the code of one. Some say that there was none."""
     if isinstance(code, dict):
-        return any(map(_told, code.values()))
+        return any(map(_is_error, code.values()))
     return bool(code) and not (isinstance(code, (str, int)) and str(code)[:16].lower() in ("0", "200", "ok", "success"))
 
 
@@ -284,20 +284,23 @@ def _error_beside(chunk: Any) -> Verdict | None:
     """An error beside the choices, where the SDK does not look."""
     if type(chunk) is dict and _ERRORS.isdisjoint(chunk):
         return None
-    told = chunk.get("error") or chunk.get("error_code") or get(chunk.get("x_groq"), "error")
-    if _told(told):
-        return vocabulary.classify_error_event(told)
+    error = chunk.get("error") or chunk.get("error_code") or get(chunk.get("x_groq"), "error")
+    if _is_error(error):
+        return vocabulary.classify_error_event(error)
     status = chunk.get("base_resp")
     code = get(status, "status_code") if status is not None else None
-    return vocabulary.classify_base_resp(code) if _told(code) else None
+    return vocabulary.classify_base_resp(code) if _is_error(code) else None
 
 
 def error_alone(chunk: Any) -> Verdict | None:
-    """An error that is the event itself: older vLLM says so, DashScope's has a code and a message; AWS has a
-    ``__type``, FastAPI a ``detail``, Cloudflare ``errors``, gateways a ``status`` as of HTTP."""
+    """Classify an error that is the event itself, beside which there are no choices; None for no error.
+
+    Older vLLM says so, DashScope's has a code and a message; AWS has a ``__type``, FastAPI a ``detail``, Cloudflare
+    ``errors``, gateways a ``status`` as in HTTP.
+    """
     code, kind = chunk.get("code"), chunk.get("type")
     if "error" in (chunk.get("object"), kind) or (
-        _told(code) and isinstance(chunk.get("message") or chunk.get("msg"), str)
+        _is_error(code) and isinstance(chunk.get("message") or chunk.get("msg"), str)
     ):
         return vocabulary.classify_error_event(code, kind)
     if any(chunk.get(name) for name in ("__type", "detail", "errors")) or any(

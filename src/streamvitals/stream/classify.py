@@ -134,7 +134,7 @@ def _not_an_exception(error: BaseException) -> Verdict:
 
 def _answered(links: list[BaseException]) -> Verdict | None:
     """The status that a hook or the SDK made an exception of, as ``raise_for_status()`` does."""
-    # Of what has a cause, too, the context may be the status: aiohttp's errors are made elsewhere.
+    # The context may be the status even where there is a cause: aiohttp's errors are made elsewhere.
     contexts = [link.__context__ for link in links if link.__context__ is not None]
     for link in [*links, *(one for one in contexts if one not in links and not handled_above(one))]:
         status = getattr(getattr(link, "response", None), "status_code", None)
@@ -187,7 +187,7 @@ def _own_set_up(error_type: str, headers_received: bool) -> Verdict:
 
 
 def _deadline(link: BaseException, kinds: frozenset[str]) -> Verdict | None:
-    """A timeout that no transport has made its own: of a scope that the app has put around one, or of a socket."""
+    """A timeout that is not the transport's own: of a scope around the read, or of a socket."""
     if "TimeoutError" not in kinds:
         return None
     if raised_in(link)[0].partition(".")[0] in ("asyncio", "anyio", "trio", "async_timeout"):
@@ -209,14 +209,14 @@ def _protocol(error: BaseException, headers_received: bool) -> Verdict:
 
 
 def _no_status_line(error: BaseException) -> bool:
-    """Whether the peer hung up having said what no status line begins with: the greeting of another protocol, say.
-    httpcore raises the same as of one that has said nothing."""
+    """Whether the peer hung up after bytes that begin no status line: the greeting of another protocol, say.
+    httpcore raises the same exception as for a peer that has sent nothing."""
     module, function = raised_in(error)
     if function != "_receive_event" or module.partition(".")[0] not in ("httpcore", "httpcore2"):
         return False
     parser = getattr(frames_of(error)[-1].f_locals.get("self"), "_h11_state", None)
-    said = getattr(parser, "trailing_data", (b"",))[0][:5]
-    return said != b"HTTP/"[: len(said)]
+    sent = getattr(parser, "trailing_data", (b"",))[0][:5]
+    return sent != b"HTTP/"[: len(sent)]
 
 
 def _at_the_end(error: BaseException, function: str) -> bool:
@@ -300,7 +300,7 @@ def _connect_cause(error: BaseException) -> str:
 
 
 def _broken_cause(error: BaseException) -> Verdict:
-    """What broke a connection, by the first link that says so."""
+    """Find what broke a connection in the first link that tells it."""
     for link in chain(error):
         verdict = _system(link)
         if verdict is not None:
@@ -313,7 +313,7 @@ def _broken_cause(error: BaseException) -> Verdict:
 
 
 def _system(link: BaseException) -> Verdict | None:
-    """What the system, TLS or the event loop said of a connection."""
+    """Classify an error of the system, of TLS or of the event loop."""
     kinds = kinds_of(link)
     code = link.errno if isinstance(link, OSError) else None
     if "ClosedResourceError" in kinds or code == errno.EBADF:
@@ -343,7 +343,7 @@ def _system(link: BaseException) -> Verdict | None:
 
 
 def _closed_socket(error: BaseException) -> Verdict:
-    """Who closed a WebSocket: the first frame that says so, or the system."""
+    """Classify the end of a WebSocket by the first close frame, else by the system's error."""
     theirs, ours = getattr(error, "rcvd", None), getattr(error, "sent", None)
     if theirs is not None and (ours is None or getattr(error, "rcvd_then_sent", True)):
         return Verdict(Outcome.TRUNCATED, "missing_terminal")

@@ -1,15 +1,15 @@
 """The responses under way on one WebSocket: which message is of which, when each begins and how it ends.
 
     sending    the app asks for a response (``response.create``), which is then pending
-    received   ``response.created``: the oldest pending one has begun; if there is none the server speaks unasked
+    received   ``response.created``: the oldest pending one has begun; if there is none the server begins by itself
                (a turn that it detected itself, a steered successor), and the response begins here
     received   what belongs to it, by its id (Realtime) or its lane (Responses), up to its terminal event
     closed, broken, dropped, unreadable   the socket's or the app's end: whatever is under way ends with it
 
 Between responses nothing is open: an idle socket is no stream. The messages are looked at as bytes, below every
 way in which an app can read them; only the first and the last of a response are parsed, see messages.py. What
-each response waits for is the time that the app was blocked in reads since that response said something, whoever
-else spoke meanwhile; ``asked`` is moved on by the time that nobody read.
+each response waits for is the time that the app was blocked in reads since its last event, whatever else came
+meanwhile; ``pace.waiting_since`` is moved on by the time that nobody read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .tracebacks import is_foreign
 # Far more than a server lets run on one connection at once; the oldest makes room.
 MAX_UNDER_WAY = 128
 _MAX_PAST = 16
-# Of Realtime: what such an error is about is what the app sent besides.
+# Codes of Realtime's errors about what else the app has sent.
 _NOT_OF_RESPONSES = ("input_audio_buffer", "item_", "session_", "conversation_item", "output_audio_buffer")
 
 Begin = Callable[[str | None, Any], Observation | None]
@@ -53,7 +53,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _guarded(method: Method) -> Method:
-    """A fault of ours is counted and stays here; what was under way is read on blindly."""
+    """A fault of ours is counted and stays here; what was under way is read no further."""
 
     @functools.wraps(method)
     def guarded(self: Conversation, *args: Any) -> Any:
@@ -62,7 +62,7 @@ def _guarded(method: Method) -> Method:
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._blind()
+            self._mute_all()
 
     return cast(Method, guarded)
 
@@ -102,8 +102,10 @@ class _Response:
 
 
 class Conversation:
-    """``begin`` makes the observation of a response, from the model and what was asked (None where that says
-    nothing); ``fault`` counts a fault of ours. No method raises. ``model`` is the connection's, if it has one."""
+    """The responses of one connection; no method raises. ``model`` is the connection's, if it has one.
+
+    ``begin`` makes the observation of a response, of its model and the request's body (None where that identifies
+    nothing); ``fault`` counts a fault of ours."""
 
     def __init__(
         self, clock: Callable[[], float], begin: Begin, fault: Callable[[str], None], realtime: bool,
@@ -116,7 +118,7 @@ class Conversation:
         self._model = model
         self._under_way: dict[int, _Response] = {}
         self._only: _Response | None = None  # which, if there is no other and it has begun
-        self._past: deque[str | None] = deque(maxlen=_MAX_PAST)  # whose end may still be said
+        self._past: deque[str | None] = deque(maxlen=_MAX_PAST)  # whose end may still be announced
         self._numbers = itertools.count()
         self._reading: float | None = None
         self._rests_since = clock()
@@ -143,7 +145,7 @@ class Conversation:
             return None
         model = self._model if self._realtime else text(body.get("model"))
         lane = None if self._realtime else text(body.get("stream_id"))
-        # What is asked on Realtime was said before: such a request is like any other.
+        # On Realtime the input was sent before, so that nothing identifies a request.
         return self._add(model, None if self._realtime else body, lane, text(body.get("event_id")))
 
     @_guarded
@@ -156,11 +158,11 @@ class Conversation:
             self._forget(response)
             response.observation.discard()
 
-    def _add(self, model: str | None, asks: Any, lane: str | None, event_id: str | None = None) -> _Response | None:
+    def _add(self, model: str | None, body: Any, lane: str | None, event_id: str | None = None) -> _Response | None:
         for other in self._responses():
             if other.begun and other.observation.in_band_verdict is not None:
-                self._end(other)  # an error was said, and then it said no more
-        observation = self._begin(model, asks)
+                self._end(other)  # there was an error event, and then nothing more
+        observation = self._begin(model, body)
         if observation is None:
             return None
         if self._reading is None:
@@ -194,7 +196,7 @@ class Conversation:
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._blind()
+            self._mute_all()
 
     def received(self, message: Any) -> None:
         """The next message has come."""
@@ -211,16 +213,16 @@ class Conversation:
             self._rest(self._clock())
             self._read(message if isinstance(message, bytes) else message.encode())
         except Unreadable as error:
-            # Of those who parse for themselves nobody hears what they make of it.
+            # An app that parses messages itself lets nobody know what it makes of them.
             self._note(classify_exception(error, headers_received=True))
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._blind()
+            self._mute_all()
 
     def _read(self, raw: bytes) -> None:
         kind = kind_of(raw)
-        if kind is None or kind in ENDS or kind in _TOLD:
+        if kind is None or kind in ENDS or kind in _PARSED:
             self._event(parse(raw), len(raw))
         elif self._under_way and is_part(kind):
             response = self._owner(raw)
@@ -281,7 +283,7 @@ class Conversation:
         body = event.get("response")
         known = self._owner_of(event, strict=True)
         if known is not None:
-            # Of a lane: its last response was never said to have ended.
+            # A lane begins another response: no event has said that its last one ended.
             self._end(known)
         pending = self._pending(event)
         begun = pending or self._add(self._model or text(get(body, "model")), None, text(event.get("stream_id")))
@@ -294,21 +296,21 @@ class Conversation:
                 begun.observation.begun_by_server()
 
     def _error(self, event: dict[str, Any], size: int) -> None:
-        told = event.get("error")
-        cause = text(get(told, "event_id")) if self._realtime else None
+        problem = event.get("error")
+        cause = text(get(problem, "event_id")) if self._realtime else None
         response = self._pending(event)
         if cause is not None:
             response = next((r for r in self._responses() if r.event_id == cause), None)
             if response is None or response.begun:
                 return  # of something else that the app has sent
-        elif self._realtime and (text(get(told, "code")) or "").startswith(_NOT_OF_RESPONSES):
+        elif self._realtime and (text(get(problem, "code")) or "").startswith(_NOT_OF_RESPONSES):
             return
         if response is None and not self._realtime:
             response = self._owner_of(event)
         if response is not None:
             self._arrived(response, event, size)
             self._end(response)
-        elif self._realtime and get(told, "type") != "invalid_request_error":
+        elif self._realtime and get(problem, "type") != "invalid_request_error":
             # Most errors are survived: this one is the end of those that say no more.
             reader = ResponsesEvents()
             reader.read(event)
@@ -362,7 +364,7 @@ class Conversation:
 
     @_guarded
     def broken(self, error: BaseException) -> None:
-        """The socket is closed, and a read or a send was told so by this."""
+        """The socket is closed: a read or a send has raised this."""
         for observation in self._all_end():
             if type(error).__name__ == "ConnectionClosedOK" and not self._closed:
                 observation.exhausted()
@@ -373,7 +375,7 @@ class Conversation:
 
     @_guarded
     def unreadable(self, error: BaseException) -> None:
-        """The SDK could not make an event of a message, and has told the app."""
+        """The SDK could not make an event of a message, and has raised this."""
         for observation in self._all_end():
             observation.failed(error)
 
@@ -411,7 +413,7 @@ class Conversation:
         return list(self._under_way.values())
 
     def _forget(self, gone: _Response | None = None) -> None:
-        """Of this one there is no more to come, nor of those that somebody else has ended."""
+        """Take this response away, and those that somebody else has ended: no more of them is to come."""
         for number, response in list(self._under_way.items()):
             if response is gone or response.observation.ended:
                 self._under_way.pop(number, None)
@@ -419,7 +421,7 @@ class Conversation:
         left = self._responses()
         self._only = left[0] if len(left) == 1 and left[0].begun else None
 
-    def _blind(self) -> None:
+    def _mute_all(self) -> None:
         under_way = self._responses()
         for response in under_way:
             response.observation.broken()
@@ -428,4 +430,4 @@ class Conversation:
 
 
 _SESSION = frozenset({"session.created", "session.updated"})
-_TOLD = frozenset({CREATED, "error", "rate_limits.updated", *_SESSION})
+_PARSED = frozenset({CREATED, "error", "rate_limits.updated", *_SESSION})

@@ -36,7 +36,7 @@ class TypedEvents:
     ends_with_body = named_events = False
     reads_errors = True
 
-    __slots__ = ("_told", "_usual", "_verdict", "done", "finish_reasons", "response_id", "response_model")
+    __slots__ = ("_usage", "_usual", "_verdict", "done", "finish_reasons", "response_id", "response_model")
 
     def __init__(self) -> None:
         self.done = False
@@ -44,7 +44,7 @@ class TypedEvents:
         self.response_model: str | None = None
         self.response_id: str | None = None
         self._verdict: Verdict | None = None
-        self._told: Any = None
+        self._usage: Any = None
         self._usual = ""  # the type of the last event that neither began nor ended anything
 
     def is_common(self, item: Any) -> bool:
@@ -77,15 +77,15 @@ class TypedEvents:
         if self.response_id is None:
             # A stream that was taken up again in its middle (a fetch) says only at its end whose it is.
             self.response_id, self.response_model = identifier(get(body, "id")), text(get(body, "model"))
-        told = get(body, "usage") or get(item, "usage")
-        if told is not None:
-            self._note_usage(told)
+        usage = get(body, "usage") or get(item, "usage")
+        if usage is not None:
+            self._note_usage(usage)
         self._verdict = self._judge(how, body, item)
         if len(self.finish_reasons) < _MAX_REASONS:
             self.finish_reasons += (how,)
 
-    def _note_usage(self, told: Any) -> None:
-        self._told = later_usage(self._told, told)
+    def _note_usage(self, usage: Any) -> None:
+        self._usage = later_usage(self._usage, usage)
 
     def _judge(self, how: str, body: Any, item: Any) -> Verdict:
         if how == "incomplete":
@@ -95,12 +95,12 @@ class TypedEvents:
         return {"cancelled": CANCELLED, "length": LENGTH}.get(how, COMPLETED)
 
     def _failure(self, body: Any, item: Any) -> Verdict:
-        for told in (get(body, "error"), get(body, "last_error"), get(item, "error")):
-            if any(words_of(told)):
-                verdict = classify_error_event(told, get(item, "status"))
-                if verdict != FAILED or not isinstance(told, str):  # a string may be a sentence
+        for error in (get(body, "error"), get(body, "last_error"), get(item, "error")):
+            if any(words_of(error)):
+                verdict = classify_error_event(error, get(item, "status"))
+                if verdict != FAILED or not isinstance(error, str):  # a string may be a sentence
                     return verdict
-        # Of an event that is the error itself: its type says only that it is one.
+        # The type of an event that is the error itself says only that it is one.
         code = get(body, "code") or get(item, "code")
         if code is not None:
             return classify_error_event(code)
@@ -117,7 +117,7 @@ class TypedEvents:
         return "missing_terminal"
 
     def usage(self) -> Usage | None:
-        return usage_of(self._told)
+        return usage_of(self._usage)
 
 
 class ResponsesEvents(TypedEvents):
@@ -215,7 +215,7 @@ class AgentEvents(TypedEvents):
         "agent.session.budget_reached": "length",  # since openai 3.54, without a type of its own
         "error": "error",
     }
-    # The session waits for the app: that ends a turn of which nothing worse was said. A session that is
+    # The session waits for the app: that ends a turn unless something worse has ended it. A session that is
     # subscribed to says so first of all, too.
     RESTS: ClassVar[frozenset[str]] = frozenset({"agent.session.idle", "agent.session.requires_action"})
     WORKS: ClassVar[tuple[str, ...]] = ("agent.session.turn.", "agent.session.in_progress", "agent.output.")
@@ -238,8 +238,8 @@ class AgentEvents(TypedEvents):
             self._verdict = COMPLETED
         super().read(item)
 
-    def _note_usage(self, told: Any) -> None:
-        self._told = added_usage(self._told, usage_of(told))  # each turn has used its own
+    def _note_usage(self, usage: Any) -> None:
+        self._usage = added_usage(self._usage, usage_of(usage))  # each turn has used its own
 
     def _judge(self, how: str, body: Any, item: Any) -> Verdict:
         before = self._verdict

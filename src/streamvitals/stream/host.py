@@ -1,4 +1,4 @@
-"""What an observation asks of the process that it lives in, of its slot, and of the hooks on its response."""
+"""What an observation asks of its process, of its slot, and of the hooks on its response."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Hooks(Protocol):
         """Whether somebody is half-way through reading it as bytes, and not reading now."""
 
     def remove(self) -> None:
-        """The stream is told of: let go of what would keep it alive."""
+        """The stream has been recorded: let go of what would keep it alive."""
 
 
 class Host(Protocol):

@@ -46,7 +46,7 @@ _parts: dict[bytes, dict[str, Any] | None] = {}
 
 
 def part_of(message: bytes) -> dict[str, Any] | None:
-    """What a reader is given of the common message: its type alone, which is all that there is to know of it.
+    """Make an event of the common message: its type alone, since nothing else in it is of interest.
     None for one that must be looked at more closely."""
     matched = _BYTES_FRONT.match(message)
     if matched is None:
@@ -79,10 +79,10 @@ def name_in(raw: bytes, name: str) -> str | None:
 
 def limits_in(event: dict[str, Any]) -> tuple[RateLimit, ...]:
     """What ``rate_limits.updated`` says."""
-    told = event.get("rate_limits")
+    limits = event.get("rate_limits")
     return tuple(
         RateLimit(kind, _number(get(one, "remaining")), _number(get(one, "limit")), _number(get(one, "reset_seconds")))
-        for one in (told if isinstance(told, list) else ())
+        for one in (limits if isinstance(limits, list) else ())
         if (kind := get(one, "name")) in ("requests", "tokens")
     )
 

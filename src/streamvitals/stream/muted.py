@@ -1,4 +1,4 @@
-"""The reader of a body that cannot be read: a reader of ours has raised, or the body's encoding is unknown."""
+"""The reader of a body that cannot be read: a reader of ours has raised, or its encoding is unknown."""
 
 from __future__ import annotations
 

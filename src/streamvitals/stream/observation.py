@@ -231,7 +231,7 @@ class Observation:
     # -- what is learnt beside the chunks
 
     def attach(self, hooks: Hooks) -> None:
-        """Keep what has been hooked into the stream's response, until the stream is told of."""
+        """Keep what has been hooked into the stream's response, until the stream has been recorded."""
         self.hooks = hooks
 
     def begun_by_server(self) -> None:
@@ -256,7 +256,7 @@ class Observation:
         self.last_event_id = event_id
 
     def in_band(self, verdict: Verdict | None) -> None:
-        """The body itself told how the stream ends, by an error event or by damage. None: it goes on after all."""
+        """The body itself shows how the stream ends, by an error event or by damage. None: it goes on after all."""
         self.in_band_verdict = verdict
 
     def app_closes(self) -> None:
@@ -300,8 +300,8 @@ class Observation:
 
     @_ends
     def closed(self, because: BaseException | None = None, by_helper: bool = False) -> None:
-        """The app closed the stream while it was not reading; ``because`` is the exception it was handling, which it
-        has got from the SDK's helper if that could not read what came."""
+        """The app closed the stream while it was not reading. ``because`` is the exception it was handling;
+        ``by_helper``: the SDK's helper raised it, which could not read what came."""
         causes = names_of(because) if because is not None and by_helper else ()
         self._finish(Ending(classify_close(because, by_helper=by_helper), self.clock(), causes))
 
@@ -316,11 +316,11 @@ class Observation:
         self._finish(Ending(verdict, self.clock()))
 
     def drop_verdict(self) -> Verdict:
-        """What a stream is that nobody can read any more."""
+        """The verdict on a stream that nobody can read any more."""
         if self.pace.chunks or isinstance(self.reader, MutedReader):
             return Verdict(Outcome.ABANDONED, "dropped")
         if self.hooks is not None and not self.hooks.hooked:
-            # Of what nobody could see, nobody says that it was not read.
+            # Reads of this response cannot be seen, so there may have been some.
             self.hint("unread_body")
             return Verdict(Outcome.ABANDONED, "dropped")
         return Verdict(Outcome.ABANDONED, "never_iterated")
@@ -352,7 +352,7 @@ class Observation:
         return released
 
     def let_go(self) -> None:
-        """The stream has been told of, or is somebody else's."""
+        """Let go of slot and hooks: the stream has been recorded, or is somebody else's."""
         self.pace.stop_writing()
         self.slot = None
         # What belongs to the ended stream is let go without waiting for a collector.
@@ -392,11 +392,11 @@ class Observation:
         marker = reader.marker()
         app_side = verdict.outcome in _APP_SIDE
         if app_side:
-            # What the provider had said by then; of an app that reads bytes also that it failed.
+            # What the provider had sent by then outranks it; if the app reads bytes, an error event, too.
             verdict = self.in_band_verdict or marker or verdict
         if not causes and (verdict == marker or app_side):
-            # Not the collector's time, nor that of the SDK's draining after [DONE]; but somebody who was told
-            # by an exception had been waiting until then.
+            # Not the collector's time, nor that of the SDK's draining after [DONE]; but whoever got an
+            # exception had been waiting until then.
             end = pace.arrived_at or self._answered_at or end
         reasons = reader.finish_reasons
         if OTHER in reasons:

@@ -92,5 +92,5 @@ def text_of(item: Any) -> str:
     if not isinstance(delta, str):
         return ""
     kind = get(item, "type")
-    # Of sound in letters nobody could read anything, nor redact it.
+    # Base64 audio is not text: there is nothing to show or redact.
     return "" if isinstance(kind, str) and kind.endswith("audio.delta") else delta

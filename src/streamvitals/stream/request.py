@@ -1,4 +1,4 @@
-"""What is known of an operation besides its stream: what was asked, and what the response's headers said."""
+"""What is known of an operation besides its stream: facts about the request, and from the response's headers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RequestFacts(NamedTuple):
 
 
 class ResponseFacts(NamedTuple):
-    """What the final response's headers said. ``content_type`` is lower case and without parameters."""
+    """Facts from the final response's headers. ``content_type`` is lower case and without parameters."""
 
     status: int
     content_type: str

@@ -37,8 +37,10 @@ class Place(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """Of one response, the start of the stream that counted its usage, None while none has, whether that was a
-    ``fetch``, and the start of the last one that brought it to its end."""
+    """One response: ``counted_by`` is the start of the stream that counted its usage, None while none has.
+
+    ``fetch``: whether that stream fetched it. ``whole_since`` is the start of the last stream that brought it to its
+    end."""
 
     counted_by: float | None
     fetch: bool
@@ -51,17 +53,17 @@ class Responses:
     def __init__(self) -> None:
         self._known: dict[Key, _Known] = {}
 
-    def settle(self, told: RequestFacts, record: StreamRecord) -> StreamRecord:
-        """The record of a stream, without usage where that is counted elsewhere. ``told.fetch``: it did not generate
-        its response; ``told.resumes``: it asked for what comes after an event that somebody has seen. May be called
-        again for the same stream."""
-        key, fetch = told.key_of(record.response_id), told.fetch
+    def settle(self, request: RequestFacts, record: StreamRecord) -> StreamRecord:
+        """Take the usage out of a record where it is counted elsewhere. ``request.fetch``: the stream did not generate
+        its response; ``request.resumes``: it continues after an event that somebody has seen. May be called again for
+        the same stream."""
+        key, fetch = request.key_of(record.response_id), request.fetch
         if key is None:
             return record
         began, known = record.clock_origin, self._known.pop(key, None)
         counted_by = None if known is None else known.counted_by
         by_fetch = known is not None and known.fetch
-        if fetch and known is None and not told.resumes:
+        if fetch and known is None and not request.resumes:
             counted_by = _ELSEWHERE
         elif not fetch and not (by_fetch and counted_by is not None and counted_by > began):
             counted_by = None  # what has been counted was of another response with this id

@@ -138,8 +138,9 @@ class ByteWatch:
 
 
 class MarkWatch:
-    """Notices ``[DONE]`` and event ids in bytes whose chunks are counted elsewhere: where the SDK's lines are read by
-    a decoder of somebody else's, which may swallow them anywhere."""
+    """Notices ``[DONE]`` and event ids in bytes whose chunks are counted elsewhere.
+
+    That is where somebody else's decoder reads the SDK's lines, which may swallow them anywhere."""
 
     def __init__(self, observation: Observation, encoding: str, cpu: Callable[[], float]) -> None:
         self._observation = observation
@@ -172,7 +173,7 @@ class MarkWatch:
 
 
 class _Lines:
-    """Cuts bytes into lines, looking at each byte once: an event with a picture in it comes in dozens of pieces."""
+    """Cuts bytes into lines and looks at each byte once: an event with an image comes in dozens of pieces."""
 
     def __init__(self) -> None:
         self._begun: list[bytes] = []

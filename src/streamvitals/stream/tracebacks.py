@@ -164,8 +164,9 @@ def thrown_in(error: BaseException) -> bool:
 
 
 def is_foreign(error: BaseException) -> bool:
-    """Whether an exception that was caught around our own code is the app's, which only struck there: a signal's
-    handler raised it, or another thread threw it in. Then it has to go on to the app."""
+    """Whether an exception caught around our own code is the app's: then it has to go on to the app.
+
+    A signal's handler has raised it there, or another thread has thrown it in."""
     return not isinstance(error, Exception) or interrupted(error) or thrown_in(error)
 
 
@@ -180,7 +181,7 @@ def in_event_hook(error: BaseException) -> bool:
 
 
 def _reads_the_response(error: BaseException) -> bool:
-    """Whether the last that the app did was to read a response: what that raises is told by whoever sends it."""
+    """Whether the app was reading a response when it raised: that is classified by who sent the response."""
     frames = frames_of(error)
     apps = [at for at, frame in enumerate(frames) if not is_library(package_of(frame))]
     below = frames[apps[-1] + 1 :] if apps else []

@@ -1,6 +1,6 @@
 """Token counts, as the many APIs report them: under several names, in several places, once or with every chunk.
 
-A count that is said again replaces the one before (vLLM's ``continuous_usage_stats``, SGLang, LiteLLM and
+A count that is reported again replaces the one before (vLLM's ``continuous_usage_stats``, SGLang, LiteLLM and
 Perplexity send running totals: https://github.com/pydantic/pydantic-ai/pull/4056). A later nothing does not:
 gateways put null, an empty object or zeros beside or after the real numbers
 (https://github.com/router-for-me/CLIProxyAPI/pull/3077, https://github.com/jeremychone/rust-genai/pull/242).
@@ -28,22 +28,23 @@ _REASONING = ("reasoning_tokens",)
 _INNER = ("billed_units", "tokens")
 
 
-def usage_of(told: Any) -> Usage | None:
+def usage_of(reported: Any) -> Usage | None:
     """Token counts under any of the names that APIs give them; None where none was given, or zeros only."""
-    found = _read(told)
+    found = _read(reported)
     return found if any(found) else None
 
 
-def later_usage(known: Any, told: Any) -> Any:
-    """Of two usages of one stream the later; what it does not say, or says is 0, is as it was said before."""
-    if known is None or (get(told, "completion_tokens") and get(told, "prompt_tokens")):
-        return told  # of a running total there is one more with every chunk
-    return Usage(*(new or (new if old is None else old) for new, old in zip(_read(told), _read(known), strict=True)))
+def later_usage(known: Any, reported: Any) -> Any:
+    """Take the later of two usages of one stream. What it leaves out, or gives as 0, stays as it was before."""
+    if known is None or (get(reported, "completion_tokens") and get(reported, "prompt_tokens")):
+        return reported  # a running total comes again with every chunk
+    counts = zip(_read(reported), _read(known), strict=True)
+    return Usage(*(new or (new if old is None else old) for new, old in counts))
 
 
-def usage_of_choices(told: dict[int, Any] | None) -> Usage | None:
-    """Of usages that were told choice by choice: what they generated adds up, what was asked is the same."""
-    found = [usage for usage in map(usage_of, (told or {}).values()) if usage is not None]
+def usage_of_choices(reported: dict[int, Any] | None) -> Usage | None:
+    """Add up usages that were reported choice by choice: the output of each, and the input, which is the same, once."""
+    found = [usage for usage in map(usage_of, (reported or {}).values()) if usage is not None]
     if not found:
         return None
     return Usage(
@@ -55,48 +56,48 @@ def usage_of_choices(told: dict[int, Any] | None) -> Usage | None:
 
 
 def added_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    """Of two turns of one stream: all that both have used."""
+    """Add up the usages of two turns of one stream."""
     if one is None or other is None:
         return one or other
     return Usage(*(_sum(pair) for pair in zip(one, other, strict=True)))
 
 
-def _read(told: Any) -> Usage:
-    if isinstance(told, Usage):
-        return told
-    if told is None:
+def _read(reported: Any) -> Usage:
+    if isinstance(reported, Usage):
+        return reported
+    if reported is None:
         return Usage()
-    inner, outer = _detail(told, _INPUT_DETAILS), _detail(told, _OUTPUT_DETAILS)
+    inner, outer = _detail(reported, _INPUT_DETAILS), _detail(reported, _OUTPUT_DETAILS)
     found = Usage(
-        input=_first(told, _INPUT),
-        output=_first(told, _OUTPUT),
-        cached=_first(inner, _CACHED[:1]) or _first(told, _CACHED, _first(inner, _CACHED[:1])),
-        reasoning=_first(outer, _REASONING) or _first(told, _REASONING, _first(outer, _REASONING)),
+        input=_first(reported, _INPUT),
+        output=_first(reported, _OUTPUT),
+        cached=_first(inner, _CACHED[:1]) or _first(reported, _CACHED, _first(inner, _CACHED[:1])),
+        reasoning=_first(outer, _REASONING) or _first(reported, _REASONING, _first(outer, _REASONING)),
     )
     if found.input is None and found.output is None:
-        nested = _detail(told, _INNER)
+        nested = _detail(reported, _INNER)
         if nested is not None:
             return found._replace(input=_first(nested, _INPUT), output=_first(nested, _OUTPUT))
     return found
 
 
-def _first(told: Any, names: Iterable[str], otherwise: int | None = None) -> int | None:
-    """The first of these counts that is not 0; else 0, if one was said to be that."""
+def _first(reported: Any, names: Iterable[str], otherwise: int | None = None) -> int | None:
+    """The first of these counts that is not 0; else 0, if one was reported as that."""
     for name in names:
-        number = count(get(told, name))
+        number = count(get(reported, name))
         if number:
             return min(number, MOST_TOKENS)
         otherwise = number if otherwise is None else otherwise
     return otherwise
 
 
-def _detail(told: Any, names: Iterable[str]) -> Any:
-    return next((found for name in names if (found := get(told, name)) is not None), None)
+def _detail(reported: Any, names: Iterable[str]) -> Any:
+    return next((found for name in names if (found := get(reported, name)) is not None), None)
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
-    said = [number for number in numbers if number is not None]
-    return sum(said) if said else None
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
 
 
 def _largest(numbers: Iterable[int | None]) -> int | None:

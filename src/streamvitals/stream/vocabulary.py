@@ -244,7 +244,7 @@ _BY_PARTS = tuple((re.compile(pattern), at_finish, at_error) for pattern, at_fin
 _BY_OUTCOME = {Outcome.LENGTH: "length", Outcome.CONTENT_FILTER: "content_filter"}
 OTHER = "other"
 ERROR = ("error", _FINISH["error"])
-TOLD = frozenset({*_FINISH, OTHER})  # all that a finish word may be told as
+REPORTED = frozenset({*_FINISH, OTHER})  # every finish reason that a record can have
 
 _MAX_WORD = 128
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -254,16 +254,16 @@ _AFFIXES = re.compile(r"^(?:finish_reason|stop_reason)_|_(?:exception|error)$")
 _NAME = re.compile(r"[\w.:/#@$-]+(?:: ?[\w.-]+)?")
 
 
-def _normal(said: str) -> str:
-    return _BETWEEN.sub("_", _CAMEL.sub("_", said)).strip("_").lower()
+def _normal(word: str) -> str:
+    return _BETWEEN.sub("_", _CAMEL.sub("_", word)).strip("_").lower()
 
 
-def _spellings(said: str) -> Iterator[str]:
+def _spellings(text: str) -> Iterator[str]:
     """The forms under which a word may stand in the table, the likeliest first."""
     # AWS appends an address: https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization
-    said = said.partition(":http")[0]
-    parts = re.split(r"[.:/#]", said) if _NAME.fullmatch(said) else []
-    for part in (said, *reversed(parts)):
+    text = text.partition(":http")[0]
+    parts = re.split(r"[.:/#]", text) if _NAME.fullmatch(text) else []
+    for part in (text, *reversed(parts)):
         word = _normal(part)
         yield word
         shorter = _AFFIXES.sub("", word)
@@ -272,23 +272,23 @@ def _spellings(said: str) -> Iterator[str]:
             word, shorter = shorter, _AFFIXES.sub("", shorter)
 
 
-def finish(said: str) -> tuple[str, Verdict] | None:
-    """What a finish word may be told as, and what it means; None for one that says that the choice goes on.
+def finish(text: str) -> tuple[str, Verdict] | None:
+    """The finish reason to report for a provider's word, and its verdict; None if the choice goes on.
 
-    The first is of a closed list, or ``other``, for it is the provider's text.
+    The reason is of a closed list, or ``other``, since the word is the provider's text.
     """
-    verdict = _FINISH.get(said)
+    verdict = _FINISH.get(text)
     if verdict is not None:
-        return said, verdict
-    said = said[:_MAX_WORD]
-    for word in _spellings(said):
+        return text, verdict
+    text = text[:_MAX_WORD]
+    for word in _spellings(text):
         if word in GOES_ON:
             return None
         verdict = _FINISH.get(word)
         if verdict is not None:
             return word, verdict
-    if _NAME.fullmatch(said):
-        word = f"_{_normal(said)}_"
+    if _NAME.fullmatch(text):
+        word = f"_{_normal(text)}_"
         for pattern, verdict, _ in _BY_PARTS:
             if verdict is not None and pattern.search(word):
                 return _BY_OUTCOME.get(verdict.outcome, "error"), verdict
@@ -306,7 +306,7 @@ def incomplete(reason: object) -> Verdict:
     return found[1] if found is not None and found[1].outcome is not Outcome.COMPLETED else FAILED
 
 
-# Of several words of one error the finest counts: what it names before a status, and both before "an error".
+# If one error has several words the finest counts: what it names before a status, and both before "an error".
 _COARSE = frozenset({SERVER, INVALID, FAILED, _api("api_error"), _api("internal_error")})
 
 
@@ -319,13 +319,13 @@ def _rank(verdict: Verdict) -> int:
     return NAMED.index(verdict) if verdict in NAMED else len(NAMED) + (verdict in _COARSE)
 
 
-def _error(said: str) -> Verdict | None:
-    said = said[:_MAX_WORD]
-    for word in _spellings(said):
+def _error(text: str) -> Verdict | None:
+    text = text[:_MAX_WORD]
+    for word in _spellings(text):
         if word in _ERROR:
             return _ERROR[word]
-    if _NAME.fullmatch(said):
-        word = f"_{_normal(said)}_"
+    if _NAME.fullmatch(text):
+        word = f"_{_normal(text)}_"
         for pattern, _, verdict in _BY_PARTS:
             if verdict is not None and pattern.search(word):
                 return verdict
@@ -339,29 +339,29 @@ _MAX_DEPTH = 3
 _MAX_ERRORS = 4  # of a list of them
 
 
-def words_of(told: Any, depth: int = _MAX_DEPTH) -> Iterator[str]:
+def words_of(error: Any, depth: int = _MAX_DEPTH) -> Iterator[str]:
     """The words and numbers of an error: an object of any kind, a word, a status."""
-    if isinstance(told, str):
-        if told:
-            yield told
-    elif isinstance(told, (int, float)):
-        if not isinstance(told, bool):
-            yield f"{told:g}" if isinstance(told, float) else str(told)
-    elif isinstance(told, (list, tuple)):
-        for one in told[:_MAX_ERRORS] if depth else ():
+    if isinstance(error, str):
+        if error:
+            yield error
+    elif isinstance(error, (int, float)):
+        if not isinstance(error, bool):
+            yield f"{error:g}" if isinstance(error, float) else str(error)
+    elif isinstance(error, (list, tuple)):
+        for one in error[:_MAX_ERRORS] if depth else ():
             yield from words_of(one, depth - 1)
-    elif told is not None and depth:
+    elif error is not None and depth:
         for name in _NAMES:
-            word = get(told, name)
+            word = get(error, name)
             if isinstance(word, (str, int, float)):
                 yield from words_of(word, 0)
         for name in _WITHIN:
-            yield from words_of(get(told, name), depth - 1)
+            yield from words_of(get(error, name), depth - 1)
 
 
-def classify_error_event(*told: object) -> Verdict:
-    """An error inside a 200 stream, by the words in ``told``: an error object, or its code and type."""
-    found = [verdict for one in told for word in words_of(one) if (verdict := _error(word)) is not None]
+def classify_error_event(*parts: object) -> Verdict:
+    """An error inside a 200 stream, by its words: an error object, or its code and type."""
+    found = [verdict for one in parts for word in words_of(one) if (verdict := _error(word)) is not None]
     return min(found, key=_rank, default=FAILED)
 
 
