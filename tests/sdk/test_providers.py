@@ -1,7 +1,7 @@
 """What the providers do differently: who is named as the provider of a stream, and every quirk of their streams
 that somebody has written down, served over a socket and read by the SDK.
 
-A file of fixtures/providers is a head (where the quirk is written down, what it is, what must be reported) and,
+A file of providers/ is a head (where the quirk is written down, what it is, what must be reported) and,
 after an empty line, the body as it is sent. Frames that only have a name, bodies of several encodings and events
 larger than 1 MiB are scenarios of the fault server's own.
 """
@@ -29,7 +29,7 @@ from streamvitals.stream.record import Usage
 from streamvitals.testing import RecordList
 from surface_acts import CALLS, SPEC, Call, areading, reading
 
-FOLDER = Path(__file__).parents[1] / "fixtures" / "providers"
+FOLDER = Path(__file__).parent / "providers"
 CHAT = Call("chat", "chat", "chat.completions.create", "chat", {"model": SPEC, "messages": []})
 FORMS = {"sync": "stream", "lines": "lines"}
 # Before 1.9 the SDK passes over every event that has a name.

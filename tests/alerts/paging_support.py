@@ -25,7 +25,7 @@ from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.ruleset import rule_groups
 from streamvitals.export.rules import FILE, render
 
-EXAMPLES = Path(__file__).parents[1] / "alerts"
+EXAMPLES = Path(__file__).parents[2] / "alerts"
 # A minute is two and a half seconds.
 SPEED = 24.0
 OBJECTIVES = Objectives(speed=SPEED)

@@ -18,7 +18,7 @@ import yaml
 
 from run_support import environment, free_port
 
-DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 # Two names for the same machine: what has two names there has two here.
 HOSTS = {"own": "localhost"}
 Json = dict[str, Any]
