@@ -139,7 +139,7 @@ def test_every_attribute_of_a_span_is_described() -> None:
         outcome=Outcome.RESET, error_type="connection_reset", hints=("unread_body",), server_port=443, retry_after=1.0,
         retry_after_honored=True, stall_times=((0.5, 6.0),), partial="text",
     )
-    sink.on_end(retried)
+    sink.make_span(retried)
     (whole,) = (span for span in exporter.get_finished_spans() if span.name == "chat gpt-4o-mini")
     described = cells("signals.md")
     assert set(whole.attributes or ()) | {event.name for event in whole.events} <= described

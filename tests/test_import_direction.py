@@ -19,6 +19,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 _WORDS = ("streamvitals.names", "streamvitals.outcome", "streamvitals._version")
+_SINKS = ("streamvitals.stream.record", "streamvitals.stream.sink")  # what is recorded, and how it is heard of
 # What each room may import of the others. The longest entry that a name begins with is its room; "" holds the public
 # doors, which are imported by nobody.
 WINGS: dict[str, tuple[str, ...]] = {
@@ -30,9 +31,9 @@ WINGS: dict[str, tuple[str, ...]] = {
     "streamvitals.stream": _WORDS,
     "streamvitals.sdk": (*_WORDS, "streamvitals.stream"),
     "streamvitals.retries": (*_WORDS, "streamvitals.stream"),
-    "streamvitals.store": (*_WORDS, "streamvitals.stream.record", "streamvitals.startup.registration"),
-    "streamvitals.otel": (*_WORDS, "streamvitals.stream.record", "streamvitals.store", "streamvitals.system"),
-    "streamvitals.sinks": (*_WORDS, "streamvitals.stream.record", "streamvitals.store", "streamvitals.system"),
+    "streamvitals.store": (*_WORDS, *_SINKS, "streamvitals.startup.registration"),
+    "streamvitals.otel": (*_WORDS, *_SINKS, "streamvitals.store", "streamvitals.system"),
+    "streamvitals.sinks": (*_WORDS, *_SINKS, "streamvitals.store", "streamvitals.system"),
     "streamvitals.process": (
         *_WORDS, "streamvitals.config", "streamvitals.stream", "streamvitals.sdk", "streamvitals.retries",
         "streamvitals.store", "streamvitals.otel", "streamvitals.sinks", "streamvitals.system",

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 from .config import Config
 from .process import lifecycle
-from .stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
+from .stream.record import ChainRecord, RetryRecord, StreamRecord
+from .stream.sink import Sink
 
 
-class RecordList(list[StreamRecord]):
+class RecordList(list[StreamRecord], Sink):
     """The records so far, oldest first; also a sink. ``faults`` are streamvitals' own."""
 
     def __init__(self) -> None:
@@ -24,9 +25,6 @@ class RecordList(list[StreamRecord]):
         self.chains: list[ChainRecord] = []
         self.lags: list[float] = []
         self.faults: list[str] = []
-
-    def on_progress(self, progress: Progress) -> None:
-        """Part of a record that is still to come."""
 
     def on_retry(self, retry: RetryRecord) -> None:
         self.retries.append(retry)

@@ -10,6 +10,7 @@ from otel_support import run_script
 from otlp_receiver import receiver
 from streamvitals.config import Config
 from streamvitals.otel.patience import MOST, Patience
+from streamvitals.process.exporters import Exporters
 from streamvitals.process.runtime import Runtime
 from streamvitals.store.memory import HeapMemory
 from streamvitals.store.store import Store
@@ -26,23 +27,20 @@ class Clock:
 def test_what_one_takes_the_others_do_not_have() -> None:
     clock = Clock()
     patience = Patience(2.0, clock)
-    runtime = Runtime(Config(), Store(HeapMemory()))
     seen: list[object] = []
 
     def slow(left: float) -> None:
         seen.append(round(left, 3))
         clock.now += 1.5
 
-    runtime.beginners_of_end.append(lambda: seen.append("begun"))
-    runtime.enders += [slow, slow, slow]
-    runtime.end_exporters(patience)
+    exporters = Exporters(begin_shutdown=(lambda: seen.append("begun"),), shutdown=(slow, slow, slow))
+    exporters.shut_down_all(patience)
     assert seen == ["begun", 2.0, 0.5, 0.0]
 
 
 def test_a_flush_has_one_bound_too() -> None:
-    runtime = Runtime(Config(), Store(HeapMemory()))
     left: list[float] = []
-    runtime.flushers += [left.append, left.append]
+    runtime = Runtime(Config(), Store(HeapMemory()), exporters=Exporters(flush=(left.append, left.append)))
     runtime.flush()
     assert MOST >= left[0] >= left[1] > 0
 
@@ -53,10 +51,8 @@ import streamvitals
 from otel_support import record
 from streamvitals.process import lifecycle
 streamvitals.instrument()
-sinks = lifecycle.current()._dispatch._sinks
 for _ in range(2000):
-    for sink in sinks:
-        sink.on_end(record())
+    lifecycle.current().submit(record())
 """
 # Bytes of an answer that never ends: nothing, a status line, a header, a body.
 NEVER = [b"", b"H", b"HTTP/1.1 200 OK\r\nX-Y: z", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nx"]
@@ -96,8 +92,7 @@ def test_what_ends_with_the_process_is_in_the_last_numbers() -> None:
             close = runtime.Runtime.close
             def close_and_count(self):
                 close(self)
-                for sink in self._dispatch._sinks:
-                    sink.on_end(record())
+                self.submit(record())
             runtime.Runtime.close = close_and_count
             """,
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,

@@ -48,13 +48,13 @@ def spans_of_ours(threads: list[threading.Thread]) -> list[threading.Thread]:
 def test_spans_reach_the_collector(
     tracing: Tracing, collector: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracing.sink.on_end(record())
+    context = tracing.sink.make_span(record())
     assert tracing.flush(PATIENCE)
     (span,) = collector.spans()
     assert span.name == "chat gpt-4o-mini"
     assert attributes(span)["gen_ai.response.finish_reasons"] == ("stop",)
-    assert tracing.sink.last is not None
-    assert tracing.sink.last == (span.trace_id.hex(), span.span_id.hex())
+    assert context is not None
+    assert record().with_span(context).trace_ids == (span.trace_id.hex(), span.span_id.hex())
     (resource,) = collector.resources()
     assert resource["service.name"] == "shop"
     assert resource["service.instance.id"]
@@ -67,7 +67,7 @@ def test_headers_and_compression_are_the_standard_variables(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=one,deployment.environment=test")
     tracing = start_tracing(Config())
-    tracing.sink.on_end(record())
+    tracing.sink.make_span(record())
     assert tracing.shutdown(PATIENCE)
     (request,) = collector.requests
     assert request.headers["x-tenant"] == "acme"
@@ -81,19 +81,19 @@ def test_nothing_runs_before_the_first_span(collector: Receiver) -> None:
     before = threading.enumerate()
     tracing = start_tracing(Config())
     assert threading.enumerate() == before
-    tracing.sink.on_end(record())
+    tracing.sink.make_span(record())
     assert len(spans_of_ours(threading.enumerate())) == 1
     assert tracing.shutdown(PATIENCE)
 
 
 def test_no_global_provider_is_set(tracing: Tracing) -> None:
-    tracing.sink.on_end(record())
+    tracing.sink.make_span(record())
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def test_spans_after_a_shutdown_wait_for_the_next(tracing: Tracing, collector: Receiver) -> None:
     for streams in (1, 2):
-        tracing.sink.on_end(record())
+        tracing.sink.make_span(record())
         assert tracing.shutdown(PATIENCE)
         assert len(collector.spans()) == streams
     assert tracing.shutdown(PATIENCE)
@@ -113,12 +113,12 @@ def test_an_app_that_sets_its_provider_later_gets_the_spans() -> None:
 
             class Config: otlp_traces = True
             tracing = start_tracing(Config())
-            tracing.sink.on_end(record(response_id="ours"))
+            tracing.sink.make_span(record(response_id="ours"))
             memory = InMemorySpanExporter()
             provider = TracerProvider()
             provider.add_span_processor(SimpleSpanProcessor(memory))
             trace.set_tracer_provider(provider)
-            tracing.sink.on_end(record(response_id="theirs"))
+            tracing.sink.make_span(record(response_id="theirs"))
             assert tracing.flush(30)
             ids = [s.attributes.get("gen_ai.response.id") for s in memory.get_finished_spans()]
             assert ids == ["theirs"], ids
@@ -136,7 +136,7 @@ def test_a_provider_that_is_handed_in_is_used() -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(memory))
     tracing = start_tracing(Config(), provider=provider)
-    tracing.sink.on_end(record())
+    tracing.sink.make_span(record())
     assert len(memory.get_finished_spans()) == 1
     assert tracing.shutdown()
 
@@ -151,7 +151,7 @@ def test_without_otlp_the_sdk_is_not_even_imported() -> None:
         from streamvitals.otel.traces import start_tracing
         from otel_support import record
         class Config: otlp_traces = False
-        start_tracing(Config()).sink.on_end(record())
+        start_tracing(Config()).sink.make_span(record())
         assert not any(m.startswith(("opentelemetry.sdk", "requests")) for m in sys.modules)
         """
     )
@@ -170,7 +170,7 @@ from otel_support import record
 from streamvitals.otel.traces import start_tracing
 class Config: otlp_traces = True
 tracing = start_tracing(Config())
-tracing.sink.on_end(record())
+tracing.sink.make_span(record())
 """
 
 
@@ -215,7 +215,7 @@ def test_a_last_span_at_interpreter_exit_is_exported() -> None:
             from streamvitals.otel.traces import start_tracing
             class Config: otlp_traces = True
             tracing = start_tracing(Config())
-            atexit.register(tracing.sink.on_end, record())
+            atexit.register(tracing.sink.make_span, record())
             """,
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         )
@@ -233,8 +233,8 @@ def test_without_a_thread_the_shutdown_exports(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    tracing.sink.on_end(record())
-    tracing.sink.on_end(record())
+    tracing.sink.make_span(record())
+    tracing.sink.make_span(record())
     assert tracing.shutdown(PATIENCE)
     assert len(collector.spans()) == 2
 
@@ -247,7 +247,7 @@ class Config: otlp_traces = True
 tracing = start_tracing(Config())
 
 def stream(name):
-    tracing.sink.on_end(record(response_id=name))
+    tracing.sink.make_span(record(response_id=name))
 
 def child(name):
     pid = os.fork()
@@ -329,7 +329,7 @@ from streamvitals.otel.traces import start_tracing
 class Config: otlp_traces = True
 
 def work():
-    start_tracing(Config()).sink.on_end(record())
+    start_tracing(Config()).sink.make_span(record())
 
 if __name__ == "__main__":
     worker = multiprocessing.get_context({method!r}).Process(target=work)
@@ -359,7 +359,7 @@ def test_the_apps_random_numbers_stay_the_same() -> None:
             class Config: otlp_traces = True
             tracing = start_tracing(Config())
             before = random.getstate()
-            tracing.sink.on_end(record())
+            tracing.sink.make_span(record())
             assert not tracing.shutdown(30)
             assert random.getstate() == before
             """,
@@ -381,7 +381,7 @@ def test_the_apps_instrumentation_does_not_see_the_exporter(tracing: Tracing, co
     for one in instrumentors:
         one.instrument(tracer_provider=provider)
     try:
-        tracing.sink.on_end(record())
+        tracing.sink.make_span(record())
         assert tracing.flush(PATIENCE)
         assert len(collector.spans()) == 1
         assert "traceparent" not in collector.requests[0].headers
@@ -404,7 +404,7 @@ def test_what_the_exporters_loggers_say_for_the_app_is_heard(
     tracing: Tracing, collector: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    tracing.sink.on_end(record())
+    tracing.sink.make_span(record())
     assert tracing.flush(PATIENCE)
     assert not caplog.records
     _get(collector.url)

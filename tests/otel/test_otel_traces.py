@@ -18,7 +18,7 @@ from streamvitals.names import UNKNOWN_MODEL
 from streamvitals.otel.trace_parent import capture_parent
 from streamvitals.otel.traces import TraceSink, tracer_of
 from streamvitals.outcome import Outcome
-from streamvitals.stream.record import Attempt, StreamRecord
+from streamvitals.stream.record import Attempt, StreamRecord, TraceIds
 
 APP_SIDE_OR_LIMIT = {
     Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER, Outcome.CANCELLED, Outcome.ABANDONED,
@@ -40,10 +40,15 @@ class Kept:
         self.provider.add_span_processor(SimpleSpanProcessor(self.memory))
         self.sink = TraceSink(tracer_of(self.provider))
 
+    def ids_of(self, ended: StreamRecord) -> TraceIds | None:
+        """The ids that the record has when its span has been made."""
+        context = self.sink.make_span(ended)
+        return None if context is None else ended.with_span(context).trace_ids
+
     def spans(self, ended: StreamRecord) -> tuple[ReadableSpan, list[ReadableSpan]]:
         """The span of a stream and those of its attempts."""
         self.memory.clear()
-        self.sink.on_end(ended)
+        self.ids = self.ids_of(ended)
         *attempts, span = self.memory.get_finished_spans()
         return span, attempts
 
@@ -216,7 +221,7 @@ def test_what_a_sampler_does_to_attributes_is_not_kept_for_others() -> None:
 
 def test_a_stream_asked_for_again_is_linked_to_the_one_that_failed(kept: Kept) -> None:
     first, _ = kept.spans(failed())
-    again, (attempt,) = kept.spans(failed(retry_of=kept.sink.last, chain_attempt=2))
+    again, (attempt,) = kept.spans(failed(retry_of=kept.ids, chain_attempt=2))
     (link,) = again.links
     assert first.context is not None
     assert (link.context.trace_id, link.context.span_id) == (first.context.trace_id, first.context.span_id)
@@ -279,9 +284,8 @@ def test_what_the_app_suppressed_stays_suppressed(kept: Kept) -> None:
     utils = pytest.importorskip("opentelemetry.instrumentation.utils")
     with utils.suppress_instrumentation():
         parent = capture_parent()
-    kept.sink.on_end(record(trace_parent=parent))
+    assert kept.ids_of(record(trace_parent=parent)) is None
     assert not kept.memory.get_finished_spans()
-    assert kept.sink.last is None
 
 
 def test_the_sampler_is_asked_with_what_it_may_want_to_know() -> None:
@@ -296,7 +300,7 @@ def test_the_sampler_is_asked_with_what_it_may_want_to_know() -> None:
             return super().should_sample(*args, **kwargs)
 
     kept = Kept(sampler=Sampler())
-    kept.sink.on_end(failed())
+    kept.sink.make_span(failed())
     assert not kept.memory.get_finished_spans()
     assert len(asked) == 1, "the attempts of a dropped span are not even tried"
     assert asked[0]["gen_ai.request.model"] == "gpt-4o-mini"
@@ -305,23 +309,20 @@ def test_the_sampler_is_asked_with_what_it_may_want_to_know() -> None:
 
 def test_an_unsampled_parent_means_no_span(kept: Kept) -> None:
     parent = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(0))
-    kept.sink.on_end(record(trace_parent=parent))
+    assert kept.ids_of(record(trace_parent=parent)) is None
     assert not kept.memory.get_finished_spans()
-    assert kept.sink.last is None
 
 
-def test_the_ids_of_the_newest_span_are_offered(kept: Kept) -> None:
+def test_the_ids_of_its_span_are_in_the_record(kept: Kept) -> None:
     for _ in range(2):
         span, _ = kept.spans(record())
-        assert kept.sink.last is not None
+        assert kept.ids is not None
         assert span.context is not None
-        assert int(kept.sink.last.trace_id, 16) == span.context.trace_id
-        assert int(kept.sink.last.span_id, 16) == span.context.span_id
-        assert (len(kept.sink.last.trace_id), len(kept.sink.last.span_id)) == (32, 16)
+        assert int(kept.ids.trace_id, 16) == span.context.trace_id
+        assert int(kept.ids.span_id, 16) == span.context.span_id
+        assert (len(kept.ids.trace_id), len(kept.ids.span_id)) == (32, 16)
 
 
 @pytest.mark.parametrize("get_tracer", [lambda: None, lambda: trace.NoOpTracer()])
 def test_no_tracer_no_span(get_tracer: Callable[[], Any]) -> None:
-    sink = TraceSink(get_tracer)
-    sink.on_end(record())
-    assert sink.last is None
+    assert TraceSink(get_tracer).make_span(record()) is None

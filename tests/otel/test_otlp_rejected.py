@@ -35,7 +35,7 @@ def test_spans(rejected: int, collector: Receiver, caplog: pytest.LogCaptureFixt
     faults: list[str] = []
     tracing = start_tracing(Config(), on_error=faults.append)
     with caplog.at_level(logging.WARNING):
-        tracing.sink.on_end(record())
+        tracing.sink.make_span(record())
         assert tracing.flush(PATIENCE) is not bool(rejected)
     assert len(collector.spans()) == 2
     assert collector.attempts == 1  # and it is not sent again

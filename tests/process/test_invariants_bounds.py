@@ -194,7 +194,7 @@ def spans_of(records: list[Any]) -> str:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     sink = TraceSink(tracer_of(provider))
     for record in records:
-        sink.on_end(record)
+        sink.make_span(record)
     provider.shutdown()
     return "".join(span.to_json() for span in exporter.get_finished_spans())
 

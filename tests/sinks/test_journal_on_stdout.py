@@ -17,7 +17,7 @@ import pytest
 from store_support import record
 from streamvitals.config.problems import of_journal
 from streamvitals.sinks.journal import JournalSink
-from streamvitals.stream.record import SaidError
+from streamvitals.stream.sink import ReportedError
 
 
 class Stdout:
@@ -95,7 +95,7 @@ def test_a_descriptor_that_is_something_else_by_now_is_left_alone(tmp_path: Path
     sink.on_end(record())
     other = os.open(tmp_path / "database", os.O_WRONLY | os.O_CREAT)
     os.dup2(other, fd)
-    with pytest.raises(SaidError, match="something else"):
+    with pytest.raises(ReportedError, match="something else"):
         sink.on_end(record())
     os.close(fd)
     os.close(other)

@@ -25,9 +25,11 @@ from streamvitals.stream.record import StreamRecord
 from streamvitals.testing import recorded
 
 
-class Ids(NamedTuple):
-    trace_id: str = "t" * 32
-    span_id: str = "s" * 16
+class Context(NamedTuple):
+    """That of a span."""
+
+    trace_id: int = 0xABC
+    span_id: int = 0xDEF
 
 
 class Clock:
@@ -49,7 +51,7 @@ def failed(server: ThreadedFaultServer) -> StreamRecord:
 
 def test_the_exact_point_of_failure(failed: StreamRecord, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "streamvitals"):
-        LogSink(lambda: Ids(), Clock()).on_end(failed)
+        LogSink(Clock()).on_end(failed.with_span(Context()))
     (line,) = caplog.records
     point: dict[str, Any] = vars(line)["streamvitals"]
     assert line.levelno == logging.WARNING
@@ -59,7 +61,7 @@ def test_the_exact_point_of_failure(failed: StreamRecord, caplog: pytest.LogCapt
     assert point["bytes"] == failed.bytes_received
     assert point["elapsed"] >= point["since_last_chunk"] >= 0
     assert point["request_id"]
-    assert point["trace_id"] == "t" * 32
+    assert (point["trace_id"], point["span_id"]) == (f"{0xABC:032x}", f"{0xDEF:016x}")
     assert point["causes"][-1] == "ConnectionResetError"
     assert "after 3 chunks" in line.getMessage()
     assert f"request: {point['request_id']}" in line.getMessage()
@@ -80,7 +82,7 @@ def test_few_lines_when_everything_fails(failed: StreamRecord, caplog: pytest.Lo
 
 
 def test_a_failure_of_another_kind_is_always_said(failed: StreamRecord, caplog: pytest.LogCaptureFixture) -> None:
-    sink = LogSink(clock=Clock())
+    sink = LogSink(Clock())
     with caplog.at_level(logging.WARNING, "streamvitals"):
         for kind in ("reset", "reset", "rejected", "rejected"):
             for _ in range(BURST):
@@ -90,12 +92,12 @@ def test_a_failure_of_another_kind_is_always_said(failed: StreamRecord, caplog: 
 
 
 def test_what_was_not_logged_is_told_at_the_end(failed: StreamRecord, caplog: pytest.LogCaptureFixture) -> None:
-    sink = LogSink(clock=Clock())
+    sink = LogSink(Clock())
     with caplog.at_level(logging.WARNING, "streamvitals"):
         for _ in range(BURST + 34):
             sink.on_end(failed)
-        sink.tell_suppressed()
-        sink.tell_suppressed()
+        sink.report_suppressed()
+        sink.report_suppressed()
     assert [line.getMessage() for line in caplog.records[BURST:]] == ["and 34 more streams failed, not logged"]
 
 
@@ -123,7 +125,7 @@ def test_what_others_chose_cannot_pass_for_a_line_of_ours(
         request_id="req\r\nstreamvitals: all is well", labels=failed.labels._replace(model="m\n\x1b[2J" + "m" * 999)
     )
     with caplog.at_level(logging.WARNING, "streamvitals"):
-        LogSink(clock=Clock()).on_end(forged)
+        LogSink(Clock()).on_end(forged)
     (line,) = caplog.records
     assert line.getMessage().isprintable()
     assert len(line.getMessage()) < 600
@@ -180,15 +182,15 @@ def test_of_a_storm_the_journal_keeps_the_beginning_and_says_how_many_have_no_li
     sink.on_end(failed)
     sink.on_end(failed)
     assert [line["suppressed"] for line in lines()][21:] == [40]
-    sink.tell_suppressed()
-    sink.tell_suppressed()
+    sink.report_suppressed()
+    sink.report_suppressed()
     assert lines()[22:] == [{"suppressed": 1}]
     sink.on_end(failed)
     monkeypatch.setattr(os, "getpid", lambda: 1)
-    sink.tell_suppressed()
+    sink.report_suppressed()
     assert len(lines()) == 23, "a forked child leaves that to its parent"
     sink.on_end(failed)
-    sink.tell_suppressed()
+    sink.report_suppressed()
     assert lines()[23:] == [{"suppressed": 1}]
 
 
@@ -276,7 +278,7 @@ def test_what_is_wrong_with_the_journal_is_said_once(
 ) -> None:
     told: list[str] = []
     for said in (False, True):
-        sink = JournalSink(str(tmp_path / "no" / "such"), lambda: told.append("word"), said=said)
+        sink = JournalSink(str(tmp_path / "no" / "such"), lambda: told.append("word"), reported=said)
         dispatch = Dispatch([sink], lambda *_: None, lambda *_: None)
         with caplog.at_level(logging.WARNING, "streamvitals"):
             for _ in range(MAX_FAULTS + 2):

@@ -173,8 +173,8 @@ def test_before_any_stream_the_process_has_its_own_series(render, parse) -> None
 def test_exemplars_lead_to_a_trace_of_their_bucket() -> None:
     store = Store(HeapMemory())
     sink = StoreSink(store, exemplars=True, unix_time=lambda: 1_700_000_000.0)
-    parent = SimpleNamespace(trace_id=0xABC, span_id=0xDEF)
-    sink.on_end(record(trace_parent=parent, duration=3.0, progress=progress(first_chunk=0.5), first_token=None))
+    span = SimpleNamespace(trace_id=0xABC, span_id=0xDEF)
+    sink.on_end(record(span=span, duration=3.0, progress=progress(first_chunk=0.5), first_token=None))
     found = {}
     for family in parse_openmetrics(openmetrics(store)):
         for sample in family.samples:

@@ -16,12 +16,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 import streamvitals
 from otel_support import record
 from streamvitals.process import lifecycle
+from streamvitals.stream.dispatch import Start
 streamvitals.instrument()
 started, ended = lifecycle.current(), record()
-if started.introduce is not None:
-    started.introduce(ended.labels)
-for sink in started._dispatch._sinks:
-    sink.on_end(ended)
+started.submit(Start(ended.labels))
+started.submit(ended)
 files, path = CollectorRegistry(), {path!r}
 MultiProcessCollector(files, path)
 print(*("streamvitals_streams_total{{" in generate_latest(registry).decode() for registry in (files, REGISTRY)))

@@ -198,7 +198,7 @@ def test_log_journal_and_span_tell_the_same_of_a_failure(tmp_path: Path) -> None
     ended = times(failed(attempts=attempts, last_chunk=2.0000001, duration=2.0, request_id="req_1"))
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    TraceSink(tracer_of(provider)).on_end(ended)
+    TraceSink(tracer_of(provider)).make_span(ended)
     JournalSink(str(tmp_path / "journal")).on_end(ended)
     point, line = point_of_failure(ended), json.loads((tmp_path / "journal").read_text())
     span = exporter.get_finished_spans()[-1].attributes

@@ -362,13 +362,13 @@ def test_what_is_remembered_of_names_is_bounded(store: Store) -> None:
 
 
 def test_exemplars_are_kept_per_bucket_and_only_when_asked_for(store: Store) -> None:
-    parent = SimpleNamespace(trace_id=0xABC, span_id=0xDEF)
-    StoreSink(store).on_end(record(trace_parent=parent))
+    span = SimpleNamespace(trace_id=0xABC, span_id=0xDEF)
+    StoreSink(store).on_end(record(span=span))
     assert look(store).exemplars == {}
     sink = StoreSink(store, exemplars=True, unix_time=lambda: 42.0)
     sink.on_end(record())
     assert look(store).exemplars == {}
-    sink.on_end(record(trace_parent=parent, first_chunk=0.0042))
+    sink.on_end(record(span=span, first_chunk=0.0042))
     kept = look(store).exemplars
     assert {key.metric for key in kept} == {
         "streamvitals.time_to_first_chunk", "streamvitals.time_to_first_token", "streamvitals.stream_duration"
@@ -381,8 +381,8 @@ def test_exemplars_are_kept_per_bucket_and_only_when_asked_for(store: Store) -> 
 
 def test_exemplars_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "_MAX_EXEMPLARS", 10)
-    sink = StoreSink(store, exemplars=True, trace_ids=lambda _: ("a" * 32, "b" * 16))
+    sink, span = StoreSink(store, exemplars=True), SimpleNamespace(trace_id=0xABC, span_id=0xDEF)
     for duration in names.DURATION_EDGES:
         for outcome in (Outcome.COMPLETED, Outcome.LENGTH):
-            sink.on_end(record(duration=duration, outcome=outcome))
+            sink.on_end(record(duration=duration, outcome=outcome, span=span))
     assert len(look(store).exemplars) == 10

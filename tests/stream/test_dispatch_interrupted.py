@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,9 @@ from interrupts import interrupt_at
 from streamvitals.stream import dispatch as dispatch_module
 from streamvitals.stream.dispatch import LoopLag
 from streamvitals.stream.record import StreamRecord
+from streamvitals.stream.sink import Sink as BaseSink
+
+CONTEXT = SimpleNamespace(trace_id=1, span_id=2)
 
 
 class Once(Sink):
@@ -24,11 +28,16 @@ class Once(Sink):
             self.append(record)
 
 
+class Spans(BaseSink):
+    def make_span(self, record: StreamRecord) -> object:
+        return CONTEXT
+
+
 def test_interrupted_anywhere_everything_is_told_and_nothing_twice() -> None:
     """Ctrl-C raises wherever the main thread is: here at each place of the dispatch where one can be."""
     for number in range(1, 500):
         one, two = Once(), Once()
-        home = Home(one, two)
+        home = Home(one, Spans(), two)
         struck = interrupt_at(
             number, lambda home=home: home.end(home.begin()), dispatch_module.__file__, KeyboardInterrupt()
         )
@@ -39,6 +48,7 @@ def test_interrupted_anywhere_everything_is_told_and_nothing_twice() -> None:
             assert home.open, "the exit of the process ends it"
             continue
         assert len(home.recorded) == len(one) == len(two) == 1, line
+        assert one[0].span is two[0].span is CONTEXT, line
         if not line:
             break
     else:

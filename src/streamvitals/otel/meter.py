@@ -21,7 +21,8 @@ from ..names import Metric
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Series
 from ..store.measured import measured
 from ..store.snapshot import Snapshot
-from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
+from ..stream.record import StreamRecord
+from ..stream.sink import Sink
 from .keys import Attributes, own_attributes, semconv_attributes, stream_attributes
 
 SCOPE = "streamvitals"
@@ -126,7 +127,7 @@ def _takes(function: Callable[..., Any], parameter: str) -> bool:
     return parameter in inspect.signature(function).parameters
 
 
-class MeterSink:
+class MeterSink(Sink):
     """Records the histograms of each stream when it ends, some ten values; see ``on_app_provider``."""
 
     def __init__(self, meter: Meter, shared: _Shared) -> None:
@@ -170,21 +171,9 @@ class MeterSink:
             for instrument in self._semconv.get(metric.otel, ()):
                 self._record(instrument, value, {**base, **semconv_attributes(metric, values)}, context)
 
-    def on_chain(self, chain: ChainRecord) -> None:
-        """Read from the snapshot."""
-
     def on_loop_lag(self, seconds: float) -> None:
         """Record how late the event loop was."""
         self._record(self._ours[names.LOOP_LAG.otel], seconds, {}, Context())
-
-    def on_progress(self, progress: Progress) -> None:
-        """Told at the end."""
-
-    def on_retry(self, retry: RetryRecord) -> None:
-        """Observed from the snapshot."""
-
-    def on_internal_error(self, where: str) -> None:
-        """Observed from the snapshot."""
 
     def _record(self, to: Histogram, value: float, attributes: Attributes, context: Context) -> None:
         if self._with_context:

@@ -87,10 +87,10 @@ class OwnTracing:
             if self._queue is not None:
                 self._queue.start()
 
-    def hasten(self) -> None:
+    def begin_flush(self) -> None:
         """Begin to export what is queued."""
         if self._queue is not None:
-            self._queue.hasten()
+            self._queue.begin_flush()
 
     def flush(self, timeout: float = MOST) -> bool:
         """Export what is queued; False if that took longer than ``timeout`` seconds or failed."""

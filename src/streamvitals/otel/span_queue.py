@@ -83,7 +83,7 @@ class SpanQueue(SpanProcessor):
         """As the interface wants it; see ``close``."""
         self.close(MOST)
 
-    def hasten(self) -> None:
+    def begin_flush(self) -> None:
         """Have the thread export what is queued now, and do not wait for it."""
         with self._changed:
             self._urgent = not self._nothing_left()
@@ -127,7 +127,7 @@ class SpanQueue(SpanProcessor):
         if self._thread is None:
             self._drain_here(Patience(timeout))
             return not self._spans and self._losses.count == lost
-        self.hasten()
+        self.begin_flush()
         with self._changed:
             done = self._changed.wait_for(self._nothing_left, timeout)
         return done and self._losses.count == lost

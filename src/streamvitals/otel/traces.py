@@ -31,7 +31,8 @@ from opentelemetry.trace import (
 
 from .._version import __version__
 from ..names import UNKNOWN_MODEL
-from ..stream.record import Attempt, ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord, Usage
+from ..stream.record import Attempt, StreamLabels, StreamRecord, TraceIds, Usage
+from ..stream.sink import Sink
 from .patience import MOST, at_exit, exiting
 
 SCOPE = "streamvitals"
@@ -43,38 +44,20 @@ Value = str | bool | int | float | tuple[str, ...]
 TracerSource = Callable[[], Tracer | None]
 
 
-class TraceIds(NamedTuple):
-    """Lower-case hex, as in the labels of an exemplar."""
-
-    trace_id: str
-    span_id: str
-
-
-class TraceSink:
-    """Makes the spans of each record. ``get_tracer`` is asked at every end; None: no spans are wanted.
-
-    ``last`` holds the ids of the span made for the newest record, None if it has none or was not sampled:
-    sinks are called one after another, so one that stands behind this one can make exemplars of it.
-    """
+class TraceSink(Sink):
+    """Makes the spans of each record. ``get_tracer`` is called at every end; None: no spans are wanted."""
 
     def __init__(self, get_tracer: TracerSource) -> None:
         self._get_tracer = get_tracer
-        self._last: SpanContext | None = None
 
-    @property
-    def last(self) -> TraceIds | None:
-        ids = self._last
-        return None if ids is None else TraceIds(format(ids.trace_id, "032x"), format(ids.span_id, "016x"))
-
-    def on_end(self, record: StreamRecord) -> None:
-        """Make the span of a stream that ended, and those of its attempts."""
-        self._last = None
+    def make_span(self, record: StreamRecord) -> SpanContext | None:
+        """Make the span of a stream that ended, and those of its attempts. None if it has none or was not sampled."""
         tracer = self._get_tracer()
         if tracer is None:
-            return
+            return None
         context = _context_of(record.trace_parent)
         if context.get(_SUPPRESS_INSTRUMENTATION_KEY):
-            return
+            return None
         # What a sampler may want to know is there from the start; the rest only if it said yes.
         span = tracer.start_span(
             _name(record.labels), context, SpanKind.CLIENT, _identity(record.labels, record.server_port).copy(),
@@ -82,10 +65,7 @@ class TraceSink:
             start_time=_ns(record, 0.0), record_exception=False, set_status_on_exception=False,
         )
         if not span.is_recording():
-            return
-        ids = span.get_span_context()
-        if ids.trace_flags.sampled:
-            self._last = ids
+            return None
         span.set_attributes(_attributes(record))
         _add_events(span, record)
         if record.failed or len(record.attempts) > 1:
@@ -93,21 +73,8 @@ class TraceSink:
         if record.failed:
             span.set_status(StatusCode.ERROR, f"{record.outcome.value} after {record.chunks} chunks")
         span.end(_ns(record, record.duration))
-
-    def on_progress(self, progress: Progress) -> None:
-        """The span tells of the whole stream at its end."""
-
-    def on_retry(self, retry: RetryRecord) -> None:
-        """The record's attempts tell of it."""
-
-    def on_chain(self, chain: ChainRecord) -> None:
-        """Each stream of it has its own span."""
-
-    def on_loop_lag(self, seconds: float) -> None:
-        """No stream's."""
-
-    def on_internal_error(self, where: str) -> None:
-        """No stream's."""
+        made = span.get_span_context()
+        return made if made.trace_flags.sampled else None
 
 
 def _ns(record: StreamRecord, offset: float) -> int:
@@ -292,8 +259,8 @@ class Tracing(NamedTuple):
     """A sink for spans, and what is to be done at the end of the process.
 
     ``flush`` and ``shutdown`` take the seconds that they may last (MOST if not said) and return False if spans
-    were lost or are still queued. ``hasten`` and ``begin_shutdown`` begin that and do not wait. ``shutdown`` also runs
-    at exit; providers of the app are left to the app.
+    were lost or are still queued. ``begin_flush`` and ``begin_shutdown`` begin that and do not wait. ``shutdown`` also
+    runs at exit; providers of the app are left to the app.
     ``get_tracer`` is what the sink uses, for other spans that are to go the same way. ``prepare`` is for a process that
     will make spans, while it can still start a thread.
     """
@@ -302,7 +269,7 @@ class Tracing(NamedTuple):
     flush: Callable[..., bool]
     shutdown: Callable[..., bool]
     get_tracer: TracerSource
-    hasten: Callable[[], None]
+    begin_flush: Callable[[], None]
     begin_shutdown: Callable[[], None]
     prepare: Callable[[], None]
 
@@ -345,7 +312,7 @@ def start_tracing(
             own.prepare()
 
     atexit.register(end)
-    return Tracing(TraceSink(source), own.flush, shutdown, source, own.hasten, own.begin_shutdown, prepare)
+    return Tracing(TraceSink(source), own.flush, shutdown, source, own.begin_flush, own.begin_shutdown, prepare)
 
 
 def _nothing() -> None:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from ..config import Config
 from ..config.problems import of_journal, of_variables
 from . import lifecycle, wiring
-from .problems import report, show_and_check, tell
+from .problems import report, show_and_check, warn
 from .runtime import Runtime
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
+
+    from ..store.snapshot import Snapshot
 
 logger = logging.getLogger("streamvitals")
 
@@ -55,23 +57,28 @@ def instrument(
     if settings.disabled or _undo:
         return
     under_run = lifecycle.current() is not None
-    said: list[str] = []
-    if config is None and not under_run:
-        settings, said = show_and_check(settings)
-        # `run` has said these before this program began.
-        by_run = "_streamvitals_registration" in sys.modules
-        for problem in () if by_run else (*of_variables(os.environ), *of_journal(settings.journal)):
-            logger.warning("%s", problem)
-    started = lifecycle.start(settings, _tracing(settings, tracer_provider, said if config is None else None))
+    problems: list[str] | None = None
+    if config is None:
+        problems = []
+        if not under_run:
+            settings, problems = show_and_check(settings)
+            # `run` has said these before this program began.
+            by_run = "_streamvitals_registration" in sys.modules
+            for problem in () if by_run else (*of_variables(os.environ), *of_journal(settings.journal)):
+                logger.warning("%s", problem)
+    started = lifecycle.start(
+        settings, _tracing(settings, tracer_provider, problems),
+        metrics=_metrics(settings, problems) if meter_provider is None else None,
+    )
     _undo.append(lambda: None)
     # A reader of the app's provider may serve that same default registry: each stream would be there twice.
     if registry is not None or meter_provider is None:
         _serve_prometheus(started, registry)
-    if meter_provider is not None or (settings.otlp_metrics and not under_run):
-        _export_metrics(started, settings, meter_provider, None if config is not None else said)
+    if meter_provider is not None:
+        _report_to(meter_provider, started)
     if not under_run:
         started.patch_on_import()
-        report(said)
+        report(problems or [])
 
 
 def uninstrument() -> None:
@@ -91,12 +98,33 @@ def flush() -> None:
         current.flush()
 
 
-def _tracing(config: Config, provider: TracerProvider | None, said: list[str] | None) -> wiring.TracingFactory:
-    """How the runtime, if it is this call that makes it, gets its span sink. ``said`` is given where it is the
+def _tracing(config: Config, provider: TracerProvider | None, problems: list[str] | None) -> wiring.TracingFactory:
+    """How the runtime, if it is this call that makes it, gets its span pipeline. ``problems`` is given where it is the
     environment that asks: then what it asks for may be missing."""
-    if said is None:
+    if problems is None:
         return lambda: wiring.start_tracing(config, provider, lifecycle.count_fault)
-    return lambda: wiring.start_tracing_if_possible(config, provider, lifecycle.count_fault, said)
+    return lambda: wiring.start_tracing_if_possible(config, provider, lifecycle.count_fault, problems)
+
+
+def _metrics(config: Config, problems: list[str] | None) -> wiring.MetricsFactory | None:
+    """The same for metrics over OTLP."""
+    if not config.otlp_metrics:
+        return None
+
+    def start(take: Callable[[], Snapshot]) -> wiring.Exporting | None:
+        try:
+            from ..otel import metrics
+
+            return metrics.start_exporting(take, config, on_error=lifecycle.count_fault)
+        except Exception as error:
+            if problems is None:
+                raise
+            missing = isinstance(error, ImportError)
+            fix = "pip install 'streamvitals[otlp]'" if missing else "check the OTEL_ variables"
+            warn(problems, "metrics", f"no metrics over OTLP: {type(error).__name__} -> {fix}")
+            return None
+
+    return start
 
 
 def _serve_prometheus(started: Runtime, registry: CollectorRegistry | None) -> None:
@@ -111,9 +139,7 @@ def _serve_prometheus(started: Runtime, registry: CollectorRegistry | None) -> N
     if registry is None and getattr(prometheus_client.values.ValueClass, "_multiprocess", False):
         from ..sinks.multiprocess import MultiprocessSink
 
-        sink = MultiprocessSink(started.store)
-        started.introduce = sink.introduce
-        started.add_sink(sink)
+        started.add_sink(MultiprocessSink(started.store))
         return
     from ..sinks.prometheus import SnapshotCollector
 
@@ -123,29 +149,9 @@ def _serve_prometheus(started: Runtime, registry: CollectorRegistry | None) -> N
     _undo.append(lambda: target.unregister(collector))
 
 
-def _export_metrics(
-    started: Runtime, config: Config, provider: MeterProvider | None, said: list[str] | None
-) -> None:
-    try:
-        _start_metrics(started, config, provider)
-    except Exception as error:
-        if provider is not None or said is None:
-            raise
-        missing = isinstance(error, ImportError)
-        mend = "pip install 'streamvitals[otlp]'" if missing else "check the OTEL_ variables"
-        tell(said, "metrics", f"no metrics over OTLP: {type(error).__name__} -> {mend}")
-
-
-def _start_metrics(started: Runtime, config: Config, provider: MeterProvider | None) -> None:
+def _report_to(provider: MeterProvider, started: Runtime) -> None:
     from ..otel import metrics
 
-    if provider is not None:
-        sink = metrics.on_app_provider(provider, started.snapshot)
-        started.add_sink(sink)
-        _undo.append(sink.close)
-        return
-    exporting = metrics.start_exporting(started.snapshot, config, on_error=lifecycle.count_fault)
-    # Before the spans', which are begun and go out meanwhile.
-    started.flushers.insert(0, exporting.flush)
-    started.enders.insert(0, exporting.shutdown)
-    lifecycle.end_before_others()
+    sink = metrics.on_app_provider(provider, started.snapshot)
+    started.add_sink(sink)
+    _undo.append(sink.close)

@@ -1,4 +1,4 @@
-"""What will not work in this process: said in the log, and handed on to the agent."""
+"""What will not work in this process: logged, and reported to the agent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ logger = logging.getLogger("streamvitals")
 
 
 def show_and_check(config: Config) -> tuple[Config, list[str]]:
-    """Make warnings visible, as the user may have asked not to, and find out whether the redaction hook is there.
+    """Make warnings visible, unless the user asked not to, and find out whether the redaction hook is there.
 
     Without it nothing is captured: never text that was to be redacted and is not.
     """
-    said: list[str] = []
+    problems: list[str] = []
     if not config.quiet:
         visible.show()
     try:
@@ -26,18 +26,18 @@ def show_and_check(config: Config) -> tuple[Config, list[str]]:
     except ConfigError as error:
         config = replace(config, capture_partial=0)
         mend = "make it importable, or unset STREAMVITALS_CAPTURE_PARTIAL"
-        tell(said, "redact", f"{error}; no text is captured -> {mend}")
-    return config, said
+        warn(problems, "redact", f"{error}; no text is captured -> {mend}")
+    return config, problems
 
 
-def tell(said: list[str], word: str, text: str) -> None:
+def warn(problems: list[str], word: str, text: str) -> None:
     """Log what will not work here, and remember the word for it (config/problems.py) for the agent."""
-    said.append(word)
+    problems.append(word)
     logger.warning("%s", text)
 
 
-def report(said: list[str]) -> None:
-    """Hand on to the agent, if there is one, what was told."""
+def report(problems: list[str]) -> None:
+    """Report these words to the agent, if there is one."""
     registration = sys.modules.get("_streamvitals_registration")
     if registration is not None:
-        registration.report_problems(said)
+        registration.report_problems(problems)

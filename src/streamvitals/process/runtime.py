@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from .._version import __version__
 from ..config import Config
@@ -20,42 +20,56 @@ from ..startup import importhook
 from ..store.snapshot import Snapshot
 from ..store.store import Slot, Store
 from ..stream.call import Call, Holder
-from ..stream.dispatch import Dispatch, Fault, Item, LoopLag
+from ..stream.dispatch import Dispatch, Fault, Item, LoopLag, Start
 from ..stream.observation import Ending, Observation
 from ..stream.partial import TailReader
-from ..stream.record import Sink, StreamLabels, StreamRecord
+from ..stream.record import StreamRecord
 from ..stream.request_key import RequestKey
 from ..stream.responses import Key
+from ..stream.sink import Sink
 from ..stream.tracebacks import is_foreign
 from ..system import forks
+from .exporters import Exporters
 from .looplag import LoopLagMeter
 from .redaction import redaction_of
 
 logger = logging.getLogger("streamvitals")
+NO_EXPORTERS = Exporters()
+
+
+class HttpSpans(Protocol):
+    """What otel/http_spans.py gives."""
+
+    def instrument_http_client(self, client: Any) -> bool:
+        """Trace what the SDK sends with this client."""
+
+    def remove(self) -> None:
+        """Leave all clients as they were."""
 
 
 class Runtime:
     """One per process. What the rooms below ask of it is in their ``Host``: stream/host.py, sdk/host.py, retries/."""
 
     def __init__(
-        self, config: Config, store: Store, sinks: Iterable[Sink] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        config: Config,
+        store: Store,
+        sinks: Iterable[Sink] = (),
+        *,
+        exporters: Exporters = NO_EXPORTERS,
+        capture_parent: Callable[[], object | None] | None = None,
+        http_spans: HttpSpans | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
         self.store = store
         self.clock = clock
         self.stall_after = config.stall_after
         self.flush_every = config.flush_every
-        self.introduce: Callable[[StreamLabels], None] | None = None
-        self.span_ids: Callable[[], object | None] | None = None
-        self.capture_parent: Callable[[], object | None] | None = None
+        self.exporters = exporters
+        self._capture_parent = capture_parent
+        self._http_spans = http_spans
         self.patches = Patches(self, config.finish_optional_hosts, config.providers)
-        # Of exporters: all begin before the first is waited for, with the seconds that are left.
-        self.hasteners: list[Callable[[], object]] = []
-        self.flushers: list[Callable[[float], object]] = []
-        self.beginners_of_end: list[Callable[[], object]] = []
-        self.enders: list[Callable[[float], object]] = []
-        self.at_stop: list[Callable[[], object]] = []
-        self.trace_http_client: Callable[[Any], object] | None = None
         self._open: dict[Observation, None] = {}  # in the order in which they were asked for
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
         self.retries = AppRetries(self, config.retry_window)
@@ -70,8 +84,8 @@ class Runtime:
         self._dispatch.drain()
         self.retries.sweep_some()
         facts, reader, key, http_client = call
-        if http_client is not None and self.trace_http_client is not None:
-            self.trace_http_client(http_client)
+        if http_client is not None and self._http_spans is not None:
+            self._http_spans.instrument_http_client(http_client)
         now = self.clock()
         slot = self.store.take_slot(facts.labels)
         if slot.labels != facts.labels:
@@ -79,7 +93,7 @@ class Runtime:
         retry = self.retries.begin(facts.named, key, now)
         if self.config.capture_partial:
             reader = TailReader(reader, self.config.capture_partial, self._redact)
-        parent = self.capture_parent() if self.capture_parent is not None else None
+        parent = self._capture_parent() if self._capture_parent is not None else None
         observation = Observation(self, facts, reader, slot, now, time.time(), key, retry, parent)
         try:
             if holder is not None:
@@ -88,8 +102,8 @@ class Runtime:
             if facts.named is not None:
                 self.retries.takes_up(facts.named, observation)
             slot.open(now)
-            if self.introduce is not None:
-                self.introduce(slot.labels)
+            if self._dispatch.hears_start():
+                self._dispatch.submit(Start(slot.labels))
             self._lag.watch(observation)
         except BaseException:
             # Whatever it was, nobody will ever tell of this stream.
@@ -154,8 +168,7 @@ class Runtime:
             self.store.close_slot(record.slot)
         origin, key = observation.release()
         if origin is not None and record.failed:
-            span = self.span_ids() if self.span_ids is not None else None
-            self.retries.failed(observation, record, origin, key, span, self.clock())
+            self.retries.failed(observation, record, origin, key, record.trace_ids, self.clock())
 
     def _forget(self, observation: Observation) -> bool:
         named = observation.facts.named
@@ -194,17 +207,15 @@ class Runtime:
         seconds for all of them."""
         patience = Patience(timeout)
         self._dispatch.drain()
-        for begin in self.hasteners:
-            begin()
-        for flusher in self.flushers:
-            flusher(patience.left())
+        self.exporters.flush_all(patience)
 
-    def end_exporters(self, patience: Patience) -> None:
-        """Have exporters send what they hold, for the last time; a collector that refuses is not waited for."""
-        for begin in self.beginners_of_end:
-            begin()
-        for end in self.enders:
-            end(patience.left())
+    def stop(self) -> None:
+        """Take the patches back; what is still open ends here, and exporters send for the last time."""
+        self.patches.remove()
+        self.close()
+        self.exporters.shut_down_all(Patience())
+        if self._http_spans is not None:
+            self._http_spans.remove()
 
     def close(self) -> None:
         """The process is exiting: what is still open ends here."""

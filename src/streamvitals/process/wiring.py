@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from ..config import Config
@@ -12,10 +13,12 @@ from ..otel.trace_parent import capture_parent
 from ..sinks.journal import JournalSink
 from ..sinks.log import LogSink
 from ..store.memory import HeapMemory, MappedMemory
+from ..store.snapshot import Snapshot
 from ..store.store import Store, StoreSink
-from ..stream.record import Sink
-from .problems import report, tell
-from .runtime import Runtime
+from ..stream.sink import Sink
+from .exporters import Exporters
+from .problems import report, warn
+from .runtime import HttpSpans, Runtime
 
 logger = logging.getLogger("streamvitals")
 
@@ -36,7 +39,7 @@ class Tracing(Protocol):
     def get_tracer(self) -> Callable[[], Any]: ...
 
     @property
-    def hasten(self) -> Callable[[], None]: ...
+    def begin_flush(self) -> Callable[[], None]: ...
 
     @property
     def begin_shutdown(self) -> Callable[[], None]: ...
@@ -45,44 +48,72 @@ class Tracing(Protocol):
     def prepare(self) -> Callable[[], object]: ...
 
 
+class Exporting(Protocol):
+    """What otel/metrics.py gives."""
+
+    @property
+    def flush(self) -> Callable[..., bool]: ...
+
+    @property
+    def shutdown(self) -> Callable[..., bool]: ...
+
+
 TracingFactory = Callable[[], "Tracing | None"]
+MetricsFactory = Callable[[Callable[[], Snapshot]], "Exporting | None"]
 
 
 def build(
-    config: Config, tracing: TracingFactory | None, sinks: Iterable[Sink], on_error: Callable[[str], None]
+    config: Config,
+    tracing: TracingFactory | None = None,
+    sinks: Iterable[Sink] = (),
+    *,
+    metrics: MetricsFactory | None = None,
+    on_error: Callable[[str], None],
 ) -> Runtime:
-    """Make a runtime. ``tracing`` makes the sink for spans, if there are to be any."""
-    memory = MappedMemory(config.directory) if config.directory else HeapMemory()
-    store = Store(memory)
-    traced = tracing() if tracing is not None else None
-    if traced is None:
-        first: list[Sink] = [StoreSink(store)]
-    else:
-        # Before the store, which makes exemplars of the ids of the span that was just made.
-        spans = traced.sink
-        first = [spans, StoreSink(store, exemplars=not store.mapped, trace_ids=lambda _: spans.last)]
-    if config.journal:
-        first.append(JournalSink(config.journal, lambda: report(["journal"]), said=journal_is_said(config)))
-    span_ids = (lambda: spans.last) if traced is not None else (lambda: None)
-    log = LogSink(span_ids)
-    runtime = Runtime(config, store, [*first, *sinks, log])
-    tellers = [sink.tell_suppressed for sink in (*first, log) if isinstance(sink, (JournalSink, LogSink))]
-    runtime.hasteners += tellers
-    runtime.beginners_of_end += tellers
-    if traced is not None:
-        runtime.capture_parent = _prepared(traced)
-        runtime.span_ids = span_ids
-        runtime.hasteners.append(traced.hasten)
-        runtime.flushers.append(traced.flush)
-        runtime.beginners_of_end.append(traced.begin_shutdown)
-        runtime.enders.append(traced.shutdown)
-        if config.http_spans:
-            _add_http_spans(runtime, traced, on_error)
+    """Make a runtime with everything that belongs to it; nothing is set afterwards.
+
+    ``tracing`` makes the span pipeline and ``metrics`` the one for OTLP metrics, if there are to be any. ``on_error``
+    is called, on any thread, for each fault of theirs.
+    """
+    store = Store(MappedMemory(config.directory) if config.directory else HeapMemory())
+    limited: list[LogSink | JournalSink] = [*_journal(config), LogSink()]
+    heard: list[Sink] = [StoreSink(store, exemplars=not store.mapped), *limited, *sinks]
+    suppressed = tuple(sink.report_suppressed for sink in limited)
+    exporters = Exporters(begin_flush=suppressed, begin_shutdown=suppressed)
+    capture = http_spans = None
+    spans = tracing() if tracing is not None else None
+    if spans is not None:
+        heard.append(spans.sink)
+        capture = _prepared(spans)
+        http_spans = _http_spans(spans, on_error) if config.http_spans else None
+        exporters = Exporters(
+            (*suppressed, spans.begin_flush), (spans.flush,), (*suppressed, spans.begin_shutdown), (spans.shutdown,)
+        )
+    runtime: Runtime | None = None
+    if metrics is not None:
+        # A reader may ask from its own thread before there is a runtime.
+        exported = metrics(lambda: Snapshot() if runtime is None else runtime.snapshot())
+        if exported is not None:
+            # Before the spans', which are begun and go out meanwhile.
+            exporters = replace(
+                exporters,
+                flush=(exported.flush, *exporters.flush), shutdown=(exported.shutdown, *exporters.shutdown),
+            )
+    runtime = Runtime(
+        config, store, heard, exporters=exporters, capture_parent=capture, http_spans=http_spans
+    )
     return runtime
 
 
-def _prepared(traced: Tracing) -> Callable[[], object | None]:
-    prepare = traced.prepare
+def _journal(config: Config) -> tuple[JournalSink, ...]:
+    if not config.journal:
+        return ()
+    known = journal_is_said(config)
+    return (JournalSink(config.journal, lambda: report(["journal"]), reported=known),)
+
+
+def _prepared(spans: Tracing) -> Callable[[], object | None]:
+    prepare = spans.prepare
 
     def capture() -> object | None:
         prepare()
@@ -91,18 +122,16 @@ def _prepared(traced: Tracing) -> Callable[[], object | None]:
     return capture
 
 
-def _add_http_spans(runtime: Runtime, traced: Tracing, on_error: Callable[[str], None]) -> None:
+def _http_spans(spans: Tracing, on_error: Callable[[str], None]) -> HttpSpans | None:
     """Transport spans, where their package is installed; without it there are the others."""
     try:
-        from ..otel.http_spans import HttpSpans
+        from ..otel import http_spans
 
-        spans = HttpSpans(traced.get_tracer, on_error)
+        return http_spans.HttpSpans(spans.get_tracer, on_error)
     except ImportError as error:
-        mend = "pip install 'streamvitals[http-spans]' there"
-        logger.warning("no HTTP spans: %s is not installed in the app's environment -> %s", error.name, mend)
-        return
-    runtime.trace_http_client = spans.instrument_http_client
-    runtime.at_stop.append(spans.remove)
+        fix = "pip install 'streamvitals[http-spans]' there"
+        logger.warning("no HTTP spans: %s is not installed in the app's environment -> %s", error.name, fix)
+        return None
 
 
 def start_tracing(config: Config, provider: Any, on_error: Callable[[str], None]) -> Tracing | None:
@@ -120,7 +149,7 @@ def start_tracing(config: Config, provider: Any, on_error: Callable[[str], None]
 
 
 def start_tracing_if_possible(
-    config: Config, provider: Any, on_error: Callable[[str], None], said: list[str]
+    config: Config, provider: Any, on_error: Callable[[str], None], problems: list[str]
 ) -> Tracing | None:
     """``start_tracing``; without spans, and a word, where the environment does not allow what it asks for."""
     try:
@@ -128,11 +157,11 @@ def start_tracing_if_possible(
     except ImportError as error:
         if provider is not None:
             raise
-        tell(said, "spans", f"no spans: {error.name} is not installed in the app's environment -> "
-                            "pip install 'streamvitals[otlp]' there")
+        what = f"no spans: {error.name} is not installed in the app's environment"
+        warn(problems, "spans", f"{what} -> pip install 'streamvitals[otlp]' there")
     except Exception as error:  # the exporter raises at bad values of the standard variables
         if provider is not None:
             raise
         what = f"no spans: OpenTelemetry's exporter raises {type(error).__name__}"
-        tell(said, "spans", f"{what} -> check the OTEL_ variables")
+        warn(problems, "spans", f"{what} -> check the OTEL_ variables")
     return None

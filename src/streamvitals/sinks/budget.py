@@ -1,4 +1,4 @@
-"""How much may be said in a time, and how often something was not said."""
+"""How many lines may be written in a time, and how many were suppressed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 
 class Budget:
-    """So many at once, and then one every so many seconds; ``unsaid`` is how many were refused since the last time."""
+    """A burst at once, then one every few seconds; ``suppressed`` counts what was refused since it was last taken."""
 
     def __init__(self, burst: int, every: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst, self._every, self._clock = float(burst), every, clock
         self._left = self._burst
         self._since = clock()
-        self.unsaid, self._pid = 0, os.getpid()
+        self.suppressed, self._pid = 0, os.getpid()
 
     def spend(self) -> bool:
-        """Whether one more may be said."""
+        """Take one from the budget; False if there is none left."""
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._since) / self._every)
         self._since = now
@@ -26,15 +26,15 @@ class Budget:
         self._left -= 1.0
         return True
 
-    def refuse(self) -> None:
-        """One was not said."""
+    def suppress(self) -> None:
+        """Count one that was not written."""
         if self._pid != os.getpid():
-            self.refused()
-        self.unsaid += 1
+            self.take_suppressed()
+        self.suppressed += 1
 
-    def refused(self) -> int:
-        """How many were not said since this was asked last; in a forked child only its own."""
+    def take_suppressed(self) -> int:
+        """Return how many were suppressed since the last call, and start again; in a forked child only its own."""
         if self._pid != os.getpid():
-            self._pid, self.unsaid = os.getpid(), 0
-        refused, self.unsaid = self.unsaid, 0
-        return refused
+            self._pid, self.suppressed = os.getpid(), 0
+        suppressed, self.suppressed = self.suppressed, 0
+        return suppressed

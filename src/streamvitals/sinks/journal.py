@@ -18,7 +18,8 @@ import stat
 import time
 from collections.abc import Callable
 
-from ..stream.record import ChainRecord, Progress, RetryRecord, SaidError, StreamRecord
+from ..stream.record import StreamRecord
+from ..stream.sink import ReportedError, Sink
 from ..system import descriptors
 from .budget import Budget
 from .log import point_of_failure
@@ -30,27 +31,26 @@ MAX_SIZE = 64 * 1024 * 1024  # bytes; then the file is renamed to <name>.1 and b
 # A pipe that nobody reads, or reads slowly, must not hold the app up: it is an error instead.
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
+logger = logging.getLogger("streamvitals")
 
-_log = logging.getLogger("streamvitals")
 
-
-class JournalSink:
-    """Appends to ``path``. Raises SaidError where that cannot be written, which switches it off in the end.
+class JournalSink(Sink):
+    """Appends to ``path``. Raises ReportedError where that cannot be written, which switches it off in the end.
 
     Of streams that failed there are as many lines as ``BURST`` and ``EVERY`` allow; the next one says how many have
     none, at the end one of its own.
 
-    A pipe or a terminal that takes nothing for the moment costs the line. What is wrong is said once, unless it was
-    ``said`` before; ``refused`` is called then.
+    A pipe or a terminal that takes nothing for the moment costs the line. What is wrong is logged once, and
+    ``on_problem`` called, unless it has been ``reported`` before.
     """
 
     def __init__(
-        self, path: str, refused: Callable[[], object] = lambda: None, *, said: bool = False,
+        self, path: str, on_problem: Callable[[], object] = lambda: None, *, reported: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
-        self._refused = refused
-        self._said = said
+        self._on_problem = on_problem
+        self._reported = reported
         self._torn = False
         self._budget = Budget(BURST, EVERY, clock)
         self._fd = descriptors.named_by(path)
@@ -64,21 +64,21 @@ class JournalSink:
     def on_end(self, record: StreamRecord) -> None:
         """Append one line."""
         if record.failed and not self._budget.spend():
-            self._budget.refuse()
+            self._budget.suppress()
             return
         line = {"time": record.started, **point_of_failure(record)}
         line["time_to_first_chunk"], line["time_to_first_token"] = record.first_chunk, record.first_token
         line["wait"], line["hold"], line["stalls"] = record.wait, record.hold, record.stalls
         if record.partial is not None:
             line["partial"] = record.partial
-        line["suppressed"] = self._budget.refused()
+        line["suppressed"] = self._budget.take_suppressed()
         self._append_line(line)
 
-    def tell_suppressed(self) -> None:
-        """The process ends: say how many failures have no line."""
-        suppressed = self._budget.refused()
+    def report_suppressed(self) -> None:
+        """Write how many failures have no line: the process ends."""
+        suppressed = self._budget.take_suppressed()
         if suppressed:
-            with contextlib.suppress(SaidError):  # it has been said
+            with contextlib.suppress(ReportedError):  # it has been logged
                 self._append_line({"suppressed": suppressed})
 
     def _append_line(self, line: dict[str, object]) -> None:
@@ -86,20 +86,20 @@ class JournalSink:
         try:
             self._write(b"\n" + data if self._torn else data)
         except BlockingIOError as error:
-            self._tell(error)
+            self._report(error)
         except OSError as error:
-            self._tell(error)
-            raise SaidError(error.errno, error.strerror) from error
+            self._report(error)
+            raise ReportedError(error.errno, error.strerror) from error
 
-    def _tell(self, error: OSError) -> None:
-        if not self._said:
-            self._said = True
-            _log.warning(
+    def _report(self, error: OSError) -> None:
+        if not self._reported:
+            self._reported = True
+            logger.warning(
                 "the journal %s cannot be written: %s; lines are lost -> "
                 "set STREAMVITALS_JOURNAL to a file that the app may write",
                 self._path[:200], error.strerror or type(error).__name__,
             )
-            self._refused()
+            self._on_problem()
 
     def _write(self, data: bytes) -> None:
         written = self._append(data) if self._fd is None else self._write_to_open(self._fd, data)
@@ -125,21 +125,6 @@ class JournalSink:
         finally:
             if fd >= 0:
                 os.close(fd)
-
-    def on_progress(self, progress: Progress) -> None:
-        """Only ends are written."""
-
-    def on_retry(self, retry: RetryRecord) -> None:
-        """In the record of the stream."""
-
-    def on_chain(self, chain: ChainRecord) -> None:
-        """In the records of its streams."""
-
-    def on_loop_lag(self, seconds: float) -> None:
-        """Not of a stream."""
-
-    def on_internal_error(self, where: str) -> None:
-        """Not of a stream."""
 
 
 def _put_aside(path: str, fd: int) -> bool:

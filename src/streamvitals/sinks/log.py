@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from ..outcome import owner
-from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
+from ..stream.record import StreamRecord
+from ..stream.sink import Sink
 from .budget import Budget
 
 logger = logging.getLogger("streamvitals")
@@ -19,18 +20,14 @@ BURST = 10  # warnings at once
 EVERY = 6.0  # seconds until one more may be logged
 
 
-class LogSink:
-    """Says where a stream broke and whose doing it was; names, numbers and ids only.
+class LogSink(Sink):
+    """Logs where a stream broke and who its owner is; names, numbers and ids only.
 
     When a provider is down every stream fails: past ``BURST`` warnings, one every ``EVERY`` seconds, which says
-    how many were suppressed; one of a kind that has not been seen yet is always said. ``span_ids`` gives the trace
-    and span id of the newest record's span.
+    how many were suppressed; one of a kind that has not been seen yet is always logged.
     """
 
-    def __init__(
-        self, span_ids: Callable[[], object | None] = lambda: None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._span_ids = span_ids
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._budget = Budget(BURST, EVERY, clock)
         self._seen: set[tuple[str, str]] = set()
 
@@ -39,18 +36,17 @@ class LogSink:
         if not logger.isEnabledFor(logging.WARNING):
             return
         if not record.failed:
-            self._well_again()
+            self._recovered()
             return
         kind = (record.outcome.value, record.error_type)
         if not self._budget.spend() and kind in self._seen:
-            self._budget.refuse()
+            self._budget.suppress()
             return
         self._seen.add(kind)
-        suppressed = self._budget.refused()
+        suppressed = self._budget.take_suppressed()
         point = point_of_failure(record)
         point["suppressed"] = suppressed
-        ids = self._span_ids()
-        point["trace_id"], point["span_id"] = getattr(ids, "trace_id", None), getattr(ids, "span_id", None)
+        point["trace_id"], point["span_id"] = record.trace_ids or (None, None)
         labels = record.labels
         logger.warning(
             "stream %s (%s): %s of %s at %s after %d chunks, %.3f s; request: %s; owner: %s; causes: %s%s",
@@ -61,37 +57,22 @@ class LogSink:
             extra={"streamvitals": point},
         )
 
-    def _well_again(self) -> None:
-        """All is well again: what was not logged is not to be forgotten until the next failure."""
-        if self._budget.unsaid and self._budget.spend():
-            self.tell_suppressed()
+    def _recovered(self) -> None:
+        """Report what was not logged; else it would wait for the next failure."""
+        if self._budget.suppressed and self._budget.spend():
+            self.report_suppressed()
 
-    def tell_suppressed(self) -> None:
-        """The process ends, or all is well: say how many failures have not been logged."""
-        suppressed = self._budget.refused()
+    def report_suppressed(self) -> None:
+        """Log how many failures have not been logged: the process ends, or streams work again."""
+        suppressed = self._budget.take_suppressed()
         if suppressed:
             logger.warning(
                 "and %d more streams failed, not logged", suppressed, extra={"streamvitals": {"suppressed": suppressed}}
             )
 
-    def on_progress(self, progress: Progress) -> None:
-        """Nothing to say while a stream is alive."""
-
-    def on_retry(self, retry: RetryRecord) -> None:
-        """Counted, not logged: the SDK logs its own retries."""
-
-    def on_chain(self, chain: ChainRecord) -> None:
-        """Counted; each failure in it was logged."""
-
-    def on_loop_lag(self, seconds: float) -> None:
-        """Counted, not logged."""
-
-    def on_internal_error(self, where: str) -> None:
-        """Logged where it was caught."""
-
 
 def _one_line(text: str) -> str:
-    """What others chose, so that it cannot pass for a line of ours."""
+    """The text in one line: what others chose must not pass for a line of ours."""
     return "".join(c if c.isprintable() else "?" for c in text[:128])
 
 

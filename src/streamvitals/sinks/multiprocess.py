@@ -19,6 +19,7 @@ from ..store import segment
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
 from ..store.store import Store
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from ..stream.sink import Sink
 
 _LABELS = tuple(names.STREAM_LABELS)
 
@@ -77,8 +78,8 @@ def _value(metric: Metric, suffix: str, keys: tuple[str, ...], texts: tuple[str,
     return values.ValueClass(metric.kind, family, family + suffix, keys, texts, metric.help, multiprocess_mode=mode)
 
 
-class MultiprocessSink:
-    """Stands behind the sink of ``store`` and passes on what that one has counted."""
+class MultiprocessSink(Sink):
+    """Writes what ``store`` has counted to the client's files."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -90,8 +91,8 @@ class MultiprocessSink:
         self._active: dict[StreamLabels, Any] = {}
         self._process = _Row(PROCESS_LAYOUT, ())
 
-    def introduce(self, labels: StreamLabels) -> None:
-        """A stream begins: its series exist from now on. Any thread."""
+    def on_start(self, labels: StreamLabels) -> None:
+        """Make the series of a label set, and count one more active stream."""
         if self._pid != os.getpid():
             self._begin()  # a forked child starts from 0, as its store does
         if labels not in self._rows:

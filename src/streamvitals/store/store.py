@@ -12,6 +12,7 @@ from functools import partial
 
 from .. import names
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from ..stream.sink import Sink
 from . import increments, segment
 from .increments import New, Row
 from .labels import OTHER_SET, Admission
@@ -214,30 +215,18 @@ class Store:
         inherited.release()
 
 
-TraceIds = Callable[[StreamRecord], "tuple[str, str] | None"]
-
-
-def trace_ids_of_parent(record: StreamRecord) -> tuple[str, str] | None:
-    """Trace and span id, as lower-case hex, of the span that was current when the stream was asked for."""
-    parent = record.trace_parent
-    trace, span = getattr(parent, "trace_id", 0), getattr(parent, "span_id", 0)
-    return (f"{trace:032x}", f"{span:016x}") if trace and span else None
-
-
-class StoreSink:
-    """A sink that adds records to a store. ``exemplars`` keeps the last trace of each bucket besides."""
+class StoreSink(Sink):
+    """Adds records to a store. ``exemplars`` keeps the last trace of each bucket besides."""
 
     def __init__(
         self,
         store: Store,
         *,
         exemplars: bool = False,
-        trace_ids: TraceIds = trace_ids_of_parent,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._exemplars = exemplars
-        self._trace_ids = trace_ids
         self._unix_time = unix_time
 
     def on_progress(self, progress: Progress) -> None:
@@ -291,7 +280,7 @@ class StoreSink:
         return block
 
     def _keep_exemplars(self, record: StreamRecord, block: Block) -> None:
-        ids = self._trace_ids(record)
+        ids = record.trace_ids
         if ids is None:
             return
         kept, now = self._store.exemplars, self._unix_time()

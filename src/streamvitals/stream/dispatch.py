@@ -18,13 +18,20 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from .observation import Ending, Observation, Reference
-from .record import ChainRecord, Progress, RetryRecord, SaidError, Sink, StreamRecord
+from .record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from .sink import METHODS, ReportedError, Sink, overrides
 from .tracebacks import is_foreign
 
 logger = logging.getLogger("streamvitals")
 
 # A sink may fail for a moment (no memory, a full disk); one that fails this often in a row is switched off.
 MAX_FAULTS = 3
+
+
+class Start(NamedTuple):
+    """A stream was requested."""
+
+    labels: StreamLabels
 
 
 class LoopLag(NamedTuple):
@@ -39,14 +46,23 @@ class Fault(NamedTuple):
     where: str
 
 
-Item = Progress | RetryRecord | ChainRecord | LoopLag | Fault | tuple[Observation, Ending] | Reference | StreamRecord
+Item = (
+    Start | Progress | RetryRecord | ChainRecord | StreamRecord | LoopLag | Fault | Reference
+    | tuple[Observation, Ending]
+)
+_METHODS: dict[type, str] = {
+    Start: "on_start", Progress: "on_progress", RetryRecord: "on_retry", ChainRecord: "on_chain",
+    StreamRecord: "on_end", LoopLag: "on_loop_lag", Fault: "on_internal_error",
+}
+_BARE = frozenset({Start, LoopLag, Fault})  # their one field is what the method takes
 
 
 class _Delivery(NamedTuple):
-    """An item and the sinks that have not been handed it yet; ``ended`` is the observation it is the record of."""
+    """A call that is due, and the sinks that have not had it yet; ``ended`` is the observation that a record is of."""
 
-    item: object
-    sinks: list[Sink]
+    method: str
+    argument: Any
+    sinks: list[Any]
     ended: Observation | None = None
 
 
@@ -60,7 +76,11 @@ class Dispatch:
         record: Callable[[Observation, Ending], StreamRecord | None],
         recorded: Callable[[Observation, StreamRecord], None],
     ) -> None:
-        self._sinks = list(sinks)
+        self._sinks: list[Any] = []
+        for sink in sinks:
+            self._check(sink)
+            self._sinks.append(sink)
+        self._find_listeners()
         self._faults: dict[int, int] = {}  # in a row, by the sink's identity
         self._record = record
         self._recorded = recorded
@@ -73,8 +93,11 @@ class Dispatch:
         self._turn = [True]
 
     def add(self, sink: Sink) -> Callable[[], None]:
-        """One more sink, after the others. Returns what hands it all that has ended by then, and nothing more."""
+        """One more sink: a ``Sink``, or whatever has some of its methods. Returns what hands it all that has ended by
+        then, and nothing more. Raises TypeError for what has none of them."""
+        self._check(sink)
         self._sinks.append(sink)
+        self._find_listeners()
 
         def end() -> None:
             self.drain()
@@ -85,6 +108,20 @@ class Dispatch:
     def _remove(self, gone: Sink) -> None:
         # By identity: a sink may be a list, and equal to another.
         self._sinks = [sink for sink in self._sinks if sink is not gone]
+        self._find_listeners()
+
+    @staticmethod
+    def _check(sink: object) -> None:
+        if not isinstance(sink, Sink) and not any(overrides(sink, method) for method in METHODS):
+            raise TypeError(f"{type(sink).__name__} is no sink: it has none of the methods {', '.join(METHODS)}")
+
+    def _find_listeners(self) -> None:
+        """Once per change and not per event: most sinks hear little."""
+        self._listeners = {method: [s for s in self._sinks if overrides(s, method)] for method in METHODS}
+
+    def hears_start(self) -> bool:
+        """Whether any sink wants to know of a start, which is not worth an item otherwise."""
+        return bool(self._listeners["on_start"])
 
     def submit(self, item: Item) -> None:
         """Queue and drain. Never blocks, never raises."""
@@ -120,38 +157,60 @@ class Dispatch:
                 record = self._record(observation, ending)
                 if record is None:
                     return
-                queue[0] = item = _Delivery(record, self._sinks.copy(), observation)
-            elif not isinstance(item, _Delivery):
-                queue[0] = item = _Delivery(item, self._sinks.copy())
+                queue[0] = item = self._delivery(record, observation)
+            elif type(item) is not _Delivery:
+                queue[0] = item = self._delivery(item)
             self._deliver(item)
         except Exception as error:
             if is_foreign(error):
                 raise
             self._tell_fault("classify")
 
+    def _delivery(self, item: Any, ended: Observation | None = None) -> _Delivery:
+        kind = type(item)
+        method = _METHODS[kind]
+        if kind is StreamRecord and self._listeners["make_span"]:
+            item = self._with_span(item)
+        return _Delivery(method, item[0] if kind in _BARE else item, self._listeners[method].copy(), ended)
+
+    def _with_span(self, record: StreamRecord) -> StreamRecord:
+        """Before any sink has the record, so that no sink must come before another."""
+        for sink in self._listeners["make_span"].copy():
+            try:
+                span = sink.make_span(record)
+                if self._faults:
+                    self._faults.pop(id(sink), None)
+                if span is not None:
+                    record = record.with_span(span)
+            except BaseException as error:  # noqa: PERF203
+                if is_foreign(error):
+                    raise
+                self._failed(sink, error)
+        return record
+
     def _deliver(self, delivery: _Delivery) -> None:
         """What the app raised goes on to it; the other sinks get theirs next time. So does the one that was
         interrupted in an end: it knows whether it has counted that (store/store.py)."""
-        item, sinks, ended = delivery
+        method, argument, sinks, ended = delivery
         while sinks:
             sink = sinks[0]
             try:
-                _hand(sink, item)
+                getattr(sink, method)(argument)
                 if self._faults:
                     self._faults.pop(id(sink), None)
             except BaseException as error:
                 if is_foreign(error):
-                    if not isinstance(item, StreamRecord):
+                    if method != "on_end":
                         del sinks[0]
                     raise
                 self._failed(sink, error)
             del sinks[0]
-        if ended is not None and isinstance(item, StreamRecord):
-            self._recorded(ended, item)
+        if ended is not None:
+            self._recorded(ended, argument)
 
     def _failed(self, sink: Sink, error: BaseException) -> None:
         self._faults[id(sink)] = faults = self._faults.get(id(sink), 0) + 1
-        if faults >= MAX_FAULTS and isinstance(error, SaidError):
+        if faults >= MAX_FAULTS and isinstance(error, ReportedError):
             self._remove(sink)
         elif faults >= MAX_FAULTS:
             # Class names only: a message could quote what the sink was handed.
@@ -163,7 +222,7 @@ class Dispatch:
         self._tell_fault("sink")
 
     def _tell_fault(self, where: str) -> None:
-        for sink in tuple(self._sinks):
+        for sink in tuple(self._listeners["on_internal_error"]):
             try:
                 sink.on_internal_error(where)
             except Exception as error:  # noqa: PERF203
@@ -175,18 +234,3 @@ class Dispatch:
 def _dropped(reference: Reference) -> tuple[Observation, Ending]:
     observation = reference.observation
     return observation, Ending(observation.drop_verdict(), observation.clock())
-
-
-def _hand(sink: Sink, item: object) -> None:
-    if isinstance(item, StreamRecord):
-        sink.on_end(item)
-    elif isinstance(item, Progress):
-        sink.on_progress(item)
-    elif isinstance(item, RetryRecord):
-        sink.on_retry(item)
-    elif isinstance(item, ChainRecord):
-        sink.on_chain(item)
-    elif isinstance(item, LoopLag):
-        sink.on_loop_lag(item.seconds)
-    elif isinstance(item, Fault):
-        sink.on_internal_error(item.where)

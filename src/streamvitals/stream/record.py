@@ -1,11 +1,11 @@
-"""What sinks are handed: frozen facts about a stream, and the protocol that a sink fulfils.
+"""What sinks are handed: frozen facts about a stream.
 
 Named tuples, because making one costs a third of what a frozen dataclass does.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from ..outcome import GOOD_ENDS, Outcome
 
@@ -47,6 +47,13 @@ class Attempt(NamedTuple):
     status: int | None = None
     error_type: str = ""
     backoff: float = 0.0
+
+
+class TraceIds(NamedTuple):
+    """The ids of a span: lower-case hex, as in the labels of an exemplar."""
+
+    trace_id: str
+    span_id: str
 
 
 class RetryRecord(NamedTuple):
@@ -94,7 +101,8 @@ class StreamRecord(NamedTuple):
     Durations are seconds. ``started`` is Unix time. ``chunk_index`` is the number of chunks received when
     it failed. ``cause_chain`` holds class names only. ``hints`` are of ``names.HINTS``: what could not be known.
     ``replayed``: it fetched a response that was generated for another request. ``given_up``: its operation had been
-    failing for so long that it was counted as failed before this stream ended.
+    failing for so long that it was counted as failed before this stream ended. ``span`` is the context of its span, if
+    it has one that is sampled.
     """
 
     labels: StreamLabels
@@ -139,6 +147,7 @@ class StreamRecord(NamedTuple):
     given_up: bool = False
     trace_parent: object | None = None
     slot: object | None = None
+    span: Any = None
 
     def __repr__(self) -> str:
         """Without the text that was asked to be kept, and without what is not the stream's own."""
@@ -149,6 +158,16 @@ class StreamRecord(NamedTuple):
     def failed(self) -> bool:
         """Whether a user or the app's owner would call it a failure (app-side ends and limits are none)."""
         return self.outcome not in NOT_FAILURES
+
+    def with_span(self, context: object) -> StreamRecord:
+        """The same with the context of its span. Not ``_replace``, which takes several times as long."""
+        return StreamRecord._make((*self[:-1], context))
+
+    @property
+    def trace_ids(self) -> TraceIds | None:
+        """The ids of its span; None if it has none or was not sampled."""
+        span = self.span
+        return None if span is None else TraceIds(format(span.trace_id, "032x"), format(span.span_id, "016x"))
 
     @property
     def http_attempts(self) -> int:
@@ -177,36 +196,7 @@ class StreamRecord(NamedTuple):
 SHORTEST_RATED = 0.001
 MOST_TOKENS = 1 << 32  # that are believed; a number of 400 digits would break what shows it
 _RATED_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
-_NOT_SHOWN = frozenset({"partial", "retry_of", "trace_parent", "slot"})
+_NOT_SHOWN = frozenset({"partial", "retry_of", "trace_parent", "slot", "span"})
 NOT_FAILURES = frozenset(
     {*GOOD_ENDS, Outcome.CANCELLED, Outcome.ABANDONED}
 )
-
-
-class SaidError(OSError):
-    """What a sink raises that has told people itself what is wrong."""
-
-
-class Sink(Protocol):
-    """Takes records. Called by one thread at a time, never from a finalizer; must not block.
-
-    A sink that raises is counted, logged once and switched off (stream/dispatch.py).
-    """
-
-    def on_progress(self, progress: Progress) -> None:
-        """A long stream is still going: add what it gathered."""
-
-    def on_retry(self, retry: RetryRecord) -> None:
-        """An attempt failed and is made again."""
-
-    def on_chain(self, chain: ChainRecord) -> None:
-        """A chain of the application's own attempts ended, or went on without streaming."""
-
-    def on_end(self, record: StreamRecord) -> None:
-        """A stream ended; ``record.progress`` is what ``on_progress`` has not yet been given."""
-
-    def on_loop_lag(self, seconds: float) -> None:
-        """The app's event loop woke us this much later than it was asked to, while streams were open."""
-
-    def on_internal_error(self, where: str) -> None:
-        """A fault of our own; ``where`` is of ``names.INTERNAL_PLACES``."""

@@ -1,0 +1,36 @@
+"""What sends telemetry to a collector, flushed and shut down within one bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..otel.patience import Patience
+
+Begin = tuple[Callable[[], object], ...]
+Finish = tuple[Callable[[float], object], ...]
+
+
+@dataclass(frozen=True)
+class Exporters:
+    """All begin before the first is waited for, with the seconds that are left."""
+
+    begin_flush: Begin = ()
+    flush: Finish = ()
+    begin_shutdown: Begin = ()
+    shutdown: Finish = ()
+
+    def flush_all(self, patience: Patience) -> None:
+        """Have them send what they hold."""
+        _all(self.begin_flush, self.flush, patience)
+
+    def shut_down_all(self, patience: Patience) -> None:
+        """Have them send what they hold, for the last time; a collector that refuses is not waited for."""
+        _all(self.begin_shutdown, self.shutdown, patience)
+
+
+def _all(begin: Begin, finish: Finish, patience: Patience) -> None:
+    for start in begin:
+        start()
+    for end in finish:
+        end(patience.left())

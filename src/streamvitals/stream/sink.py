@@ -1,0 +1,51 @@
+"""What takes the records: one class per place that telemetry goes to."""
+
+from __future__ import annotations
+
+from .record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+
+
+class ReportedError(OSError):
+    """What a sink raises that has told people itself what is wrong."""
+
+
+class Sink:
+    """Override what you want to hear: only that is called, by one thread at a time. It must not block.
+
+    Sinks know nothing of each other; the store's is called first, and no other order is promised. One that raises is
+    counted, and the third time in a row it is logged and switched off (stream/dispatch.py).
+    """
+
+    def on_start(self, labels: StreamLabels) -> None:
+        """A stream was requested."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """A long stream is still going: add what it gathered."""
+
+    def on_retry(self, retry: RetryRecord) -> None:
+        """An attempt failed and is made again."""
+
+    def on_chain(self, chain: ChainRecord) -> None:
+        """A chain of the application's own attempts ended, or went on without streaming."""
+
+    def make_span(self, record: StreamRecord) -> object | None:
+        """Make the span of a stream that ended, and return its context if it is sampled. Comes before every ``on_end``,
+        whose record has that context."""
+
+    def on_end(self, record: StreamRecord) -> None:
+        """A stream ended; ``record.progress`` is what ``on_progress`` has not yet been given."""
+
+    def on_loop_lag(self, seconds: float) -> None:
+        """The app's event loop woke us this much later than it was asked to, while streams were open."""
+
+    def on_internal_error(self, where: str) -> None:
+        """A fault of our own; ``where`` is of ``names.INTERNAL_PLACES``."""
+
+
+METHODS = tuple(name for name in vars(Sink) if not name.startswith("_"))
+
+
+def overrides(sink: object, method: str) -> bool:
+    """Whether a sink, of this class or of one with the same methods, has its own."""
+    found = getattr(sink, method, None)
+    return found is not None and getattr(found, "__func__", found) is not getattr(Sink, method)
