@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from otel_support import record
+from otel_support import failed
 from otlp_receiver import PATIENCE, Receiver, receiver
 from streamvitals.otel.metrics import start_exporting
 from streamvitals.otel.traces import start_tracing
@@ -35,7 +35,7 @@ def test_spans(rejected: int, collector: Receiver, caplog: pytest.LogCaptureFixt
     faults: list[str] = []
     tracing = start_tracing(Config(), on_error=faults.append)
     with caplog.at_level(logging.WARNING):
-        tracing.sink.make_span(record())
+        tracing.sink.make_span(failed())
         assert tracing.flush(PATIENCE) is not bool(rejected)
     assert len(collector.spans()) == 2
     assert collector.attempts == 1  # and it is not sent again
