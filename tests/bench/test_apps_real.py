@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from environment_support import made
 
 from bench.apps_real.apps import APPS, FAST, TOGETHER
 from bench.apps_real.retries import CASES
 from bench.apps_real.run import ROOT, WORK, lay_out, try_app
+from environment_support import made
 
 pytestmark = pytest.mark.xdist_group("apps")  # one after another: they share an environment that is made once
 ONE = "together"

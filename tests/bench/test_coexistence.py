@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from environment_support import made
 
 from bench.coexistence.arrangement import ALONE, IN_CODE, INSIDE, Arrangement, Seen, differences, run
 from bench.coexistence.expected import SHORT
 from bench.coexistence.peers import TOGETHER
+from environment_support import made
 from run_support import RUN, environment
 
 pytestmark = pytest.mark.xdist_group("coexistence")  # one environment, and references that are run once

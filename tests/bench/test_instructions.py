@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from environment_support import made
 
 from bench import instructions
 from bench.callgrind import C_LIBRARY, read
+from environment_support import made
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = {"per chunk": 10_000.0, "per stream": 500_000.0, "bytes per open stream": 2400.0}

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from test_run_transparency import Screen, in_a_terminal
 
 from run_support import (
     APPS,
@@ -25,6 +24,7 @@ from run_support import (
     total,
     unshare_works,
 )
+from test_run_transparency import Screen, in_a_terminal
 
 pytestmark = pytest.mark.skipif(not unshare_works(), reason="no new pid namespace may be made here")
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_run_transparency import Screen, in_a_terminal
 
 from run_support import (
     APPS,
@@ -34,6 +33,7 @@ from run_support import (
     total,
 )
 from streamvitals.agent.proc import GRACE
+from test_run_transparency import Screen, in_a_terminal
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("gunicorn")

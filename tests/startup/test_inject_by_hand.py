@@ -6,10 +6,10 @@ import os
 import subprocess
 
 import pytest
-from test_inject import PRIVATE_MODULES, VIEW, Chain, directory, inside, old_interpreters, registrations, view
 
 from run_support import environment, python
 from streamvitals.run.launch import INJECT
+from test_inject import PRIVATE_MODULES, VIEW, Chain, directory, inside, old_interpreters, registrations, view
 
 __all__ = ["directory"]  # a fixture
 
