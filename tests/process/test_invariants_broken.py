@@ -11,7 +11,7 @@ import pytest
 from app_support import LONG, MESSAGES, App, run, settle
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.process import looplag, runtime
-from streamvitals.sdk import attach, bodies, closing, facts, patch, taps
+from streamvitals.sdk import attach, bodies, closing, facts, kinds, patch, taps
 from streamvitals.store import increments, store
 from streamvitals.stream import attempts, chunks, classify, dispatch, observation, pace, sse, tracebacks
 from streamvitals.stream.observation import Observation
@@ -30,7 +30,7 @@ def broken(*args: Any, **kwargs: Any) -> Any:
 # Every function of ours that runs within a call of the app's; the places where faults are caught are left as they are.
 PLACES: list[tuple[Any, str]] = [
     (facts, "surface_of"), (facts, "request_facts"), (facts, "provider_of"), (facts, "response_facts"),
-    (facts, "content_encoding"), (facts, "streams"),
+    (facts, "content_encoding"), (facts, "streams"), (kinds.Kinds, "call"), (kinds, "request_key_of"),
     (store.Store, "open_slot"), (store.Store, "close_slot"), (store.Store, "block"), (store.Store, "commit"),
     (store.StoreSink, "on_end"), (store.StoreSink, "on_retry"), (increments, "ended"), (increments, "retried"),
     (increments, "_add_progress"), (increments, "_observe"),
@@ -49,7 +49,8 @@ PLACES: list[tuple[Any, str]] = [
     (Pace, "waited"), (Pace, "hung"), (Pace, "stalled"), (Pace, "hold"),
     (Pace, "progress"), (Pace, "flushed"), (Pace, "stop_writing"), (Observation, "flush"),
     (Observation, "_verdict_of_body"), (Observation, "freeze"),
-    (Observation, "let_go"), (Observation, "_finish"),
+    (Observation, "let_go"), (Observation, "_finish"), (Observation, "attach"), (Observation, "release"),
+    (Pace, "token"),
     (attempts.Attempts, "__init__"), (attempts.Attempts, "begin"), (attempts.Attempts, "retry"),
     (attempts.Attempts, "answered"), (attempts.Attempts, "close"), (attempts, "classify_status"),
     (tracebacks, "chain"), (classify, "chain"), (classify, "interrupted"), (classify, "_broken_cause"),
@@ -58,8 +59,9 @@ PLACES: list[tuple[Any, str]] = [
     (sse, "inflater"),
     (dispatch, "_Delivery"), (dispatch.Dispatch, "_deliver"), (dispatch.Dispatch, "_delivery"),
     (looplag.LoopLagMeter, "watch"), (looplag.LoopLagMeter, "_next_beat"),
-    (runtime.Runtime, "begin"), (runtime.Runtime, "fell_back"), (runtime.Runtime, "origin"),
-    (runtime.Runtime, "_record"), (runtime.Runtime, "_recorded"), (runtime.Runtime, "discard"),
+    (runtime.Runtime, "begin"), (runtime.Runtime, "has_failures"), (runtime.Runtime, "fell_back"),
+    (runtime.Runtime, "origin"), (runtime.Runtime, "_record"), (runtime.Runtime, "_recorded"),
+    (runtime.Runtime, "discard"),
     (RecordList, "on_end"), (RecordList, "on_retry"), (RecordList, "on_internal_error"),
 ]
 

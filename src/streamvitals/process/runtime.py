@@ -26,6 +26,7 @@ from ..stream.partial import TailReader
 from ..stream.record import StreamRecord
 from ..stream.request_key import RequestKey
 from ..stream.responses import Key
+from ..stream.retry import FIRST_ATTEMPT
 from ..stream.sink import Sink
 from ..stream.tracebacks import is_foreign
 from ..system import forks
@@ -82,7 +83,9 @@ class Runtime:
         """Start observing one stream, and leave its observation with the holder."""
         forks.notice()
         self._dispatch.drain()
-        self.retries.sweep_some()
+        retries = self.retries
+        if retries.failures:
+            retries.sweep_some()
         facts, reader, key, http_client = call
         if http_client is not None and self._http_spans is not None:
             self._http_spans.instrument_http_client(http_client)
@@ -90,7 +93,7 @@ class Runtime:
         slot = self.store.take_slot(facts.labels)
         if slot.labels != facts.labels:
             facts = facts._replace(labels=slot.labels)
-        retry = self.retries.begin(facts.named, key, now)
+        retry = retries.begin(facts.named, key, now) if retries.failures else FIRST_ATTEMPT
         if self.config.capture_partial:
             reader = TailReader(reader, self.config.capture_partial, self._redact)
         parent = self._capture_parent() if self._capture_parent is not None else None
@@ -100,7 +103,7 @@ class Runtime:
                 holder.observation = observation
             self._open[observation] = None
             if facts.named is not None:
-                self.retries.takes_up(facts.named, observation)
+                retries.takes_up(facts.named, observation)
             slot.open(now)
             if self._dispatch.hears_start():
                 self._dispatch.submit(Start(slot.labels))
@@ -166,8 +169,10 @@ class Runtime:
         if isinstance(record.slot, Slot) and not record.slot.ended:
             # Who counts has failed, and a stream that has ended must not be shown as one that hangs.
             self.store.close_slot(record.slot)
+        if observation.origin is None:
+            return
         origin, key = observation.release()
-        if origin is not None and record.failed:
+        if record.failed:
             self.retries.failed(observation, record, origin, key, record.trace_ids, self.clock())
 
     def _forget(self, observation: Observation) -> bool:

@@ -32,7 +32,7 @@ class Host(Protocol):
 
 
 class AppRetries:
-    """Remembers what has failed within ``window`` seconds. As long as that is nothing, none of this costs anything."""
+    """Remembers what has failed within ``window`` seconds. Free while ``failures`` is empty: who calls looks first."""
 
     def __init__(self, host: Host, window: float) -> None:
         self._host = host
@@ -51,7 +51,7 @@ class AppRetries:
 
     def begin(self, named: Key | None, key: RequestKey | None, now: float) -> Retry:
         """A request for a stream begins now: which attempt it is of what has failed before. Counts the retry."""
-        failure = self._failure_of(named, key, now) if self.failures else None
+        failure = self._failure_of(named, key, now)
         return FIRST_ATTEMPT if failure is None else failure.retried(now)
 
     def takes_up(self, named: Key, observation: Observation) -> None:
@@ -155,8 +155,7 @@ class AppRetries:
 
     def sweep_some(self) -> None:
         """The same at each request, which must cost the same whatever is pending."""
-        if self.failures:
-            self.pending.sweep_some(self._host.clock())
+        self.pending.sweep_some(self._host.clock())
 
     def close(self) -> None:
         """The process ends: nothing will be retried."""

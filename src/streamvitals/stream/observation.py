@@ -355,6 +355,8 @@ class Observation:
         """Let go of slot and hooks: the stream has been recorded, or is somebody else's."""
         self.pace.stop_writing()
         self.slot = None
+        if self.origin is None:
+            self.request_key = None  # nobody will try it again
         # What belongs to the ended stream is let go without waiting for a collector.
         hooks, self.hooks = self.hooks, None
         if hooks is not None:
