@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from otlp_receiver import PATIENCE
 from streamvitals.names import GAP_EDGES
 from streamvitals.outcome import Outcome
+from streamvitals.store.memory import HeapMemory
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Attempt, Progress, StreamLabels, StreamRecord, Usage
 
 TESTS = Path(__file__).parent
@@ -61,10 +65,26 @@ def failed(outcome: Outcome = Outcome.RESET, error_type: str = "connection_reset
     return record(outcome=outcome, error_type=error_type, **{"attempts": attempts, **changes})
 
 
+@dataclass
+class Config:
+    otlp_metrics: bool = True
+
+
+class Counted:
+    """A store that streams are counted into."""
+
+    def __init__(self) -> None:
+        self.store = Store(HeapMemory())
+        self.sink = StoreSink(self.store)
+
+    def take(self) -> Snapshot:
+        return self.store.snapshot(now=1000.0, stall_after=5.0)
+
+
 def run_script(code: str, *, warnings: str = "error", **env: str) -> subprocess.CompletedProcess[str]:
     """Run a program in an interpreter of its own that turns warnings into errors; fails if it does."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "STREAMVITALS_"))}
-    clean["PYTHONPATH"] = os.pathsep.join([str(SRC), str(TESTS), str(TESTS / "otel")])
+    clean["PYTHONPATH"] = os.pathsep.join([str(SRC), str(TESTS)])
     done = subprocess.run(
         [sys.executable, "-W", warnings, "-c", textwrap.dedent(code)],
         env={**clean, **env}, capture_output=True, text=True, timeout=2 * PATIENCE, check=False,

@@ -27,12 +27,6 @@ from streamvitals.startup import registration
 from streamvitals.store import segment
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> str:
-    (tmp_path / "d").mkdir()
-    return str(tmp_path / "d")
-
-
 def spawn(script: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

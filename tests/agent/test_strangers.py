@@ -32,12 +32,6 @@ forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> str:
-    (tmp_path / "d").mkdir()
-    return str(tmp_path / "d")
-
-
-@pytest.fixture
 def processes(directory: str, monkeypatch: pytest.MonkeyPatch) -> Processes:
     return Processes(directory, monkeypatch)
 

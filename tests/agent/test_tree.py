@@ -32,19 +32,6 @@ from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import RetryRecord, StreamLabels
 
-
-@pytest.fixture
-def directory(tmp_path: Path) -> str:
-    (tmp_path / "d").mkdir()
-    return str(tmp_path / "d")
-
-
-@pytest.fixture
-def processes(directory: str, monkeypatch: pytest.MonkeyPatch) -> Processes:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    return Processes(directory, monkeypatch)
-
-
 # -- the living
 
 
@@ -440,7 +427,7 @@ def test_a_file_that_cannot_be_read_now_is_read_later(processes: Processes, monk
             raise OSError(24, "Too many open files")
         return real(path, *rest)
 
-    monkeypatch.setattr(reader.os, "open", no_descriptors)
+    monkeypatch.setattr(os, "open", no_descriptors)
     for _ in range(3):
         assert value(reader.snapshot(), names.INTERNAL_ERRORS, "agent") == 1
     monkeypatch.undo()

@@ -38,19 +38,6 @@ from streamvitals.store.memory import MappedMemory, process_identity
 from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Attempt, RateLimit, StreamLabels, Usage
 
-
-@pytest.fixture
-def directory(tmp_path: Path) -> str:
-    (tmp_path / "d").mkdir()
-    return str(tmp_path / "d")
-
-
-@pytest.fixture
-def processes(directory: str, monkeypatch: pytest.MonkeyPatch) -> Processes:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    return Processes(directory, monkeypatch)
-
-
 # -- killed at any instruction
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -19,15 +18,13 @@ from opentelemetry.sdk.metrics.export import (
     PeriodicExportingMetricReader,
 )
 
-from otel_support import LABELS, failed, record, run_script
+from otel_support import LABELS, Config, Counted, failed, record, run_script
 from otlp_receiver import PATIENCE, Receiver, attributes, receiver
 from streamvitals import names
 from streamvitals.otel.metrics import Exporting, PreaggregatedExporter, start_exporting
 from streamvitals.outcome import Outcome
 from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
-from streamvitals.store.memory import HeapMemory
 from streamvitals.store.snapshot import Snapshot
-from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Progress, RateLimit, StreamLabels
 
 CUMULATIVE = metrics_pb2.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -38,33 +35,9 @@ STREAM = {
 }
 
 
-@dataclass
-class Config:
-    otlp_metrics: bool = True
-
-
-class Counted:
-    """A store that streams are counted into."""
-
-    def __init__(self) -> None:
-        self.store = Store(HeapMemory())
-        self.sink = StoreSink(self.store)
-
-    def take(self) -> Snapshot:
-        return self.store.snapshot(now=1000.0, stall_after=5.0)
-
-
 @pytest.fixture
 def counted() -> Counted:
     return Counted()
-
-
-@pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    with receiver() as it:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", it.url)
-        monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
-        yield it
 
 
 @pytest.fixture
@@ -378,8 +351,7 @@ def test_nothing_is_done_unless_asked_for(counted: Counted) -> None:
 SCRIPT = """
 import logging
 logging.basicConfig(level=logging.DEBUG)
-from otel_support import record
-from test_otel_metrics import Config, Counted
+from otel_support import Config, Counted, record
 from streamvitals.otel.metrics import start_exporting
 counted = Counted()
 exporting = start_exporting(counted.take, Config())
@@ -434,7 +406,7 @@ def test_a_forked_child_counts_from_the_fork() -> None:
             """
             import os
             from otel_support import record
-            from test_otel_metrics import Config, Counted
+            from otel_support import Config, Counted
             from streamvitals.otel.metrics import start_exporting
             counted = Counted()
             os.register_at_fork(after_in_child=counted.store.reset_after_fork)

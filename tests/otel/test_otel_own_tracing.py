@@ -27,14 +27,6 @@ class Config:
 
 
 @pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    with receiver() as it:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", it.url)
-        monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
-        yield it
-
-
-@pytest.fixture
 def tracing(collector: Receiver) -> Iterator[Tracing]:
     started = start_tracing(Config())
     yield started

@@ -6,22 +6,14 @@ import asyncio
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
 from retry_support import KINDS, App, attempts, chains
-from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList
-
-
-@pytest.fixture
-def app(server: ThreadedFaultServer) -> Iterator[App]:
-    made = App(server)
-    yield made
-    made.client.close()
 
 
 @pytest.fixture(params=["no trace", "one trace"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -18,13 +18,6 @@ from streamvitals.process import lifecycle
 from streamvitals.retries.failures import FAILED_AFTER
 from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.testing import RecordList
-
-
-@pytest.fixture
-def app(server: ThreadedFaultServer) -> Iterator[App]:
-    made = App(server)
-    yield made
-    made.client.close()
 
 
 class Clock:

@@ -6,23 +6,15 @@ import asyncio
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from retry_support import KINDS, App, attempts, chains
-from streamvitals.faults import ThreadedFaultServer
 from streamvitals.process import lifecycle
 from streamvitals.testing import RecordList
-
-
-@pytest.fixture
-def app(server: ThreadedFaultServer) -> Iterator[App]:
-    made = App(server)
-    yield made
-    made.client.close()
 
 
 def loop(app: App, *scenarios: str) -> None:

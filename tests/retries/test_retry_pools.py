@@ -16,18 +16,10 @@ import anyio.to_thread
 import pytest
 
 from retry_support import KINDS, App, attempts, chains
-from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList, recorded
 
 SCENARIOS = ("reset", "429", "ok")
 RETRIED = [("reset", 1), ("rate_limited", 2), ("completed", 3)]
-
-
-@pytest.fixture
-def app(server: ThreadedFaultServer) -> Iterator[App]:
-    made = App(server)
-    yield made
-    made.client.close()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from run_support import (
     total,
     unshare_works,
 )
-from test_run_transparency import Screen, in_a_terminal
+from terminal_support import Screen, in_a_terminal
 
 pytestmark = pytest.mark.skipif(not unshare_works(), reason="no new pid namespace may be made here")
 

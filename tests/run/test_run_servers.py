@@ -33,7 +33,7 @@ from run_support import (
     total,
 )
 from streamvitals.agent.proc import GRACE
-from test_run_transparency import Screen, in_a_terminal
+from terminal_support import Screen, in_a_terminal
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("gunicorn")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from run_support import (
     python,
     started,
 )
+from terminal_support import Screen, in_a_terminal
 
 INJECT = os.path.join("streamvitals", "startup", "inject")
 
@@ -232,37 +232,6 @@ def test_agent_holds_nothing_of_the_app(tmp_path):
         assert [os.readlink(f"/proc/{agent}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
         assert os.getsid(agent) != os.getsid(app.pid)
         assert b"input()" not in Path(f"/proc/{agent}/cmdline").read_bytes()
-
-
-@contextlib.contextmanager
-def in_a_terminal(command: list[str], env: Mapping[str, str]) -> Iterator[tuple[int, int]]:
-    """A program that leads the session of a new pseudo-terminal; its pid and the other end."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.execvpe(command[0], command, dict(env))
-    try:
-        yield pid, fd
-    finally:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
-        os.close(fd)
-
-
-class Screen:
-    """What a terminal has shown so far."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.text = ""
-        os.set_blocking(fd, False)
-
-    def shows(self, text: str) -> bool:
-        with contextlib.suppress(OSError):
-            while part := os.read(self._fd, 4096):
-                self.text += part.decode(errors="replace")
-        return text in self.text
 
 
 def test_one_interrupt_for_one_ctrl_c():

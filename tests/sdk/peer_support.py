@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -15,10 +16,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
+
+from app_support import MESSAGES, App
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+HAS_AIOHTTP = importlib.util.find_spec("aiohttp") is not None and hasattr(openai, "DefaultAioHttpClient")
 Play = Callable[[socket.socket, str], None]
 
 
@@ -117,3 +122,22 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
 def below_tls(sock: socket.socket, data: bytes) -> None:
     """Past the encryption, as a box in between would."""
     os.write(sock.fileno(), data)
+
+
+def reading(mode: str, model: str, **options: Any) -> Callable[[App], Any]:
+    """An act that reads one stream to its end."""
+
+    def act(app: App) -> None:
+        client = app.client(**options)
+        with app.catching():
+            app.read(client.chat.completions.create(model=model, messages=MESSAGES, stream=True))
+
+    async def aact(app: App) -> None:
+        more = {"http_client": openai.DefaultAioHttpClient()} if mode == "aiohttp" else {}
+        client = app.async_client(**{**more, **options})
+        with app.catching():
+            await app.aread(await client.chat.completions.create(model=model, messages=MESSAGES, stream=True))
+
+    if mode == "aiohttp" and not HAS_AIOHTTP:
+        pytest.skip("openai[aiohttp] is not installed")
+    return act if mode == "sync" else aact

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -11,8 +10,20 @@ from typing import Any
 import openai
 import pytest
 
-from app_support import MESSAGES, App, http_package, until, verdicts
-from peer_support import CHUNKED, GOOD, HEAD, below_tls, certificate, chunk, framed, peer, says, wait
+from app_support import App, http_package, until, verdicts
+from peer_support import (
+    CHUNKED,
+    GOOD,
+    HEAD,
+    below_tls,
+    certificate,
+    chunk,
+    framed,
+    peer,
+    reading,
+    says,
+    wait,
+)
 from streamvitals.testing import RecordList
 
 Observe = Callable[..., RecordList]
@@ -45,7 +56,6 @@ BODY: dict[str, tuple[bytes, tuple[str, str]]] = {
     "the end before the declared length": (HEAD + b"content-length: 9999\r\n\r\n" + chunk("a"), INCOMPLETE),
 }
 CASES = {**BEFORE_HEADERS, **BODY}
-HAS_AIOHTTP = importlib.util.find_spec("aiohttp") is not None and hasattr(openai, "DefaultAioHttpClient")
 
 
 def _cases() -> Iterator[Any]:
@@ -56,25 +66,6 @@ def _cases() -> Iterator[Any]:
         # aiohttp's compiled parser never ends a body that breaks behind its head: nothing is raised, and the app hangs.
         if name not in BODY or want != PROTOCOL:
             yield pytest.param(name, "aiohttp", id=f"{name}-aiohttp")
-
-
-def reading(mode: str, model: str, **options: Any) -> Callable[[App], Any]:
-    """An act that reads one stream to its end."""
-
-    def act(app: App) -> None:
-        client = app.client(**options)
-        with app.catching():
-            app.read(client.chat.completions.create(model=model, messages=MESSAGES, stream=True))
-
-    async def aact(app: App) -> None:
-        more = {"http_client": openai.DefaultAioHttpClient()} if mode == "aiohttp" else {}
-        client = app.async_client(**{**more, **options})
-        with app.catching():
-            await app.aread(await client.chat.completions.create(model=model, messages=MESSAGES, stream=True))
-
-    if mode == "aiohttp" and not HAS_AIOHTTP:
-        pytest.skip("openai[aiohttp] is not installed")
-    return act if mode == "sync" else aact
 
 
 @pytest.mark.parametrize(("name", "mode"), list(_cases()))

@@ -16,10 +16,9 @@ import pytest
 
 from app_acts import LATE_HEADERS, STALL, stands_in
 from app_support import _NO_CERTIFICATES, HANGS, MESSAGES, App, http_package, run, until, verdicts
-from peer_support import HEAD, peer, says, wait
+from peer_support import HAS_AIOHTTP, HEAD, peer, reading, says, wait
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.testing import RecordList, recorded
-from test_broken_http import HAS_AIOHTTP, reading
 
 Observe = Callable[..., RecordList]
 HOOK, DEADLINE = ("rejected", "event_hook"), ("cancelled", "deadline")

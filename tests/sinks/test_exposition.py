@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from busy_store import NASTY, busy
 from store_support import LABELS, record
 from streamvitals.agent.metrics import MetricsPage
 from streamvitals.sinks import exposition
@@ -17,7 +18,6 @@ from streamvitals.store.memory import HeapMemory
 from streamvitals.store.snapshot import Snapshot
 from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import StreamLabels
-from test_prometheus import NASTY, busy
 
 HARD = StreamLabels("chat", "openai", "100%s %(a)s\\n", 'end"\\')
 

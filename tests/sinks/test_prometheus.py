@@ -14,6 +14,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from busy_store import NASTY, busy
+from contract import CONTRACT, NOT_PER_STREAM, STREAM_LABELS
 from store_support import LABELS, progress, record
 from streamvitals import names
 from streamvitals.outcome import Outcome
@@ -21,10 +23,7 @@ from streamvitals.sinks.prometheus import SnapshotCollector
 from streamvitals.store.memory import HeapMemory
 from streamvitals.store.snapshot import Snapshot
 from streamvitals.store.store import Store, StoreSink
-from streamvitals.stream.record import RateLimit, RetryRecord, StreamLabels, Usage
-from test_names import CONTRACT, NOT_PER_STREAM, STREAM_LABELS
-
-NASTY = StreamLabels("chat", "openai", 'a"b\\c', "höst")
+from streamvitals.stream.record import RateLimit
 
 
 def registry(store: Store) -> CollectorRegistry:
@@ -55,27 +54,6 @@ def samples(families: Iterable[Metric]) -> dict[tuple[str, frozenset[tuple[str, 
             assert key not in found, "the same series twice"
             found[key] = sample.value
     return found
-
-
-def busy() -> Store:
-    """A store in which every metric has something to say."""
-    store = Store(HeapMemory())
-    store.set_build("0.1", "3.52.0", "true")
-    sink = StoreSink(store)
-    for labels in (LABELS, NASTY):
-        for outcome, error in [("completed", ""), *names.OUTCOME_ERRORS]:
-            one = record(
-                store.open_slot(labels, 990.0), labels=labels, outcome=Outcome(outcome), error_type=error,
-                usage=Usage(1, 2, 3, 4), rate_limits=(RateLimit("tokens", 1.0, 2.0), RateLimit("requests", 0.0, 2.0)),
-                progress=progress(labels, wait=1.5, hold=0.5, stalls=1, first_chunk=0.1, first_token=0.2),
-            )
-            sink.on_end(one)
-        for source in names.RETRY_SOURCES:
-            sink.on_retry(RetryRecord(labels, source, "429", 0.5))
-    sink.on_loop_lag(0.2)
-    sink.on_internal_error("observe")
-    store.open_slot(LABELS, 990.0)
-    return store
 
 
 FORMATS = pytest.mark.parametrize(("render", "parse"), [(text, parse_text), (openmetrics, parse_openmetrics)])

@@ -12,46 +12,13 @@ import sysconfig
 import venv
 import zipapp
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import streamvitals
+from inject_support import PRIVATE_MODULES, VIEW, Chain, inside, old_interpreters, registrations, view
 from run_support import APPS, environment, eventually, python, started, total
-from streamvitals.agent import directory as private
-from streamvitals.agent.proc import Identity
 from streamvitals.run.launch import INJECT
-
-PRIVATE_MODULES = ["_streamvitals_importhook", "_streamvitals_registration"]
-VIEW = """
-import json, os, sys
-print(json.dumps({
-    "path": sys.path, "modules": sorted(sys.modules), "finders": [str(type(f)) for f in sys.meta_path],
-    "hook": getattr(sys.modules.get("sitecustomize"), "MARK", None), "pid": os.getpid(),
-}))
-"""
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    path = tmp_path / "private"
-    path.mkdir(mode=0o700)
-    return path
-
-
-def inside(directory: Path, *pythonpath: str | Path, **more: str) -> dict[str, str]:
-    path = os.pathsep.join([INJECT, *map(str, pythonpath)])
-    return environment(PYTHONPATH=path, STREAMVITALS_DIR=str(directory), **more)
-
-
-def view(command: list[str], env: dict[str, str], **options: Any) -> dict[str, Any]:
-    done = subprocess.run(command, env=env, capture_output=True, check=True, text=True, **options)
-    assert done.stderr == ""
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def registrations(directory: Path) -> dict[Identity, private.Registration]:
-    return private.registered(str(directory))
 
 
 def test_reports_in_and_leaves_no_trace(directory):
@@ -101,18 +68,6 @@ def test_options_that_keep_it_out(directory, option):
     assert registrations(directory) == {}
 
 
-def old_interpreters() -> list[str]:
-    names = ("python2.7", "python3.6", "python3.7", "python3.8", "python3.9")
-    found = []
-    for name in names:
-        roots = Path(sys.base_prefix).parent.glob(f"{name.removeprefix('python')}.*/bin/{name}")
-        for path in [shutil.which(name), *map(str, roots)]:
-            if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
-                found.append(path)
-                break
-    return found
-
-
 @pytest.mark.parametrize("interpreter", old_interpreters() or [pytest.param("", marks=pytest.mark.skip("none here"))])
 def test_old_interpreters_pass_through(directory, tmp_path, interpreter):
     (tmp_path / "sitecustomize.py").write_text("MARK = 'theirs'\n")
@@ -133,19 +88,6 @@ def test_interpreters_of_other_versions(directory):
         assert len(registrations(directory)) == tried
     if not tried:
         pytest.skip("none here")
-
-
-class Chain:
-    """The users' own `sitecustomize`, and how the interpreter takes it with and without ours in front."""
-
-    def __init__(self, tmp_path: Path, text: str) -> None:
-        self.folder = tmp_path / "theirs"
-        self.folder.mkdir()
-        (self.folder / "sitecustomize.py").write_text(text)
-
-    def run(self, env: dict[str, str]) -> tuple[int, str, str]:
-        done = subprocess.run(python("-c", VIEW), env=env, capture_output=True, check=False, text=True)
-        return done.returncode, done.stdout, done.stderr
 
 
 def test_next_sitecustomize_runs(directory, tmp_path):

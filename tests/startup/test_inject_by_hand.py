@@ -7,11 +7,9 @@ import subprocess
 
 import pytest
 
+from inject_support import PRIVATE_MODULES, VIEW, Chain, inside, old_interpreters, registrations, view
 from run_support import environment, python
 from streamvitals.run.launch import INJECT
-from test_inject import PRIVATE_MODULES, VIEW, Chain, directory, inside, old_interpreters, registrations, view
-
-__all__ = ["directory"]  # a fixture
 
 BY_HAND = """
 import os, sys

@@ -22,22 +22,11 @@ from streamvitals import names
 from streamvitals.outcome import ERROR_TYPES, Outcome
 from streamvitals.store import store as store_module
 from streamvitals.store.layout import STREAM_LAYOUT
-from streamvitals.store.memory import HeapMemory, MappedMemory
 from streamvitals.store.snapshot import ExemplarKey, Snapshot
 from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Attempt, ChainRecord, RateLimit, RetryRecord, StreamLabels, Usage
 
 NOW = 1000.0
-
-
-@pytest.fixture(params=["heap", "mapped"])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Store:
-    return Store(HeapMemory() if request.param == "heap" else MappedMemory(str(tmp_path)))
-
-
-@pytest.fixture
-def sink(store: Store) -> StoreSink:
-    return StoreSink(store, unix_time=lambda: 5000.0)
 
 
 def look(store: Store, now: float = NOW, stall_after: float = 5.0) -> Snapshot:

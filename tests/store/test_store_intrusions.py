@@ -30,16 +30,6 @@ from streamvitals.store.store import Store, StoreSink
 NOW = 1000.0
 
 
-@pytest.fixture(params=["heap", "mapped"])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Store:
-    return Store(HeapMemory() if request.param == "heap" else MappedMemory(str(tmp_path)))
-
-
-@pytest.fixture
-def sink(store: Store) -> StoreSink:
-    return StoreSink(store, unix_time=lambda: 5000.0)
-
-
 def look(store: Store, now: float = NOW, stall_after: float = 5.0) -> Snapshot:
     return store.snapshot(now, stall_after)
 
