@@ -23,8 +23,10 @@ from .workers import ROOT, Worker
 
 _ROUNDS = 6
 _QUICK = {
-    "chunk": 500, "chunk_async": 500, "stream": 5, "stream_async": 5, "first": 5, "first_async": 5,
+    "chunk": 500, "chunk_async": 500, "chunk_responses": 500, "chunk_bytes": 500,
+    "stream": 5, "stream_async": 5, "first": 5, "first_async": 5,
     "held_per_chunk": 100, "held_per_stream": 20, "import": 1, "never": 1, "loopback": 20,
+    "loopback_many": 20,
 }
 
 
@@ -104,8 +106,8 @@ class Comparison:
 
 def _applies(row: Row, side: Side) -> bool:
     if side is TIMED:
-        return row.timed and not row.startup and row.measure != "loopback"
-    return not (row.measure == "never" and side.peer)
+        return row.timed and not row.startup and not row.measure.startswith("loopback")
+    return not (side.peer and (row.measure == "never" or not row.peers))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ import gc
 import os
 import time
 import tracemalloc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from . import canned
@@ -39,8 +39,8 @@ class Measures:
 
     def measure(self, name: str, size: int, base_url: str) -> list[float]:
         """One measurement; ``size`` as the measure's own docstring says."""
-        if name == "loopback":
-            return self.loopback(size, base_url)
+        if name.startswith("loopback"):
+            return self.loopback(size, base_url, chunks=60 if name == "loopback" else 20)
         measure: Callable[[int], float] = getattr(self, name)
         if name not in _PREBUILT:
             return [measure(size)]
@@ -83,6 +83,25 @@ class Measures:
             return (time.process_time_ns() - started) / 1e3 / size
 
         return self._run(run())
+
+    def chunk_responses(self, size: int) -> float:
+        """The same for typed events."""
+        self._transport.chunks = size + 1
+        return self._rest_of(self._client.responses.create(model="gpt-4o-mini", input="hi", stream=True), size)
+
+    def chunk_bytes(self, size: int) -> float:
+        """The same for an app that reads the body's bytes itself; each event is a piece."""
+        self._transport.chunks = size + 1
+        with self._client.chat.completions.with_streaming_response.create(**_ASK) as response:
+            return self._rest_of(response.iter_bytes(), size)
+
+    def _rest_of(self, items: Iterator[Any], size: int) -> float:
+        next(items)
+        gc.collect()
+        started = time.process_time_ns()
+        for _ in items:
+            pass
+        return (time.process_time_ns() - started) / 1e3 / size
 
     # -- per stream
 
@@ -172,28 +191,30 @@ class Measures:
 
     # -- many at once
 
-    def loopback(self, size: int, base_url: str) -> list[float]:
-        """Chunks per second of wall time, and CPU per chunk, over ``size`` concurrent streams of 60 chunks from
-        a server in another process."""
+    def loopback(self, size: int, base_url: str, chunks: int) -> list[float]:
+        """Chunks per second of wall time, and CPU per chunk, over ``size`` concurrent streams from a server in another
+        process. The SDK's client opens 1,000 connections; what is more than that waits for one."""
 
         async def run() -> list[float]:
             async with self._openai.AsyncOpenAI(api_key="k", base_url=base_url, max_retries=0) as client:
                 gc.collect()
                 started, spent = time.perf_counter(), time.process_time_ns()
-                counts = await asyncio.gather(*(self._read(client) for _ in range(size)))
+                counts = await asyncio.gather(*(self._read(client, chunks) for _ in range(size)))
                 wall, cpu = time.perf_counter() - started, time.process_time_ns() - spent
             return [sum(counts) / wall, cpu / 1e3 / sum(counts)]
 
         return self._run(run())
 
-    async def _read(self, client: Any) -> int:
+    async def _read(self, client: Any, chunks: int) -> int:
         count = 0
-        async for _ in await client.chat.completions.create(**{**_ASK, "model": "ok?chunks=59"}):
+        async for _ in await client.chat.completions.create(**{**_ASK, "model": f"ok?chunks={chunks - 1}"}):
             count += 1
         return count
 
 
-_PREBUILT = frozenset({"chunk", "chunk_async", "stream", "stream_async", "first", "first_async"})
+_PREBUILT = frozenset({
+    "chunk", "chunk_async", "chunk_responses", "chunk_bytes", "stream", "stream_async", "first", "first_async",
+})
 
 
 class _traced:

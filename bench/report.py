@@ -37,10 +37,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _budget(row: Row) -> str:
-    if row.budget is None:
-        return ""
-    text = f"{row.budget:g}"
-    return f"{text}, {row.with_spans:g} with spans" if row.with_spans not in (None, row.budget) else text
+    return f"{row.budget.text}; with spans {row.with_spans.text}" if row.with_spans is not None else row.budget.text
 
 
 def markdown(rows: Sequence[Row], sides: Sequence[Side], figures: Figures, versions: str) -> str:
@@ -67,14 +64,17 @@ def _cell(row: Row, side: Side, figures: Figures) -> str:
     if found is None:
         return ""
     text = _number(found.middle, row.unit)
-    return f"{text} (over)" if side.injected and _over(row, side, found.middle) else text
+    return f"{text} (over)" if side.injected and _over(row, side, found.middle, figures) else text
 
 
-def _over(row: Row, side: Side, value: float) -> bool:
+def _over(row: Row, side: Side, value: float, figures: Figures) -> bool:
+    """Whether the figure is over its budget; not where the side that this is a share of was not asked."""
     budget = row.with_spans if side.env and row.with_spans is not None else row.budget
-    if budget is None:
+    if not budget.side:
+        return value > budget.plus
+    of = figures.get((budget.row or row.key, budget.side))
+    if of is None:
         return False
-    if budget < 0:
-        return value < budget
-    # Half a byte is the collector's, not ours.
-    return value > (max(budget, 0.5) if row.unit == "bytes" else budget)
+    if budget.noise:
+        return value < of.lower if row.part == 0 else value > of.upper
+    return value > budget.times * of.middle + budget.plus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OPENAI = "openai==3.52.0"
+OPENAI = "openai==3.57.0"
 _OTEL = ("opentelemetry-sdk>=1.27", "opentelemetry-exporter-otlp-proto-http>=1.27")
 
 _PIPELINE = """
