@@ -66,7 +66,8 @@ class Comparison:
 
     def _warm_up(self, worker: Worker) -> None:
         try:
-            for name in dict.fromkeys(row.measure for row in self._rows if not row.startup):
+            rows = [row for row in self._rows if not row.startup and _applies(row, worker.side)]
+            for name in dict.fromkeys(row.measure for row in rows):
                 worker.measure(name, _QUICK[name], 2, self._url)
         except RuntimeError as error:
             if not worker.side.peer:
