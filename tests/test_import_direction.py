@@ -1,11 +1,11 @@
-"""The one way through the house: which wing may import which, and what runs inside an app imports nothing else."""
+"""Which room may import which, and that what runs inside an app imports the standard library only."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -13,45 +13,52 @@ import pytest
 
 import streamvitals
 
+PACKAGE_NAME = "streamvitals"
 PACKAGE = Path(streamvitals.__file__).parent
 MODULES = {
     ".".join(("streamvitals", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-_WORDS = ("streamvitals.names", "streamvitals.outcome", "streamvitals._version")
 _SINKS = ("streamvitals.stream.record", "streamvitals.stream.sink")  # what is recorded, and how it is heard of
-# What each room may import of the others. The longest entry that a name begins with is its room; "" holds the public
-# doors, which are imported by nobody.
-WINGS: dict[str, tuple[str, ...]] = {
+# What each room may import of the others, and does. The longest entry that a module's name begins with is its room.
+ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals._version": (),
     "streamvitals.outcome": (),
     "streamvitals.names": ("streamvitals.outcome",),
     "streamvitals.config": ("streamvitals.names", "streamvitals.system"),
-    "streamvitals.system": ("streamvitals.system",),
-    "streamvitals.stream": _WORDS,
-    "streamvitals.sdk": (*_WORDS, "streamvitals.stream"),
-    "streamvitals.retries": (*_WORDS, "streamvitals.stream"),
-    "streamvitals.store": (*_WORDS, *_SINKS, "streamvitals.startup.registration"),
-    "streamvitals.otel": (*_WORDS, *_SINKS, "streamvitals.store", "streamvitals.system"),
-    "streamvitals.sinks": (*_WORDS, *_SINKS, "streamvitals.store", "streamvitals.system"),
+    "streamvitals.system": (),
+    "streamvitals.stream": ("streamvitals.names", "streamvitals.outcome"),
+    "streamvitals.sdk": ("streamvitals.names", "streamvitals.stream"),
+    "streamvitals.retries": ("streamvitals.names", "streamvitals.stream"),
+    "streamvitals.store": (
+        "streamvitals.names", "streamvitals.outcome", *_SINKS, "streamvitals.startup.registration",
+    ),
+    "streamvitals.otel": (
+        "streamvitals._version", "streamvitals.names", *_SINKS, "streamvitals.store", "streamvitals.system",
+    ),
+    "streamvitals.sinks": (
+        "streamvitals.names", "streamvitals.outcome", *_SINKS, "streamvitals.store", "streamvitals.system",
+    ),
     "streamvitals.process": (
-        *_WORDS, "streamvitals.config", "streamvitals.stream", "streamvitals.sdk", "streamvitals.retries",
-        "streamvitals.store", "streamvitals.otel", "streamvitals.sinks", "streamvitals.system",
-        "streamvitals.startup.importhook",
+        "streamvitals._version", "streamvitals.config", "streamvitals.outcome", "streamvitals.stream",
+        "streamvitals.sdk", "streamvitals.retries", "streamvitals.store", "streamvitals.otel", "streamvitals.sinks",
+        "streamvitals.system", "streamvitals.startup.importhook",
     ),
     # Loaded by path and under private names at the start of every Python: they know nothing of the package.
     "streamvitals.startup": (),
     "streamvitals.startup.inject": ("streamvitals.process.lifecycle",),
     "streamvitals.run": (
         "streamvitals.config", "streamvitals.system", "streamvitals.startup.registration", "streamvitals.cli",
-        "streamvitals.agent.directory", "streamvitals.agent.proc", "streamvitals.sdk.versions",
+        "streamvitals.agent.directory", "streamvitals.agent.proc", "streamvitals.agent.protocol",
+        "streamvitals.sdk.versions",
     ),
     "streamvitals.agent": (
-        *_WORDS, "streamvitals.config", "streamvitals.system", "streamvitals.startup.registration",
-        "streamvitals.stream.record", "streamvitals.store", "streamvitals.sinks", "streamvitals.otel",
-        "streamvitals.run",
+        "streamvitals._version", "streamvitals.names", "streamvitals.config", "streamvitals.system",
+        "streamvitals.startup.registration", "streamvitals.stream.record", "streamvitals.store", "streamvitals.sinks",
+        "streamvitals.otel",
     ),
-    "streamvitals.agent.__main__": ("streamvitals",),  # a process begins here, as it does in run.entry
+    # A process begins here, as it does in run.entry.
+    "streamvitals.agent.__main__": ("streamvitals", "streamvitals.agent", "streamvitals.config"),
     "streamvitals.doctor": (
         "streamvitals.config", "streamvitals.system", "streamvitals.agent", "streamvitals.run",
         "streamvitals.sdk.versions",
@@ -60,7 +67,21 @@ WINGS: dict[str, tuple[str, ...]] = {
     "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts"),
     "streamvitals.faults": (),
 }
-SET_UP = "streamvitals"
+# Where people and other programs come in; imported by nobody. Each is a module, and no room.
+DOORS: dict[str, tuple[str, ...]] = {
+    "streamvitals": (
+        "streamvitals._version", "streamvitals.outcome", "streamvitals.process.instrument",
+        "streamvitals.stream.record",
+    ),
+    "streamvitals.testing": ("streamvitals.config", "streamvitals.process.runtime", "streamvitals.stream.record"),
+    "streamvitals.pytest_plugin": ("streamvitals.faults", "streamvitals.testing"),
+    "streamvitals.instrumentor": ("streamvitals", "streamvitals.config"),
+    "streamvitals.cli": (
+        "streamvitals._version", "streamvitals.agent.serve", "streamvitals.doctor", "streamvitals.export",
+        "streamvitals.faults", "streamvitals.run",
+    ),
+    "streamvitals.__main__": ("streamvitals.run.entry",),
+}
 # Runs inside the apps: there only the standard library is sure to be there.
 ENTRY_POINTS = (
     "streamvitals", "streamvitals.process.lifecycle", "streamvitals.startup.inject.sitecustomize",
@@ -72,22 +93,32 @@ WITHOUT_OTEL = ("streamvitals.otel.patience", "streamvitals.otel.trace_parent")
 MAX_LINES = 500
 
 
-def wing_of(module: str) -> str:
-    found = [wing for wing in WINGS if module == wing or module.startswith(wing + ".")]
-    return max(found, key=len, default=SET_UP)
+def room_of(module: str) -> str:
+    """The room that a module lies in; a door is its own; "" where it has no row."""
+    if module in DOORS:
+        return module
+    return max((room for room in ROOMS if lies_in(module, room)), key=len, default="")
+
+
+def lies_in(module: str, place: str) -> bool:
+    """Whether a module is in a place: a module or a folder. The package itself is a module here, and holds none."""
+    return module == place or (place != PACKAGE_NAME and module.startswith(place + "."))
 
 
 @cache
-def imports_of(module: str) -> tuple[tuple[str, bool], ...]:
-    """Every module that this one imports, and whether it does so when it is itself imported."""
+def imports_of(module: str, typing: bool = False) -> tuple[tuple[str, bool], ...]:
+    """Every module that this one imports, and whether it does so when it is itself imported.
+
+    ``typing``: what only a type checker imports counts as imported at once.
+    """
     tree = ast.parse(MODULES[module].read_text())
-    return tuple(_imports(tree, module, top=True))
+    return tuple(_imports(tree, module, True, typing))
 
 
-def _imports(node: ast.AST, module: str, top: bool) -> Iterator[tuple[str, bool]]:
+def _imports(node: ast.AST, module: str, top: bool, typing: bool) -> Iterator[tuple[str, bool]]:
     for child in ast.iter_child_nodes(node):
         inner = top and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+        if not typing and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             inner = False
         if isinstance(child, ast.Import):
             yield from ((alias.name, top) for alias in child.names)
@@ -97,7 +128,7 @@ def _imports(node: ast.AST, module: str, top: bool) -> Iterator[tuple[str, bool]
             name = _dynamic(child)
             if name:
                 yield name, top
-        yield from _imports(child, module, inner)
+        yield from _imports(child, module, inner, typing)
 
 
 def _from(node: ast.ImportFrom, module: str) -> Iterator[str]:
@@ -120,26 +151,66 @@ def _dynamic(node: ast.Call) -> str:
 
 
 def is_ours(module: str) -> bool:
-    return module == "streamvitals" or module.startswith("streamvitals.")
+    return module == PACKAGE_NAME or module.startswith(f"{PACKAGE_NAME}.")
 
 
 def is_standard(module: str) -> bool:
     return module.split(".")[0] in sys.stdlib_module_names or module == "__future__"
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if wing_of(m) != SET_UP])
-def test_imports_point_down_the_arrow_only(module: str) -> None:
-    wing = wing_of(module)
-    for imported, _ in imports_of(module):
-        if is_ours(imported):
-            allowed = any(imported == name or imported.startswith(name + ".") for name in (wing, *WINGS[wing]))
-            assert allowed, f"{module} imports {imported}"
+def test_every_module_has_a_row() -> None:
+    assert [module for module in MODULES if not room_of(module)] == []
+    assert [place for place in (*ROOMS, *DOORS) if not any(lies_in(module, place) for module in MODULES)] == []
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_only_the_sdks_wing_imports_openai(module: str) -> None:
+def test_imports_point_down_the_arrow_only(module: str) -> None:
+    room = room_of(module)
+    for imported, _ in imports_of(module):
+        if is_ours(imported):
+            allowed = (room, *{**ROOMS, **DOORS}[room])
+            assert any(lies_in(imported, place) for place in allowed), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("room", [*ROOMS, *DOORS])
+def test_no_row_allows_what_nobody_imports(room: str) -> None:
+    imported = {name for module in MODULES if room_of(module) == room for name, _ in imports_of(module)}
+    unused = {place for place in {**ROOMS, **DOORS}[room] if not any(lies_in(name, place) for name in imported)}
+    assert unused == set()
+
+
+# Modules that import each other, at once or for their types: to be cut.
+KNOTS = (
+    {"streamvitals.stream.request", "streamvitals.stream.responses"},
+    {"streamvitals.stream.pace", "streamvitals.stream.host", "streamvitals.stream.observation"},
+)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Where there is a circle none of its modules can be read, or loaded, without the others."""
+    needs = {
+        module: {name for name, at_once in imports_of(module, typing=True) if at_once and name in MODULES} - {module}
+        for module in MODULES
+    }
+    reached = {module: _reached(needs, module) for module in MODULES}
+    circles = {frozenset(m for m in reached[module] if module in reached[m]) for module in MODULES} - {frozenset()}
+    assert [sorted(circle) for circle in circles if not any(circle <= knot for knot in KNOTS)] == []
+
+
+def _reached(needs: Mapping[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = needs[waiting.pop()] - found
+        found |= new
+        waiting.extend(new)
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_sdks_room_imports_openai(module: str) -> None:
     """And the script that the doctor runs as an application."""
-    if wing_of(module) == "streamvitals.sdk" or module.startswith("streamvitals.doctor.probe"):
+    if room_of(module) == "streamvitals.sdk" or module.startswith("streamvitals.doctor.probe"):
         return
     for imported, _ in imports_of(module):
         assert imported.split(".")[0] != "openai", module
@@ -148,20 +219,18 @@ def test_only_the_sdks_wing_imports_openai(module: str) -> None:
 PURE = ("streamvitals.stream", "streamvitals.names", "streamvitals.outcome")
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if wing_of(m) in PURE])
-def test_the_pure_wing_imports_the_standard_library_and_does_no_io(module: str) -> None:
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) in PURE])
+def test_the_pure_rooms_import_the_standard_library_and_do_no_io(module: str) -> None:
     for imported, _ in imports_of(module):
         assert is_ours(imported) or is_standard(imported), f"{module} imports {imported}"
         assert imported.split(".")[0] not in ("socket", "asyncio", "threading", "time", "pathlib", "io"), module
 
 
-def test_nothing_imports_the_set_up_but_the_set_up() -> None:
-    """The public doors; but the command may lead to the command line."""
+def test_nothing_imports_a_door_but_a_door() -> None:
+    """But where a process begins the command may lead to the command line, and the agent to its package."""
     for module in MODULES:
-        if wing_of(module) == SET_UP or module in ("streamvitals.run.entry", "streamvitals.agent.__main__"):
-            continue
-        for imported, _ in imports_of(module):
-            assert not is_ours(imported) or wing_of(imported) != SET_UP, f"{module} imports {imported}"
+        if module not in (*DOORS, "streamvitals.run.entry", "streamvitals.agent.__main__"):
+            assert not {name for name, _ in imports_of(module)} & DOORS.keys(), module
 
 
 def loaded_with(*entries: str) -> set[str]:

@@ -8,6 +8,7 @@ if __name__ == "__main__":
     import json
     import os
 
+    # What is in it: agent/protocol.py, which cannot be imported yet.
     told = json.loads(os.environ.pop("STREAMVITALS_AGENT"))
     # The package that started this, also where another one is in front of it on the path.
     sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
@@ -29,7 +30,7 @@ if __name__ == "__main__":
         import traceback
 
         from streamvitals.agent.directory import note
-        from streamvitals.run.spawn import READY
+        from streamvitals.agent.protocol import READY
 
         note(told["directory"], traceback.format_exc())
         # If it has not served: whoever started it is told why not.

@@ -22,10 +22,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..config import Config
-from ..config.problems import GENERAL, HTTP_PORT, Endpoint, Problem, endpoints
-from ..run.checks import asks
-from ..run.spawn import STDERR
+from ..config.problems import GENERAL, HTTP_PORT, Endpoint, Problem, endpoints_to_ask
 from ..system import console
+from .protocol import STDERR
 
 # How long one answer may take; how long no answer is no news; how often to ask again after that. Seconds.
 ATTEMPT = 2.0
@@ -136,8 +135,7 @@ def _headers(env: Mapping[str, str], signal: str) -> dict[str, str]:
 def watch_told(problems: Sequence[Problem], app: int, speaks: bool) -> EndpointWatch:
     """Begin to ask for an agent that `run` has started, which knows of these problems."""
     config, _ = Config.read(os.environ)
-    where = endpoints(os.environ, config) if asks(config, problems) else []
-    watch = EndpointWatch(where, os.environ, STDERR if speaks else None, app)
+    watch = EndpointWatch(endpoints_to_ask(os.environ, config, problems), os.environ, STDERR if speaks else None, app)
     watch.start()
     return watch
 

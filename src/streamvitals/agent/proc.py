@@ -15,6 +15,7 @@ from functools import cache
 from typing import NamedTuple
 
 from ..startup import registration
+from .protocol import is_agent
 
 # An interpreter that has just been started has not come to its `sitecustomize` yet. Seconds.
 GRACE = 2.0
@@ -204,14 +205,9 @@ def silent_python(identity: Identity, directory: str) -> Silent | None:
             arguments = file.read().split(b"\0")
     except OSError:
         return None
-    if not exe.startswith("python") or _age(identity) < GRACE or _is_agent(arguments):
+    if not exe.startswith("python") or _age(identity) < GRACE or is_agent(arguments):
         return None
     return Silent(identity.pid, exe, _reason(exe, arguments, _environment(identity.pid), directory))
-
-
-def _is_agent(arguments: list[bytes]) -> bool:
-    """Whether it is the agent of another `run`, as run/spawn.py starts it."""
-    return b"-S" in arguments and b"".join(arguments[-2:-1]).endswith(b"/streamvitals/agent")
 
 
 def _age(identity: Identity) -> float:

@@ -24,8 +24,6 @@ from .. import names
 from .._version import __version__
 from ..config import Config
 from ..config.problems import INSTALL_OTLP, Problem, of_words
-from ..run.handover import PLEASE_LEAVE
-from ..run.spawn import LISTENER, READY, SERVING
 from ..store.layout import PROCESS_LAYOUT
 from ..store.snapshot import Snapshot
 from . import directory as private
@@ -35,6 +33,7 @@ from .hold import Hold
 from .http import AgentServer
 from .metrics import MetricsPage
 from .proc import Identity, carriers, named, parse_identity
+from .protocol import LISTENER, PLEASE_LEAVE, READY, SERVING
 from .tree import Tree
 from .watch import Health, Watcher
 

@@ -143,6 +143,12 @@ def endpoints(env: Mapping[str, str], config: Config) -> list[Endpoint]:
     return [_endpoint(env, signal) for signal in SIGNALS if asked[signal]]
 
 
+def endpoints_to_ask(env: Mapping[str, str], config: Config, problems: Iterable[Problem]) -> list[Endpoint]:
+    """The endpoints to try: none where a variable of theirs is known to be wrong."""
+    wrong = any(problem.what.startswith("OTEL_EXPORTER_OTLP_") for problem in problems)
+    return [] if wrong else endpoints(env, config)
+
+
 def _endpoint(env: Mapping[str, str], signal: str) -> Endpoint:
     name = f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"
     if env.get(name):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..agent.endpoints import ask
 from ..config import Config
-from ..config.problems import endpoints
+from ..config.problems import Problem, endpoints_to_ask
 from ..run.launch import read_config
 from .check import FAIL, OK, WARN, Check
 from .command import find_interpreter
@@ -43,10 +43,9 @@ def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | 
 def _ask_collectors(
     env: Mapping[str, str], config: Config, timeout: float, before: Sequence[Check]
 ) -> Iterator[Check]:
-    """Whether each endpoint takes an export; one with a fault that was told above is not asked."""
-    if any(check.what.startswith("OTEL_EXPORTER_OTLP_") for check in before):
-        return
-    for where in endpoints(env, config):
+    """Try whether each endpoint takes an export, unless a fault of one was reported above."""
+    known = [Problem(check.what, check.mend) for check in before]
+    for where in endpoints_to_ask(env, config, known):
         problem = ask(where, env, timeout)
         if problem is None:
             yield Check(OK, f"{where.place} takes OTLP {where.signal}")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from ..agent import directory as private
+from ..agent.protocol import OPTIONS
 from ..config import Config, port_beside, problems
 from ..run import checks, handover, spawn
 from ..run.launch import HOST, PORT, bind
@@ -86,7 +87,7 @@ def check_proc() -> Iterator[Check]:
 def check_agent(env: Mapping[str, str]) -> Iterator[Check]:
     """Whether the agent finds all that it imports, in the way in which it is started."""
     mend = "install streamvitals anew: pip install --force-reinstall streamvitals"
-    arguments = [sys.executable, *spawn.OPTIONS, "-c", _IMPORTS, _ROOT, json.dumps(spawn.import_path())]
+    arguments = [sys.executable, *OPTIONS, "-c", _IMPORTS, _ROOT, json.dumps(spawn.import_path())]
     try:
         done = subprocess.run(  # noqa: S603  our own interpreter
             arguments, env=spawn.passed(env), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

@@ -29,7 +29,7 @@ def look():
         "executable": sys.executable,
         "injected": "_streamvitals_importhook" in sys.modules,
         "told": bool(os.environ.get("STREAMVITALS_DIR")),
-        "on_path": sys.argv[2] + "/inject" in os.environ.get("PYTHONPATH", "").split(os.pathsep),
+        "on_path": sys.argv[2] + "/startup/inject" in os.environ.get("PYTHONPATH", "").split(os.pathsep),
         "sitecustomize": getattr(sys.modules.get("sitecustomize"), "__file__", None),
     }
     if sys.version_info >= (3, 10):

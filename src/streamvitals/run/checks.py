@@ -49,15 +49,9 @@ def of_sdk(command: Sequence[str], env: Mapping[str, str]) -> Iterable[Problem]:
         yield Problem(what, mend)
 
 
-def wants_to_speak(config: Config, problems: Iterable[Problem]) -> bool:
+def wants_to_speak(env: Mapping[str, str], config: Config, problems: Iterable[Problem]) -> bool:
     """Whether the agent has something to find out that it then says on our stderr."""
-    return not config.quiet and sys.stderr is not None and asks(config, problems)
-
-
-def asks(config: Config, problems: Iterable[Problem]) -> bool:
-    """Whether there is an OTLP endpoint to ask: one of which no fault is known."""
-    asked = config.otlp_traces or config.otlp_metrics
-    return asked and not any(problem.what.startswith("OTEL_EXPORTER_OTLP_") for problem in problems)
+    return not config.quiet and sys.stderr is not None and bool(found.endpoints_to_ask(env, config, problems))
 
 
 def announce(url: str, problems: Sequence[Problem], app_port: int = 0) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +16,10 @@ from urllib.parse import urlsplit
 
 from ..agent import directory as private
 from ..agent.proc import Identity, alive, parse_identity
+from ..agent.protocol import PLEASE_LEAVE
 from ..startup.registration import PREFIX
 
-# What asks an agent to leave. Ignored by whatever does not expect it, an agent of another version among that.
-PLEASE_LEAVE = signal.SIGURG
-# How long to wait for that; an agent that can leave does so at once. Seconds.
+# How long to wait for an agent to leave; an agent that can leave does so at once. Seconds.
 PATIENCE = 1.0
 
 T = TypeVar("T")

@@ -14,14 +14,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from ..agent import directory as private
 from ..startup import registration
 from .command import Command, CommandError, become
-
-if TYPE_CHECKING:
-    from .launch import Watch
+from .spawn import AgentHandle
 
 # si_code of a signal that the kernel sent, as for Ctrl-C at a terminal (sigaction(2)).
 _SI_KERNEL = 0x80
@@ -39,14 +37,14 @@ _ADDRESSES = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
 _LISTEN_PIDFD = "LISTEN_PIDFDID"
 
 
-def run_as_init(command: Command, env: Mapping[str, str], watch: Watch, *, flush: bool) -> NoReturn:
+def run_as_init(command: Command, env: Mapping[str, str], agent: AgentHandle, *, flush: bool) -> NoReturn:
     """Run the app as a child; exit as it did, or with 128 + the signal that ended it."""
     every = signal.valid_signals()
     # Before the fork, so that no signal falls between.
     before = signal.pthread_sigmask(signal.SIG_SETMASK, every)
     app = os.fork()
     if app == 0:
-        _become_app(command, env, watch, before)
+        _become_app(command, env, agent, before)
     _let_go_of_descriptors()
     status = None
     while status is None:
@@ -57,17 +55,17 @@ def run_as_init(command: Command, env: Mapping[str, str], watch: Watch, *, flush
             with contextlib.suppress(OSError):
                 os.kill(app, info.si_signo)
     if flush:
-        _end_agent(watch.agent)
+        _end_agent(agent.pid)
     # The agent ends with this process too, and has no time to do it.
-    private.remove(watch.directory)
+    private.remove(agent.directory)
     os._exit(status)
 
 
-def _become_app(command: Command, env: Mapping[str, str], watch: Watch, mask: Iterable[int]) -> NoReturn:
+def _become_app(command: Command, env: Mapping[str, str], agent: AgentHandle, mask: Iterable[int]) -> NoReturn:
     status = 1
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        registration.register(watch.directory, registration.RUN)
+        registration.register(agent.directory, registration.RUN)
         become(command, addressed_to(env, os.getppid(), os.getpid()))
     except CommandError as error:
         sys.stderr.write(f"streamvitals: {error}\n")
@@ -115,10 +113,10 @@ def _let_go_of_descriptors() -> None:
                 os.close(fd)
 
 
-def _end_agent(agent: int) -> None:
+def _end_agent(pid: int) -> None:
     """Have it export what it holds: with this process the container ends, and it too."""
     deadline = time.monotonic() + FLUSH_TIMEOUT
     with contextlib.suppress(OSError):
-        os.kill(agent, signal.SIGTERM)
-        while (left := deadline - time.monotonic()) > 0 and os.waitpid(agent, os.WNOHANG)[0] == 0:
+        os.kill(pid, signal.SIGTERM)
+        while (left := deadline - time.monotonic()) > 0 and os.waitpid(pid, os.WNOHANG)[0] == 0:
             signal.sigtimedwait((signal.SIGCHLD,), left)

@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from ..agent import directory as private
 from ..agent.proc import named
@@ -24,18 +24,11 @@ from ..startup import registration
 from ..system import console
 from . import checks, handover, init
 from .command import Command, CommandError, become, original_environment, otel_options
-from .spawn import Beside, spawn_agent
+from .spawn import AgentHandle, Beside, spawn_agent
 
 INJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup", "inject")
 # What says where to serve.
 HOST, PORT = "--host or STREAMVITALS_HOST", "--port or STREAMVITALS_PORT"
-
-
-class Watch(NamedTuple):
-    """What was set up beside the app."""
-
-    directory: str
-    agent: int
 
 
 def run_command(host: str | None, port: int | None, arguments: Sequence[str]) -> NoReturn:
@@ -69,17 +62,17 @@ def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoR
         become(command, env)
     if watched_already(config, env):
         become(command, env)
-    watch = set_up(config, env, arguments)
-    if watch is None:
+    agent = set_up(config, env, arguments)
+    if agent is None:
         become(command, env)
-    inside = {**env, **injected(env, watch.directory)}
+    inside = {**env, **injected(env, agent.directory)}
     if os.getpid() == 1:
-        init.run_as_init(command, inside, watch, flush=config.otlp_metrics)
-    registration.register(watch.directory, registration.RUN)
+        init.run_as_init(command, inside, agent, flush=config.otlp_metrics)
+    registration.register(agent.directory, registration.RUN)
     try:
         become(command, inside)
     except CommandError:
-        tear_down(watch)
+        tear_down(agent)
         raise
 
 
@@ -99,7 +92,7 @@ def wanted_port(config: Config) -> int:
     return port_beside(config.port) if config.port and config.port == config.app_port else config.port
 
 
-def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()) -> Watch | None:
+def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()) -> AgentHandle | None:
     """The directory, the port and the agent; None, and a line on stderr, where that cannot be."""
     directory = ""
     try:
@@ -113,12 +106,12 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
         listener, host = listen_near(config, env, problems)
         with listener:
             url = url_of(listener, host)
-            speaks = checks.wants_to_speak(config, problems)
+            speaks = checks.wants_to_speak(env, config, problems)
             beside = Beside(directory, url, os.getpid(), problems, speaks=speaks, quiet=config.quiet)
             agent = spawn_agent(listener, beside, env)
             # For a next run that finds the port taken before the agent can say that it has it.
             with contextlib.suppress(OSError):
-                private.write_facts(directory, {"url": url, "agent": named(agent), "app": named(os.getpid())})
+                private.write_facts(directory, {"url": url, "agent": named(agent.pid), "app": named(os.getpid())})
     except Exception as error:  # noqa: BLE001  whatever it is, the app starts
         if directory:
             private.remove(directory)
@@ -127,7 +120,7 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
         return None
     if not config.quiet:
         checks.announce(url, problems, config.app_port)
-    return Watch(directory, agent)
+    return agent
 
 
 def listen_near(config: Config, env: Mapping[str, str], problems: list[Problem]) -> tuple[socket.socket, str]:
@@ -150,11 +143,11 @@ def listen_near(config: Config, env: Mapping[str, str], problems: list[Problem])
     return listener, host
 
 
-def tear_down(watch: Watch) -> None:
+def tear_down(agent: AgentHandle) -> None:
     """There is no app: the agent has nothing to wait for."""
     with contextlib.suppress(OSError):
-        os.kill(watch.agent, signal.SIGTERM)
-    private.remove(watch.directory)
+        os.kill(agent.pid, signal.SIGTERM)
+    private.remove(agent.directory)
 
 
 def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:

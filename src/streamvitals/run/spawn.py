@@ -19,18 +19,12 @@ from typing import NamedTuple, NoReturn
 
 from ..agent import directory as private
 from ..agent.proc import named
+from ..agent.protocol import FOLDER, LISTENER, OPTIONS, PLEASE_LEAVE, READY, SERVING, STDERR, VARIABLE
 from ..config.problems import Problem
 from ..system import console
-from .handover import PLEASE_LEAVE
 
-# The descriptors that the agent is given: where it serves, and where it says that it does, or why not.
-# And for a few seconds the app's stderr, where it has something to find out first that is then said there.
-LISTENER, READY, STDERR = 3, 4, 5
-SERVING = b"serving"
 # The exit status of one that could not be exec'ed, of which the launcher knows.
 NOT_STARTED = 113
-# What the agent is told, in JSON, in its environment: arguments are for everybody to read.
-TOLD = "STREAMVITALS_AGENT"
 
 # All that the agent gets of the app's variables: what is meant for it, what an exporter needs to reach a collector, and
 # what this interpreter may need to find its library and its files.
@@ -40,10 +34,8 @@ _PASSED = {
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
 }
-# No `site`: nothing of the environment's .pth files, no sitecustomize, no user's packages.
-OPTIONS = ("-s", "-S", "-W", "ignore")
 _PASSED_PREFIXES = ("OTEL_", "STREAMVITALS_")
-_DROPPED = ("STREAMVITALS_DIR", TOLD)
+_DROPPED = ("STREAMVITALS_DIR", VARIABLE)
 # What may be sent to every process of a service and means the app, to read its files anew, say: all that would end a
 # process, and is neither meant for that nor tells of a fault. And what a write into a pipe without a reader sends.
 _IGNORED = {
@@ -66,8 +58,15 @@ class Beside(NamedTuple):
     quiet: bool = False
 
 
-def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str]) -> int:
-    """Fork twice and exec the agent; its pid. Raises OSError or RuntimeError where that fails.
+class AgentHandle(NamedTuple):
+    """An agent that was started: the private directory that it serves, and its pid."""
+
+    directory: str
+    pid: int
+
+
+def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str]) -> AgentHandle:
+    """Fork twice and exec the agent. Raises OSError or RuntimeError where that fails.
 
     A fresh interpreter: forked from this one it would show the app's command line in `ps`, and be hit by a
     `pkill -f` that is meant for the app.
@@ -89,7 +88,7 @@ def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str])
     pid, _, fault = told.decode(errors="replace").partition("\n")
     if fault or not pid:
         raise RuntimeError(f"the agent could not be started: {fault.strip() or 'its process died'}")
-    return int(pid)
+    return AgentHandle(beside.directory, int(pid))
 
 
 def _intermediate(listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int) -> NoReturn:
@@ -165,8 +164,7 @@ def _exec_agent(
         signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
     # Until it knows what to do at one.
     signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM, PLEASE_LEAVE))
-    folder = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "agent")
-    arguments = (sys.executable, *OPTIONS, folder)
+    arguments = (sys.executable, *OPTIONS, FOLDER)
     os.execve(sys.executable, arguments, _agent_environment(env, beside))
 
 
@@ -185,11 +183,11 @@ def import_path() -> list[str]:
 
 
 def _agent_environment(env: Mapping[str, str], beside: Beside) -> dict[str, str]:
-    told = {
+    start = {
         "path": import_path(), "directory": beside.directory, "url": beside.url,
         "app": named(beside.app), "problems": beside.problems, "speaks": beside.speaks,
     }
-    return {**passed(env), TOLD: json.dumps(told)}
+    return {**passed(env), VARIABLE: json.dumps(start)}
 
 
 def _stderr() -> int:
