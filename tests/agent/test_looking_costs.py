@@ -82,7 +82,7 @@ def test_of_another_pid_namespace_the_machine_is_searched_once(monkeypatch: pyte
     namespace = os.stat("/proc/self/ns/pid").st_ino
     # As one that sees itself as 1 there, and is this process here.
     identity = Identity(1, start, image, namespace, 7)
-    monkeypatch.setattr(liveness, "_namespace", lambda pid: 0 if pid == "self" else namespace)
+    monkeypatch.setattr(liveness, "pid_namespace", lambda pid: 0 if pid == "self" else namespace)
     monkeypatch.setattr(liveness, "_found", {})
     assert opened(monkeypatch, lambda: liveness.alive(identity))["/proc"] == 1
     again = opened(monkeypatch, lambda: liveness.alive(identity))

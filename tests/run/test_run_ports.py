@@ -10,7 +10,8 @@ import pytest
 
 from doctor_support import doctor
 from run_support import APPS, RUN, environment, eventually, free_port, get, parse_metrics, python, started, total
-from streamvitals.agent.proc import entry_of, silent_python
+from streamvitals.agent.proc import entry_of
+from streamvitals.agent.unreported import unreported_python
 
 # What OpenTelemetry's exporter does with the port that it finds in its variables.
 SERVE = """
@@ -120,7 +121,7 @@ def test_a_run_within_a_run_on_a_port_of_its_own_is_no_fault_of_the_other_s(serv
         within = f"http://127.0.0.1:{other}"
         eventually(lambda: counted(within) == 1, "the stream")
         agent = entry_of(json.loads(get(within + "/healthz"))["agent_pid"])
-        assert silent_python(agent.identity, "") is None, "an agent is no Python of the app's"
+        assert unreported_python(agent.identity, "") is None, "an agent is no Python of the app's"
         app.process.communicate("\n")
 
 

@@ -32,7 +32,7 @@ from run_support import (
     started,
     total,
 )
-from streamvitals.agent.proc import GRACE
+from streamvitals.agent.unreported import GRACE
 from terminal_support import Screen, in_a_terminal
 
 pytest.importorskip("uvicorn")

@@ -24,6 +24,7 @@ from urllib.parse import unquote
 from ..config import Config
 from ..config.problems import GENERAL, HTTP_PORT, Endpoint, Problem, endpoints_to_ask
 from ..system import console
+from .proc import entry_of
 from .protocol import STDERR
 
 # How long one answer may take; how long no answer is no news; how often to ask again after that. Seconds.
@@ -218,12 +219,7 @@ class _Ended:
         if self._poll is not None:
             return bool(self._poll.poll(seconds * 1000))
         time.sleep(seconds)
-        return not _runs(self._pid)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] != b"Z"
-    except (OSError, IndexError):
-        return False
+        try:
+            return entry_of(self._pid) is None
+        except OSError:
+            return False

@@ -29,7 +29,7 @@ def tell(
         if build is not None and build[2] == "false":
             faults.setdefault(identity.pid, NOT_PATCHED.format(build[1]))
     internal = _internal_errors(counted)
-    fine = not (problems or faults or state.silent or state.unseen or internal or agent_faults)
+    fine = not (problems or faults or state.unreported or state.unseen or internal or agent_faults)
     return {
         "status": OK if fine else DEGRADED,
         "version": __version__,
@@ -38,7 +38,7 @@ def tell(
         "agent_pid": os.getpid(),
         "agent_faults": agent_faults,
         "processes": {"seen": state.seen, "alive": state.alive},
-        "not_reporting": [silent._asdict() for silent in state.silent],
+        "not_reporting": [process._asdict() for process in state.unreported],
         "not_counting": [{"pid": pid, "error": error} for pid, error in state.unseen],
         "not_patched": [{"pid": pid, "error": error} for pid, error in sorted(faults.items())[:MAX_LISTED]],
         "sdk": [{"openai": version, "patched": patched == "true", "processes": count}

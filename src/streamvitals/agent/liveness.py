@@ -1,12 +1,11 @@
-"""Whether the program that wrote a mapped file can still write to it; all from /proc (proc(5))."""
+"""Tells whether the program that wrote a mapped file still runs, also in another pid namespace."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 
 from ..store.segment import Identity
-from .proc import entry_of
+from .proc import entry_of, exists, pid_namespace, pids
 
 # Which pids those of other pid namespaces have here: to find one takes a look at all of the machine.
 _found: dict[Identity, int] = {}
@@ -18,24 +17,24 @@ def alive(identity: Identity) -> bool:
     In doubt the answer is yes: a living process that is taken for dead loses what it counts from then on.
     """
     if not identity.start:
-        return _exists(identity.pid)
+        return exists(identity.pid)
     found = _runs(identity.pid, identity)
-    if found or not identity.namespace or identity.namespace == _namespace("self"):
+    if found or not identity.namespace or identity.namespace == pid_namespace("self"):
         return found
     return _elsewhere(identity)
 
 
 def pid_here(identity: Identity) -> int:
     """Which pid it has in this pid namespace, that of a container within ours say; 0 if it is not to be found."""
-    if not identity.namespace or identity.namespace == _namespace("self"):
+    if not identity.namespace or identity.namespace == pid_namespace("self"):
         return identity.pid
     if _is_where_it_was(identity):
         return _found[identity]
     with contextlib.suppress(OSError):
-        for name in filter(str.isdecimal, os.listdir("/proc")):
-            if _namespace(name) == identity.namespace and _runs(int(name), identity):
-                _found[identity] = int(name)
-                return int(name)
+        for pid in pids():
+            if pid_namespace(pid) == identity.namespace and _runs(pid, identity):
+                _found[identity] = pid
+                return pid
     return 0
 
 
@@ -50,48 +49,30 @@ def _runs(pid: int, identity: Identity) -> bool:
     return not entry.image or not identity.image or entry.image == identity.image
 
 
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _namespace(pid: str) -> int:
-    """Which pid namespace it is in; 0 where that is not for this user to see."""
-    try:
-        return os.stat(f"/proc/{pid}/ns/pid").st_ino
-    except OSError:
-        return 0
-
-
 def _elsewhere(identity: Identity) -> bool:
     """Whether a process of another pid namespace runs, which has another pid here."""
     if _is_where_it_was(identity):
         return True
     try:
-        pids = [name for name in os.listdir("/proc") if name.isdecimal()]
+        there = pids()
     except OSError:
         return True
     # Where others' processes are hidden it may be one of those.
-    if "1" not in pids:
+    if 1 not in there:
         return True
-    for pid in pids:
+    for pid in there:
         if _may_be(pid, identity):
-            _found[identity] = int(pid)
+            _found[identity] = pid
             return True
     return False
 
 
 def _is_where_it_was(identity: Identity) -> bool:
-    if identity in _found and _may_be(str(_found[identity]), identity):
+    if identity in _found and _may_be(_found[identity], identity):
         return True
     _found.pop(identity, None)
     return False
 
 
-def _may_be(pid: str, identity: Identity) -> bool:
-    return _namespace(pid) in (identity.namespace, 0) and _runs(int(pid), identity)
+def _may_be(pid: int, identity: Identity) -> bool:
+    return pid_namespace(pid) in (identity.namespace, 0) and _runs(pid, identity)

@@ -1,4 +1,4 @@
-"""Which processes of the app are alive, and which Pythons among them did not report in; all from /proc.
+"""Reads /proc: which processes are there, whose they are, and what they were started with.
 
 Fields as proc(5) numbers them. Only "no such process" says that one is gone. Where that cannot be told (no
 descriptor or memory left, a process that is hidden from this user by hidepid) it is taken for alive.
@@ -9,16 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
 from ..startup import registration
-from .protocol import is_agent
-
-# An interpreter that has just been started has not come to its `sitecustomize` yet. Seconds.
-GRACE = 2.0
 
 
 class Identity(NamedTuple):
@@ -36,14 +31,6 @@ class Entry(NamedTuple):
     identity: Identity
     parent: int
     image: int
-
-
-class Silent(NamedTuple):
-    """A Python that did not report in: ``exe`` is its executable's base name."""
-
-    pid: int
-    exe: str
-    reason: str
 
 
 def parse_identity(text: str) -> Identity | None:
@@ -64,7 +51,7 @@ def entry_of(pid: int) -> Entry | None:
             return None
         return Entry(Identity(pid, int(fields[19]) - _boot_offset()), int(fields[1]), int(fields[25]))
     except (FileNotFoundError, ProcessLookupError):
-        if _hidden(pid):
+        if exists(pid):
             raise PermissionError(errno.EPERM, "it is there, and not for this user to see") from None
         return None
     except (ValueError, IndexError):
@@ -89,8 +76,8 @@ def named(pid: int) -> str:
     return f"{entry.identity.pid}-{entry.identity.start}" if entry is not None else ""
 
 
-def _hidden(pid: int) -> bool:
-    """Whether there is a process though /proc shows none (hidepid in proc(5))."""
+def exists(pid: int) -> bool:
+    """Whether there is such a process, also where /proc shows none (hidepid in proc(5)); yes in doubt."""
     if pid <= 0:  # to kill(2) a group
         return False
     try:
@@ -119,13 +106,25 @@ def alive(identity: Identity) -> bool:
 def table() -> dict[int, Entry]:
     """Every process that can be seen, by pid. Raises OSError where none can."""
     found = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with contextlib.suppress(OSError):
-                entry = entry_of(int(name))
-                if entry is not None:
-                    found[entry.identity.pid] = entry
+    for pid in pids():
+        with contextlib.suppress(OSError):
+            entry = entry_of(pid)
+            if entry is not None:
+                found[pid] = entry
     return found
+
+
+def pids() -> list[int]:
+    """The pids that /proc lists. Raises OSError where it does not."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def pid_namespace(pid: int | str) -> int:
+    """Which pid namespace a process, or "self", is in; 0 where that is not for this user to see."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except OSError:
+        return 0
 
 
 @cache
@@ -161,20 +160,60 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def carriers(directory: str) -> set[Identity]:
-    """The live processes that got this directory in their environment, whoever their parent is."""
-    wanted = b"\0STREAMVITALS_DIR=" + os.fsencode(directory) + b"\0"
-    return {entry.identity for pid, entry in table().items() if wanted in (_environment(pid) or b"")}
+def processes_with_directory(directory: str) -> set[Identity]:
+    """The live processes that have this directory in their environment, whoever their parent is."""
+    return {entry.identity for pid, entry in table().items() if has_variable(environment(pid), directory)}
+
+
+def has_variable(variables: bytes | None, directory: str = "") -> bool:
+    """Whether STREAMVITALS_DIR is in an environment: as this directory, or as any."""
+    wanted = b"\0STREAMVITALS_DIR=" + (os.fsencode(directory) + b"\0" if directory else b"")
+    return wanted in (variables or b"")
+
+
+def environment(pid: int) -> bytes | None:
+    """The environment that a process was started with, a NUL before each variable; None where it cannot be read."""
+    try:
+        return b"\0" + _whole(f"/proc/{pid}/environ")
+    except OSError:
+        return None
+
+
+def arguments(pid: int) -> list[bytes]:
+    """The command line of a process, an empty one at its end. Raises OSError."""
+    return _whole(f"/proc/{pid}/cmdline").split(b"\0")
+
+
+def executable(pid: int) -> str:
+    """The base name of the file that a process runs. Raises OSError."""
+    return os.path.basename(os.readlink(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
+
+
+def status(pid: int, field: str) -> list[str]:
+    """The values of a field of /proc/<pid>/status, which is for every user to read. Raises OSError."""
+    name = field.encode() + b":"
+    for line in _whole(f"/proc/{pid}/status").splitlines():
+        if line.startswith(name):
+            return line.decode().split()[1:]
+    return []
+
+
+def _whole(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def descriptors() -> list[int]:
+    """The descriptors that this process has open; the one that lists them is closed by now. Raises OSError."""
+    return sorted(int(name) for name in os.listdir("/proc/self/fd"))
 
 
 def users_of(pid: int) -> frozenset[int]:
     """The user ids that a process has (real, effective, saved, of files); none where there is none to be seen."""
     try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            line = next(line for line in file if line.startswith(b"Uid:"))
-    except (OSError, StopIteration):
+        return frozenset(map(int, status(pid, "Uid")))
+    except OSError:
         return frozenset()
-    return frozenset(map(int, line.split()[1:]))
 
 
 def may_be_of(user: int, pid: int) -> bool:
@@ -195,48 +234,3 @@ def descendants(roots: Iterable[Identity], rows: Mapping[int, Entry]) -> set[Ide
                 found.add(entry.identity)
                 todo.append(entry.identity.pid)
     return found
-
-
-def silent_python(identity: Identity, directory: str) -> Silent | None:
-    """What to say of a process that has not reported in: nothing unless it is a Python that should have."""
-    try:
-        exe = os.path.basename(os.readlink(f"/proc/{identity.pid}/exe")).removesuffix(" (deleted)")
-        with open(f"/proc/{identity.pid}/cmdline", "rb") as file:
-            arguments = file.read().split(b"\0")
-    except OSError:
-        return None
-    if not exe.startswith("python") or _age(identity) < GRACE or is_agent(arguments):
-        return None
-    return Silent(identity.pid, exe, _reason(exe, arguments, _environment(identity.pid), directory))
-
-
-def _age(identity: Identity) -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - identity.start / os.sysconf("SC_CLK_TCK")
-
-
-def _environment(pid: int) -> bytes | None:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return b"\0" + file.read()
-    except OSError:
-        return None
-
-
-def _reason(exe: str, arguments: list[bytes], environment: bytes | None, directory: str) -> str:
-    """Why it did not, from the outside; of arguments and variables only known names are looked at."""
-    for argument in arguments[1:]:
-        if not argument.startswith(b"-") or argument.startswith(b"--") or argument in (b"-", b"-c", b"-m"):
-            break
-        for letter, flag in ((b"I", "-I"), (b"E", "-E"), (b"S", "-S")):
-            if letter in argument[1:]:
-                return f"started with {flag}"
-    version = exe.removeprefix("python").split(".")
-    if version[0] == "2" or (version[0] == "3" and len(version) > 1 and version[1] in "56789"):
-        return "older than Python 3.10"
-    if environment is not None and b"\0STREAMVITALS_DIR=" not in environment:
-        return "started with a cleared environment"
-    if environment is not None and b"/streamvitals/startup/inject" not in environment:
-        return "PYTHONPATH was replaced"
-    if environment is not None and b"\0STREAMVITALS_DIR=" + os.fsencode(directory) + b"\0" not in environment:
-        return "another `streamvitals run` watches it"
-    return "another sitecustomize in front, a frozen program, or no room for its file"

@@ -32,7 +32,7 @@ from .endpoints import EndpointWatch
 from .hold import Hold
 from .http import AgentServer
 from .metrics import MetricsPage
-from .proc import Identity, carriers, named, parse_identity
+from .proc import Identity, named, parse_identity, processes_with_directory
 from .protocol import LISTENER, PLEASE_LEAVE, READY, SERVING
 from .tree import Tree
 from .watch import Health, Watcher
@@ -87,7 +87,7 @@ class Agent:
         for place, count in tuple(self._faults.items()):
             snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, place)] += count
         snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "store")] += self._watcher.unseen
-        snapshot.unreported = len(self._state().silent)
+        snapshot.unreported = len(self._state().unreported)
         return snapshot
 
     def _state(self) -> Health:
@@ -198,7 +198,7 @@ class Agent:
             linger = self._linger if self._data else min(self._linger, NO_DATA_LINGER)
             alone = now - self._last_seen
             # A shell, say, that is yet to start a Python; or a daemon, for which the full time is enough.
-            if leaving or alone > self._linger or (alone > linger and not carriers(self._directory)):
+            if leaving or alone > self._linger or (alone > linger and not processes_with_directory(self._directory)):
                 self._stop.set()
 
     def _start_export(self, config: Config) -> Exporting | None:

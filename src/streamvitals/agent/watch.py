@@ -12,15 +12,14 @@ from ..startup import registration
 from . import directory as private
 from .proc import (
     Identity,
-    Silent,
     alive,
     below,
     children_are_listed,
     entry_of,
     may_be_of,
-    silent_python,
     users_of,
 )
+from .unreported import Unreported, unreported_python
 
 # How often to look who is below those that have registered, and where that takes a look at all of the machine:
 # a scrape in between takes what is known. Seconds.
@@ -34,12 +33,12 @@ MAX_REFUSED = 1000
 
 
 class Health(NamedTuple):
-    """``silent`` are Pythons that did not report in, ``faults`` those that could not patch openai, by pid, and
+    """``unreported`` are Pythons that did not report in, ``faults`` those that could not patch openai, by pid, and
     ``unseen`` those that count where nobody sees it; ``problems`` are words for what else does not work in some."""
 
     seen: int
     alive: int
-    silent: tuple[Silent, ...]
+    unreported: tuple[Unreported, ...]
     faults: tuple[tuple[int, str], ...]
     unseen: tuple[tuple[int, str], ...]
     problems: tuple[str, ...]
@@ -119,7 +118,8 @@ class Watcher:
             self._scan()
             living = {*self._registered, *self._below}
             suspects = [identity for identity in living if not self._reported(identity, counting)]
-            silent = sorted(s for identity in suspects if (s := silent_python(identity, self._directory)) is not None)
+            reasons = (unreported_python(identity, self._directory) for identity in suspects)
+            unreported = sorted(one for one in reasons if one is not None)
             said = self._registered.items()
             told = [(i.pid, kind, detail) for i, what in said for kind, detail in what.told]
             faults, unseen = (
@@ -127,7 +127,7 @@ class Watcher:
                 for wanted in (registration.FAULT, registration.UNSEEN)
             )
             words = {word for _, kind, detail in told if kind == registration.PROBLEM for word in detail.split("-")}
-            return Health(self._seen, len(living), tuple(silent[:MAX_LISTED]), faults, unseen, tuple(sorted(words)))
+            return Health(self._seen, len(living), tuple(unreported[:MAX_LISTED]), faults, unseen, tuple(sorted(words)))
 
     def _look(self) -> None:
         """Read the registrations; those of processes that have gone are removed."""

@@ -66,9 +66,9 @@ def check_url(url: str) -> Iterator[Check]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield Check(FAIL, f"no agent answers at {root}: {type(error).__name__}", "check host and port")
         return
-    for silent in health["not_reporting"]:
-        what = f"{silent['exe']} with pid {silent['pid']} is not watched: {silent['reason']}"
-        yield Check(WARN, what, MEND.get(silent["reason"], ELSE))
+    for python in health["not_reporting"]:
+        what = f"{python['exe']} with pid {python['pid']} is not watched: {python['reason']}"
+        yield Check(WARN, what, MEND.get(python["reason"], ELSE))
     for fault in health["not_patched"]:
         what = f"pid {fault['pid']} could not patch openai: {fault['error']}"
         yield Check(FAIL, what, "run `streamvitals doctor -- <the app's command>`")

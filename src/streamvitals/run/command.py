@@ -9,6 +9,8 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
+from ..agent import proc
+
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 # What CPython ignores from its start on, whatever it inherited (install_signal_handlers in pylifecycle.c).
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -93,10 +95,8 @@ def _ignored_by_parent() -> set[int]:
     """
     parent = os.getppid()
     try:
-        # Unlike what it executes that is for every user to read.
-        with open(f"/proc/{parent}/status", "rb") as file:
-            mask = next(int(line.split()[1], 16) for line in file if line.startswith(b"SigIgn:"))
-    except (OSError, StopIteration):
+        mask = int(proc.status(parent, "SigIgn")[0], 16)
+    except (OSError, IndexError):
         return set()
     ignored = {int(number) for number in _PYTHON_IGNORES if mask >> (number - 1) & 1}
     return ignored if ignored and _hands_on(parent) else set()
@@ -104,13 +104,13 @@ def _ignored_by_parent() -> set[int]:
 
 def _hands_on(pid: int) -> bool:
     """Whether children of this process are started with what it ignores itself."""
-    arguments, executable = b"", ""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
-        arguments = file.read()
+    arguments, executable = [b""], ""
     with contextlib.suppress(OSError):
-        executable = os.readlink(f"/proc/{pid}/exe")
-    first, *rest = (os.path.basename(os.fsdecode(argument)) for argument in arguments.split(b"\0"))
-    is_python = any(os.path.basename(name).startswith(("python", "pypy")) for name in (first, executable))
+        arguments = proc.arguments(pid)
+    with contextlib.suppress(OSError):
+        executable = proc.executable(pid)
+    first, *rest = (os.path.basename(os.fsdecode(argument)) for argument in arguments)
+    is_python = any(name.startswith(("python", "pypy")) for name in (first, executable))
     return not is_python or "supervisord" in rest
 
 

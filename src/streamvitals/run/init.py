@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from ..agent import directory as private
+from ..agent import proc
 from ..startup import registration
 from .command import Command, CommandError, become
 from .spawn import AgentHandle
@@ -107,7 +108,7 @@ def _reap(app: int) -> int | None:
 
 def _let_go_of_descriptors() -> None:
     """A pipe or a socket that the app closes is to be closed for whoever reads it; the standard ones stay."""
-    for fd in sorted(int(name) for name in os.listdir("/proc/self/fd")):
+    for fd in proc.descriptors():
         if fd > 2:
             with contextlib.suppress(OSError):
                 os.close(fd)

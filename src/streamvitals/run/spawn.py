@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from ..agent import directory as private
+from ..agent import proc
 from ..agent.proc import named
 from ..agent.protocol import FOLDER, LISTENER, OPTIONS, PLEASE_LEAVE, READY, SERVING, STDERR, VARIABLE
 from ..config.problems import Problem
@@ -221,9 +222,9 @@ def _reap(child: int, pending: set[signal.Signals]) -> None:
 
 
 def _close_all_but(*kept: int) -> None:
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in kept:
-            _close(int(name))
+    for fd in proc.descriptors():
+        if fd not in kept:
+            _close(fd)
 
 
 def _close(fd: int) -> None:
