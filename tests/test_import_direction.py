@@ -49,7 +49,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals.startup.inject": ("streamvitals.process.lifecycle",),
     "streamvitals.run": (
         "streamvitals.config", "streamvitals.system", "streamvitals.startup.registration", "streamvitals.cli",
-        "streamvitals.agent.directory", "streamvitals.agent.proc", "streamvitals.agent.protocol",
+        "streamvitals.agent.private_directory", "streamvitals.agent.proc", "streamvitals.agent.protocol",
         "streamvitals.sdk.versions",
     ),
     "streamvitals.agent": (

@@ -31,7 +31,7 @@ def broken(*_: object) -> None:
     raise LookupError("a step of ours")
 
 
-@pytest.mark.parametrize("step", ["_hold.renew", "_tree.builds"])
+@pytest.mark.parametrize("step", ["_claim.renew", "_tree.builds"])
 def test_it_ends_with_its_tree_whatever_a_step_raises(
     agent: Agent, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -47,7 +47,7 @@ def test_it_ends_with_its_tree_whatever_a_step_raises(
 
 def test_a_round_that_cannot_look_who_is_left_goes_on(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(agent._watcher, "anyone_left", broken)
+        patch.setattr(agent._monitor, "anyone_left", broken)
         agent._tick()
     assert not agent._stop.is_set()
     monkeypatch.setattr(f"{serve.__name__}.NO_DATA_LINGER", 0.0)
@@ -76,7 +76,7 @@ def test_its_log_says_which_file_is_not_believed(agent: Agent) -> None:
     Path(agent._directory, "10-100.0.sv").write_bytes(b"\xff" * 5000)
     for _ in range(3):
         agent._tick()
-    log = Path(agent._directory, serve.private.LOG).read_text()
+    log = Path(agent._directory, serve.private_directory.LOG).read_text()
     assert log.count("10-100.0.sv is no file of this app's: no header") == 1
     assert agent.health()["agent_faults"] == 1
     assert os.listdir(agent._directory).count("10-100.0.sv") == 1, "and it is left where it is"

@@ -19,10 +19,9 @@ from store_support import (
     ended,
     segments,
 )
-from streamvitals.agent import directory as private
-from streamvitals.agent import liveness, proc
+from streamvitals.agent import liveness, private_directory, proc
+from streamvitals.agent.monitor import ProcessMonitor
 from streamvitals.agent.tree import Tree
-from streamvitals.agent.watch import Watcher
 from streamvitals.startup import registration
 from streamvitals.store import segment
 
@@ -140,7 +139,7 @@ def test_only_no_such_process_says_that_one_is_gone(
     identity = identity_of(os.getpid())
     pair = proc.Identity(identity.pid, identity.start)
     gone = identity._replace(pid=2**22 - 1), proc.Identity(2**22 - 1, 1)
-    watcher = Watcher(directory)
+    watcher = ProcessMonitor(directory)
     assert watcher.health({}).alive == 1
     real_open, real_os_open, real_list = builtins.open, os.open, os.listdir
 
@@ -227,10 +226,10 @@ def test_a_process_in_another_time_namespace_has_the_same_start_time(directory: 
         assert child.stdout is not None
         if child.stdout.readline() != "ready\n":
             pytest.skip("may not make a time namespace")
-        reader, watcher = Tree(directory), Watcher(directory)
+        reader, watcher = Tree(directory), ProcessMonitor(directory)
         assert reader.snapshot().active == {LABELS: 1}
         assert watcher.anyone_left()
-        (identity,) = private.registered(directory)
+        (identity,) = private_directory.registered(directory)
         assert identity.start < 10_000_000 + proc.table()[identity.pid].identity.start
         assert proc.alive(identity)
         child.communicate("\n")

@@ -31,7 +31,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         made = Agent(directory, listener, "http://127.0.0.1", Config())
         # Who is below is looked for now and then, not in the looks that are counted.
-        monkeypatch.setattr(made._watcher, "_clock", lambda: 0.0)
+        monkeypatch.setattr(made._monitor, "_clock", lambda: 0.0)
         registration.register(directory, registration.PYTHON)
         store = Store(MappedMemory(directory))
         store.set_build("0", "3.57.0", "true")
@@ -129,7 +129,7 @@ def test_registrations_of_processes_that_have_gone_do_not_pile_up_though_nobody_
     directory = agent._directory
     for pid in range(2**22, 2**22 + 50):
         Path(directory, f"{pid}-1.1.fork.proc").touch()
-    agent._watcher._clock = lambda: 1000.0  # type: ignore[method-assign]
+    agent._monitor._clock = lambda: 1000.0  # type: ignore[method-assign]
     agent._tick()
     assert [name for name in os.listdir(directory) if ".fork." in name] == []
     Path(directory, f"{2**22}-1.1.fork.proc").touch()

@@ -15,11 +15,10 @@ import pytest
 
 from store_support import LABELS, Processes, ended, record, segments, value
 from streamvitals import names
-from streamvitals.agent import dead, reader
-from streamvitals.agent import directory as private
+from streamvitals.agent import dead, private_directory, reader
+from streamvitals.agent.monitor import ProcessMonitor
 from streamvitals.agent.proc import may_be_of, users_of
 from streamvitals.agent.tree import Tree
-from streamvitals.agent.watch import Watcher
 from streamvitals.startup import registration
 from streamvitals.store import memory
 from streamvitals.store.memory import MappedMemory
@@ -247,7 +246,7 @@ def test_a_worker_that_has_become_another_user_goes_on_to_count(tmp_path: Path) 
         store = Store(MappedMemory(str(directory)))
         store.open_slot(LABELS, 1.0)
 
-    watcher = Watcher(str(directory))
+    watcher = ProcessMonitor(str(directory))
     with somebody_else(work) as pid:
         assert users_of(pid) == {NOBODY}
         assert Path(directory, segments(str(directory))[0]).stat().st_uid == NOBODY
@@ -272,7 +271,7 @@ def test_a_stranger_can_neither_register_others_nor_make_us_write_for_him(tmp_pa
     forged.touch()
     os.chown(forged, NOBODY, NOBODY)
     complaints: list[str] = []
-    watcher = Watcher(str(directory), None, complaints.append)
+    watcher = ProcessMonitor(str(directory), None, complaints.append)
     for _ in range(3):
         assert watcher.health({}).faults == ()
     assert len(complaints) == 1
@@ -291,7 +290,7 @@ def test_what_a_stranger_leaves_for_one_that_has_gone_is_removed(processes: Proc
         os.chown(path, NOBODY, NOBODY)
     processes.die(10)
     complaints: list[str] = []
-    watcher = Watcher(processes.directory, None, complaints.append)
+    watcher = ProcessMonitor(processes.directory, None, complaints.append)
     files = processes.tree(trusts=watcher.trusts)
     assert ended(files.snapshot()) == {"completed": 1, "abandoned": 1}
     assert errors(files.snapshot()) == 1
@@ -308,7 +307,7 @@ def test_a_name_that_somebody_has_taken_neither_holds_a_process_up_nor_silences_
     directory: str, tmp_path: Path, thing: str
 ) -> None:
     assert registration.register(directory, registration.PYTHON)
-    ((_, said),) = private.registered(directory).items()
+    ((_, said),) = private_directory.registered(directory).items()
     (taken,) = map(Path, said.files)
     taken.unlink()
     important = tmp_path / "elsewhere"
@@ -319,7 +318,7 @@ def test_a_name_that_somebody_has_taken_neither_holds_a_process_up_nor_silences_
         THINGS[thing](taken, b"important")
     complaints: list[str] = []
     assert registration.register(directory, registration.PYTHON)
-    ((_, again),) = private.registered(directory, complaints.append).items()
+    ((_, again),) = private_directory.registered(directory, complaints.append).items()
     assert again.kind == "python"
     assert again.files != said.files
     assert complaints == [str(taken)]
@@ -331,7 +330,7 @@ def test_all_that_a_process_has_said_is_known(directory: str) -> None:
     registration.register(directory, registration.UNSEEN, "ENOSPC")
     registration.register(directory, registration.FAULT, "LookupError")
     registration.register(directory, registration.PROBLEM, "redact")
-    watcher = Watcher(directory)
+    watcher = ProcessMonitor(directory)
     for _ in range(2):
         health = watcher.health({})
         assert health.unseen == ((os.getpid(), "ENOSPC"),)
@@ -352,14 +351,14 @@ def test_registrations_have_no_content_and_one_name(directory: str) -> None:
     Path(directory, f"{stem}.2.fault.Forged.proc").write_text("x")
     os.link(Path(directory, name), Path(directory, f"{stem}.3.run.proc"))
     complaints: list[str] = []
-    assert private.registered(directory, complaints.append) == {}
+    assert private_directory.registered(directory, complaints.append) == {}
     assert len(complaints) == 3
 
 
 def test_a_long_or_odd_name_is_none(directory: str) -> None:
     for stem in ("0-1", "-1-1", "9" * 30 + "-1", "1-" + "9" * 60, "x-1", "1_1", "٣-1"):
         Path(directory, f"{stem}.1.run.proc").touch()
-    assert {identity.pid for identity in private.registered(directory)} <= {3}
+    assert {identity.pid for identity in private_directory.registered(directory)} <= {3}
 
 
 # -- what is written
@@ -393,21 +392,21 @@ def test_taken_names_cost_a_process_its_memory_nothing(
 
 
 def test_the_agent_writes_where_nobody_else_may(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path)])
+    monkeypatch.setattr(private_directory, "parents", lambda _: [str(tmp_path)])
     if os.geteuid():
         pytest.skip("only root's directory is open to others")
-    directory = private.create({})
-    private.note(directory, "text")
-    private.write_facts(directory, {"url": "x"})
-    assert private.lock(directory) is not None
+    directory = private_directory.create({})
+    private_directory.note(directory, "text")
+    private_directory.write_facts(directory, {"url": "x"})
+    assert private_directory.lock(directory) is not None
     made = Store(MappedMemory(directory))
     made.open_slot(LABELS, 1.0)
     Tree(directory, alive=lambda _: False).snapshot()
     assert os.listdir(directory) == []
     outer = os.path.dirname(directory)
-    assert {private.LOG, private.FACTS, private.LOCK, dead.NAME} < set(os.listdir(outer))
+    assert {private_directory.LOG, private_directory.FACTS, private_directory.LOCK, dead.NAME} < set(os.listdir(outer))
     assert os.stat(outer).st_mode & 0o7777 == 0o711
-    private.remove(directory)
+    private_directory.remove(directory)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from doctor_support import KEY, doctor
 from run_support import APPS, RUN, environment, eventually, free_port, python, started
-from streamvitals.agent import directory as private
+from streamvitals.agent import private_directory
 from streamvitals.doctor import examine, machine
 from streamvitals.doctor.check import FAIL, OK, WARN
 from streamvitals.faults import connect_timeout_url, refused_url, tls_failure_url
@@ -90,7 +90,7 @@ def test_no_proc_is_one_cause_and_one_line(monkeypatch):
 
 
 def test_nothing_writable_is_one_cause_and_one_line(monkeypatch):
-    monkeypatch.setattr(private, "parents", lambda _: ["/proc/nowhere"])
+    monkeypatch.setattr(private_directory, "parents", lambda _: ["/proc/nowhere"])
     found = examine(python("app.py"), environment())
     assert [check.what.partition(":")[0] for check in found if check.status != OK] == [
         "no private directory can be made"
@@ -157,7 +157,7 @@ def test_host_of_another_machine():
 
 
 def test_no_directory(monkeypatch):
-    monkeypatch.setattr(private, "parents", lambda _: ["/proc/nowhere"])
+    monkeypatch.setattr(private_directory, "parents", lambda _: ["/proc/nowhere"])
     (check,) = machine.check_directory({})
     assert check.status == FAIL
 

@@ -84,7 +84,7 @@ def test_a_signal_before_the_agent_knows_what_to_do_at_one() -> None:
 
 
 def agent_of(directory: str) -> int:
-    from streamvitals.agent.directory import read_facts
+    from streamvitals.agent.private_directory import read_facts
 
     pid, _, _ = str(read_facts(directory).get("agent", "")).partition("-")
     return int(pid or 0)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from run_support import RUN, alive, answered, environment, eventually, free_port, get, python, started
-from streamvitals.agent import directory as private
+from streamvitals.agent import private_directory
 from streamvitals.config import Config
 from streamvitals.run import launch, spawn
 from streamvitals.run.command import Command, CommandError
@@ -158,7 +158,7 @@ def become_nothing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_no_directory(monkeypatch, capfd):
-    monkeypatch.setattr(private, "parents", lambda _: ["/proc/nowhere", "/proc/nothing"])
+    monkeypatch.setattr(private_directory, "parents", lambda _: ["/proc/nowhere", "/proc/nothing"])
     (_, env), = become_nothing(monkeypatch)
     assert env == {"PATH": os.environ["PATH"], "MARK": "1"}
     assert capfd.readouterr().err.startswith("streamvitals: not watching this app: ")
@@ -166,7 +166,7 @@ def test_no_directory(monkeypatch, capfd):
 
 @pytest.mark.parametrize("fault", ["fork", "executable", "exec"])
 def test_no_agent(monkeypatch, capfd, tmp_path, fault):
-    monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path)])
+    monkeypatch.setattr(private_directory, "parents", lambda _: [str(tmp_path)])
     if fault == "fork":
         def refused() -> int:
             raise BlockingIOError(11, "Resource temporarily unavailable")
@@ -191,7 +191,7 @@ def _signals() -> Iterator[None]:
 
 def test_exec_that_fails_at_the_last_moment_leaves_nothing(monkeypatch, tmp_path):
     """Found, executable, and yet not: the agent that was started has nobody to wait for."""
-    monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path)])
+    monkeypatch.setattr(private_directory, "parents", lambda _: [str(tmp_path)])
     broken = tmp_path / "broken"
     broken.write_text("#!/there/is/none\n")
     broken.chmod(0o755)
@@ -212,40 +212,40 @@ def test_exec_that_fails_at_the_last_moment_leaves_nothing(monkeypatch, tmp_path
 
 @pytest.mark.parametrize("umask", [0, 0o177, 0o777])
 def test_directory_is_private(tmp_path, monkeypatch, umask):
-    monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path)])
-    monkeypatch.setattr(private.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(private_directory, "parents", lambda _: [str(tmp_path)])
+    monkeypatch.setattr(private_directory.os, "geteuid", lambda: 1000)
     old = os.umask(umask)
     try:
-        directory = private.create({})
+        directory = private_directory.create({})
     finally:
         os.umask(old)
     assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
-    private.remove(directory)
+    private_directory.remove(directory)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_directories_that_killed_agents_left_are_removed_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path)])
-    old, recent, served, living, own = (private.create({}) for _ in range(5))
+    monkeypatch.setattr(private_directory, "parents", lambda _: [str(tmp_path)])
+    old, recent, served, living, own = (private_directory.create({}) for _ in range(5))
     stranger = tmp_path / "streamvitals-of-somebody"
     stranger.mkdir()
-    held = private.lock(served)
+    held = private_directory.lock(served)
     assert held is not None
     me = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
     Path(living, f"{os.getpid()}-{me}.0.python.proc").touch()
     for path in (old, served, living, own):
         os.utime(path, (0, 0))
-    private.sweep(own)
+    private_directory.sweep(own)
     assert not os.path.exists(old)
     assert all(map(os.path.exists, (recent, served, living, own, stranger)))
-    private.unlock(held)
+    private_directory.unlock(held)
 
 
 def test_log_is_bounded(tmp_path):
     for _ in range(3000):
-        private.note(str(tmp_path), "x" * 100)
-    size = (tmp_path / private.LOG).stat().st_size
-    assert private.LOG_LIMIT <= size < private.LOG_LIMIT + 200
+        private_directory.note(str(tmp_path), "x" * 100)
+    size = (tmp_path / private_directory.LOG).stat().st_size
+    assert private_directory.LOG_LIMIT <= size < private_directory.LOG_LIMIT + 200
 
 
 def test_pythons_that_do_not_report_are_listed():

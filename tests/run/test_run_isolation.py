@@ -111,7 +111,8 @@ def test_installed_by_pythonpath(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["run/launch.py", "agent/directory.py", "run/command.py", "config.py", "system/console.py"]
+    "module",
+    ["run/launch.py", "agent/private_directory.py", "run/command.py", "config/__init__.py", "system/console.py"],
 )
 def test_launcher_that_is_broken_starts_the_app(tmp_path: Path, module: str) -> None:
     """Half an upgrade, a damaged disk: one line, and the app."""

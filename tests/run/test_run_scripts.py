@@ -27,7 +27,7 @@ from run_support import (
     total,
     unshare_works,
 )
-from streamvitals.agent import directory as private
+from streamvitals.agent import private_directory
 
 SCRIPT = str(APPS / "stream_script.py")
 
@@ -149,7 +149,7 @@ def test_agent_can_die_and_another_serve_what_it_left(server):
         finally:
             second.terminate()
             second.communicate()
-            private.remove(directory)
+            private_directory.remove(directory)
 
 
 @only_root

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from run_support import environment, python
-from streamvitals.agent import directory as private
+from streamvitals.agent import private_directory
 from streamvitals.agent.proc import Identity
 from streamvitals.run.launch import INJECT
 
@@ -36,8 +36,8 @@ def view(command: list[str], env: dict[str, str], **options: Any) -> dict[str, A
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def registrations(directory: Path) -> dict[Identity, private.Registration]:
-    return private.registered(str(directory))
+def registrations(directory: Path) -> dict[Identity, private_directory.Registration]:
+    return private_directory.registered(str(directory))
 
 
 def old_interpreters() -> list[str]:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from store_support import LABELS, OTHER_SET, ended, progress, record, total, value
 from streamvitals import names
-from streamvitals.agent import directory as private
+from streamvitals.agent import private_directory
 from streamvitals.agent.tree import Tree
 from streamvitals.outcome import Outcome
 from streamvitals.store import memory, segment
@@ -162,7 +162,7 @@ def test_without_space_for_a_first_file_everything_is_on_the_heap_and_that_is_sa
         sink.on_end(record(store.open_slot(labels_of(i), NOW), labels=labels_of(i)))
         store.open_slot(LABELS, NOW)
     assert not store.mapped
-    (told,) = private.registered(directory).values()
+    (told,) = private_directory.registered(directory).values()
     assert (told.kind, told.detail) == ("unseen", errno.errorcode[code]), "and to the agent"
     assert files(directory) == [os.path.basename(told.files[0])]
     snapshot = store.snapshot(NOW, 5.0)

@@ -17,10 +17,10 @@ import pytest
 
 from run_support import environment, eventually, python, started, total
 from store_support import LABELS, ended, record, segments
-from streamvitals.agent import directory as private
-from streamvitals.agent.hold import Hold
+from streamvitals.agent import private_directory
+from streamvitals.agent.claim import Claim
+from streamvitals.agent.monitor import ProcessMonitor
 from streamvitals.agent.tree import Tree
-from streamvitals.agent.watch import Watcher
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.startup import registration
 from streamvitals.store import memory
@@ -48,8 +48,8 @@ def held_by_another(directory: str) -> Iterator[int]:
     pid = os.fork()
     if pid == 0:
         try:
-            hold = Hold(directory)
-            hold.renew()
+            claim = Claim(directory)
+            claim.renew()
             os.write(writer, b"x")
             signal.pause()
         finally:
@@ -124,7 +124,7 @@ def test_a_lock_that_cannot_be_asked_for_says_nothing(directory: str, monkeypatc
 
 def test_one_agent_at_a_time(directory: str) -> None:
     with held_by_another(directory), pytest.raises(BlockingIOError):
-        Hold(directory)
+        Claim(directory)
 
 
 # -- a file system that is full
@@ -133,7 +133,7 @@ def test_one_agent_at_a_time(directory: str) -> None:
 def with_reserve(directory: str, tmp_path: Path) -> str:
     other = tmp_path / "other" / os.path.basename(directory)
     other.mkdir(parents=True, mode=0o700)
-    private.link_reserve(directory, str(other))
+    private_directory.link_reserve(directory, str(other))
     return str(other)
 
 
@@ -157,7 +157,7 @@ def test_what_the_app_needs_of_a_file_system_is_left_to_it(
     assert ended(Tree(directory).snapshot()) == {"completed": 1}
     assert ended(Tree(directory, alive=lambda _: False).snapshot()) == {"completed": 1}
     assert segments(other) == [], "folded like any other"
-    private.remove(directory)
+    private_directory.remove(directory)
     assert not os.path.exists(directory)
     assert not os.path.exists(other)
 
@@ -193,7 +193,7 @@ def test_a_full_file_system_costs_no_count_where_there_is_another(
     assert registered or (options == "nr_inodes=4" and not reserve)
     store = Store(MappedMemory(directory))
     StoreSink(store).on_end(record(store.open_slot(LABELS, 1.0)))
-    watcher = Watcher(directory)
+    watcher = ProcessMonitor(directory)
     if reserve:
         assert len(segments(other)) == 1
         assert ended(Tree(directory).snapshot()) == {"completed": 1}
@@ -207,9 +207,9 @@ def test_the_directory_is_made_where_there_is_room(tmp_path: Path, monkeypatch: 
     full, free = tmp_path / "full", tmp_path / "free"
     full.mkdir()
     free.mkdir()
-    monkeypatch.setattr(private, "parents", lambda _: [str(full), str(free)])
-    monkeypatch.setattr(private, "_is_full", lambda parent: parent == str(full))
-    assert private.create({}).startswith(str(free))
+    monkeypatch.setattr(private_directory, "parents", lambda _: [str(full), str(free)])
+    monkeypatch.setattr(private_directory, "_is_full", lambda parent: parent == str(full))
+    assert private_directory.create({}).startswith(str(free))
 
 
 def test_both_directories_go_when_nobody_comes_back_for_the_first(
@@ -217,7 +217,7 @@ def test_both_directories_go_when_nobody_comes_back_for_the_first(
 ) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(private, "parents", lambda _: [str(tmp_path / "one"), str(tmp_path / "two")])
+    monkeypatch.setattr(private_directory, "parents", lambda _: [str(tmp_path / "one"), str(tmp_path / "two")])
     real = os.stat
     devices = {str(tmp_path / "one"): 1, str(tmp_path / "two"): 2}
 
@@ -227,18 +227,19 @@ def test_both_directories_go_when_nobody_comes_back_for_the_first(
 
     def create() -> list[str]:
         with monkeypatch.context() as patch:
-            patch.setattr(private.os, "stat", lambda path, **k: Device(path) if path in devices else real(path, **k))
-            return private.places(private.create({}))
+            stat = lambda path, **k: Device(path) if path in devices else real(path, **k)  # noqa: E731
+            patch.setattr(private_directory.os, "stat", stat)
+            return private_directory.places(private_directory.create({}))
 
     first, second = create(), create()
     assert len(first) == len(second) == 2
     for path in (*first, registration.home(first[1])):
         os.utime(path, (0, 0))
     os.utime(second[1], (0, 0))
-    private.sweep(second[0])
+    private_directory.sweep(second[0])
     assert not any(map(os.path.exists, first))
     assert all(map(os.path.exists, second)), "an empty reserve is as old as its directory"
-    private.remove(second[0])
+    private_directory.remove(second[0])
     assert list((tmp_path / "one").iterdir()) == list((tmp_path / "two").iterdir()) == []
 
 
@@ -293,7 +294,7 @@ def test_an_agent_whose_directory_is_removed_serves_on(server: ThreadedFaultServ
         assert app.process.returncode == 0
         eventually(lambda: app.health()["processes"]["alive"] == 0)
         app.wait_for_streams("completed", 3)
-        assert private.read_facts(directory)["pid"] == agent
+        assert private_directory.read_facts(directory)["pid"] == agent
         command = Path(f"/proc/{agent}/cmdline").read_bytes()
         assert os.path.basename(directory).encode() not in command
         assert os.path.basename(registration.home(directory)).encode() not in command

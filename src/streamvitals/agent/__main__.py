@@ -9,31 +9,31 @@ if __name__ == "__main__":
     import os
 
     # What is in it: agent/protocol.py, which cannot be imported yet.
-    told = json.loads(os.environ.pop("STREAMVITALS_AGENT"))
+    start = json.loads(os.environ.pop("STREAMVITALS_AGENT"))
     # The package that started this, also where another one is in front of it on the path.
     sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
     import streamvitals  # noqa: F401
 
-    sys.path[:] = told["path"]
+    sys.path[:] = start["path"]
     try:
-        from streamvitals.agent.endpoints import watch_told
+        from streamvitals.agent.endpoints import watch_endpoints
         from streamvitals.config.problems import Problem
 
-        problems = [Problem(*problem) for problem in told["problems"]]
+        problems = [Problem(*problem) for problem in start["problems"]]
         # Before all that takes long to import: it holds the app's stderr.
-        watch = watch_told(problems, int(told["app"].partition("-")[0] or 0), told["speaks"])
+        watch = watch_endpoints(problems, int(start["app"].partition("-")[0] or 0), start["speaks"])
         from streamvitals.agent.serve import serve_beside_app
 
-        serve_beside_app(told["directory"], told["url"], told["app"], problems, watch)
+        serve_beside_app(start["directory"], start["url"], start["app"], problems, watch)
     except BaseException as error:  # noqa: BLE001
         import contextlib
         import traceback
 
-        from streamvitals.agent.directory import note
+        from streamvitals.agent.private_directory import note
         from streamvitals.agent.protocol import READY
 
-        note(told["directory"], traceback.format_exc())
-        # If it has not served: whoever started it is told why not.
+        note(start["directory"], traceback.format_exc())
+        # If it has not served: whoever started it is start why not.
         with contextlib.suppress(OSError):
             os.write(READY, f"{type(error).__name__}: {error}".encode(errors="replace"))
         os._exit(1)

@@ -35,7 +35,7 @@ _MAX_SIZE = 64 * 1024 * 1024
 
 
 @dataclass
-class Retired:
+class DeadProcesses:
     """What the file said when it was last read."""
 
     directory: str

@@ -133,7 +133,7 @@ def _headers(env: Mapping[str, str], signal: str) -> dict[str, str]:
     return {unquote(name).strip(): unquote(value).strip() for name, _, value in pairs}
 
 
-def watch_told(problems: Sequence[Problem], app: int, speaks: bool) -> EndpointWatch:
+def watch_endpoints(problems: Sequence[Problem], app: int, speaks: bool) -> EndpointWatch:
     """Begin to ask for an agent that `run` has started, which knows of these problems."""
     config, _ = Config.read(os.environ)
     watch = EndpointWatch(endpoints_to_ask(os.environ, config, problems), os.environ, STDERR if speaks else None, app)

@@ -13,13 +13,13 @@ from ..config.problems import Problem
 from ..store.layout import PROCESS_LAYOUT
 from ..store.segment import Identity
 from ..store.snapshot import Build
-from .watch import MAX_LISTED, Health
+from .monitor import MAX_LISTED, Health
 
 OK, DEGRADED = "ok", "degraded"
 NOT_PATCHED = "openai {} is not supported, or another tool has changed it"
 
 
-def tell(
+def report(
     state: Health, builds: Mapping[Identity, Build | None], problems: Sequence[Problem], *,
     agent_faults: int, counted: Sequence[float], started: float, url: str,
 ) -> dict[str, object]:

@@ -162,11 +162,11 @@ def _children(pid: int) -> list[int]:
 
 def processes_with_directory(directory: str) -> set[Identity]:
     """The live processes that have this directory in their environment, whoever their parent is."""
-    return {entry.identity for pid, entry in table().items() if has_variable(environment(pid), directory)}
+    return {entry.identity for pid, entry in table().items() if has_directory(environment(pid), directory)}
 
 
-def has_variable(variables: bytes | None, directory: str = "") -> bool:
-    """Whether STREAMVITALS_DIR is in an environment: as this directory, or as any."""
+def has_directory(variables: bytes | None, directory: str = "") -> bool:
+    """Whether an environment has STREAMVITALS_DIR, with this value or any."""
     wanted = b"\0STREAMVITALS_DIR=" + (os.fsencode(directory) + b"\0" if directory else b"")
     return wanted in (variables or b"")
 

@@ -212,7 +212,7 @@ class Image:
             stalled = slot.state > 0 and now - slot.state > stall_after
             total.add_open(labels, max(0.0, now - slot.started), stalled=stalled)
 
-    def last_words(self, now: float) -> Snapshot:
+    def final_snapshot(self, now: float) -> Snapshot:
         """What a process that is gone has counted, its open streams ended by its death.
 
         A record that was being counted is finished first; then a slot's commit pair tells whether its stream

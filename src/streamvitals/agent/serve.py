@@ -26,29 +26,28 @@ from ..config import Config
 from ..config.problems import INSTALL_OTLP, Problem, of_words
 from ..store.layout import PROCESS_LAYOUT
 from ..store.snapshot import Snapshot
-from . import directory as private
-from . import health
+from . import health, private_directory
+from .claim import Claim
 from .endpoints import EndpointWatch
-from .hold import Hold
 from .http import AgentServer
 from .metrics import MetricsPage
+from .monitor import Health, ProcessMonitor
 from .proc import Identity, named, parse_identity, processes_with_directory
 from .protocol import LISTENER, PLEASE_LEAVE, READY, SERVING
 from .tree import Tree
-from .watch import Health, Watcher
 
 if TYPE_CHECKING:
     from ..otel.metrics import Exporting
 
 T = TypeVar("T")
 
-# How often to see who is left, and how often once we were told to end with the app; how long to stay after an app that
+# How often to see who is left, and how often once asked to end with the app; how long to stay after an app that
 # never streamed anything. Seconds.
 TICK, TICK_AT_END = 0.5, 0.1
 NO_DATA_LINGER = 1.0
 # How long the last export may take, and where somebody waits for us: 2 s from the end of the app to ours. Seconds.
-EXPORT_AT_END, EXPORT_WHEN_TOLD = 2.0, 1.5
-# What tells us to end with the app.
+EXPORT_AT_END, EXPORT_WHEN_ASKED = 2.0, 1.5
+# The signals that ask the agent to end with the app.
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
 
 
@@ -67,13 +66,13 @@ class Agent:
         self._beside = app is not None
         self._linger = config.linger
         self._faults: Counter[str] = Counter()
-        self._hold = Hold(directory)
-        self._watcher = Watcher(directory, app, self._complain)
-        self._tree = Tree(directory, stall_after=config.stall_after, trusts=self._watcher.trusts, complain=self._note)
+        self._claim = Claim(directory)
+        self._monitor = ProcessMonitor(directory, app, self._complain)
+        self._tree = Tree(directory, stall_after=config.stall_after, trusts=self._monitor.trusts, complain=self._note)
         self._data = False
         self._started = time.time()
         self._last_seen = time.monotonic()
-        self._told_to_end = False
+        self._asked_to_end = False
         self._port_is_wanted = False
         self._stop = threading.Event()
         self._server = AgentServer(listener, MetricsPage(self.take), self.health, self._tick, self.fault, TICK)
@@ -86,19 +85,19 @@ class Agent:
         snapshot = self._tree.snapshot()
         for place, count in tuple(self._faults.items()):
             snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, place)] += count
-        snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "store")] += self._watcher.unseen
+        snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "store")] += self._monitor.unseen
         snapshot.unreported = len(self._state().unreported)
         return snapshot
 
     def _state(self) -> Health:
         """After a look at the tree."""
-        return self._watcher.health({Identity(i.pid, i.start): i.image for i in self._tree.builds_seen()})
+        return self._monitor.health({Identity(i.pid, i.start): i.image for i in self._tree.builds_seen()})
 
     def health(self) -> dict[str, object]:
         """The answer to /healthz. Of the app's arguments and variables only values that are not allowed are in it."""
         counted = self._tree.process_row()
         state, faults = self._state(), self._faults.total() + self._tree.errors
-        return health.tell(
+        return health.report(
             state, self._tree.builds_seen(), self._problems_now(state),
             agent_faults=faults, counted=counted, started=self._started, url=self._url,
         )
@@ -119,7 +118,7 @@ class Agent:
         self._note(text)
 
     def _note(self, text: str) -> None:
-        private.note(self._directory, text)
+        private_directory.note(self._directory, text)
 
     def _count(self, place: str) -> None:
         """Count a fault; of the first one of each place that somebody else has seen to, the log tells."""
@@ -135,13 +134,13 @@ class Agent:
         self._server.serve(self._stop)
         if self._exporting is not None:
             # The directory is still to be seen to.
-            end, told = self._exporting.shutdown, self._told_to_end or self._port_is_wanted
-            self._try(lambda: end(EXPORT_WHEN_TOLD if told else EXPORT_AT_END))
+            shutdown, hurry = self._exporting.shutdown, self._asked_to_end or self._port_is_wanted
+            self._try(lambda: shutdown(EXPORT_WHEN_ASKED if hurry else EXPORT_AT_END))
         self._try(self._tree.close)
 
     def _say_who(self) -> None:
         me = named(os.getpid())
-        self._hold.write_facts({
+        self._claim.write_facts({
             "version": __version__, "url": self._url, "pid": os.getpid(), "started": self._started,
             "start": int(me.partition("-")[2] or 0), "agent": me,
             "app": f"{self._app.pid}-{self._app.start}" if self._app is not None else "",
@@ -155,10 +154,10 @@ class Agent:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ENDING, PLEASE_LEAVE))
 
     def _on_ending(self, *_: object) -> None:
-        self._told_to_end = True
+        self._asked_to_end = True
         if self._app is not None and self._app.pid == 1:
             # An init: it tells us when its app has gone, or was not told itself (kill -1). Who registered counts.
-            self._watcher.app = None
+            self._monitor.app = None
         if not self._beside:
             self._stop.set()
         self._server.hurry(TICK_AT_END)
@@ -180,18 +179,18 @@ class Agent:
             return None
 
     def _renew(self) -> None:
-        if self._hold.renew():
+        if self._claim.renew():
             self._complain("the directory had been removed, and was made again")
 
     def _look(self) -> None:
         now = time.monotonic()
-        leaving = self._told_to_end or self._port_is_wanted
+        leaving = self._asked_to_end or self._port_is_wanted
         # When a process died is when that was noticed.
         counting = self._try(self._tree.builds)
         # Also when its files have been removed since.
-        self._data = self._data or bool(counting) or private.has_data(self._directory)
-        self._try(self._watcher.look_now_and_then)
-        if counting or self._watcher.anyone_left():
+        self._data = self._data or bool(counting) or private_directory.has_data(self._directory)
+        self._try(self._monitor.look_now_and_then)
+        if counting or self._monitor.anyone_left():
             self._last_seen = now
         elif self._beside:
             # Where nothing was ever counted there is nothing to come for.
@@ -236,9 +235,9 @@ def serve_beside_app(
         agent = Agent(directory, listener, url, config, parse_identity(app) or Identity(0, 0), problems, watch)
     except BlockingIOError:
         return
-    private.sweep(directory)
+    private_directory.sweep(directory)
     agent.serve(_say_ready)
-    private.remove(directory)
+    private_directory.remove(directory)
 
 
 def _say_ready() -> None:

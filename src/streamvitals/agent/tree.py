@@ -23,9 +23,9 @@ from ..store.layout import PROCESS_LAYOUT
 from ..store.segment import BadSegmentError, Identity
 from ..store.snapshot import Build, Snapshot
 from ..stream.record import StreamLabels
-from .dead import Retired
-from .directory import places
+from .dead import DeadProcesses
 from .liveness import alive
+from .private_directory import places
 from .proc import may_be_of
 from .reader import NAME, AnothersFileError, Image, MappedFile
 from .sums import Row, Sums
@@ -66,7 +66,7 @@ class Tree:
         self._alive = alive
         self._lock = threading.RLock()
         self._admission = Admission()
-        self._retired = Retired(home(directory))
+        self._dead = DeadProcesses(home(directory))
         self._sums = Sums()
         self._files: dict[_Key, MappedFile] = {}
         # Each is complained of once; those that cannot be read now may be read later.
@@ -87,7 +87,7 @@ class Tree:
             now = self._clock()
             total = Snapshot()
             rows: dict[StreamLabels, list[Row]] = {}
-            for part in (self._retired.total, *self._unwritten.values()):
+            for part in (self._dead.total, *self._unwritten.values()):
                 for labels, row in part.streams.items():
                     rows.setdefault(self._admission.admit(labels), []).append(row)
                 total.add_process(part.process)
@@ -128,7 +128,7 @@ class Tree:
         with self._lock:
             self.builds()
             total = Snapshot()
-            for part in (self._retired.total, *self._unwritten.values()):
+            for part in (self._dead.total, *self._unwritten.values()):
                 total.add_process(part.process)
             for identity, image in self._images().items():
                 if identity not in self._unwritten:
@@ -153,26 +153,26 @@ class Tree:
 
     def _sweep(self) -> None:
         for _ in range(_TRIES):
-            self._load_retired()
+            self._load_dead()
             self._scan()
             dead = self._find_dead()
             if dead or self._unwritten:
                 # Once more: what they made between the look at the directory and their end.
                 self._scan()
                 self._fold(dead)
-            if not self._load_retired():
+            if not self._load_dead():
                 return
 
-    def _load_retired(self) -> bool:
+    def _load_dead(self) -> bool:
         """Whether another reader has folded since the last time."""
         try:
-            changed = self._retired.load()
+            changed = self._dead.load()
         except (OSError, ValueError) as error:
             self._count_error("the sum of processes that are gone", error)
             return False
         if changed:
             # Whoever was admitted in the run of an earlier agent comes first in this one too.
-            for labels in self._retired.total.streams:
+            for labels in self._dead.total.streams:
                 self._admission.admit(labels)
         return changed
 
@@ -185,7 +185,7 @@ class Tree:
             self._open(key)
         for key in list(self._files):
             file = self._files[key]
-            if file.header.identity in self._retired.included:
+            if file.header.identity in self._dead.included:
                 del self._files[key]
                 file.close()
                 if key in there:
@@ -257,18 +257,18 @@ class Tree:
         with self._directory_lock() as ours:
             if not ours:
                 return
-            self._load_retired()
-            done = self._retired.included
+            self._load_dead()
+            done = self._dead.included
             for identity in [i for i in self._unwritten if i in done]:
                 del self._unwritten[identity]
             images, now = self._images(), self._clock()
             self._read([key for key, file in self._files.items() if file.header.identity in dead])
             for identity in dead:
                 if identity not in done and identity not in self._unwritten:
-                    self._unwritten[identity] = images[identity].last_words(now)
+                    self._unwritten[identity] = images[identity].final_snapshot(now)
             if self._unwritten:
                 try:
-                    self._retired.write(self._unwritten, images)
+                    self._dead.write(self._unwritten, images)
                 except OSError as error:
                     # A full file system, say: what was folded stays in memory, its files stay where they are.
                     if not self._write_failed:

@@ -49,10 +49,10 @@ def _reason(exe: str, arguments: list[bytes], environment: bytes | None, directo
     version = exe.removeprefix("python").split(".")
     if version[0] == "2" or (version[0] == "3" and len(version) > 1 and version[1] in "56789"):
         return "older than Python 3.10"
-    if environment is not None and not proc.has_variable(environment):
+    if environment is not None and not proc.has_directory(environment):
         return "started with a cleared environment"
     if environment is not None and b"/streamvitals/startup/inject" not in environment:
         return "PYTHONPATH was replaced"
-    if environment is not None and not proc.has_variable(environment, directory):
+    if environment is not None and not proc.has_directory(environment, directory):
         return "another `streamvitals run` watches it"
     return "another sitecustomize in front, a frozen program, or no room for its file"

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 
 from ..names import PROVIDERS
 
-# Of a bad value so much is said. Characters.
-MAX_SAID = 120
+# How much of a bad value is shown. Characters.
+MAX_SHOWN = 120
 MOST_PARTIAL = 1 << 20
 # Where OpenTelemetry's exporter for Prometheus serves, and `run` does; and where `run` does beside such an exporter.
 # https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#prometheus-exporter
@@ -127,8 +127,8 @@ def _shown(default: object) -> str:
 
 def _bad(name: str, value: str, allowed: str) -> ConfigError:
     # Somebody may have put a whole URL there.
-    said = re.sub(r"//[^/@]*@", "//...@", value)
-    return ConfigError(f"{name}={said[:MAX_SAID]!r} is not allowed: {allowed}")
+    shown = re.sub(r"//[^/@]*@", "//...@", value)
+    return ConfigError(f"{name}={shown[:MAX_SHOWN]!r} is not allowed: {allowed}")
 
 
 def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:

@@ -253,7 +253,7 @@ def of_journal(path: str) -> Iterator[Problem]:
         yield Problem(f"the journal {path[:200]} cannot be written: {why}", mend)
 
 
-def journal_is_said(config: Config) -> bool:
+def journal_is_reported(config: Config) -> bool:
     """Whether who started us has said that the journal cannot be written: `run`, if it is the same file to the same
     user, or instrument()."""
     if not config.journal or not any(of_journal(config.journal)):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..agent import directory as private
+from ..agent import private_directory
 from ..config import Config
 from ..config.problems import INSTALL_OTLP, of_exporter
 from ..run.interpreter import Interpreter
@@ -104,7 +104,7 @@ def _check_injection(interpreter: Interpreter, found: Mapping[str, Any]) -> Iter
         mend = "run it without, or call streamvitals.instrument() in the program"
         letters = " ".join(f"-{letter}" for letter in interpreter.flags if letter in "IES")
         yield Check(FAIL, f"{name} is not watched: {letters} keeps it out", mend)
-    elif not found["told"]:
+    elif not found["has_directory"]:
         # Of what stands in front the name only: `env KEY=...`.
         by = os.path.basename(interpreter.before[0]) if interpreter.before else "what is in front"
         mend = f"put `streamvitals run --` behind {by}, or have it hand on PYTHONPATH and STREAMVITALS_DIR"
@@ -154,16 +154,16 @@ def _check_redaction(config: Config, found: Mapping[str, Any]) -> Iterator[Check
 def check_connection(interpreter: Interpreter, env: Mapping[str, str], timeout: float) -> Check:
     """Whether the configured server is reached and takes the key, by the SDK itself."""
     try:
-        told = probe(interpreter, env, "connect", inside=False, timeout=timeout)
+        answer = probe(interpreter, env, "connect", inside=False, timeout=timeout)
     except (OSError, ValueError):
         return Check(FAIL, "the connection cannot be tried without openai", "see the lines above")
-    result = told["result"]
+    result = answer["result"]
     status, what, mend = CONNECT.get(
-        result, (FAIL, f"answers with {result} {told.get('error', '')}".rstrip(), "check OPENAI_BASE_URL")
+        result, (FAIL, f"answers with {result} {answer.get('error', '')}".rstrip(), "check OPENAI_BASE_URL")
     )
-    if result == "no client" and told.get("error"):
-        what = f"{what} ({told['error']})"
-    return Check(status, f"{told['host'] or 'the server'} {what}", mend)
+    if result == "no client" and answer.get("error"):
+        what = f"{what} ({answer['error']})"
+    return Check(status, f"{answer['host'] or 'the server'} {what}", mend)
 
 
 def probe(
@@ -172,9 +172,9 @@ def probe(
     """Have that Python answer; ``inside`` as it would be under `run`. Raises OSError, ValueError."""
     code = Path(PROBE).read_text()
     arguments = [*interpreter.before, interpreter.path, *interpreter.options, "-c", code, what, PACKAGE, str(timeout)]
-    directory = private.create(env) if inside else ""
+    directory = private_directory.create(env) if inside else ""
     try:
-        told = subprocess.run(  # noqa: S603  the user's own interpreter
+        done = subprocess.run(  # noqa: S603  the user's own interpreter
             arguments, env={**env, **_UNTOUCHED, **(injected(env, directory) if inside else {})},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=PROBE_TIMEOUT + timeout, check=False,
@@ -183,6 +183,6 @@ def probe(
         raise ValueError("it did not answer") from error
     finally:
         if directory:
-            private.remove(directory)
-    answer: dict[str, Any] = json.loads(told.stdout.splitlines()[-1] if told.stdout else b"")
+            private_directory.remove(directory)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1] if done.stdout else b"")
     return answer

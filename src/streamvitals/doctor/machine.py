@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
-from ..agent import directory as private
+from ..agent import private_directory
 from ..agent.protocol import OPTIONS
 from ..config import Config, port_beside, problems
 from ..run import checks, handover, spawn
@@ -128,13 +128,13 @@ def check_port(config: Config, env: Mapping[str, str]) -> Iterator[Check]:
 def check_directory(env: Mapping[str, str]) -> Iterator[Check]:
     """Whether there is a place for the files that processes share with the agent."""
     try:
-        path = private.create(env)
+        path = private_directory.create(env)
     except OSError as error:
         mend = "make /dev/shm or TMPDIR writable"
         yield Check(FAIL, f"no private directory can be made: {error.strerror or error}", mend)
         return
     state = os.statvfs(path)
-    private.remove(path)
+    private_directory.remove(path)
     free = state.f_bavail * state.f_frsize
     parent = os.path.dirname(path)
     if free < ROOM:

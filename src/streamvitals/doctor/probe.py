@@ -28,7 +28,7 @@ def look():
         "version": list(sys.version_info[:2]),
         "executable": sys.executable,
         "injected": "_streamvitals_importhook" in sys.modules,
-        "told": bool(os.environ.get("STREAMVITALS_DIR")),
+        "has_directory": bool(os.environ.get("STREAMVITALS_DIR")),
         "on_path": sys.argv[2] + "/startup/inject" in os.environ.get("PYTHONPATH", "").split(os.pathsep),
         "sitecustomize": getattr(sys.modules.get("sitecustomize"), "__file__", None),
     }

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..agent import directory as private
+from ..agent import private_directory
 from .check import FAIL, OK, WARN, Check
 
 MEND = {
@@ -25,10 +25,10 @@ ELSE = "install streamvitals there and call streamvitals.instrument()"
 
 def check_directory_of(directory: str) -> Iterator[Check]:
     """The agent that serves a private directory, or what became of it."""
-    facts = private.read_facts(directory)
+    facts = private_directory.read_facts(directory)
     held = None
     try:
-        held = private.lock(directory)
+        held = private_directory.lock(directory)
     except OSError as error:
         what = f"{directory} cannot be read: {error.strerror}"
         yield Check(FAIL, what, "check STREAMVITALS_DIR of the app")
@@ -36,7 +36,7 @@ def check_directory_of(directory: str) -> Iterator[Check]:
     if held is None:
         yield from check_url(str(facts.get("url", "")))
         return
-    private.unlock(held)
+    private_directory.unlock(held)
     mend = f"streamvitals agent --dir {directory}"
     yield Check(FAIL, "the agent of this directory is gone; what was counted is still there", mend)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..config import Config
-from ..config.problems import journal_is_said
+from ..config.problems import journal_is_reported
 from ..otel.trace_parent import capture_parent
 from ..sinks.journal import JournalSink
 from ..sinks.log import LogSink
@@ -108,7 +108,7 @@ def build(
 def _journal(config: Config) -> tuple[JournalSink, ...]:
     if not config.journal:
         return ()
-    known = journal_is_said(config)
+    known = journal_is_reported(config)
     return (JournalSink(config.journal, lambda: report(["journal"]), reported=known),)
 
 

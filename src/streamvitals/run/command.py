@@ -50,14 +50,14 @@ class Command(NamedTuple):
 def otel_options(arguments: Sequence[str]) -> dict[str, str]:
     """What `opentelemetry-instrument` is told of a Prometheus exporter, as the variables that it sets for it."""
     names = ("metrics_exporter", "exporter_prometheus_port")
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     if "opentelemetry-instrument" not in map(os.path.basename, arguments):
-        return told
+        return found
     for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
         option, equals, value = argument.partition("=")
         if option.startswith("--") and option[2:] in names:
-            told[f"OTEL_{option[2:].upper()}"] = value if equals else following
-    return told
+            found[f"OTEL_{option[2:].upper()}"] = value if equals else following
+    return found
 
 
 def become(command: Command, env: Mapping[str, str]) -> NoReturn:

@@ -90,9 +90,9 @@ def path_without(path: list[str], others: list[str]) -> list[str]:
 def foreign(path: list[str]) -> list[str]:
     """What is on the path for the app's sake: PYTHONPATH, the script's or working folder, the user's packages."""
     found = [_user_packages()]
-    told = os.environ.get("PYTHONPATH", "")
-    if told and not sys.flags.ignore_environment:
-        found += [os.path.normpath(os.path.join(_working_folder(), entry)) for entry in told.split(os.pathsep)]
+    theirs = os.environ.get("PYTHONPATH", "")
+    if theirs and not sys.flags.ignore_environment:
+        found += [os.path.normpath(os.path.join(_working_folder(), entry)) for entry in theirs.split(os.pathsep)]
     if path and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
         # `python -m` puts the working folder there, and a script its own.
         found += [path[0]] if path[0] in ("", _working_folder(), os.path.dirname(os.path.realpath(sys.argv[0]))) else []

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from ..agent import directory as private
+from ..agent import private_directory
 from ..agent.proc import Identity, alive, parse_identity
 from ..agent.protocol import PLEASE_LEAVE
 from ..startup.registration import PREFIX
@@ -49,7 +49,7 @@ def around(env: Mapping[str, str], port: int) -> str:
     directory = env.get("STREAMVITALS_DIR", "")
     if not directory or not port or "/streamvitals/startup/inject" not in env.get("PYTHONPATH", ""):
         return ""
-    facts = private.read_facts(directory)
+    facts = private_directory.read_facts(directory)
     agent, url = parse_identity(str(facts.get("agent"))), str(facts.get("url"))
     return url if agent is not None and alive(agent) and _port(url) == port else ""
 
@@ -62,7 +62,7 @@ def _port(url: str) -> int:
 def agents(env: Mapping[str, str]) -> Iterator[tuple[Identity, int]]:
     """The agents of this user whose apps have gone, and their ports."""
     for directory in _directories(env):
-        facts = private.read_facts(directory)
+        facts = private_directory.read_facts(directory)
         agent, app = (parse_identity(str(facts.get(who))) for who in ("agent", "app"))
         try:
             port = _port(str(facts.get("url")))
@@ -74,7 +74,7 @@ def agents(env: Mapping[str, str]) -> Iterator[tuple[Identity, int]]:
 
 
 def _directories(env: Mapping[str, str]) -> Iterator[str]:
-    for parent in dict.fromkeys(private.parents(env)):
+    for parent in dict.fromkeys(private_directory.parents(env)):
         for path in _folders(parent, re.escape(PREFIX) + "[0-9a-f]+"):
             yield path
             # Root's is one further in.

@@ -16,8 +16,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
-from ..agent import directory as private
-from ..agent import proc
+from ..agent import private_directory, proc
 from ..startup import registration
 from .command import Command, CommandError, become
 from .spawn import AgentHandle
@@ -58,7 +57,7 @@ def run_as_init(command: Command, env: Mapping[str, str], agent: AgentHandle, *,
     if flush:
         _end_agent(agent.pid)
     # The agent ends with this process too, and has no time to do it.
-    private.remove(agent.directory)
+    private_directory.remove(agent.directory)
     os._exit(status)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from ..agent import directory as private
+from ..agent import private_directory
 from ..agent.proc import named
 from ..config import Config, port_beside
 from ..config.problems import Problem
@@ -101,7 +101,7 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
         if not os.path.isdir(INJECT):
             raise OSError("streamvitals is in an archive, and has to be unpacked to be run from")
         checks.check_machine()
-        directory = private.create(env)
+        directory = private_directory.create(env)
         problems = checks.find_problems(arguments, config, env)
         listener, host = listen_near(config, env, problems)
         with listener:
@@ -111,10 +111,11 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
             agent = spawn_agent(listener, beside, env)
             # For a next run that finds the port taken before the agent can say that it has it.
             with contextlib.suppress(OSError):
-                private.write_facts(directory, {"url": url, "agent": named(agent.pid), "app": named(os.getpid())})
+                facts = {"url": url, "agent": named(agent.pid), "app": named(os.getpid())}
+                private_directory.write_facts(directory, facts)
     except Exception as error:  # noqa: BLE001  whatever it is, the app starts
         if directory:
-            private.remove(directory)
+            private_directory.remove(directory)
         if not config.quiet:
             say(f"not watching this app: {error}")
         return None
@@ -147,7 +148,7 @@ def tear_down(agent: AgentHandle) -> None:
     """There is no app: the agent has nothing to wait for."""
     with contextlib.suppress(OSError):
         os.kill(agent.pid, signal.SIGTERM)
-    private.remove(agent.directory)
+    private_directory.remove(agent.directory)
 
 
 def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:

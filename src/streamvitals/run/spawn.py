@@ -17,8 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
-from ..agent import directory as private
-from ..agent import proc
+from ..agent import private_directory, proc
 from ..agent.proc import named
 from ..agent.protocol import FOLDER, LISTENER, OPTIONS, PLEASE_LEAVE, READY, SERVING, STDERR, VARIABLE
 from ..config.problems import Problem
@@ -82,11 +81,11 @@ def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str])
         _intermediate(listener, beside, env, writer)
     os.close(writer)
     try:
-        told = _read_all(reader)
+        answer = _read_all(reader)
     finally:
         os.close(reader)
         _reap(child, pending)
-    pid, _, fault = told.decode(errors="replace").partition("\n")
+    pid, _, fault = answer.decode(errors="replace").partition("\n")
     if fault or not pid:
         raise RuntimeError(f"the agent could not be started: {fault.strip() or 'its process died'}")
     return AgentHandle(beside.directory, int(pid))
@@ -121,10 +120,10 @@ def _guard(listener: socket.socket, beside: Beside, env: Mapping[str, str], writ
     # What the app closes is to be closed for whoever reads it.
     _close_all_but(reader, stderr)
     _wait(reader, stderr, beside.app)
-    told = _read_all(reader)
-    if told != SERVING and (ended := _how_it_ended(agent)):
-        private.remove(beside.directory)
-        why = told.decode(errors="replace") or ended
+    answer = _read_all(reader)
+    if answer != SERVING and (ended := _how_it_ended(agent)):
+        private_directory.remove(beside.directory)
+        why = answer.decode(errors="replace") or ended
         if not beside.quiet:
             console.say(f"not watching this app: the agent ended before it served: {why}"[:2000], stderr, late=True)
     os._exit(0)

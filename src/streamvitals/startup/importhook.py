@@ -122,9 +122,9 @@ class _Finder:
         try:
             self._on_import()
         except Exception as error:  # noqa: BLE001  a fault of ours is not the app's
-            self._tell(error)
+            self._report(error)
 
-    def _tell(self, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         import logging
 
         logging.getLogger("streamvitals").debug("openai is not watched", exc_info=error)

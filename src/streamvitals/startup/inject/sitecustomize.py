@@ -21,10 +21,10 @@ def _streamvitals(name, file):
 
     def find_home():
         """This file's folder. What runs it may have told no path, or its own."""
-        told = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        pythonpath = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         places = [os.path.dirname(os.path.abspath(file))] if file else []
         places.append(os.path.dirname(find_home.__code__.co_filename))
-        for place in places + sys.path + told:
+        for place in places + sys.path + pythonpath:
             if place and os.path.exists(os.path.join(place, "_streamvitals_entry.py")):
                 return os.path.abspath(place)
         return ""
@@ -54,15 +54,15 @@ def _streamvitals(name, file):
 
     def load(part):
         """A module of the child half, under a private name: an app's own `streamvitals` stays unloaded."""
-        private = "_streamvitals_" + part
+        full_name = "_streamvitals_" + part
         path = os.path.dirname(here) + "/" + part + ".py"
         # Not by the type of this file's own loader: a tool that hooks imports may have put its own in between.
         from _frozen_importlib_external import SourceFileLoader
 
-        module = type(sys)(private)
+        module = type(sys)(full_name)
         module.__file__ = path
-        SourceFileLoader(private, path).exec_module(module)
-        sys.modules[private] = module
+        SourceFileLoader(full_name, path).exec_module(module)
+        sys.modules[full_name] = module
         return module
 
     def start():

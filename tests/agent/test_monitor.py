@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from run_support import eventually
-from streamvitals.agent import proc, watch
-from streamvitals.agent.watch import FULL_SCAN_EVERY, SCAN_EVERY, Watcher
+from streamvitals.agent import monitor, proc
+from streamvitals.agent.monitor import FULL_SCAN_EVERY, SCAN_EVERY, ProcessMonitor
 from streamvitals.startup import registration
 
 
@@ -47,8 +47,8 @@ def test_a_look_sees_the_apps_processes_and_no_others(app: Any, monkeypatch: pyt
         return real(pid)
 
     monkeypatch.setattr(proc, "entry_of", entry_of)
-    monkeypatch.setattr(watch, "entry_of", entry_of)
-    assert Watcher(str(directory)).health({}).alive == 2
+    monkeypatch.setattr(monitor, "entry_of", entry_of)
+    assert ProcessMonitor(str(directory)).health({}).alive == 2
     assert process.pid in looked
     assert len(set(looked)) == 2, "nobody else's"
 
@@ -67,10 +67,10 @@ def test_looks_that_follow_each_other_share_what_the_first_one_found(
         times.append(now[0])
         return real(roots)
 
-    for module in (proc, watch):
+    for module in (proc, monitor):
         monkeypatch.setattr(module, "children_are_listed", lambda: listed)
         monkeypatch.setattr(module, "below", below)
-    watcher = Watcher(str(app[0]), clock=lambda: now[0])
+    watcher = ProcessMonitor(str(app[0]), clock=lambda: now[0])
     every = SCAN_EVERY if listed else FULL_SCAN_EVERY
     for now[0] in (100.0, 100.1, 100.0 + every / 2, 100.0 + every, 100.1 + every):
         assert watcher.health({}).alive == 2
@@ -79,7 +79,7 @@ def test_looks_that_follow_each_other_share_what_the_first_one_found(
 
 def test_who_has_gone_is_seen_to_have_gone_between_the_looks(app: Any) -> None:
     directory, process = app
-    watcher = Watcher(str(directory), clock=lambda: 100.0)
+    watcher = ProcessMonitor(str(directory), clock=lambda: 100.0)
     assert watcher.health({}).alive == 2
     process.communicate(b"\n")
     eventually(lambda: not watcher.anyone_left())

@@ -7,16 +7,16 @@ import os
 from collections.abc import Mapping
 
 from ..startup.registration import READER, RESERVE, home
-from . import directory as private
+from . import private_directory
 
 
-class Hold:
+class Claim:
     """Holds a directory until the process ends. Raises BlockingIOError where another agent does, and OSError."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._facts: Mapping[str, object] | None = None
-        self._places = private.places(directory)
+        self._places = private_directory.places(directory)
         self._held = [self._lock()]
         self._reader = -1
         self._size = -1
@@ -24,7 +24,7 @@ class Hold:
             self._show()
 
     def _lock(self) -> int:
-        held = private.lock(self._directory)
+        held = private_directory.lock(self._directory)
         if held is None:
             raise BlockingIOError(f"{self._directory} is served already")
         return held
@@ -32,21 +32,21 @@ class Hold:
     def write_facts(self, facts: Mapping[str, object]) -> None:
         """Say who serves here; again when the directory had to be made again. Raises OSError."""
         self._facts = facts
-        private.write_facts(self._directory, facts)
+        private_directory.write_facts(self._directory, facts)
 
     def renew(self) -> bool:
         """Make the directory again if somebody has removed it (cleaners of /dev/shm, systemd's RemoveIPC do);
         whether that was so. To be called now and then. Raises OSError."""
         gone = not os.path.isdir(self._directory)
         if gone:
-            private.restore(self._directory)
+            private_directory.restore(self._directory)
             if len(self._places) == 2:
                 with contextlib.suppress(OSError):
                     os.symlink(self._places[1], f"{home(self._directory)}/{RESERVE}")
             self._held.append(self._lock())
             os.close(self._held.pop(0))
             if self._facts is not None:
-                private.write_facts(self._directory, self._facts)
+                private_directory.write_facts(self._directory, self._facts)
         if gone or self._reader < 0:
             self._show()
         size = os.stat(self._directory).st_size

@@ -126,10 +126,10 @@ def places(directory: str) -> list[str]:
 
 
 class Registration(NamedTuple):
-    """What a process said of itself last: ``image`` as in processes.Entry, ``kind`` of startup/registration.py's words.
+    """What a process reported last: ``image`` as in proc.Entry, ``kind`` one of startup/registration.py.
 
-    ``files`` are where it said so, one for each thing; ``told`` is all that the program that it runs now has said,
-    kinds and details.
+    ``files`` has a path for each report; ``reports`` are the kinds and details of all that the program that it runs
+    now has reported.
     """
 
     written: int
@@ -137,7 +137,7 @@ class Registration(NamedTuple):
     kind: str
     detail: str
     files: tuple[str, ...]
-    told: frozenset[tuple[str, str]]
+    reports: frozenset[tuple[str, str]]
 
 
 def registered(directory: str, refuse: Callable[[str], object] = lambda _: None) -> dict[Identity, Registration]:
@@ -149,17 +149,19 @@ def registered(directory: str, refuse: Callable[[str], object] = lambda _: None)
             if identity is None:
                 continue
             with contextlib.suppress(FileNotFoundError):
-                said = _read(entry, identity)
-                if said is None:
+                one = _read(entry, identity)
+                if one is None:
                     refuse(entry.path)
                     continue
                 other = found.get(identity)
-                if other is not None:
-                    newest = max(said, other)
-                    told = said.told | other.told if said.image == other.image else newest.told
-                    said = newest._replace(files=said.files + other.files, told=told)
-                found[identity] = said
+                found[identity] = one if other is None else _merged(one, other)
     return found
+
+
+def _merged(one: Registration, other: Registration) -> Registration:
+    newest = max(one, other)
+    reports = one.reports | other.reports if one.image == other.image else newest.reports
+    return newest._replace(files=one.files + other.files, reports=reports)
 
 
 def _read(entry: os.DirEntry[str], identity: Identity) -> Registration | None:

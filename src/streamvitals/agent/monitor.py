@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ..startup import registration
-from . import directory as private
+from . import private_directory
 from .proc import (
     Identity,
     alive,
@@ -44,7 +44,7 @@ class Health(NamedTuple):
     problems: tuple[str, ...]
 
 
-class Watcher:
+class ProcessMonitor:
     """Looks at the registrations and at /proc. Safe to use from several threads. ``app``: its main process.
 
     Who has registered stays so until it is gone, whatever becomes of its file. ``unseen`` counts the processes
@@ -61,7 +61,7 @@ class Watcher:
         self._clock = clock
         self._next_scan = self._next_look = 0.0
         self._lock = threading.Lock()
-        self._registered: dict[Identity, private.Registration] = {}
+        self._registered: dict[Identity, private_directory.Registration] = {}
         self._below: set[Identity] = set()
         self._images: dict[Identity, int] = {}  # of the programs that these ran at the last look; 0 in doubt
         self._users: set[int] = set()
@@ -101,7 +101,7 @@ class Watcher:
                 self._look()
 
     @staticmethod
-    def _runs_on(identity: Identity, what: private.Registration) -> bool:
+    def _runs_on(identity: Identity, what: private_directory.Registration) -> bool:
         try:
             entry = entry_of(identity.pid)
         except OSError:
@@ -120,21 +120,23 @@ class Watcher:
             suspects = [identity for identity in living if not self._reported(identity, counting)]
             reasons = (unreported_python(identity, self._directory) for identity in suspects)
             unreported = sorted(one for one in reasons if one is not None)
-            said = self._registered.items()
-            told = [(i.pid, kind, detail) for i, what in said for kind, detail in what.told]
+            reports = [
+                (identity.pid, kind, detail)
+                for identity, one in self._registered.items() for kind, detail in one.reports
+            ]
             faults, unseen = (
-                tuple(sorted((pid, detail) for pid, kind, detail in told if kind == wanted)[:MAX_LISTED])
+                tuple(sorted((pid, detail) for pid, kind, detail in reports if kind == wanted)[:MAX_LISTED])
                 for wanted in (registration.FAULT, registration.UNSEEN)
             )
-            words = {word for _, kind, detail in told if kind == registration.PROBLEM for word in detail.split("-")}
+            words = {word for _, kind, detail in reports if kind == registration.PROBLEM for word in detail.split("-")}
             return Health(self._seen, len(living), tuple(unreported[:MAX_LISTED]), faults, unseen, tuple(sorted(words)))
 
     def _look(self) -> None:
         """Read the registrations; those of processes that have gone are removed."""
         self._next_look = self._clock() + LOOK_EVERY
         before = {*self._registered, *self._below}
-        said = {**self._registered, **private.registered(self._directory, self._refuse)}
-        for identity, what in said.items():
+        found = {**self._registered, **private_directory.registered(self._directory, self._refuse)}
+        for identity, what in found.items():
             known = self._registered.get(identity)
             self.unseen += _unseen(what) and not (known is not None and _unseen(known))
             if self._lives(identity):
@@ -144,7 +146,7 @@ class Watcher:
                 self._registered[identity] = what
             else:
                 self._registered.pop(identity, None)
-                private.forget(what)
+                private_directory.forget(what)
             self._seen += identity not in before
         below = self._below - self._registered.keys()
         self._below = {identity for identity in below if self._lives(identity)}
@@ -192,5 +194,5 @@ class Watcher:
         return bool(images & {runs, 0}) or (runs == 0 and bool(images))
 
 
-def _unseen(what: private.Registration) -> bool:
-    return any(kind == registration.UNSEEN for kind, _ in what.told)
+def _unseen(what: private_directory.Registration) -> bool:
+    return any(kind == registration.UNSEEN for kind, _ in what.reports)
