@@ -47,7 +47,7 @@ demo: .venv/.demo ## Break streams in every way and compare what is reported (AR
 	@$(BIN)/python -m demo $(ARGS)
 
 .PHONY: test
-test: setup binaries lint ## Lint, types and tests, as CI does
+test: setup lint ## Lint, types and tests, as CI does
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 .PHONY: test-thorough
@@ -61,9 +61,9 @@ lint: setup ## ruff and mypy
 	@# What the dashboards are made with is for 3.11, whose enumerations an older target does not know.
 	! $(BIN)/python -c 'import grafana_foundation_sdk' 2>/dev/null || $(BIN)/mypy --python-version 3.11 dashboards
 
-# What is not a Python package and has tests of its own. They are skipped where it is missing, but not in CI.
+# What is not a Python package and has tests of its own, which are skipped where it is missing. CI wants all of it.
 .PHONY: binaries
-binaries:
+binaries: ## Install prometheus, a browser and the like for tests that need them: with apt-get, as root
 	@missing() { \
 		command -v promtool >/dev/null && command -v prometheus >/dev/null || echo prometheus; \
 		command -v amtool >/dev/null || echo prometheus-alertmanager; \
@@ -120,7 +120,7 @@ instructions: setup ## Count instructions per chunk and stream, beside those on 
 	$(BIN)/python -m bench.instructions $(ARGS)
 
 .PHONY: backtest
-backtest: setup binaries ## Replay simulated weeks with known incidents through the alerts (ARGS="--sizes small")
+backtest: setup ## Replay simulated weeks with known incidents through the alerts (ARGS="--sizes small")
 	$(BIN)/python -m alerts.backtest $(ARGS)
 
 .PHONY: docs

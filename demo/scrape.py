@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import urllib.request
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -100,8 +99,8 @@ def _samples(text: str) -> Iterator[Sample]:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = dict(sample.labels)
-            whose = [labels.pop(name, None) for name in STREAM_LABELS]
-            stream = StreamLabels(*(w or "" for w in whose)) if None not in whose else None
+            values = [labels.pop(name, None) for name in STREAM_LABELS]
+            stream = StreamLabels(*(value or "" for value in values)) if None not in values else None
             yield Sample(sample.name, stream, labels, sample.value)
 
 
@@ -110,10 +109,3 @@ def fetch(url: str, names: Iterable[str] = ()) -> Scrape:
     query = "&".join(f"name[]={name}" for name in names)
     with _open(f"{url}?{query}" if query else url, timeout=TIMEOUT) as answer:
         return Scrape(answer.read().decode())
-
-
-def fetch_json(url: str) -> dict[str, Any]:
-    """A JSON object. Raises OSError or ValueError."""
-    with _open(url, timeout=TIMEOUT) as answer:
-        read: dict[str, Any] = json.load(answer)
-    return read

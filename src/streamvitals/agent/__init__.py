@@ -1,1 +1,1 @@
-"""The side process of `streamvitals run`."""
+"""The agent: the process beside an app that `streamvitals run` starts, and that serves its metrics."""

@@ -1,4 +1,7 @@
-"""The agent's own process, started by run/spawn.py as `python <this folder>`: nothing of it is the app's."""
+"""Starts the agent's own process, as `python <this folder>` (run/spawn.py).
+
+Nothing of the app is in it.
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The agent's claim on its directory: the lock, the sign that somebody reads, the facts for whoever looks."""
+"""The agent's claim on its directory: the lock, the sign that it is read, the facts about who reads it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from . import private_directory
 
 
 class Claim:
-    """Holds a directory until the process ends. Raises BlockingIOError where another agent does, and OSError."""
+    """Holds a directory until the process ends.
+
+    Raises BlockingIOError where another agent holds it, and OSError.
+    """
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -30,13 +33,15 @@ class Claim:
         return held
 
     def write_facts(self, facts: Mapping[str, object]) -> None:
-        """Say who serves here; again when the directory had to be made again. Raises OSError."""
+        """Write who serves here; `renew` writes it again when the directory had to be made again. Raises OSError."""
         self._facts = facts
         private_directory.write_facts(self._directory, facts)
 
     def renew(self) -> bool:
-        """Make the directory again if somebody has removed it (cleaners of /dev/shm, systemd's RemoveIPC do);
-        whether that was so. To be called now and then. Raises OSError."""
+        """Make the directory again if somebody has removed it; return whether that was so. Raises OSError.
+
+        To be called now and then: cleaners of /dev/shm remove directories, and so does systemd's RemoveIPC.
+        """
         gone = not os.path.isdir(self._directory)
         if gone:
             private_directory.restore(self._directory)
@@ -56,8 +61,10 @@ class Claim:
         return gone
 
     def _show(self) -> None:
-        """Lock the file that tells new processes of the app that somebody reads (startup/registration.py). It is locked
-        before it has its name, and closed by nobody: that would unlock it (fcntl_locking(2))."""
+        """Lock the file that tells new processes of the app that somebody reads (startup/registration.py).
+
+        It is locked before it has its name, and never closed: that would unlock it (fcntl_locking(2)).
+        """
         path = f"{home(self._directory)}/{READER}"
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(path + ".new", flags, 0o600)

@@ -1,4 +1,4 @@
-"""One file with what the processes that are gone have counted, and which of them it includes.
+"""One file with the counts of all processes that are gone, and a list of whom it includes.
 
 It is written aside and renamed, and only then are the files of those processes removed. Who finds both, after
 a crash in between, knows from the list that the files are in the sum already.
@@ -36,7 +36,7 @@ _MAX_SIZE = 64 * 1024 * 1024
 
 @dataclass
 class DeadProcesses:
-    """What the file said when it was last read."""
+    """The contents of the file when it was last read or written."""
 
     directory: str
     total: Snapshot = field(default_factory=Snapshot)
@@ -44,7 +44,7 @@ class DeadProcesses:
     _version: tuple[int, ...] = ()
 
     def load(self) -> bool:
-        """Read the file if it is another one than last time; whether it was.
+        """Read the file if it has changed; return whether it had.
 
         Raises ValueError if it is damaged; what was read before stays, and it is not tried again.
         """

@@ -1,4 +1,4 @@
-"""Whether the OTLP endpoints that are asked for take what they are sent: found out beside the app, never before it.
+"""Tries whether the OTLP endpoints that are configured accept exports, while the app is already running.
 
 A collector may start a little later than the app, so nothing is said of one that does not answer until it has
 had time to. Until then the agent holds the app's stderr, and lets go of it as soon as the app has ended: whoever
@@ -57,7 +57,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def ask(where: Endpoint, env: Mapping[str, str], timeout: float = ATTEMPT) -> Problem | None:
-    """Have it take an export of nothing, which is an empty message; what is wrong, if anything is."""
+    """Send an export of nothing, which is an empty message; return what is wrong, or None."""
     why, mend = _answer(where, env, timeout)
     if not why:
         return None
@@ -88,7 +88,10 @@ def _answer(where: Endpoint, env: Mapping[str, str], timeout: float) -> tuple[st
 
 
 def _proxies() -> dict[str, str]:
-    """Those that the exporter uses, by requests: it takes ALL_PROXY where there is no other, also for this machine."""
+    """The proxies that the exporter uses, through requests.
+
+    It takes ALL_PROXY where there is no other, also for this machine.
+    """
     proxies = urllib.request.getproxies()
     every = proxies.get("all", "")
     if every.startswith("http"):
@@ -134,7 +137,7 @@ def _headers(env: Mapping[str, str], signal: str) -> dict[str, str]:
 
 
 def watch_endpoints(problems: Sequence[Problem], app: int, speaks: bool) -> EndpointWatch:
-    """Begin to ask for an agent that `run` has started, which knows of these problems."""
+    """Start to ask the endpoints, for an agent that `run` has started with these problems."""
     config, _ = Config.read(os.environ)
     watch = EndpointWatch(endpoints_to_ask(os.environ, config, problems), os.environ, STDERR if speaks else None, app)
     watch.start()
@@ -142,7 +145,10 @@ def watch_endpoints(problems: Sequence[Problem], app: int, speaks: bool) -> Endp
 
 
 class EndpointWatch:
-    """Asks from threads of its own. ``stderr`` is the app's, closed here when it is not needed any more."""
+    """Asks the endpoints from threads of its own.
+
+    ``stderr`` is the app's, and is closed here when it is not needed any more.
+    """
 
     def __init__(
         self, where: Sequence[Endpoint], env: Mapping[str, str], stderr: int | None, app: int,
@@ -182,7 +188,7 @@ class EndpointWatch:
         return tuple(dict.fromkeys(problem for problem in found if problem is not None))
 
     def _speak(self, stderr: int) -> None:
-        """Say what was found once it is sure, or when the app ends: then what was seen so far."""
+        """Write what was found to stderr, once it is settled or when the app ends, whichever comes first."""
         try:
             ended = _Ended(self._app)
             while not self._settled.is_set() and not ended.wait(LOOK_EVERY):
@@ -197,7 +203,7 @@ class EndpointWatch:
 
 
 class _Ended:
-    """Tells when a process has ended, also while nobody has reaped it."""
+    """Waits for the end of a process, also while nobody has reaped it."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

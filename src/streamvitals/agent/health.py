@@ -23,7 +23,10 @@ def report(
     state: Health, builds: Mapping[Identity, Build | None], problems: Sequence[Problem], *,
     agent_faults: int, counted: Sequence[float], started: float, url: str,
 ) -> dict[str, object]:
-    """``status`` is "ok" only where nothing else in here says otherwise; ``counted`` is a row of PROCESS_LAYOUT."""
+    """Make the answer.
+
+    ``status`` is "ok" only where nothing else in it says otherwise; ``counted`` is a row of PROCESS_LAYOUT.
+    """
     faults = dict(state.faults)
     for identity, build in builds.items():
         if build is not None and build[2] == "false":
@@ -53,7 +56,7 @@ def _running(builds: Mapping[Identity, Build | None]) -> Counter[tuple[str, str]
 
 
 def _internal_errors(row: Sequence[float]) -> dict[str, float]:
-    """Faults of ours inside the app's processes, by where."""
+    """Our own errors inside the app's processes, by place."""
     counted = {}
     for where in names.INTERNAL_PLACES:
         count = row[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, where)]

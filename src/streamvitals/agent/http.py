@@ -39,7 +39,7 @@ TEXT = "text/plain; charset=utf-8"
 
 
 class Answer(NamedTuple):
-    """What a client is told."""
+    """What a client is sent."""
 
     status: int
     content_type: str
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """What of a request for /metrics makes its answer another than somebody else's."""
+    """The parts of a request for /metrics that decide what the answer is."""
 
     names: tuple[str, ...]
     accept: str
@@ -60,7 +60,10 @@ ANSWERED, ASKING, ASKED = range(3)
 
 
 class _Client:
-    """One connection. No frame holds the body of its answer, since tracebacks keep frames alive."""
+    """One connection.
+
+    No frame holds the body of its answer, since tracebacks keep frames alive.
+    """
 
     task: asyncio.Task[None]
 
@@ -77,7 +80,7 @@ Metrics = Callable[[tuple[str, ...], str], tuple[bytes, str]]
 
 
 class AgentServer:
-    """Serves on a socket that is listening already. ``tick`` is called every ``every`` seconds."""
+    """Serves on a socket that is listening already, and calls ``tick`` every ``every`` seconds."""
 
     def __init__(
         self,
@@ -101,8 +104,10 @@ class AgentServer:
         self._answering: dict[_Asked, asyncio.Future[Answer]] = {}
 
     def serve(self, stop: threading.Event) -> None:
-        """Serve until ``stop`` is set, by a signal handler or another thread; noticed at the next tick. The port is
-        given up first: whoever asks then had better be refused than kept."""
+        """Serve until ``stop`` is set, by a signal handler or another thread; that is noticed at the next tick.
+
+        The port is given up first: a client that asks then had better be refused than kept waiting.
+        """
         asyncio.run(self._serve(stop))
 
     def hurry(self, every: float) -> None:
@@ -169,7 +174,7 @@ class AgentServer:
         self._room.set()
 
     async def _attend(self, client: _Client) -> None:
-        """One request and its answer. Clients that hang up, or are let go, are no fault."""
+        """Read one request and answer it. Clients that hang up, or are dropped, are no fault."""
         connection, writer = client.connection, None
         try:
             connection.setblocking(False)
@@ -230,7 +235,7 @@ class AgentServer:
         client.body = b""
 
     def _bound_untaken(self) -> None:
-        """Give up the oldest answers; one that several clients are given is held once."""
+        """Give up the oldest answers while too many bytes wait; one that several clients get is held once."""
         bodies = {id(client.body): len(client.body) for client in self._clients}
         for client in list(self._clients)[:-1]:
             if sum(bodies.values()) <= MAX_UNTAKEN:
@@ -257,8 +262,10 @@ class AgentServer:
         return Answer(404, TEXT, b"/metrics and /healthz are here\n")
 
     async def _together(self, request: h11.Request, names: tuple[str, ...]) -> Answer:
-        """Whoever asks for the same while others are served is answered with them, by one look at the numbers
-        that is younger than any of the questions."""
+        """Answer everybody who asks for the same at the same time with one look at the numbers.
+
+        The look is younger than any of the requests.
+        """
         asked = _Asked(names, _header(request, b"accept"), _takes_gzip(_header(request, b"accept-encoding")))
         answering = self._answering.get(asked)
         if answering is None:
@@ -299,7 +306,10 @@ def _header(request: h11.Request, name: bytes) -> str:
 
 
 def _takes_gzip(accepted: str) -> bool:
-    """https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3: a weight of 0 means "not acceptable"."""
+    """Whether Accept-Encoding allows gzip; a weight of 0 means "not acceptable".
+
+    https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
+    """
     return any(
         coding.strip().lower() in ("gzip", "x-gzip") and not _is_zero(weights)
         for coding, *weights in (each.split(";") for each in accepted.split(","))

@@ -12,7 +12,9 @@ _found: dict[Identity, int] = {}
 
 
 def alive(identity: Identity) -> bool:
-    """Whether this very process still runs this very program; a zombie with no thread left does not.
+    """Whether this very process still runs this very program.
+
+    A zombie with no thread left does not.
 
     In doubt the answer is yes: a living process that is taken for dead loses what it counts from then on.
     """
@@ -25,7 +27,7 @@ def alive(identity: Identity) -> bool:
 
 
 def pid_here(identity: Identity) -> int:
-    """Which pid it has in this pid namespace, that of a container within ours say; 0 if it is not to be found."""
+    """The pid that a process has in our pid namespace, from a container within it say; 0 if not found."""
     if not identity.namespace or identity.namespace == pid_namespace("self"):
         return identity.pid
     if _is_where_it_was(identity):
@@ -50,7 +52,7 @@ def _runs(pid: int, identity: Identity) -> bool:
 
 
 def _elsewhere(identity: Identity) -> bool:
-    """Whether a process of another pid namespace runs, which has another pid here."""
+    """Whether a process of another pid namespace, which has another pid here, still runs."""
     if _is_where_it_was(identity):
         return True
     try:

@@ -1,4 +1,4 @@
-"""What /metrics says, in the format that is asked for."""
+"""The answer to /metrics, in the format that the client asks for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..sinks.prometheus import SnapshotCollector, Take
 
 
 class MetricsPage:
-    """Answers of what ``take`` returns, which goes through if it raises."""
+    """Writes what ``take`` returns as text; lets through what it raises."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
@@ -21,7 +21,7 @@ class MetricsPage:
         self._registry.register(SnapshotCollector(take))
 
     def __call__(self, names: tuple[str, ...], accept: str) -> tuple[bytes, str]:
-        """As http.Metrics."""
+        """Answer as http.Metrics."""
         content_type = _content_type(accept)
         # Whoever asks for some of them, or for names without underscores, is rare.
         if names or "escaping=dots" in content_type:
@@ -31,7 +31,7 @@ class MetricsPage:
 
 
 def of_registry(registry: Any, names: tuple[str, ...], accept: str) -> tuple[bytes, str]:
-    """What prometheus_client makes of a registry; plain text where what is asked for makes no sense."""
+    """Write a registry with prometheus_client; as plain text where the client's Accept makes no sense."""
     wanted = registry.restricted_registry(names) if names else registry
     try:
         encode, content_type = choose_encoder(accept)

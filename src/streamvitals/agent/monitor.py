@@ -1,4 +1,4 @@
-"""Who of the app is there: the registered processes and those below them, and when the last one has gone."""
+"""Which processes of the app are there: the registered ones and those below them, until the last has gone."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ MAX_REFUSED = 1000
 
 
 class Health(NamedTuple):
-    """``unreported`` are Pythons that did not report in, ``faults`` those that could not patch openai, by pid, and
-    ``unseen`` those that count where nobody sees it; ``problems`` are words for what else does not work in some."""
+    """The state of the app's processes.
+
+    ``unreported`` are Pythons that did not report in, ``faults`` those that could not patch openai, by pid, ``unseen``
+    those that count where nobody sees it; ``problems`` are words for what else does not work in some.
+    """
 
     seen: int
     alive: int
@@ -45,7 +48,9 @@ class Health(NamedTuple):
 
 
 class ProcessMonitor:
-    """Looks at the registrations and at /proc. Safe to use from several threads. ``app``: its main process.
+    """Looks at the registrations and at /proc. Safe to use from several threads.
+
+    ``app`` is the app's main process.
 
     Who has registered stays so until it is gone, whatever becomes of its file. ``unseen`` counts the processes
     that said that they count where nobody sees it. ``complain`` is told of files that are not believed.
@@ -70,7 +75,10 @@ class ProcessMonitor:
         self.unseen = 0
 
     def trusts(self, user: int, pid: int) -> bool:
-        """Whether a file of that user may be that process's; of one that is gone: whether any of the app was his."""
+        """Whether a file of that user may be that process's.
+
+        If the process is gone: whether any process of the app was that user's.
+        """
         if may_be_of(user, pid):
             return True
         if users_of(pid):
@@ -83,7 +91,7 @@ class ProcessMonitor:
         return user in self._users
 
     def anyone_left(self) -> bool:
-        """Look again; whether anybody is there who may still count something.
+        """Look again; return whether any process may still count something.
 
         That is the app's main process, whatever it runs, and who has registered, for as long as it runs the program
         that did. Others below them are not waited for: a gpg-agent that the app has started lives for ever.
@@ -95,7 +103,10 @@ class ProcessMonitor:
             return any(self._runs_on(identity, what) for identity, what in self._registered.items())
 
     def look_now_and_then(self) -> None:
-        """Look again if the last time is a while ago: each process leaves a file here, and their room is bounded."""
+        """Look again if the last look is a while ago.
+
+        Each process leaves a file here, and their room is bounded.
+        """
         with self._lock:
             if self._clock() >= self._next_look:
                 self._look()
@@ -112,7 +123,7 @@ class ProcessMonitor:
         return what.kind == registration.RUN or 0 in (what.image, entry.image) or what.image == entry.image
 
     def health(self, counting: Mapping[Identity, int]) -> Health:
-        """The state of the tree now; ``counting`` are the processes that have files here, and their images."""
+        """Look, and return the state; ``counting`` are the processes that have files here, and their images."""
         with self._lock:
             self._look()
             self._scan()
@@ -132,7 +143,7 @@ class ProcessMonitor:
             return Health(self._seen, len(living), tuple(unreported[:MAX_LISTED]), faults, unseen, tuple(sorted(words)))
 
     def _look(self) -> None:
-        """Read the registrations; those of processes that have gone are removed."""
+        """Read the registrations, and remove those of processes that have gone."""
         self._next_look = self._clock() + LOOK_EVERY
         before = {*self._registered, *self._below}
         found = {**self._registered, **private_directory.registered(self._directory, self._refuse)}
@@ -153,7 +164,7 @@ class ProcessMonitor:
         self._images = {i: image for i, image in self._images.items() if i in self._registered or i in self._below}
 
     def _lives(self, identity: Identity) -> bool:
-        """Whether a process is there, or may be; notes what it runs."""
+        """Whether a process is there, or may be; note which program it runs."""
         try:
             entry = entry_of(identity.pid)
         except OSError:
@@ -170,7 +181,7 @@ class ProcessMonitor:
             self._complain("a file that is named like a registration is none, or another user's")
 
     def _scan(self) -> None:
-        """Find who is below. A process stays known when its parent goes."""
+        """Find the processes below the known ones. A process stays known when its parent goes."""
         now = self._clock()
         if now < self._next_scan:
             return
@@ -188,7 +199,7 @@ class ProcessMonitor:
         self._seen += len(new)
 
     def _reported(self, identity: Identity, counting: Mapping[Identity, int]) -> bool:
-        """Whether the program that this process now runs has registered itself, or counts without."""
+        """Whether the program that this process runs now has registered, or counts without."""
         runs, what = self._images[identity], self._registered.get(identity)
         images = {counting.get(identity), what.image if what is not None else None} - {None}
         return bool(images & {runs, 0}) or (runs == 0 and bool(images))

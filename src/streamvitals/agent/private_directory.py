@@ -41,13 +41,13 @@ _ROOM, _FILES = 8 * 1024 * 1024, 1000
 
 
 def parents(env: Mapping[str, str]) -> list[str]:
-    """Where a private directory may be made, the best first: memory, then the user's, then any."""
+    """The folders where a private directory may be made, best first: memory, then the user's, then any."""
     candidates = ["/dev/shm", env.get("XDG_RUNTIME_DIR", ""), env.get("TMPDIR", ""), "/tmp"]
     return [c for c in candidates if os.path.isabs(c)]
 
 
 def create(env: Mapping[str, str]) -> str:
-    """Make a private directory, and its reserve, and return its path. Raises OSError where none can be made."""
+    """Make a private directory and its reserve, and return its path. Raises OSError where none can be made."""
     name, inner = PREFIX + os.urandom(6).hex(), os.urandom(12).hex()
     made: list[str] = []
     devices: set[int] = set()
@@ -100,13 +100,16 @@ def _drop_box(path: str, name: str) -> str:
 
 
 def link_reserve(first: str, second: str) -> None:
-    """Have each of the two name the other. Raises OSError."""
+    """Link each of the two directories to the other. Raises OSError."""
     os.symlink(first, f"{home(second)}/{_FIRST}")
     os.symlink(second, f"{home(first)}/{RESERVE}")
 
 
 def restore(directory: str) -> None:
-    """Make it again, after somebody has removed it. Raises OSError; FileExistsError if it is there."""
+    """Make the directory again, after somebody has removed it.
+
+    Raises OSError; FileExistsError if it is there.
+    """
     outer = home(directory)
     if outer == directory:
         os.mkdir(directory, 0o700)
@@ -141,7 +144,7 @@ class Registration(NamedTuple):
 
 
 def registered(directory: str, refuse: Callable[[str], object] = lambda _: None) -> dict[Identity, Registration]:
-    """Who has registered; ``refuse`` is told of each file that is named like a registration and is none."""
+    """Read the registrations; ``refuse`` gets the path of each file that is named like one and is none."""
     found: dict[Identity, Registration] = {}
     for place in places(directory):
         for entry in _entries(place):
@@ -189,7 +192,10 @@ def has_data(directory: str) -> bool:
 
 
 def lock(directory: str) -> int | None:
-    """Become the one agent of a directory: a descriptor to keep open, or None where another one is."""
+    """Become the one agent of a directory.
+
+    Returns a descriptor to keep open, or None where there is another agent.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(f"{home(directory)}/{LOCK}", flags, 0o600)
     try:
@@ -206,7 +212,7 @@ def unlock(held: int) -> None:
 
 
 def write_facts(directory: str, facts: Mapping[str, object]) -> None:
-    """Say who serves this directory and where, for `doctor` and for a person who looks."""
+    """Write who serves this directory and where, for `doctor` and for a person who looks."""
     path = f"{home(directory)}/{FACTS}"
     with open(path + ".new", "w") as file:
         json.dump(facts, file)
@@ -214,7 +220,7 @@ def write_facts(directory: str, facts: Mapping[str, object]) -> None:
 
 
 def read_facts(directory: str) -> dict[str, object]:
-    """What the agent said of itself; empty where there is none."""
+    """Read what the agent wrote about itself; empty where there is none."""
     try:
         with open(f"{home(directory)}/{FACTS}") as file:
             facts = json.load(file)
@@ -240,7 +246,7 @@ def remove(directory: str) -> None:
 
 
 def sweep(directory: str) -> None:
-    """Remove what agents that were killed left beside `directory` and nobody has come back for."""
+    """Remove what agents that were killed left beside `directory`, unless somebody has come back for it."""
     for place in places(directory):
         own = home(place)
         for path in _siblings(os.path.dirname(own)):
@@ -257,7 +263,7 @@ def _siblings(parent: str) -> Iterator[str]:
 
 
 def _abandoned(path: str) -> bool:
-    """Whether the folder around a directory, or a directory without one, is nobody's any more."""
+    """Whether nobody needs the folder around a directory, or a directory without one, any more."""
     try:
         inside = [entry.path for entry in _entries(path) if entry.is_dir(follow_symlinks=False)]
         if time.time() - max(os.stat(each).st_mtime for each in inside or [path]) < KEEP_ORPHANS:

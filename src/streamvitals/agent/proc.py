@@ -17,16 +17,20 @@ from ..startup import registration
 
 
 class Identity(NamedTuple):
-    """A process, told apart from a later one with the same pid. ``start`` in clock ticks since boot, of the machine
-    and not of a time namespace."""
+    """A process, told apart from a later one with the same pid.
+
+    ``start`` is in clock ticks since the boot of the machine, not of a time namespace.
+    """
 
     pid: int
     start: int
 
 
 class Entry(NamedTuple):
-    """One row of the process table. ``image`` tells programs apart that follow each other by exec; 0 where it
-    may not be read."""
+    """One row of the process table.
+
+    ``image`` tells programs apart that follow each other by exec; 0 where it may not be read.
+    """
 
     identity: Identity
     parent: int
@@ -34,7 +38,7 @@ class Entry(NamedTuple):
 
 
 def parse_identity(text: str) -> Identity | None:
-    """`<pid>-<starttime>`, or None where it is something else."""
+    """Read `<pid>-<starttime>`; None where it is something else."""
     pid, dash, start = text.partition("-")
     if dash and pid.isdecimal() and start.isdecimal() and 0 < int(pid[:12]) < 1 << 31 and len(text) < 40:
         return Identity(int(pid), int(start))
@@ -42,7 +46,7 @@ def parse_identity(text: str) -> Identity | None:
 
 
 def entry_of(pid: int) -> Entry | None:
-    """The process with this pid; None if there is none, or only a zombie of one. Raises OSError in doubt."""
+    """The process with this pid; None if there is none, or only its zombie. Raises OSError in doubt."""
     try:
         stat = _line(f"/proc/{pid}/stat")
         fields = stat[stat.rindex(b")") + 2 :].split()
@@ -59,7 +63,10 @@ def entry_of(pid: int) -> Entry | None:
 
 
 def _line(path: str) -> bytes:
-    """A short file of /proc: a look at an app reads one for each of its processes, and `open` takes twice as long."""
+    """Read a short file of /proc.
+
+    A look at an app reads one for each of its processes, and `open` takes twice as long.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, 4096)
@@ -68,7 +75,7 @@ def _line(path: str) -> bytes:
 
 
 def named(pid: int) -> str:
-    """The process with this pid as `<pid>-<starttime>`; "" if there is none to be seen."""
+    """The process with this pid as `<pid>-<starttime>`; "" if none is to be seen."""
     try:
         entry = entry_of(pid)
     except OSError:
@@ -77,7 +84,7 @@ def named(pid: int) -> str:
 
 
 def exists(pid: int) -> bool:
-    """Whether there is such a process, also where /proc shows none (hidepid in proc(5)); yes in doubt."""
+    """Whether there is such a process, also where /proc shows none (hidepid in proc(5)). In doubt: yes."""
     if pid <= 0:  # to kill(2) a group
         return False
     try:
@@ -120,7 +127,7 @@ def pids() -> list[int]:
 
 
 def pid_namespace(pid: int | str) -> int:
-    """Which pid namespace a process, or "self", is in; 0 where that is not for this user to see."""
+    """The pid namespace of a process, or of "self"; 0 where this user may not see it."""
     try:
         return os.stat(f"/proc/{pid}/ns/pid").st_ino
     except OSError:
@@ -134,7 +141,10 @@ def children_are_listed() -> bool:
 
 
 def below(roots: Iterable[Identity]) -> set[Identity]:
-    """The live processes below `roots`, the roots not among them: looks at these only, if it can. Raises OSError."""
+    """The live processes below `roots`, without the roots. Raises OSError.
+
+    Looks at these only, where the kernel lists children.
+    """
     if not children_are_listed():
         return descendants(roots, table())
     found: set[Identity] = set()
@@ -151,7 +161,7 @@ def below(roots: Iterable[Identity]) -> set[Identity]:
 
 
 def _children(pid: int) -> list[int]:
-    """Listed per thread. None of one that has gone, or is not for this user to see."""
+    """The children of a process, which are listed per thread; none if it has gone or is hidden."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -172,7 +182,7 @@ def has_directory(variables: bytes | None, directory: str = "") -> bool:
 
 
 def environment(pid: int) -> bytes | None:
-    """The environment that a process was started with, a NUL before each variable; None where it cannot be read."""
+    """The environment that a process was started with, a NUL before each variable; None where unreadable."""
     try:
         return b"\0" + _whole(f"/proc/{pid}/environ")
     except OSError:
@@ -190,7 +200,7 @@ def executable(pid: int) -> str:
 
 
 def status(pid: int, field: str) -> list[str]:
-    """The values of a field of /proc/<pid>/status, which is for every user to read. Raises OSError."""
+    """The values of a field of /proc/<pid>/status, which every user may read. Raises OSError."""
     name = field.encode() + b":"
     for line in _whole(f"/proc/{pid}/status").splitlines():
         if line.startswith(name):
@@ -204,12 +214,15 @@ def _whole(path: str) -> bytes:
 
 
 def descriptors() -> list[int]:
-    """The descriptors that this process has open; the one that lists them is closed by now. Raises OSError."""
+    """The descriptors that this process has open. Raises OSError.
+
+    One of them was for listing them, and is closed by now.
+    """
     return sorted(int(name) for name in os.listdir("/proc/self/fd"))
 
 
 def users_of(pid: int) -> frozenset[int]:
-    """The user ids that a process has (real, effective, saved, of files); none where there is none to be seen."""
+    """The user ids of a process (real, effective, saved, of files); none where none is to be seen."""
     try:
         return frozenset(map(int, status(pid, "Uid")))
     except OSError:
@@ -217,7 +230,10 @@ def users_of(pid: int) -> frozenset[int]:
 
 
 def may_be_of(user: int, pid: int) -> bool:
-    """Whether a file of this user may be this process's: its own user's, root's or ours, who may all become others."""
+    """Whether a file of this user may be this process's.
+
+    Its own user's, or root's or ours, who may all become others.
+    """
     return user in (0, os.geteuid()) or user in users_of(pid)
 
 

@@ -1,4 +1,4 @@
-"""What the launcher and the agent agree on: how the agent is started, what it is given, and how it is asked to leave.
+"""What launcher and agent agree on: how the agent is started, and how it is asked to leave.
 
 The launcher (run/spawn.py) execs `python OPTIONS FOLDER` with three descriptors and one variable. Arguments are for
 everybody to read, so what the agent has to know is in the variable, as JSON:

@@ -37,7 +37,7 @@ Rows = dict[int, list[float]]  # by ordinal
 
 
 class AnothersFileError(BadSegmentError):
-    """A file that names ``identity``, of a user that it cannot be of."""
+    """A file that names ``identity``, but belongs to a user that the process cannot be of."""
 
     def __init__(self, identity: Identity) -> None:
         super().__init__("of another user")
@@ -45,13 +45,15 @@ class AnothersFileError(BadSegmentError):
 
 
 class MappedFile:
-    """One file. ``labels`` are those that its blocks are counted under, by ordinal; whoever admits them fills it in.
+    """One mapped file, as it was when it was last read whole.
+
+    ``labels`` are the label sets that its blocks are counted under, by ordinal; whoever admits label sets fills it in.
 
     What it says is what it said when it was last read whole.
     """
 
     def __init__(self, path: str, trusted: Callable[[int, int], bool]) -> None:
-        """``trusted`` says whether a file of this user may be the process's with that pid.
+        """Open a file; ``trusted`` says whether a file of this user may be the process's with that pid.
 
         Raises OSError, BadSegmentError for what is no file of ours, and AnothersFileError.
         """
@@ -94,7 +96,7 @@ class MappedFile:
         self._head = raw[: segment.HEADER_BYTES]
 
     def read(self) -> None:
-        """Take in what the file says now.
+        """Read the whole file.
 
         Raises OSError, and BadSegmentError where it is damaged: then what was counted before stands, and what
         is open is not known.
@@ -124,7 +126,7 @@ class MappedFile:
         self.build = segment.read_build(view) if form.first else None
 
     def read_process(self) -> None:
-        """Take in only what it says that is of no label set. Raises as ``read`` does."""
+        """Read only the counts that have no label set. Raises as ``read`` does."""
         if self.header.shape.first:
             raw = self._contents(8 * segment.REDO_AT)
             if not raw.startswith(self._head):
@@ -132,11 +134,11 @@ class MappedFile:
             self.process_row = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size)
 
     def new_blocks(self) -> Iterator[tuple[int, StreamLabels]]:
-        """Blocks in use that have no entry in ``labels`` yet."""
+        """The blocks in use that have no entry in ``labels`` yet."""
         return ((ordinal, labels) for ordinal, labels in self.named.items() if ordinal not in self.labels)
 
     def rows(self) -> Iterator[tuple[int, StreamLabels, bytes]]:
-        """The blocks in ``labels``: their numbers, the same object for as long as they are the same."""
+        """The numbers of the blocks in ``labels``: the same object for as long as they are the same."""
         return ((ordinal, labels, self._rows[ordinal]) for ordinal, labels in self.labels.items())
 
     def _row(self, raw: bytes, ordinal: int) -> bytes:
@@ -158,7 +160,7 @@ class MappedFile:
             os.close(fd)
 
     def close(self) -> None:
-        """Let go of the file; the object is of no use afterwards."""
+        """Close the file; the object is of no use afterwards."""
         if self._fd >= 0:
             os.close(self._fd)
 
@@ -177,12 +179,12 @@ def _numbers(raw: bytes, at: int, count: int) -> array[float]:
 
 
 def _redo(raw: bytes, count: float) -> Sequence[float]:
-    """Which block was being changed, then pairs of index and new value; empty if none was."""
+    """The redo record: which block was being changed, then pairs of index and new value; or nothing."""
     return _numbers(raw, segment.REDO_AT + 1, 1 + 2 * int(count)) if 0.0 < count <= segment.REDO_ENTRIES else ()
 
 
 class Image:
-    """All files of one store."""
+    """All files of one store, which one program of one process has written."""
 
     def __init__(self) -> None:
         self.files: list[MappedFile] = []
@@ -193,15 +195,15 @@ class Image:
         return min(file.header.created for file in self.files)
 
     def build(self) -> Build | None:
-        """What it runs, if it has said so."""
+        """The versions that it runs, if it has written them yet."""
         return next((file.build for file in self.files if file.build is not None), None)
 
     def rows(self) -> Iterator[tuple[StreamLabels, bytes]]:
-        """What it has counted so far, by label set; one may come several times."""
+        """Its counts so far, by label set; one may come several times."""
         return ((labels, row) for file in self.files for _, labels, row in file.rows())
 
     def add_process(self, total: Snapshot) -> None:
-        """Add what it has counted that is of no label set."""
+        """Add its counts that have no label set to ``total``."""
         for file in self.files:
             if file.process_row:
                 total.add_process(file.process_row)
@@ -213,7 +215,7 @@ class Image:
             total.add_open(labels, max(0.0, now - slot.started), stalled=stalled)
 
     def final_snapshot(self, now: float) -> Snapshot:
-        """What a process that is gone has counted, its open streams ended by its death.
+        """All that a process that is gone has counted, with its open streams ended by its death.
 
         A record that was being counted is finished first; then a slot's commit pair tells whether its stream
         is among what was counted.

@@ -1,4 +1,4 @@
-"""The agent's life: serve one directory until everybody in it has gone, then a little longer.
+"""The agent's life: serve one directory until every process of it has gone, then a little longer.
 
 What ends an app is often sent to all of its service: systemd's KillMode=control-group, Heroku, `kill -TERM -1`. So a
 SIGTERM does not end the agent of an app that lives: it serves on, the streams that drain are counted, and it ends with
@@ -52,14 +52,20 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
 
 
 class Agent:
-    """Serves one directory. ``app`` is the main process of the app that it stands beside; None: beside nothing, until
-    told to stop. ``problems`` is what `run` found before, ``watch`` what asks the collectors."""
+    """Serves one directory.
+
+    ``app`` is the main process of the app beside it; None: there is no app, and it serves until it is asked to stop.
+    ``problems`` is what `run` found before, ``watch`` is what asks the collectors.
+    """
 
     def __init__(
         self, directory: str, listener: socket.socket, url: str, config: Config, app: Identity | None = None,
         problems: Sequence[Problem] = (), watch: EndpointWatch | None = None,
     ) -> None:
-        """Raises BlockingIOError where another agent serves it, OSError where it cannot be had."""
+        """Claim the directory.
+
+        Raises BlockingIOError where another agent has it, OSError where it cannot be had.
+        """
         self._directory = directory
         self._url = url
         self._app = app
@@ -81,7 +87,7 @@ class Agent:
         self._exporting = self._start_export(config) if config.otlp_metrics else None
 
     def take(self) -> Snapshot:
-        """What the whole tree has counted, our own faults added."""
+        """The counts of the whole tree, with our own faults."""
         snapshot = self._tree.snapshot()
         for place, count in tuple(self._faults.items()):
             snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, place)] += count
@@ -90,11 +96,14 @@ class Agent:
         return snapshot
 
     def _state(self) -> Health:
-        """After a look at the tree."""
+        """The state of the processes, as of the last look at the tree."""
         return self._monitor.health({Identity(i.pid, i.start): i.image for i in self._tree.builds_seen()})
 
     def health(self) -> dict[str, object]:
-        """The answer to /healthz. Of the app's arguments and variables only values that are not allowed are in it."""
+        """The answer to /healthz.
+
+        Values of the app's arguments and variables are in it only where they are not allowed.
+        """
         counted = self._tree.process_row()
         state, faults = self._state(), self._faults.total() + self._tree.errors
         return health.report(
@@ -110,7 +119,7 @@ class Agent:
         return found
 
     def fault(self, error: BaseException) -> None:
-        """Count a fault of ours and leave it in the bounded log."""
+        """Count a fault of ours and write it to the bounded log."""
         self._complain("".join(traceback.format_exception(error)))
 
     def _complain(self, text: str) -> None:
@@ -121,13 +130,13 @@ class Agent:
         private_directory.note(self._directory, text)
 
     def _count(self, place: str) -> None:
-        """Count a fault; of the first one of each place that somebody else has seen to, the log tells."""
+        """Count a fault in a place; the first one of each is noted in the log."""
         self._faults[place] += 1
         if self._faults[place] == 1 and place != "agent":
             self._note(f"a first fault counted in {place}; an export that failed is one in otel")
 
     def serve(self, ready: Callable[[], object] = lambda: None) -> None:
-        """Serve until nobody is left, or until told to stop where there is no app; ``ready`` is called first."""
+        """Serve until no process is left, or, without an app, until asked to stop; ``ready`` is called first."""
         self._listen_to_signals()
         self._try(self._say_who)
         ready()
@@ -214,7 +223,7 @@ class Agent:
 
 
 def _use_all_descriptors() -> None:
-    """Each mapped file takes one (agent/reader.py)."""
+    """Raise the limit of descriptors: each mapped file takes one (agent/reader.py)."""
     with contextlib.suppress(OSError, ValueError):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -223,8 +232,10 @@ def _use_all_descriptors() -> None:
 def serve_beside_app(
     directory: str, url: str, app: str, problems: Sequence[Problem], watch: EndpointWatch
 ) -> None:
-    """The agent's process under `streamvitals run`: serve, linger, remove the directory. Whatever it raises is said by
-    whoever called, and what was counted stays where it is."""
+    """Be the agent's process under `streamvitals run`: serve, linger, remove the directory.
+
+    The caller reports what this raises, and the files stay where they are.
+    """
     listener = socket.socket(fileno=LISTENER)
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("streamvitals")
@@ -246,7 +257,7 @@ def _say_ready() -> None:
 
 
 def serve_directory(directory: str, listener: socket.socket, url: str, config: Config) -> None:
-    """Serve what an agent that died left behind, until told to stop; the directory stays.
+    """Serve what an agent that died left behind, until asked to stop; the directory stays.
 
     Raises BlockingIOError where an agent is serving it, OSError where it cannot be read.
     """

@@ -13,14 +13,16 @@ Row = bytes | Sequence[float]
 
 
 class Sums:
-    """The last sums. One stands as long as it is of the very same objects: whoever reads rows gives one that has not
-    changed as the same object again, and one that has as another."""
+    """The last sums, which are kept for as long as their parts are the very same objects.
+
+    Whoever reads rows gives a row that has not changed as the same object again, and one that has as another.
+    """
 
     def __init__(self) -> None:
         self._known: dict[StreamLabels, tuple[list[Row], list[float]]] = {}
 
     def of(self, rows: Mapping[StreamLabels, list[Row]]) -> dict[StreamLabels, list[float]]:
-        """The sum for each label set, a list that must not be changed."""
+        """Sum the rows of each label set; the lists must not be changed."""
         self._known = {labels: self._sum(labels, parts) for labels, parts in rows.items()}
         return {labels: total for labels, (_, total) in self._known.items()}
 
@@ -32,5 +34,5 @@ class Sums:
 
 
 def numbers(row: Row) -> Sequence[float]:
-    """Those of a row."""
+    """The numbers of a row."""
     return memoryview(row).cast("d") if isinstance(row, bytes) else row

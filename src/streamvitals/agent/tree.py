@@ -1,4 +1,4 @@
-"""Adds up what all processes of a directory have counted: those that live, and those that are gone.
+"""Adds up what all processes of a directory have counted, the living and the dead.
 
 What a process counted is never lost and never counted twice, whoever is killed and whenever: a file counts
 until the sum of the processes that are gone says that it includes it (agent/dead.py). Any number of readers may
@@ -42,7 +42,7 @@ _Key = tuple[str, int]
 
 
 class Tree:
-    """The sum over one directory. Label sets are bounded over the whole of it. Any thread.
+    """The sum over one directory, in which the number of label sets is bounded. Safe to use from any thread.
 
     Needs a look now and then (``snapshot`` or ``sweep``): when a process died is when that was noticed.
     """
@@ -57,7 +57,7 @@ class Tree:
         trusts: Callable[[int, int], bool] = may_be_of,
         complain: Callable[[str], object] = _log.debug,
     ) -> None:
-        """``trusts`` says whether a file of a user may be a process's; ``complain`` is told of each error once."""
+        """``trusts`` says whether a file of a user may be a process's; ``complain`` gets each error once."""
         self._directory = directory
         self._trusts = trusts
         self._complain = complain
@@ -79,8 +79,10 @@ class Tree:
         self._write_failed = False
 
     def snapshot(self) -> Snapshot:
-        """Everything that was counted in the directory, and what is open now. Its rows must not be changed: they stand
-        in the next one too where nothing more was counted."""
+        """Read everything that was counted in the directory, and what is open now.
+
+        Its rows must not be changed: those that nothing was added to stand in the next one too.
+        """
         with self._lock:
             self._sweep()
             self._read(self._files)
@@ -107,24 +109,24 @@ class Tree:
             return total
 
     def sweep(self) -> None:
-        """Notice who has died, and fold what they left."""
+        """Notice which processes have died, and add their counts to the sum of the dead."""
         with self._lock:
             self._sweep()
 
     def builds(self) -> dict[Identity, Build | None]:
-        """The living processes that have files here, and what they run."""
+        """Look; return the living processes that have files here, and which versions they run."""
         with self._lock:
             self._sweep()
             self._read([key for key, file in self._files.items() if file.header.shape.first and file.build is None])
             return self.builds_seen()
 
     def builds_seen(self) -> dict[Identity, Build | None]:
-        """The same as of the last look."""
+        """The same as ``builds``, as of the last look."""
         with self._lock:
             return {i: image.build() for i, image in self._images().items() if i in self._living}
 
     def process_row(self) -> list[float]:
-        """What was counted that is of no label set. Little of each file is read for it."""
+        """The counts that have no label set. Little of each file is read for it."""
         with self._lock:
             self.builds()
             total = Snapshot()
@@ -141,11 +143,11 @@ class Tree:
 
     @property
     def errors(self) -> int:
-        """How many errors there were, of files and of our own."""
+        """How many errors there were, with files and of our own."""
         return int(self._errors)
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         with self._lock:
             for file in self._files.values():
                 file.close()
@@ -164,7 +166,7 @@ class Tree:
                 return
 
     def _load_dead(self) -> bool:
-        """Whether another reader has folded since the last time."""
+        """Read the sum of the dead again; return whether another reader has changed it."""
         try:
             changed = self._dead.load()
         except (OSError, ValueError) as error:
@@ -177,7 +179,7 @@ class Tree:
         return changed
 
     def _scan(self) -> None:
-        """Open files that are new, let go of those that are in the sum."""
+        """Open new files, and close those whose counts are in the sum."""
         there = self._list()
         self._bad &= there
         self._unread &= there | self._files.keys()
@@ -193,7 +195,7 @@ class Tree:
                         os.unlink(file.path)
 
     def _read(self, keys: Iterable[_Key]) -> None:
-        """Take in what these files say now, and admit the label sets that are new in them, the oldest first."""
+        """Read these files, and admit the label sets that are new in them, the oldest file first."""
         for key in sorted(keys, key=lambda key: self._files[key].header.created):
             file = self._files[key]
             try:
@@ -253,7 +255,7 @@ class Tree:
         return [identity for identity in images if identity not in self._living]
 
     def _fold(self, dead: list[Identity]) -> None:
-        """Add the dead to the sum and remove their files. Nothing if another reader is at it."""
+        """Add the dead to the sum and remove their files; do nothing if another reader is doing so."""
         with self._directory_lock() as ours:
             if not ours:
                 return

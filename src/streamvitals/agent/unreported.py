@@ -1,4 +1,4 @@
-"""Pythons of the app that did not report in, and why, as far as that is seen from the outside."""
+"""Finds Pythons of the app that did not report in, and why, as far as can be seen from outside."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _age(identity: Identity) -> float:
 
 
 def _reason(exe: str, arguments: list[bytes], environment: bytes | None, directory: str) -> str:
-    """Why it did not, from the outside; of arguments and variables only known names are looked at."""
+    """Why a Python did not report in; only known names are looked for in arguments and variables."""
     for argument in arguments[1:]:
         if not argument.startswith(b"-") or argument.startswith(b"--") or argument in (b"-", b"-c", b"-m"):
             break

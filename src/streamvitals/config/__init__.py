@@ -28,7 +28,7 @@ class ConfigError(ValueError):
 
 
 class BadValue(NamedTuple):
-    """A variable whose value is not allowed, what is said of it, and what is done instead."""
+    """A variable whose value is not allowed: the message about it, and what is used instead."""
 
     name: str
     text: str
@@ -37,7 +37,7 @@ class BadValue(NamedTuple):
 
 @dataclass(frozen=True)
 class Config:
-    """What the environment asks for. Times in seconds, ``capture_partial`` in bytes.
+    """The settings. Times in seconds, ``capture_partial`` in bytes.
 
     ``providers`` are provider names by host, or by host and port, for servers whose address says nothing.
     ``redact`` names a function, ``package.module:function``, that partial text is passed through. ``app_port`` is where
@@ -73,7 +73,7 @@ class Config:
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> tuple[Config, tuple[BadValue, ...]]:
-        """What the environment asks for, with the default in place of every bad value, and the bad values."""
+        """Read every variable; return the settings, with the default for each bad value, and the bad values."""
         bad: list[BadValue] = []
 
         def take(parse: Callable[[Mapping[str, str], str, T], T], name: str, default: T, instead: str = "") -> T:
@@ -115,7 +115,7 @@ class Config:
 
 
 def port_beside(app_port: int) -> int:
-    """Ours, where that one is the app's."""
+    """Our port, where the app's own exporter has the usual one."""
     return PORT_BESIDE if app_port != PORT_BESIDE else 0
 
 

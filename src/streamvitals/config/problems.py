@@ -1,4 +1,4 @@
-"""What was asked for and will not work, and how to mend it: found here once, for `run`'s lines, /healthz and `doctor`.
+"""Finds what was configured and will not work, and how to fix it, for `run`, /healthz and `doctor`.
 
 Nothing here asks the network or imports what it asks about. Standard library only: instrument() asks too.
 """
@@ -36,7 +36,10 @@ INSTALL_OTLP = "pip install 'streamvitals[otlp]'"
 
 
 class Problem(NamedTuple):
-    """What will not work and how to mend it. ``bad_value``: a variable's value is not allowed."""
+    """Something that will not work, and how to fix it.
+
+    ``bad_value``: a variable's value is not allowed.
+    """
 
     what: str
     mend: str
@@ -47,7 +50,7 @@ class Problem(NamedTuple):
 
 
 def of_variables(env: Mapping[str, str]) -> list[Problem]:
-    """Values that are not allowed, names that look like ours and are none, OTLP that goes nowhere."""
+    """Find values that are not allowed, names that look like ours and are none, OTLP that goes nowhere."""
     bad = [
         Problem(f"{value.text}; {value.instead}", "set an allowed value, or unset it", True)
         for value in Config.read(env)[1]
@@ -85,7 +88,10 @@ def _misspelt(env: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def _closest(name: str, known: Iterable[str]) -> str:
-    """The name that this one most likely stands for; what all of ours begin with says nothing."""
+    """The name that was most likely meant.
+
+    What all of ours begin with tells nothing.
+    """
     from difflib import SequenceMatcher  # only for the unlucky
 
     if not name.startswith(OURS):
@@ -113,7 +119,7 @@ BY_WORD = {
 
 
 def of_words(words: Iterable[str]) -> Iterator[Problem]:
-    """What the words stand for; others may have been left there too, by somebody else."""
+    """The problems that these words stand for; unknown words, which anybody may leave there, are skipped."""
     return (BY_WORD[word] for word in words if word in BY_WORD)
 
 
@@ -121,7 +127,7 @@ def of_words(words: Iterable[str]) -> Iterator[Problem]:
 
 
 class Endpoint(NamedTuple):
-    """Where a signal goes over OTLP, and the variable that says so."""
+    """Where a signal goes over OTLP, and the variable that sets it."""
 
     signal: str
     url: str
@@ -138,7 +144,7 @@ class Endpoint(NamedTuple):
 
 
 def endpoints(env: Mapping[str, str], config: Config) -> list[Endpoint]:
-    """Where the signals that are asked for go, as the specification of the exporters has it."""
+    """The endpoints of the signals that are configured, as the specification of the exporters has it."""
     asked = {"TRACES": config.otlp_traces, "METRICS": config.otlp_metrics}
     return [_endpoint(env, signal) for signal in SIGNALS if asked[signal]]
 
@@ -158,7 +164,7 @@ def _endpoint(env: Mapping[str, str], signal: str) -> Endpoint:
 
 
 def _otlp(env: Mapping[str, str]) -> Iterator[Problem]:
-    """One line per variable that is wrong, whichever signals it is wrong for."""
+    """Yield one problem per variable that is wrong, whichever signals it is wrong for."""
     found = [problem for signal in SIGNALS for problem in _of_signal(env, signal)]
     yield from dict.fromkeys(found)
 
@@ -180,7 +186,7 @@ def _of_signal(env: Mapping[str, str], signal: str) -> Iterator[Problem]:
 
 
 def _asked(env: Mapping[str, str], signal: str) -> bool:
-    """Whether OTLP is asked for, by whatever protocol."""
+    """Whether OTLP is configured, by whatever protocol."""
     plain = {name: value for name, value in env.items() if not name.endswith("_PROTOCOL")}
     config = Config.read(plain)[0]
     return config.otlp_traces if signal == "TRACES" else config.otlp_metrics
@@ -215,7 +221,7 @@ def _without_secrets(url: str) -> str:
 
 
 def _of_options(env: Mapping[str, str], signal: str) -> Iterator[Problem]:
-    """Values at which OpenTelemetry's exporter raises, or which it ignores: that differs between its versions."""
+    """Find values at which OpenTelemetry's exporter raises, or which it ignores, depending on its version."""
     for name in (*_both(signal, "TIMEOUT"), *(_INTERVALS if signal == "METRICS" else ())):
         if env.get(name) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*", env[name]):
             yield Problem(f"{name}={env[name][:40]!r} is not a number", "give it without a unit", True)
@@ -232,7 +238,7 @@ def _both(signal: str, what: str) -> tuple[str, str]:
 
 
 def of_exporter(config: Config, paths: Iterable[str]) -> Iterator[Problem]:
-    """OTLP metrics are the agent's, which finds what this process finds, on ``paths``."""
+    """Find out whether the agent, which looks on ``paths``, lacks the exporter for OTLP metrics."""
     if config.otlp_metrics and not all(_is_there(part, paths) for part in OTLP_PARTS):
         what = "OTLP metrics are asked for, and OpenTelemetry's exporter is not installed beside streamvitals"
         yield Problem(what, INSTALL_OTLP)
@@ -246,7 +252,7 @@ def _is_there(part: str, paths: Iterable[str]) -> bool:
 
 
 def of_journal(path: str) -> Iterator[Problem]:
-    """Whether the journal can be written from here, as this user; it is not touched."""
+    """Find out whether the journal can be written from here, as this user; it is not touched."""
     mend = "set STREAMVITALS_JOURNAL to a file that the app may write"
     why = _not_writable(path) if path else ""
     if why:
@@ -254,8 +260,10 @@ def of_journal(path: str) -> Iterator[Problem]:
 
 
 def journal_is_reported(config: Config) -> bool:
-    """Whether who started us has said that the journal cannot be written: `run`, if it is the same file to the same
-    user, or instrument()."""
+    """Whether our starter has already reported that the journal cannot be written.
+
+    That is `run`, if it is the same file to the same user, or instrument().
+    """
     if not config.journal or not any(of_journal(config.journal)):
         return False
     if not config.directory:
@@ -289,7 +297,7 @@ def _not_writable(path: str) -> str:
 
 
 def _not_writable_descriptor(fd: int) -> str:
-    """Where `run` looks the app has the same ones."""
+    """Why a descriptor cannot be written to; the app has the same ones as `run`."""
     try:
         writable = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
     except OSError:
@@ -298,5 +306,5 @@ def _not_writable_descriptor(fd: int) -> str:
 
 
 def _writable(path: str) -> bool:
-    """Root may write everywhere but to a file system that is mounted read-only."""
+    """Whether the file system is not read-only; root may write everywhere else."""
     return not os.statvfs(path).f_flag & os.ST_RDONLY

@@ -1,4 +1,4 @@
-"""`streamvitals doctor`: what is there, what would not work, and how to mend it."""
+"""`streamvitals doctor`: reports what is there, what would not work, and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .machine import check_agent, check_directory, check_journal, check_port, ch
 
 
 def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | None = None) -> list[Check]:
-    """Everything about the environment and, where given, the command that is to be run.
+    """Check the environment and, where one is given, the command that is to be run.
 
     ``connect`` is how long the configured servers may take to answer, in seconds; None: they are not asked.
     One cause is one line: where it keeps all from being watched, nothing is guessed from that.

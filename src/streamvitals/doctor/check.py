@@ -12,7 +12,10 @@ GIVE_PYTHON = "give doctor the python command itself to have that one looked at"
 
 
 class Check(NamedTuple):
-    """One finding. ``mend`` is empty where nothing needs to be done; ``exit`` is the least status to end with."""
+    """One finding.
+
+    ``mend`` is empty where nothing needs to be done; ``exit`` is the least status to end with.
+    """
 
     status: str
     what: str

@@ -1,4 +1,4 @@
-"""Which Python a command starts, through whatever stands in front of it, or why that is not known."""
+"""Finds out which Python a command starts, through whatever stands in front, or why that is unknown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MADE = (".venv", "__pypackages__", ".pdm-python")
 
 
 def find_interpreter(command: Sequence[str], env: Mapping[str, str]) -> Iterator[Check | Interpreter]:
-    """The Python that the command starts; ours where none is given."""
+    """Yield the Python that the command starts, or why it is unknown; ours where there is no command."""
     if not command:
         yield Interpreter(sys.executable)
         return
@@ -33,7 +33,10 @@ def find_interpreter(command: Sequence[str], env: Mapping[str, str]) -> Iterator
 def _find(
     before: tuple[str, ...], command: list[str], env: Mapping[str, str], asked: str = "", depth: int = 0
 ) -> Check | Interpreter:
-    """Raises CommandError. ``before`` is what hands on to the command, ``asked`` the script whose first line it is."""
+    """Find the Python of a command. Raises CommandError.
+
+    ``before`` is what hands on to the command, ``asked`` the script whose first line it is.
+    """
     name = os.path.basename(command[0])
     if depth > _DEEPEST:
         return Check(WARN, f"{name}: what it starts in the end is not known here", GIVE_PYTHON)
@@ -74,7 +77,7 @@ def _clears(name: str, command: Sequence[str]) -> Check:
 
 
 def _programs(command: Sequence[str], env: Mapping[str, str]) -> Iterator[int]:
-    """Where the program may stand that is handed on to."""
+    """The positions where the program may be that a launcher hands on to."""
     for at, word in enumerate(command[1:], 1):
         if not word.startswith("-") and "=" not in word and not word.isdigit():
             with contextlib.suppress(CommandError):
@@ -83,7 +86,10 @@ def _programs(command: Sequence[str], env: Mapping[str, str]) -> Iterator[int]:
 
 
 def _in_environment(before: tuple[str, ...], command: Sequence[str], env: Mapping[str, str]) -> Check | Interpreter:
-    """`uv run` and its like: its `python` is asked in place of the program, which may be there only."""
+    """The Python of `uv run` and its like.
+
+    Its `python` is asked in place of the program, which may be there only.
+    """
     name = os.path.basename(command[0])
     unknown = Check(WARN, f"what Python {name} starts is not known here", GIVE_PYTHON)
     if "run" not in command or (name in ("uv", "pdm") and not _has_environment(env)):
@@ -107,7 +113,7 @@ def _has_environment(env: Mapping[str, str]) -> bool:
 
 
 def _python_of(rest: Sequence[str]) -> int | None:
-    """Where the program stands among the arguments of `run`; None where it cannot be told from an option's value."""
+    """The program's position among the arguments of `run`; None where it may be an option's value."""
     for at, word in enumerate(rest):
         if word == "-m":
             return at

@@ -1,4 +1,4 @@
-"""What `doctor` has the app's own interpreter say: is it watched, what is there, is the server reached."""
+"""Asks the app's own interpreter: is it watched, what is installed, is the server reached."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CONNECT = {
 
 
 def check_interpreter(interpreter: Interpreter, config: Config, env: Mapping[str, str]) -> Iterator[Check]:
-    """Whether it would be watched, and whether its openai can be patched."""
+    """Check whether it would be watched, and whether its openai can be patched."""
     try:
         found = probe(interpreter, env, "look", inside=True)
     except (OSError, ValueError) as error:
@@ -61,7 +61,7 @@ def check_interpreter(interpreter: Interpreter, config: Config, env: Mapping[str
 
 
 def check_openai_only(interpreter: Interpreter, config: Config, env: Mapping[str, str]) -> Iterator[Check]:
-    """The same where nothing can be watched, for a reason that has been told: what is there."""
+    """Check what is installed, where nothing can be watched for a reason reported above."""
     try:
         found = probe(interpreter, env, "look", inside=False)
     except (OSError, ValueError) as error:
@@ -152,7 +152,7 @@ def _check_redaction(config: Config, found: Mapping[str, Any]) -> Iterator[Check
 
 
 def check_connection(interpreter: Interpreter, env: Mapping[str, str], timeout: float) -> Check:
-    """Whether the configured server is reached and takes the key, by the SDK itself."""
+    """Check through the SDK itself whether the configured server is reached and takes the key."""
     try:
         answer = probe(interpreter, env, "connect", inside=False, timeout=timeout)
     except (OSError, ValueError):
@@ -169,7 +169,7 @@ def check_connection(interpreter: Interpreter, env: Mapping[str, str], timeout: 
 def probe(
     interpreter: Interpreter, env: Mapping[str, str], what: str, *, inside: bool, timeout: float = 10.0
 ) -> dict[str, Any]:
-    """Have that Python answer; ``inside`` as it would be under `run`. Raises OSError, ValueError."""
+    """Run probe.py in that Python; ``inside``: as it would be under `run`. Raises OSError, ValueError."""
     code = Path(PROBE).read_text()
     arguments = [*interpreter.before, interpreter.path, *interpreter.options, "-c", code, what, PACKAGE, str(timeout)]
     directory = private_directory.create(env) if inside else ""

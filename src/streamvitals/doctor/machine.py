@@ -1,4 +1,4 @@
-"""What `doctor` sees from here: variables, port, directory."""
+"""Checks what can be seen without the app's interpreter: variables, port, directory."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ ROOM = 16 * 2**20
 
 
 def check_values(env: Mapping[str, str]) -> Iterator[Check]:
-    """The variables whose values are not allowed."""
+    """Report the variables whose values are not allowed."""
     return (_check(problem) for problem in problems.of_variables(env) if problem.bad_value)
 
 
 def check_variables(env: Mapping[str, str]) -> Iterator[Check]:
-    """Every variable that is read: its values, and names that look like ours and are not; where OTLP goes."""
+    """Check every variable that is read, names that look like ours and are not, and OTLP endpoints."""
     found = problems.of_variables(env)
     yield from (_check(problem) for problem in found)
     read = problems.known_variables() & env.keys()
@@ -53,7 +53,7 @@ def _check(problem: problems.Problem) -> Check:
 
 
 def check_journal(config: Config) -> Iterator[Check]:
-    """Whether the journal could be written from here."""
+    """Check whether the journal could be written from here."""
     fd = descriptors.named_by(config.journal)
     if fd is not None and fd > 2:
         yield Check(WARN, f"the journal is the app's descriptor {fd}, which is not known here", "see what `run` says")
@@ -77,7 +77,7 @@ def _writable_journal(path: str) -> Iterator[Check]:
 
 
 def check_proc() -> Iterator[Check]:
-    """Whether there is what `run` needs of Linux."""
+    """Check for the /proc of Linux, which `run` needs."""
     try:
         checks.check_machine()
     except OSError as error:
@@ -85,7 +85,7 @@ def check_proc() -> Iterator[Check]:
 
 
 def check_agent(env: Mapping[str, str]) -> Iterator[Check]:
-    """Whether the agent finds all that it imports, in the way in which it is started."""
+    """Check that the agent finds all that it imports, started as `run` starts it."""
     mend = "install streamvitals anew: pip install --force-reinstall streamvitals"
     arguments = [sys.executable, *OPTIONS, "-c", _IMPORTS, _ROOT, json.dumps(spawn.import_path())]
     try:
@@ -102,7 +102,7 @@ def check_agent(env: Mapping[str, str]) -> Iterator[Check]:
 
 
 def check_port(config: Config, env: Mapping[str, str]) -> Iterator[Check]:
-    """Whether /metrics would be where it is expected."""
+    """Check whether /metrics would be where it is expected."""
     left = f" ({config.app_port} is left to the app's own OpenTelemetry exporter)" if config.app_port else ""
     port = config.port
     if port and port == config.app_port:
@@ -126,7 +126,7 @@ def check_port(config: Config, env: Mapping[str, str]) -> Iterator[Check]:
 
 
 def check_directory(env: Mapping[str, str]) -> Iterator[Check]:
-    """Whether there is a place for the files that processes share with the agent."""
+    """Check for a place for the files that processes share with the agent."""
     try:
         path = private_directory.create(env)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What `doctor` has the app's own interpreter say of itself: run there with `-c`, answers in JSON.
+"""Reports on the app's own interpreter: `doctor` runs it there with `-c` and reads its JSON.
 
 Standard library and the app's packages only, and nothing that Python 2.7 cannot parse.
 """
@@ -22,7 +22,7 @@ OTHERS = (
 
 
 def look():
-    """The interpreter, its packages, and whether the injected half and the patch points are there."""
+    """Report the interpreter, its packages, and whether the injected code and the patch points are there."""
     found = {
         "python": sys.version.split()[0],
         "version": list(sys.version_info[:2]),
@@ -42,7 +42,7 @@ def look():
 
 
 def redaction(name):
-    """Why the redaction hook cannot be used; empty where it can, or where there is none."""
+    """Return why the redaction hook cannot be used; empty where it can, or there is none."""
     module, _, function = name.partition(":")
     if not name:
         return ""
@@ -59,7 +59,7 @@ def redaction(name):
 
 
 def versions(names):
-    """The versions of those distributions that are installed."""
+    """Return the versions of those distributions that are installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
@@ -72,7 +72,7 @@ def versions(names):
 
 
 def patch_points():
-    """Import the SDK, as the app would, and see whether what is patched is where it is expected."""
+    """Import the SDK, as the app would, and check the places that are patched."""
     try:
         import openai
     except Exception as error:
@@ -84,7 +84,7 @@ def patch_points():
 
 
 def load_package():
-    """As the injected half does it, where that was not there to do it."""
+    """Load the package as startup/inject does, where that was not there to do it."""
     if "streamvitals" not in sys.modules:
         from importlib.util import module_from_spec, spec_from_file_location
 
@@ -96,7 +96,7 @@ def load_package():
 
 
 def connect(timeout):
-    """Ask the configured server for its models through the SDK: no tokens are spent, no key is told."""
+    """Ask the configured server for its models through the SDK; spends no tokens, reveals no key."""
     import openai
 
     azure = os.environ.get("AZURE_OPENAI_ENDPOINT") and not os.environ.get("OPENAI_API_KEY")
@@ -117,7 +117,10 @@ def connect(timeout):
 
 
 def no_client(error):
-    """Why the SDK makes none. Texts of httpx and the SDK, of which nothing is told."""
+    """Return why the SDK makes no client.
+
+    It is read from texts of httpx and the SDK, which are not shown.
+    """
     text = str(error).lower()
     if "socks" in text:
         return "no socks" if isinstance(error, ImportError) else "bad proxy"
@@ -127,7 +130,7 @@ def no_client(error):
 
 
 def host_of(url):
-    """Host and port, for a person; user, password, path and query may hold secrets."""
+    """Return host and port, for a person; user, password, path and query may hold secrets."""
     from urllib.parse import urlsplit
 
     parts = urlsplit(url)
@@ -135,7 +138,7 @@ def host_of(url):
 
 
 def why(error):
-    """Which way the connection failed, by the names of the causes: texts differ between versions."""
+    """Return which way the connection failed, by the names of the causes: texts differ between versions."""
     kinds = (("gaierror", "dns"), ("SSL", "tls"), ("ConnectionRefused", "refused"), ("Proxy", "proxy"))
     seen = set()
     while error is not None and id(error) not in seen:

@@ -1,4 +1,4 @@
-"""What `doctor` learns from an agent that is running."""
+"""Checks an agent that is running."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ELSE = "install streamvitals there and call streamvitals.instrument()"
 
 
 def check_directory_of(directory: str) -> Iterator[Check]:
-    """The agent that serves a private directory, or what became of it."""
+    """Check the agent that serves a private directory, or report what became of it."""
     facts = private_directory.read_facts(directory)
     held = None
     try:
@@ -42,7 +42,7 @@ def check_directory_of(directory: str) -> Iterator[Check]:
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Without the proxies of the environment where an agent would be: this machine, or one that is named by address."""
+    """Make an opener that uses no proxy for this machine, or for private addresses, where agents are."""
     try:
         host = urlsplit(url).hostname or ""
         direct = host == "localhost" or ip_address(host).is_private
@@ -52,7 +52,7 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
 
 
 def check_url(url: str) -> Iterator[Check]:
-    """An agent's own account: `url` is that of its /metrics, its /healthz or its root."""
+    """Report what an agent says of itself; `url` is its /metrics, its /healthz or its root."""
     root = url.removesuffix("/metrics").removesuffix("/healthz").rstrip("/")
     if not root.startswith(("http://", "https://")):
         yield Check(FAIL, f"{url!r} is not a URL", "give it as http://host:port")

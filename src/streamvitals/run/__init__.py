@@ -1,1 +1,1 @@
-"""What `streamvitals run` does before it becomes the app: it checks, starts the agent, and execs."""
+"""`streamvitals run`: checks, starts the agent, and becomes the app by exec."""

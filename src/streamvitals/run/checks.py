@@ -1,4 +1,4 @@
-"""What `streamvitals run` finds wrong before the app starts, says on stderr, and hands to the agent."""
+"""Finds what will not work before the app starts, for stderr and for the agent."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MOST_LINES = 12
 
 
 def check_machine() -> None:
-    """Raises OSError where there is no /proc, as on macOS: the agent finds the app's processes there."""
+    """Raise OSError where there is no /proc, as on macOS: the agent finds the app's processes there."""
     if not os.path.exists("/proc/self/stat"):
         raise OSError("`streamvitals run` needs /proc of Linux; here, call streamvitals.instrument() in the program")
 
 
 def find_problems(command: Sequence[str], config: Config, env: Mapping[str, str]) -> list[Problem]:
-    """Everything that can be known without asking the network or starting a Python."""
+    """Find every problem that shows without asking the network or starting a Python."""
     return [
         *_safely(lambda: found.of_variables(env)),
         *_safely(lambda: found.of_exporter(config, sys.path)),
@@ -41,7 +41,7 @@ def _safely(find: Callable[[], Iterable[Problem]]) -> list[Problem]:
 
 
 def of_sdk(command: Sequence[str], env: Mapping[str, str]) -> Iterable[Problem]:
-    """Whether the Python that the command starts has no openai at all, as far as its folders tell."""
+    """Whether the Python that the command starts lacks openai, as far as its folders show."""
     python = interpreter.find(command, env) if command else None
     if python is not None and interpreter.lacks("openai", python, env):
         what = f"{python.path} has no openai: there is nothing to watch"
@@ -50,12 +50,12 @@ def of_sdk(command: Sequence[str], env: Mapping[str, str]) -> Iterable[Problem]:
 
 
 def wants_to_speak(env: Mapping[str, str], config: Config, problems: Iterable[Problem]) -> bool:
-    """Whether the agent has something to find out that it then says on our stderr."""
+    """Whether the agent will have something to report on our stderr."""
     return not config.quiet and sys.stderr is not None and bool(found.endpoints_to_ask(env, config, problems))
 
 
 def announce(url: str, problems: Sequence[Problem], app_port: int = 0) -> None:
-    """One line with the URL, and one for each problem."""
+    """Write one line with the URL, and one for each problem."""
     if sys.stderr is None:  # descriptor 2 was closed, and may by now be anything
         return
     left = f" ({app_port} is left to the app's own OpenTelemetry exporter)" if app_port else ""

@@ -1,4 +1,4 @@
-"""The app's command: found as execvp finds it, exec'ed as if nobody had stood in front of it."""
+"""Finds the app's command as execvp does, and execs it as if nothing had stood in front of it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class CommandError(Exception):
 
 
 class Command(NamedTuple):
-    """``path`` is the file that was found for ``arguments[0]``."""
+    """The command to run; ``path`` is the file that was found for ``arguments[0]``."""
 
     path: str
     arguments: tuple[str, ...]
 
     @classmethod
     def find(cls, arguments: Sequence[str], env: Mapping[str, str]) -> Command:
-        """Look it up, along PATH where it has no slash. Raises CommandError."""
+        """Look a command up, along PATH where it has no slash. Raises CommandError."""
         name = arguments[0]
         folders = [""] if "/" in name else env.get("PATH", os.defpath).split(os.pathsep)
         status = NOT_FOUND
@@ -48,7 +48,7 @@ class Command(NamedTuple):
 
 
 def otel_options(arguments: Sequence[str]) -> dict[str, str]:
-    """What `opentelemetry-instrument` is told of a Prometheus exporter, as the variables that it sets for it."""
+    """The options of `opentelemetry-instrument` about a Prometheus exporter, as the variables that they set."""
     names = ("metrics_exporter", "exporter_prometheus_port")
     found: dict[str, str] = {}
     if "opentelemetry-instrument" not in map(os.path.basename, arguments):
@@ -61,7 +61,7 @@ def otel_options(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def become(command: Command, env: Mapping[str, str]) -> NoReturn:
-    """Exec the command in this process, which it then is. Raises CommandError."""
+    """Exec the command in this process. Raises CommandError."""
     restore_signals()
     try:
         try:
@@ -79,14 +79,14 @@ def become(command: Command, env: Mapping[str, str]) -> NoReturn:
 
 
 def restore_signals() -> None:
-    """Give back what Python's start changed. Handlers go with exec; what is ignored stays ignored."""
+    """Undo what Python's start changed. Handlers go with exec; what is ignored stays ignored."""
     inherited = _ignored_by_parent()
     for number in _PYTHON_IGNORES:
         signal.signal(number, signal.SIG_IGN if number in inherited else signal.SIG_DFL)
 
 
 def _ignored_by_parent() -> set[int]:
-    """What this process was most likely started with: what its parent ignores, unless that is a Python.
+    """The signals that this process was most likely started with as ignored: those its parent ignores.
 
     What it really was is lost by the time Python code runs. A shell or a service manager that ignores a
     signal hands that on; a Python ignores these two itself and gives children the default (subprocess,
@@ -103,7 +103,7 @@ def _ignored_by_parent() -> set[int]:
 
 
 def _hands_on(pid: int) -> bool:
-    """Whether children of this process are started with what it ignores itself."""
+    """Whether children of this process are started ignoring what it ignores itself."""
     arguments, executable = [b""], ""
     with contextlib.suppress(OSError):
         arguments = proc.arguments(pid)

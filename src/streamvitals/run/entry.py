@@ -1,5 +1,4 @@
-"""Where the command `streamvitals` begins: with an import path of its own, and with nothing that can keep an app from
-starting.
+"""Starts the command `streamvitals`, with an import path of its own; nothing here can stop an app from starting.
 
 PYTHONPATH, the working folder and the user's packages are the app's. They are on this interpreter's path too, and hold
 old versions of what we need, or files named like standard modules. Until they are off it only what every interpreter
@@ -16,7 +15,7 @@ HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     arguments = sys.argv[1:]
     try:
         own_import_path()
@@ -33,7 +32,7 @@ def main() -> None:
 
 
 def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
-    """Start the agent and become the command; the command alone where anything of ours fails."""
+    """Start the agent and become the command; only the latter where anything of ours fails."""
     try:
         from . import launch
 
@@ -45,7 +44,10 @@ def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
 
 
 def parse_run(arguments: list[str]) -> tuple[str | None, int | None, tuple[str, ...]] | None:
-    """Host, port and command; None where that is not all there is, which is then for the command line to judge."""
+    """Parse the options of `run` into host, port and command.
+
+    None where there is anything else: that is for the command line to judge.
+    """
     host: str | None = None
     port: int | None = None
     rest = list(arguments)
@@ -67,7 +69,7 @@ def parse_run(arguments: list[str]) -> tuple[str | None, int | None, tuple[str, 
 
 
 def own_import_path() -> None:
-    """Take off `sys.path` what is the app's, and out of `sys.modules` what came from there."""
+    """Remove the app's folders from `sys.path`, and what came from there from `sys.modules`."""
     before = list(sys.path)
     sys.path[:] = path_without(before, foreign(before))
     gone = {entry for entry in before if entry not in sys.path}
@@ -79,8 +81,11 @@ def own_import_path() -> None:
 
 
 def path_without(path: list[str], others: list[str]) -> list[str]:
-    """An import path of our own: the rest in its order; then where we are installed, if that is in one of the others
-    (and then what we need may be in any of them); then the user's packages, for what is nowhere else."""
+    """Make an import path of our own, without the entries in ``others``.
+
+    The rest in its order; then where we are installed, if that is in one of the others (and then what we need may be in
+    any of them); then the user's packages, for what is nowhere else.
+    """
     own = [entry for entry in path if entry not in others]
     if HOME not in own:
         own += [HOME, *others] if HOME in others else [HOME]
@@ -88,7 +93,7 @@ def path_without(path: list[str], others: list[str]) -> list[str]:
 
 
 def foreign(path: list[str]) -> list[str]:
-    """What is on the path for the app's sake: PYTHONPATH, the script's or working folder, the user's packages."""
+    """The entries that are the app's: PYTHONPATH, the script's or working folder, the user's packages."""
     found = [_user_packages()]
     theirs = os.environ.get("PYTHONPATH", "")
     if theirs and not sys.flags.ignore_environment:
@@ -134,7 +139,7 @@ def _say(text: str) -> None:
 
 
 def _become(command: tuple[str, ...]) -> None:
-    """The last resort, for when not even our own modules can be imported."""
+    """Exec the command as a last resort, when not even our own modules can be imported."""
     try:
         import signal
 

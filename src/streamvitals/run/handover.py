@@ -1,4 +1,4 @@
-"""How a new run gets its port from the agent of an app that has gone, and that lingers there for a last scrape.
+"""Gets a new run its port from an agent whose app has gone, which waits for a last scrape.
 
 As after a crash, or a restart by a supervisor. Only an agent of the same user is asked, and only one whose app has gone
 leaves: a port is never taken from a run that lives.
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def take_over(port: int, env: Mapping[str, str], listen: Callable[[], T]) -> T | None:
-    """Ask whoever of ours has the port for it; what ``listen`` returns then, None if nobody could leave."""
+    """Ask our agent on the port to leave; return what ``listen`` returns then, or None."""
     holder = next((agent for agent, theirs in agents(env) if theirs == port), None)
     if holder is None:
         return None
@@ -45,7 +45,7 @@ def take_over(port: int, env: Mapping[str, str], listen: Callable[[], T]) -> T |
 
 
 def around(env: Mapping[str, str], port: int) -> str:
-    """The URL of the agent of a `run` around this one that has this very port; "" if there is none."""
+    """The URL of the agent of a `run` around this one, if it has this very port; else ""."""
     directory = env.get("STREAMVITALS_DIR", "")
     if not directory or not port or "/streamvitals/startup/inject" not in env.get("PYTHONPATH", ""):
         return ""
@@ -55,12 +55,12 @@ def around(env: Mapping[str, str], port: int) -> str:
 
 
 def _port(url: str) -> int:
-    """Raises ValueError for what is no URL."""
+    """The port of a URL. Raises ValueError for what is no URL."""
     return urlsplit(url).port or 80
 
 
 def agents(env: Mapping[str, str]) -> Iterator[tuple[Identity, int]]:
-    """The agents of this user whose apps have gone, and their ports."""
+    """Find this user's agents whose apps have gone, and their ports."""
     for directory in _directories(env):
         facts = private_directory.read_facts(directory)
         agent, app = (parse_identity(str(facts.get(who))) for who in ("agent", "app"))

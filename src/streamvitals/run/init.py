@@ -1,4 +1,4 @@
-"""What `streamvitals run` is where it is PID 1: an init for the app, for somebody must be.
+"""An init for the app, where `streamvitals run` is PID 1.
 
 The kernel gives PID 1 no default dispositions and every orphan of its namespace, the agent among them; an
 app that was not written for that would neither end on SIGTERM nor reap. So here the app is a child, with
@@ -76,7 +76,7 @@ def _become_app(command: Command, env: Mapping[str, str], agent: AgentHandle, ma
 
 
 def addressed_to(env: Mapping[str, str], before: int, pid: int) -> dict[str, str]:
-    """The environment, with what was addressed to the pid ``before`` addressed to this one."""
+    """The environment, with what was meant for the pid ``before`` changed to this pid."""
     changed = {name: str(pid) for name in _ADDRESSES if env.get(name) == str(before)}
     dropped = {_LISTEN_PIDFD} if "LISTEN_PID" in changed else set()
     return {name: value for name, value in {**env, **changed}.items() if name not in dropped}
@@ -92,7 +92,7 @@ def _has_it_already(info: signal.struct_siginfo, app: int) -> bool:
 
 
 def _reap(app: int) -> int | None:
-    """Reap whatever has ended; the app's exit status if it is among them."""
+    """Reap every process that has ended; return the app's exit status if it is among them."""
     status = None
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -106,7 +106,10 @@ def _reap(app: int) -> int | None:
 
 
 def _let_go_of_descriptors() -> None:
-    """A pipe or a socket that the app closes is to be closed for whoever reads it; the standard ones stay."""
+    """Close all descriptors but the standard ones.
+
+    A pipe or a socket that the app closes is to be closed for whoever reads it.
+    """
     for fd in proc.descriptors():
         if fd > 2:
             with contextlib.suppress(OSError):
@@ -114,7 +117,7 @@ def _let_go_of_descriptors() -> None:
 
 
 def _end_agent(pid: int) -> None:
-    """Have it export what it holds: with this process the container ends, and it too."""
+    """Have the agent export what it holds: when this process ends the container does, and the agent too."""
     deadline = time.monotonic() + FLUSH_TIMEOUT
     with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGTERM)

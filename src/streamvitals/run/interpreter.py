@@ -1,4 +1,4 @@
-"""Which Python a command starts, and, without starting it, whether that one has a package."""
+"""Finds out which Python a command starts and, without starting it, whether that one has a package."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ _WITH_VALUE, _LAST = "WX", "cm"
 
 
 class Interpreter(NamedTuple):
-    """A Python that the command would start, with the options that it gets, and what it is to run. ``flags`` are the
-    letters of the options, ``before`` what stands in front and hands on to it."""
+    """A Python that the command would start, with its options and the program that it runs.
+
+    ``flags`` are the letters of the options, ``before`` is what stands in front and hands on to it.
+    """
 
     path: str
     options: tuple[str, ...] = ()
@@ -51,12 +53,12 @@ class Interpreter(NamedTuple):
 
 
 def is_python(path: str) -> bool:
-    """Whether that is what a Python is called."""
+    """Whether a path has the name of a Python."""
     return bool(_PYTHON.fullmatch(os.path.basename(path)))
 
 
 def find(command: Sequence[str], env: Mapping[str, str]) -> Interpreter | None:
-    """The Python that the command starts, itself or by a script's first line; None where that cannot be known.
+    """The Python that the command starts, itself or by a script's first line; None where that is unknown.
 
     That is also where the command starts another one. Raises CommandError where the command, or what its first line
     names, is not found.
@@ -74,12 +76,12 @@ def find(command: Sequence[str], env: Mapping[str, str]) -> Interpreter | None:
 
 
 def _of_env(words: Sequence[str], env: Mapping[str, str]) -> Interpreter | None:
-    """`env [-S] python`, and nothing more, which leaves the environment as it is."""
+    """The Python of `env [-S] python` and nothing more, which leaves the environment as it is."""
     return find(words[1:], env) if len(words) > 2 and is_python(words[1]) else None
 
 
 def of_python(path: str, arguments: Sequence[str]) -> Interpreter:
-    """That Python, with these arguments."""
+    """The interpreter for a Python with these arguments."""
     options, flags = _options(arguments)
     rest = arguments[len(options):]
     if rest[:1] == ["--"]:
@@ -88,7 +90,7 @@ def of_python(path: str, arguments: Sequence[str]) -> Interpreter:
 
 
 def first_line(path: str) -> list[str]:
-    """The words of the line that says what runs a script; none where there is none, or none to be read.
+    """The words of the line that names a script's interpreter; none if there is none.
 
     The kernel splits off one argument at the most, and `env -S` the rest.
     """
@@ -128,7 +130,7 @@ def _split(text: str) -> list[str]:
 
 
 def _options(arguments: Sequence[str]) -> tuple[list[str], str]:
-    """The options of Python, as it was given them and before a program, `-c` or `-m`; and their letters."""
+    """Python's options before a program, `-c` or `-m`, as they were given, and their letters."""
     taken: list[str] = []
     flags = ""
     rest = list(arguments)
@@ -152,7 +154,7 @@ def _options(arguments: Sequence[str]) -> tuple[list[str], str]:
 
 
 def lacks(package: str, interpreter: Interpreter, env: Mapping[str, str]) -> bool:
-    """Whether that Python will surely not find the package: wherever it might still be, the answer is False."""
+    """Whether that Python will surely not find the package; False wherever it might be after all."""
     path = os.path.abspath(interpreter.path)
     folders = _site_folders(path, env)
     if not folders or _is_archive(interpreter.program):
@@ -167,7 +169,7 @@ def lacks(package: str, interpreter: Interpreter, env: Mapping[str, str]) -> boo
 
 
 def _site_folders(path: str, env: Mapping[str, str]) -> list[str]:
-    """The folders of installed packages; none where they cannot be told from the outside."""
+    """The folders of installed packages; none where that cannot be seen from outside."""
     root = os.path.dirname(os.path.dirname(path))
     try:
         with open(f"{root}/pyvenv.cfg", errors="replace") as file:
@@ -187,7 +189,7 @@ def _site_folders(path: str, env: Mapping[str, str]) -> list[str]:
 
 
 def _linked(folders: Sequence[str]) -> Iterator[str]:
-    """What .pth files add."""
+    """The folders that .pth files add."""
     for folder in folders:
         for name in glob.glob(f"{glob.escape(folder)}/*.pth"):
             with open(name, errors="replace") as file:

@@ -1,4 +1,4 @@
-"""`streamvitals run`: start the agent beside the app, then become the app.
+"""`streamvitals run`: starts the agent beside the app, then becomes the app.
 
 The app is exec'ed in this very process, so that pid, parent, terminal, descriptors, signals and exit code
 are its own by construction. Nothing of ours may keep it from starting: a fault is one line on stderr.
@@ -32,7 +32,7 @@ HOST, PORT = "--host or STREAMVITALS_HOST", "--port or STREAMVITALS_PORT"
 
 
 def run_command(host: str | None, port: int | None, arguments: Sequence[str]) -> NoReturn:
-    """`streamvitals run`, its options read. Exits as a shell would where there is nothing to exec."""
+    """Do `streamvitals run` with its options read; exit as a shell would if there is nothing to exec."""
     env = original_environment()
     try:
         if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -46,7 +46,7 @@ def run_command(host: str | None, port: int | None, arguments: Sequence[str]) ->
 
 
 def read_config(env: Mapping[str, str], arguments: Sequence[str]) -> Config:
-    """What the environment asks for; ``opentelemetry-instrument`` has options that outrank it."""
+    """Read the settings; options of ``opentelemetry-instrument`` outrank the environment."""
     config, _ = Config.read(env)
     beside, _ = Config.read({**env, **otel_options(arguments)})
     return replace(config, port=beside.port, app_port=beside.app_port)
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoR
 
 
 def watched_already(config: Config, env: Mapping[str, str]) -> bool:
-    """Whether a `run` around this one (an image's entrypoint, say) serves where this one would, and says so."""
+    """Whether a `run` around this one (an image's entrypoint, say) serves on this one's port; report it."""
     try:
         url = handover.around(env, wanted_port(config))
     except Exception:  # noqa: BLE001  whatever it is, the app starts
@@ -88,12 +88,12 @@ def watched_already(config: Config, env: Mapping[str, str]) -> bool:
 
 
 def wanted_port(config: Config) -> int:
-    """Where to serve: not where the app's own exporter does."""
+    """The port to serve on: not the one of the app's own exporter."""
     return port_beside(config.port) if config.port and config.port == config.app_port else config.port
 
 
 def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()) -> AgentHandle | None:
-    """The directory, the port and the agent; None, and a line on stderr, where that cannot be."""
+    """Make the directory, open the port and start the agent; where that fails, None and a line on stderr."""
     directory = ""
     try:
         if os.pathsep in INJECT:
@@ -125,7 +125,10 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
 
 
 def listen_near(config: Config, env: Mapping[str, str], problems: list[Problem]) -> tuple[socket.socket, str]:
-    """A listening socket where the config asks for one, else near there, with a word in ``problems``; its host."""
+    """Listen where the settings say, or near there, and return the socket and its host.
+
+    Where it is another place, ``problems`` gets an entry.
+    """
     host, port = config.host, wanted_port(config)
     if port != config.port:
         what = f"port {config.port} is for the app's own OpenTelemetry exporter; streamvitals serves on another"
@@ -145,14 +148,14 @@ def listen_near(config: Config, env: Mapping[str, str], problems: list[Problem])
 
 
 def tear_down(agent: AgentHandle) -> None:
-    """There is no app: the agent has nothing to wait for."""
+    """End the agent: there is no app for it to wait for."""
     with contextlib.suppress(OSError):
         os.kill(agent.pid, signal.SIGTERM)
     private_directory.remove(agent.directory)
 
 
 def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:
-    """The variables that the app gets besides its own."""
+    """The variables that the app gets in addition to its own."""
     # An empty PYTHONPATH is none; appended to ours it would become the working directory.
     others = env.get("PYTHONPATH", "")
     parts = [part for part in others.split(os.pathsep) if part != INJECT] if others else []
@@ -160,7 +163,7 @@ def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:
 
 
 def bind(host: str, port: int, env: Mapping[str, str] | None = None) -> socket.socket:
-    """A listening socket on the port, or on any that is free. Raises OSError.
+    """Listen on the port, or on any that is free. Raises OSError.
 
     Never on a port next to it, which is another service's and will be scraped as that. ``env``: an agent that
     lingers there after an app that has gone is asked to leave.
@@ -194,7 +197,10 @@ def bind(host: str, port: int, env: Mapping[str, str] | None = None) -> socket.s
 
 
 def _check_other_family(family: int, address: str, port: int) -> None:
-    """Raise OSError where somebody has the port on the other family's loopback: `localhost` is his then too."""
+    """Raise OSError where another process has the port on the other family's loopback.
+
+    `localhost` leads there too.
+    """
     if address not in ("127.0.0.1", "0.0.0.0", "::1"):  # "::" is both
         return
     other, place = (socket.AF_INET, "127.0.0.1") if family == socket.AF_INET6 else (socket.AF_INET6, "::1")
@@ -208,12 +214,12 @@ def _check_other_family(family: int, address: str, port: int) -> None:
 
 
 def url_of(listener: socket.socket, host: str) -> str:
-    """Where /metrics is, as a person on this machine would type it."""
+    """The URL of /metrics, as a person on this machine would type it."""
     name = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
     return f"http://{name}:{listener.getsockname()[1]}/metrics"
 
 
 def say(text: str) -> None:
-    """One line on stderr, where there is one."""
+    """Write one line on stderr, where there is one."""
     if sys.stderr is not None:  # None: descriptor 2 was closed, and may by now be anything
         console.say(text)

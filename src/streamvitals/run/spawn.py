@@ -1,4 +1,4 @@
-"""Starts the agent: a process of its own session, no child of the app, that holds nothing of the app's.
+"""Starts the agent in a session of its own, as no child of the app, holding nothing of it.
 
 Beside it stands, until it serves, a guard: it sees an agent that dies before, says so and removes its directory. That
 is a process of its own, as the launcher becomes the app at once, and a dead agent cannot speak for itself.
@@ -47,8 +47,11 @@ if sys.platform == "linux":
 
 
 class Beside(NamedTuple):
-    """What the agent stands beside: the directory, the URL that was said, the app's main process. And what is known not
-    to work, whether it gets the app's stderr, and whether the user wants no word at all."""
+    """What the agent needs to know.
+
+    The directory, the URL that was reported and the app's main process; what is known not to work, whether the agent
+    gets the app's stderr, and whether the user wants no line at all.
+    """
 
     directory: str
     url: str
@@ -92,7 +95,7 @@ def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str])
 
 
 def _intermediate(listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int) -> NoReturn:
-    """The first child: leads a new session, and leaves guard and agent in it to whoever reaps orphans."""
+    """Be the first child: lead a new session, and leave guard and agent to whoever reaps orphans."""
     try:
         os.setsid()
         if os.fork() == 0:
@@ -104,7 +107,7 @@ def _intermediate(listener: socket.socket, beside: Beside, env: Mapping[str, str
 
 
 def _guard(listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int) -> NoReturn:
-    """The second child: starts the agent, and stays until it serves."""
+    """Be the second child: start the agent, and stay until it serves."""
     reader, ready = (_high(fd) for fd in os.pipe())
     agent = os.fork()
     if agent == 0:
@@ -130,7 +133,7 @@ def _guard(listener: socket.socket, beside: Beside, env: Mapping[str, str], writ
 
 
 def _wait(reader: int, stderr: int, app: int) -> None:
-    """Until the agent has said something or is gone. The app's stderr is let go with the app."""
+    """Wait until the agent has answered or is gone. The app's stderr is closed when the app ends."""
     waiting = select.poll()
     waiting.register(reader, select.POLLIN)
     with contextlib.suppress(OSError):  # a kernel, or a sandbox, that does not know it
@@ -169,7 +172,7 @@ def _exec_agent(
 
 
 def passed(env: Mapping[str, str]) -> dict[str, str]:
-    """What the agent gets of the app's variables."""
+    """The variables of the app that the agent gets."""
     return {
         name: value
         for name, value in env.items()
@@ -178,7 +181,7 @@ def passed(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def import_path() -> list[str]:
-    """The agent is to find what this process found, wherever it found it; "" is the folder we are in."""
+    """Our import path, absolute: the agent is to find what this process found. "" is the working folder."""
     return [os.path.abspath(entry) for entry in sys.path]
 
 

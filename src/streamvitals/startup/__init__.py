@@ -1,1 +1,1 @@
-"""What runs at the start of every Python under `streamvitals run`: it loads nothing that is not loaded anyway."""
+"""The code at the start of every Python under `streamvitals run`, which imports nothing new."""

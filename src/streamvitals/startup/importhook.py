@@ -1,4 +1,4 @@
-"""Calls back when the program imports `openai`, and not before: importing it costs a second of CPU.
+"""Calls back when the program imports `openai`, and not before: importing it takes a second of CPU.
 
 A finder in front of `sys.meta_path` answers for `openai` only: it lets the remaining finders find it and
 wraps `exec_module` of the loader they give, an instance made for this one import. When the module has been
@@ -22,7 +22,7 @@ WATCHED = "openai"
 
 
 def install(on_import: "Callable[[], None]", on_fault: "Callable[[Exception], None] | None" = None) -> None:
-    """Have `on_import` called once, right after `openai` has been imported; now if it already is.
+    """Call `on_import` once, right after `openai` has been imported; now if it has been.
 
     It is called on the importing thread, before any other thread gets to see the module. What it raises
     goes to `on_fault` and never to the app.
@@ -37,7 +37,7 @@ def install(on_import: "Callable[[], None]", on_fault: "Callable[[Exception], No
 
 
 def uninstall() -> None:
-    """Take every finder of ours out again; a callback that was not yet called will not be."""
+    """Remove every finder of ours; a callback that was not called yet will not be."""
     for finder in [f for f in sys.meta_path if isinstance(f, _Finder)]:
         finder.cancel()
 

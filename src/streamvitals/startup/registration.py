@@ -1,4 +1,4 @@
-"""How a process says that it is there: an empty file with a telling name in the private directory.
+"""Registers a process with the agent, as an empty file in the private directory whose name says everything.
 
 Standard library only, and only `os` of it: loaded at the start of every Python under `streamvitals run`, by
 its path and under a private name, before and instead of the package.
@@ -28,19 +28,19 @@ _directory = ""
 
 
 def home(directory: str) -> str:
-    """Where the agent keeps its own files: of a directory that others may write to, the folder around it."""
+    """The folder for the agent's own files: around a directory that others may write to, else itself."""
     outer = os.path.dirname(directory)
     return outer if os.path.basename(outer).startswith(PREFIX) else directory
 
 
 def may_grow(directory: str) -> bool:
-    """Whether another file may be left there: somebody reads it, and there are not too many. Raises OSError."""
+    """Whether another file may be left there: it is read, and has room. Raises OSError."""
     size = os.stat(directory).st_size
     return size <= min(_MOST, _size_at_death(directory) + _MOST_UNREAD)
 
 
 def _size_at_death(directory: str) -> int:
-    """How large the directory was when its agent died; very, while it lives or in doubt."""
+    """The size of the directory when its agent died; a huge one while it lives, or in doubt."""
     try:
         fd = os.open(f"{home(directory)}/{READER}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -53,7 +53,7 @@ def _size_at_death(directory: str) -> int:
 
 
 def reserve(directory: str) -> "str | None":
-    """Another directory of the same agent, on another file system, if it has one."""
+    """A second directory of the same agent, on another file system, if there is one."""
     try:
         return os.readlink(f"{home(directory)}/{RESERVE}")
     except OSError:
@@ -61,7 +61,7 @@ def reserve(directory: str) -> "str | None":
 
 
 def register(directory: str, kind: str, detail: str = "") -> bool:
-    """Say that this process is there; False where nobody is to read it, or there is no room. Never raises."""
+    """Register this process; False where nobody reads it, or there is no room. Never raises."""
     try:
         # The pid is taken from there too: /proc may be that of an outer pid namespace, which is the agent's.
         pid, start, image = _self()
@@ -101,7 +101,7 @@ def _self() -> "tuple[str, int, str]":
 
 
 def boot_offset() -> int:
-    """What a time namespace adds to start times, in clock ticks (time_namespaces(7)): each has its own."""
+    """The ticks that a time namespace adds to start times (time_namespaces(7)): each has its own."""
     try:
         for line in _read("/proc/self/timens_offsets").splitlines():
             clock, seconds, nanoseconds = line.split()
@@ -121,7 +121,7 @@ def _read(path: str) -> str:
 
 
 def announce(directory: str) -> bool:
-    """Register this Python, and from now on every child it forks; False where nobody is there to read it."""
+    """Register this Python, and from now on every child that it forks; False where no agent reads it."""
     global _directory
     if not register(directory, PYTHON):
         return False
@@ -132,13 +132,13 @@ def announce(directory: str) -> bool:
 
 
 def report_fault(error: BaseException) -> None:
-    """Leave word for the agent that this process could not be patched: the class of the error, no text."""
+    """Report to the agent that this process could not be patched: the error's class, no text."""
     if _directory:
         register(_directory, FAULT, type(error).__name__[:60])
 
 
 def report_problems(words: "list[str]") -> None:
-    """Leave word for the agent of what does not work here, in the words of config/problems.py."""
+    """Report to the agent what does not work here, in the words of config/problems.py."""
     if _directory and words:
         register(_directory, PROBLEM, "-".join(words))
 

@@ -1,1 +1,1 @@
-"""What the operating system gives, by the standard library alone: forks, descriptors, a line on stderr."""
+"""What the operating system offers, by the standard library alone: forks, descriptors, a line on stderr."""

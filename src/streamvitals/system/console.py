@@ -1,4 +1,4 @@
-"""Writes a line on stderr, if that can be done at once and harms nobody: else the line is lost, not the app.
+"""Writes a line on stderr if that works at once and harms nobody; else the line is lost.
 
 Standard library only: this runs inside the app's processes too.
 """
@@ -16,7 +16,7 @@ MOST = 4096
 
 
 def say(text: str, fd: int = STDERR, *, late: bool = False) -> bool:
-    """Write one line that begins with our name; whether it was written. Never blocks, never raises.
+    """Write one line that begins with our name; return whether it was written. Never blocks, never raises.
 
     ``late``: the app is running, and may have made its terminal its own.
     """
@@ -36,7 +36,7 @@ def say(text: str, fd: int = STDERR, *, late: bool = False) -> bool:
 
 
 def may_write(fd: int) -> bool:
-    """Whether a terminal takes something now, and does not stop this process for it."""
+    """Whether a terminal accepts output now, and does not stop this process for it."""
     return _terminal(fd) is not None
 
 
@@ -46,8 +46,10 @@ class _Terminal:
 
 
 def _terminal(fd: int) -> _Terminal | None:
-    """How a terminal is set; None where it must not be written to: stopped (Ctrl-S), or a write from the
-    background would stop this process (tostop)."""
+    """How a terminal is set; None where it must not be written to.
+
+    That is where it is stopped (Ctrl-S), or a write from the background would stop this process (tostop).
+    """
     import termios
 
     if not has_room(fd):
@@ -63,7 +65,7 @@ def _terminal(fd: int) -> _Terminal | None:
 
 
 def has_room(fd: int) -> bool:
-    """Whether a write would neither block nor meet a reader that has gone (SIGPIPE may be deadly here)."""
+    """Whether a write would neither block nor fail for want of a reader (SIGPIPE may be deadly here)."""
     # gevent's own would hand over to another greenlet.
     saved = getattr(sys.modules.get("gevent.monkey"), "saved", {})
     poll = saved.get("select", {}).get("poll") or getattr(select, "poll", None)

@@ -1,4 +1,4 @@
-"""Paths that name a descriptor of this process (`/dev/stdout`), and writing to what the app has open, without blocking.
+"""Resolves paths that name a descriptor (`/dev/stdout`), and writes to the app's descriptors without blocking.
 
 Such a path is never opened as a file: that fails for a socket, as systemd gives, and of a file it makes a second
 position, at which each of the two writes over what the other has written.
@@ -22,7 +22,7 @@ _MOST_LINKS = 8
 
 
 def named_by(path: str) -> int | None:
-    """The number of the descriptor that the path names, itself or by links; None where it names a file."""
+    """The descriptor that the path names, itself or by links; None where it names a file."""
     path = os.path.abspath(path) if path else ""
     for _ in range(_MOST_LINKS):
         if path in _NAMED:
@@ -38,14 +38,16 @@ def named_by(path: str) -> int | None:
 
 
 def identity(fd: int) -> tuple[int, int, int]:
-    """What is open there, to be told apart from another that gets the number later. Raises OSError."""
+    """Identify what is open there, against another that gets the number later. Raises OSError."""
     state = os.fstat(fd)
     return state.st_dev, state.st_ino, state.st_rdev
 
 
 def write(fd: int, data: bytes) -> int:
-    """Write to what the app has open; how much was written. Raises OSError, BlockingIOError among it, and never blocks,
-    nor changes anything of the descriptor."""
+    """Write to what the app has open; return how much was written. Never blocks.
+
+    Raises OSError, BlockingIOError among it, and changes nothing of the descriptor.
+    """
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
         return os.write(fd, data)

@@ -1,4 +1,4 @@
-"""Forks of this process, those too that Python is not told of: uWSGI's master forks its workers in C."""
+"""Notices forks of this process, also those that Python does not see: uWSGI's master forks in C."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def in_child(hook: Callable[[], object]) -> None:
 
 
 def notice() -> None:
-    """Look whether this process has become a child in the meantime. Raises what a hook raises."""
+    """Check whether this process has become a child since. Raises what a hook raises."""
     if os.getpid() != _pid:
         _forked()
 

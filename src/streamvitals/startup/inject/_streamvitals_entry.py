@@ -1,4 +1,4 @@
-"""How a Python under `streamvitals run` is watched where `opentelemetry-instrument` stands in between.
+"""Activates streamvitals where `opentelemetry-instrument` stands in front of a Python under `streamvitals run`.
 
 Its `sitecustomize` comes before ours and imports no other. But it loads the instrumentors of every
 distribution on `sys.path`, where this folder still is: the `.dist-info` beside this file makes it one. It has
@@ -15,11 +15,13 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Entry:
-    """All that is asked of an instrumentor."""
+    """The part of an instrumentor that its loader needs."""
 
     def instrument(self, **kwargs: object) -> None:
-        """Do what the sitecustomize beside this file would have done. Never raises: that would end the loading
-        of all other instrumentors."""
+        """Do what the sitecustomize beside this file would have done.
+
+        Never raises: that would end the loading of all other instrumentors.
+        """
         sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _HERE]
         spec = spec_from_file_location("_streamvitals_sitecustomize", os.path.join(_HERE, "sitecustomize.py"))
         if spec is not None and spec.loader is not None:

@@ -20,7 +20,7 @@ def _streamvitals(name, file):
     import sys
 
     def find_home():
-        """This file's folder. What runs it may have told no path, or its own."""
+        """Return this file's folder. What runs this file may have given no path, or its own."""
         pythonpath = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         places = [os.path.dirname(os.path.abspath(file))] if file else []
         places.append(os.path.dirname(find_home.__code__.co_filename))
@@ -30,7 +30,7 @@ def _streamvitals(name, file):
         return ""
 
     def activate():
-        """Called once `openai` has been imported: load the package that this folder is part of, and patch.
+        """Load the package that this folder is part of, and patch, once `openai` has been imported.
 
         The package need not be installed in the app's environment and no folder of ours goes on `sys.path`. An
         app that has imported a streamvitals of its own keeps that one.
@@ -53,7 +53,7 @@ def _streamvitals(name, file):
         activate()
 
     def load(part):
-        """A module of the child half, under a private name: an app's own `streamvitals` stays unloaded."""
+        """Load a module of startup/ under a private name: an app's own `streamvitals` stays unloaded."""
         full_name = "_streamvitals_" + part
         path = os.path.dirname(here) + "/" + part + ".py"
         # Not by the type of this file's own loader: a tool that hooks imports may have put its own in between.
@@ -77,7 +77,7 @@ def _streamvitals(name, file):
             load("importhook").install(activate, registration.report_fault)
 
     def look_at_callers():
-        """Whether it is an `import` that runs this file, and the folders of other `sitecustomize` that are running."""
+        """Return whether an `import` runs this file, and the folders of other `sitecustomize` that are running."""
         imported, folders = None, set()
         frame = sys._getframe(3)  # above this function, its caller and the one that holds both
         while frame is not None:
