@@ -1,4 +1,4 @@
-"""The command line. `run` begins in run/entry.py, and comes here for its help and for mistakes in its options."""
+"""The command line. `run` starts in run/entry.py; its help and errors in its options are here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .export.command import alerts, checked_config, dashboards
 from .run import entry
 
 HOST_HELP = "Where /metrics is served; STREAMVITALS_HOST, else localhost."
-PORT_HELP = "STREAMVITALS_PORT, else 9464; 0 for any. Any free one if another has it."
+PORT_HELP = "Port of /metrics; STREAMVITALS_PORT, else 9464. If 0 or taken: any free one."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,7 +50,7 @@ def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
 @click.option("--host", metavar="HOST", help=HOST_HELP)
 @click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help=PORT_HELP)
 def agent(directory: str, host: str | None, port: int | None) -> None:
-    """Serve again what an agent that was killed has left behind, until interrupted."""
+    """Serve what an agent that was killed has left behind, until interrupted."""
     from .agent.serve import serve_directory
     from .run import launch
 
@@ -71,15 +71,15 @@ def agent(directory: str, host: str | None, port: int | None) -> None:
 
 @main.command()
 @click.option("--mix", default="", metavar="SHARES",
-              help="Which share of the requests gets which scenario: reset=0.1,stall?after=5=0.05")
+              help="Shares of the requests, each with its scenario: reset=0.1,stall?after=5=0.05")
 @click.option("--seed", default=1, show_default=True, metavar="N",
-              help="Of the mix: the same seed draws the same sequence.")
+              help="Seed of the mix: the same seed draws the same sequence.")
 @click.option("--model", "models", multiple=True, metavar="NAME=SCENARIO",
-              help="What requests for one model get, as in gpt-4o=429; again for more.")
+              help="Scenario for requests to one model, as in gpt-4o=429; may be repeated.")
 @click.option("--otherwise", default="ok", show_default=True, metavar="SCENARIO",
-              help="What the rest of the requests gets.")
+              help="Scenario for all other requests.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Where the API is served.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="Any free one if not given.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="Port of the API; by default any free one.")
 @click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the port there once connections are accepted.")
 @click.option("--log", type=click.Path(dir_okay=False, allow_dash=True), metavar="FILE",
@@ -126,14 +126,14 @@ def _appended(log: str | None) -> AbstractContextManager[TextIO | None]:
 @main.command(context_settings={"allow_interspersed_args": False})
 @click.option("--connect", is_flag=True, help="Also ask the server for its models; spends no tokens.")
 @click.option("--timeout", default=10.0, show_default=True, metavar="SECONDS", help="For --connect.")
-@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program to read.")
 @click.option("--dir", "directory", metavar="DIR", help="Look at the app that has this STREAMVITALS_DIR.")
 @click.option("--url", metavar="URL", help="Look at the app whose agent serves this.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def doctor(
     connect: bool, timeout: float, as_json: bool, directory: str | None, url: str | None, command: tuple[str, ...]
 ) -> None:
-    """Say what is there, what would not work and how to mend it: streamvitals doctor -- python app.py
+    """Report what is there, what would not work and how to fix it: streamvitals doctor -- python app.py
 
     Exit status 1 if anything would not work, 2 if a variable has a value that is not allowed.
     """

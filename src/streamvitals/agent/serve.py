@@ -133,7 +133,7 @@ class Agent:
         """Count a fault in a place; the first one of each is noted in the log."""
         self._faults[place] += 1
         if self._faults[place] == 1 and place != "agent":
-            self._note(f"a first fault counted in {place}; an export that failed is one in otel")
+            self._note(f"first fault counted in {place}; a failed export counts in otel")
 
     def serve(self, ready: Callable[[], object] = lambda: None) -> None:
         """Serve until no process is left, or, without an app, until asked to stop; ``ready`` is called first."""
@@ -189,7 +189,7 @@ class Agent:
 
     def _renew(self) -> None:
         if self._claim.renew():
-            self._complain("the directory had been removed, and was made again")
+            self._complain("the directory had been removed and was made again")
 
     def _look(self) -> None:
         now = time.monotonic()
