@@ -79,7 +79,7 @@ def agent(directory: str, host: str | None, port: int | None) -> None:
 @click.option("--otherwise", default="ok", show_default=True, metavar="SCENARIO",
               help="Scenario for all other requests.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Where the API is served.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="Port of the API; by default any free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="Any free one by default.")
 @click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the port there once connections are accepted.")
 @click.option("--log", type=click.Path(dir_okay=False, allow_dash=True), metavar="FILE",
