@@ -62,7 +62,7 @@ def test_facts_that_cannot_be_written_do_not_end_it(agent: Agent, monkeypatch: p
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(serve.private, "write_facts", full)
+    monkeypatch.setattr(serve.private_directory, "write_facts", full)
     monkeypatch.setattr(agent, "_listen_to_signals", lambda: None)
     agent._stop.set()
     thread = threading.Thread(target=agent.serve)
