@@ -73,7 +73,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "streamvitals._version", "streamvitals.outcome", "streamvitals.process.instrument",
         "streamvitals.stream.record",
     ),
-    "streamvitals.testing": ("streamvitals.config", "streamvitals.process.lifecycle", "streamvitals.stream.record"),
+    "streamvitals.testing": ("streamvitals.config", "streamvitals.process.lifecycle", *_SINKS),
     "streamvitals.pytest_plugin": ("streamvitals.faults", "streamvitals.testing"),
     "streamvitals.instrumentor": ("streamvitals", "streamvitals.config"),
     "streamvitals.cli": (
