@@ -1,4 +1,4 @@
-"""Write the generated tables of the pages in docs/: what outcome.py, names.py and config.py define, and the benchmark.
+"""Write the generated tables of the pages in docs/: what outcome.py, names.py and config/ define, and the benchmark.
 
     python docs/generate.py            write them
     python docs/generate.py --check    exit 1 if one is out of date
@@ -27,7 +27,7 @@ DOCS = ROOT / "docs"
 RESULTS = ROOT / "bench" / "results.md"
 WORDS = DOCS / "words.md"
 
-# Variable -> default, what it does. `--check` fails if config.py reads a variable that is not here, or the reverse.
+# Variable -> default, what it does. `--check` fails if config/ reads a variable that is not here, or the reverse.
 SETTINGS: dict[str, tuple[str, str]] = {
     "STREAMVITALS_HOST": (Config.host, "where `run` serves /metrics and /healthz"),
     "STREAMVITALS_PORT": (str(Config.port), "its port, 0 for any; if it is taken, any free one"),
