@@ -37,7 +37,7 @@ LAST = (
 
 
 class Unwanted(Exception):
-    """What this program raises when it does not like an answer."""
+    """Raised by this program when it does not like an answer."""
 
 
 def say(line: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ def say(line: dict[str, Any]) -> None:
 
 
 class Timed:
-    """What came of one job, with the times that it took."""
+    """The result of one job, with the times that it took."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -71,7 +71,7 @@ class Timed:
         self.asked = time.monotonic() - self.before
 
     def waited(self) -> None:
-        """Something else came: what is waited for has still not."""
+        """Add a wait for something else: what is waited for has still not come."""
         self.before = time.monotonic() - self.asked
 
     def done(self, error: BaseException | None) -> None:
@@ -120,7 +120,7 @@ def ask(client: openai.OpenAI, job: Job, when_open: Callable[[], object] | None 
 
 
 async def ask_async(client: openai.AsyncOpenAI, job: Job) -> None:
-    """The same from a task."""
+    """Do the same from a task."""
     client = client.with_options(**job["options"])
     how, error = job["how"], None
     timed = Timed(job)
@@ -157,7 +157,7 @@ async def ask_async(client: openai.AsyncOpenAI, job: Job) -> None:
 
 
 class Turn:
-    """One response over a WebSocket: how it is asked for, which events are of it, and which of them is the last."""
+    """One response over a WebSocket: its request, which events belong to it, and the last of them."""
 
     def __init__(self, job: Job) -> None:
         self.timed = Timed(job)
@@ -203,7 +203,7 @@ def talk(client: openai.OpenAI, job: Job) -> None:
 
 
 async def talk_async(client: openai.AsyncOpenAI, job: Job) -> None:
-    """The same from a task."""
+    """Do the same from a task."""
     turn, error = Turn(job), None
     try:
         async with turn.connect(client) as connection:
@@ -218,13 +218,13 @@ async def talk_async(client: openai.AsyncOpenAI, job: Job) -> None:
 
 
 def interrupted(client: openai.OpenAI, job: Job) -> None:
-    """Somebody types Ctrl-C while the main thread reads."""
+    """Send SIGINT, as Ctrl-C does, while the main thread reads."""
     typing = threading.Timer(job["seconds"], os.kill, (os.getpid(), signal.SIGINT))
     ask(client, job, typing.start)
 
 
 def killed(client: openai.OpenAI, job: Job, together: threading.Barrier) -> None:
-    """The process is killed, for want of memory say, while its threads read."""
+    """Kill the process while its threads read, as for want of memory."""
     stream = client.with_options(**job["options"]).chat.completions.create(**job["request"])
     together.wait()
     threading.Timer(job["seconds"], os.kill, (os.getpid(), signal.SIGKILL)).start()
@@ -239,7 +239,7 @@ async def close(client: openai.AsyncOpenAI) -> None:
 
 
 def warm_up(client: openai.OpenAI) -> None:
-    """The SDK imports and builds the types of its WebSockets at first use: done later it would hold up what streams."""
+    """Import what the SDK imports at first use of WebSockets: done later it would delay streams."""
     for resource in (getattr(client, "realtime", None), client.responses if hasattr(client, "responses") else None):
         if hasattr(resource, "connect"):
             with contextlib.suppress(ImportError):
@@ -250,7 +250,7 @@ def warm_up(client: openai.OpenAI) -> None:
 
 
 def work(jobs: Any) -> None:
-    """A worker process: jobs for threads, for tasks and for the main thread, until there are no more."""
+    """Run a worker process: jobs for threads, for tasks and for the main thread, until there are no more."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     client = openai.OpenAI(api_key=os.environ["DEMO_API_KEY"])
     loop = asyncio.new_event_loop()

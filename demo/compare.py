@@ -1,4 +1,4 @@
-"""Injected against reported, number by number."""
+"""Compares what was injected with what was reported, number by number."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ _NO_FAILURE = (*_NO_ERROR, "cancelled", "abandoned")
 
 
 def compare(report: Report, truth: Truth, scrape: Scrape) -> None:
-    """Fill everything into ``report`` that one scrape after the last stream tells. Counts must agree; a time that is
-    off is a remark."""
+    """Fill the report from one scrape after the last stream.
+
+    Counts must agree; a time that is off is a remark.
+    """
     report.problems += truth.faults
     report.outcomes = list(_outcomes(truth, scrape, report.problems))
     report.scenarios = len({stream.job.scenario for stream in truth.streams})
@@ -55,7 +57,7 @@ def compare(report: Report, truth: Truth, scrape: Scrape) -> None:
 
 
 def _outcomes(truth: Truth, scrape: Scrape, problems: list[str]) -> Iterator[OutcomeRow]:
-    """Compared per label set, so that two wrongs that add up to a right are found."""
+    """Compare the outcomes per label set, so that two errors that add up to the right sum are found."""
     planned: Ends = Counter((s.job.labels, s.job.outcome, s.job.error_type) for s in truth.streams)
     totals: Ends = Counter((s.job.labels, s.job.outcome, "") for s in truth.streams)
     ended, ended_totals = _reported(scrape)
@@ -152,7 +154,7 @@ def _quantiles(truth: Truth, scrape: Scrape) -> Iterator[QuantileRow]:
 def _quantile_rows(
     metric: Metric, did: Sequence[float], felt: Sequence[float], scrape: Scrape
 ) -> Iterator[QuantileRow]:
-    """A busy machine keeps the program waiting longer than the server did: both ends are true."""
+    """Compare quantiles; both ends are true, as a busy machine keeps the program waiting longer than the server."""
     histogram = scrape.histogram(metric)
     for q in QUANTILES if did and felt else ():
         sent, had = quantiles.of_values(q, did), quantiles.of_values(q, felt)
@@ -165,7 +167,7 @@ def _quantile_rows(
 
 
 def _timed(truth: Truth, scrape: Scrape) -> Iterator[Timed]:
-    """Who kept whom waiting: a slow provider must be all wait, a slow reader all hold."""
+    """Compare who kept whom waiting: a slow provider must be all wait, a slow reader all hold."""
     for model in (plan.SLOW_PROVIDER, plan.SLOW_READER):
         streams = [stream for stream in truth.streams if stream.job.model == model]
         if not streams:
@@ -182,7 +184,7 @@ def _timed(truth: Truth, scrape: Scrape) -> Iterator[Timed]:
 
 
 def looks(truth: Truth, scrapes: Iterable[tuple[float, float, int]], origin: float) -> list[Look]:
-    """The scrapes made during the run, as (from, to, `streams_stalled`), against what hung at that moment."""
+    """Compare the scrapes made during the run, as (from, to, `streams_stalled`), with what hung then."""
     found = []
     for start, end, reported in scrapes:
         least, most = truth.stalled(start - LOOK_SLACK, end + LOOK_SLACK, plan.STALL_AFTER)
@@ -191,14 +193,14 @@ def looks(truth: Truth, scrapes: Iterable[tuple[float, float, int]], origin: flo
 
 
 def looks_problems(found: Sequence[Look], hanging: int) -> Iterator[str]:
-    """A hang that was whole while it was looked at, and that no scrape has seen as it was."""
+    """Find the hangs that lasted for a whole scrape, and that no scrape has shown correctly."""
     whole = [look for look in found if look.least >= hanging]
     if hanging and whole and not any(look.ok for look in whole):
         yield f"no scrape saw all of the {hanging} streams while they hung"
 
 
 def looks_remarks(found: Sequence[Look], hanging: int) -> Iterator[str]:
-    """Scrapes that do not fit their moment, or that all came at another."""
+    """Find scrapes that do not fit their moment, or that all came at another."""
     for look in found:
         if not look.ok:
             hung = f"{look.least} to {look.most}" if look.least != look.most else f"{look.most}"

@@ -1,4 +1,4 @@
-"""What the demo injects: a seeded list of jobs for the client program, and what each must be reported as."""
+"""Plans what the demo injects: a seeded list of jobs, and how each must be reported."""
 
 from __future__ import annotations
 
@@ -79,8 +79,10 @@ def job_path(job: int) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One stream of the plan. ``at`` is in seconds from the start, ``pause`` after each chunk. ``surface`` is that of
-    a WebSocket, "" for chat."""
+    """One stream of the plan.
+
+    ``at`` is in seconds from the start, ``pause`` after each chunk. ``surface`` is that of a WebSocket, "" for chat.
+    """
 
     id: int
     scenario: str
@@ -128,7 +130,7 @@ class Job:
         return StreamLabels("chat", OTHER, self.model, urlsplit(self.base_url).hostname or "")
 
     def for_client(self) -> dict[str, object]:
-        """What the client program is told: how to ask and how to read, nothing of what will go wrong."""
+        """The job for the client program: how to ask and how to read, nothing of what will go wrong."""
         extra: dict[str, object] = {"sv_scenario": self.server_spec}
         if self.include_usage:
             extra["stream_options"] = {"include_usage": True}  # older versions of the SDK have no argument for it
@@ -206,7 +208,7 @@ def _job(rng: random.Random, scenario: Scenario, model: str) -> Job:
 
 
 def _pace(rng: random.Random, scenario: Scenario, chunks: int) -> dict[str, float]:
-    """How fast the server is: slow enough that what it does is more than what the machine adds to it."""
+    """How fast the server is: slow enough that what it does outweighs what the machine adds to it."""
     longest = 0.2 if scenario.client_timeout else 1.2
     pace: dict[str, float] = {
         "chunks": chunks,
@@ -220,12 +222,12 @@ def _pace(rng: random.Random, scenario: Scenario, chunks: int) -> dict[str, floa
 
 
 def spec(name: str, params: dict[str, float]) -> str:
-    """What the server is told, in the form that its `sv_scenario` takes."""
+    """The request to the server, in the form that its `sv_scenario` takes."""
     return name + "?" + "&".join(f"{key}={value:g}" for key, value in params.items())
 
 
 def _extras(rng: random.Random) -> list[Job]:
-    """What the catalogue has not: timed hangs, slow readers and providers, a process that is killed.
+    """Jobs beyond the catalogue: timed hangs, slow readers and providers, a process that is killed.
 
     ``at`` is a fraction of the run's length here.
     """

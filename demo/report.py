@@ -1,4 +1,4 @@
-"""What the comparison found: plain facts for the table and for --json."""
+"""The result of the comparison: plain facts for the table and for --json."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ class Count:
 
 @dataclass(frozen=True)
 class OutcomeRow:
-    """One outcome with its error types. ``raised`` streams gave the program an exception, ``silent`` ones,
-    although they failed, did not. ``ok`` also says that each was counted under its own label set."""
+    """One outcome with its error types.
+
+    ``raised`` streams gave the program an exception, ``silent`` ones, although they failed, did not. ``ok`` also says
+    that each was counted under its own label set.
+    """
 
     outcome: str
     owner: str
@@ -37,8 +40,10 @@ class OutcomeRow:
 
 @dataclass(frozen=True)
 class QuantileRow:
-    """Seconds, as the server's log, the program's own watch and the metrics have it; ``low`` and ``high`` are
-    the bounds of the bucket that the reported quantile is in."""
+    """One quantile in seconds, by the server's log, the program's own clock and the metrics.
+
+    ``low`` and ``high`` are the bounds of the bucket that the reported quantile is in.
+    """
 
     metric: str
     quantile: float
@@ -92,8 +97,11 @@ class ProcessRow:
 
 @dataclass
 class Report:
-    """The whole comparison. ``problems`` is every difference in words, and what went wrong beside the plan; ``remarks``
-    are times that are off, which a busy machine makes of true numbers: they fail nothing."""
+    """The whole comparison.
+
+    ``problems`` is every difference in words, and what went wrong beside the plan; ``remarks`` are times that are off,
+    which a busy machine makes of true numbers: they fail nothing.
+    """
 
     seed: int
     openai_version: str
@@ -129,6 +137,6 @@ class Report:
         """For --json."""
         found = asdict(self)
         for key in ("outcomes", "quantiles", "counts", "retries", "timed", "looks"):
-            for row, told in zip(getattr(self, key), found[key], strict=True):
-                told["ok"] = row.ok
+            for row, entry in zip(getattr(self, key), found[key], strict=True):
+                entry["ok"] = row.ok
         return {"ok": self.ok, "injected": self.injected, "reported": self.reported, **found}

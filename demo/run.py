@@ -42,7 +42,7 @@ Tell = Callable[[int, int, int], None]  # jobs done, streams open, streams stall
 
 
 class Watch(threading.Thread):
-    """Scrapes two gauges again and again, as Prometheus would, until told to stop."""
+    """Scrapes two gauges again and again, as Prometheus would, until it is stopped."""
 
     def __init__(self, url: str) -> None:
         super().__init__(name="watch", daemon=True)
@@ -82,7 +82,10 @@ class Demo:
         self.interrupted = False
 
     def round(self, jobs: list[Job], tell: Tell) -> Report:
-        """Have the jobs done and compare. ``interrupt`` ends it early: what has been given by then is compared."""
+        """Run the jobs and compare.
+
+        ``interrupt`` ends it early: what has been given by then is compared.
+        """
         session = self._session
         session.start_workers(sorted({job.worker for job in jobs}))
         started = time.monotonic()
@@ -109,12 +112,12 @@ class Demo:
         if report.remarks:
             report.remarks.append(_why_late(os.getloadavg()[0], os.cpu_count() or 1))
         report.processes = list(_processes(found))
-        report.problems += _told_secrets(after)
+        report.problems += _leaked_secrets(after)
         self._before = after
         return report
 
     def interrupt(self, *_: object) -> None:
-        """A handler of SIGINT: the second one is not so patient."""
+        """Handle SIGINT: end the round early at the first, at once at the second."""
         self.interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -159,7 +162,7 @@ def _processes(found: truth.Truth) -> Iterator[ProcessRow]:
         yield ProcessRow(None, counts[None], "killed with SIGKILL")
 
 
-def _told_secrets(after: Scrape) -> Iterator[str]:
+def _leaked_secrets(after: Scrape) -> Iterator[str]:
     for what, secret in (("a prompt", plan.PROMPT), ("the API key", plan.API_KEY)):
         if secret in after.text:
             yield f"{what} stands in the metrics"
@@ -174,11 +177,11 @@ def _bar(console: Console, total: int) -> Iterator[Tell]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total, state="")
 
-        def tell(done: int, active: int, stalled: int) -> None:
+        def show_progress(done: int, active: int, stalled: int) -> None:
             hang = f"  [bold yellow]{stalled} stalled[/]" if stalled else ""
             progress.update(task, completed=done, state=f"[cyan]{active} open[/]{hang}")
 
-        yield tell
+        yield show_progress
 
 
 def _run(options: Options, console: Console) -> bool:
@@ -212,7 +215,8 @@ def _left_out() -> Iterator[tuple[str, str]]:
 
 
 def _sockets_left_out() -> Iterator[tuple[str, str]]:
-    """The surfaces that need WebSockets, where they cannot be had: looked up, since importing openai takes a second."""
+    """The surfaces that need WebSockets, where these are missing; openai is not imported for it, which takes a second.
+    """
     openai = importlib.metadata.distribution("openai")
     for surface, file in SOCKET_FILES.items():
         if importlib.util.find_spec("websockets") is None:
@@ -224,7 +228,7 @@ def _sockets_left_out() -> Iterator[tuple[str, str]]:
 def _keep(
     options: Options, demo: Demo, session: Session, console: Console, jobs: list[Job], without: Container[str]
 ) -> bool:
-    """Go on until Ctrl-C, round by round, and say what each round found."""
+    """Go on until Ctrl-C, round by round, and print what each round found."""
     console.print(table.scrape_config(session.metrics_url))
     ok, seed = True, options.seed
     signal.signal(signal.SIGINT, demo.interrupt)

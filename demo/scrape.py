@@ -1,4 +1,4 @@
-"""What Prometheus would see: the agent's /metrics, fetched and read."""
+"""Reads the agent's /metrics as Prometheus would."""
 
 from __future__ import annotations
 

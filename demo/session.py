@@ -1,4 +1,4 @@
-"""The processes of the demo: the fault server, and the client program behind `streamvitals run`."""
+"""Starts the processes of the demo: the fault server, and the client program behind `streamvitals run`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class DemoError(Exception):
 
 
 class Session:
-    """Both processes, from ``with`` to its end. ``origin`` is when the program was there, monotonic time."""
+    """Both processes, while inside ``with``. ``origin`` is when the program was there, monotonic time."""
 
     def __init__(self, host: str, port: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="streamvitals-demo-")
@@ -108,15 +108,15 @@ class Session:
         give_up = time.monotonic() + STARTS_WITHIN
         while True:
             # Somebody was faster at that port: the line on stderr says which one was taken instead.
-            said = re.search(r"metrics are at (\S+)", self._text("client.err"))
-            if said:
-                self.metrics_url = said[1]
+            found = re.search(r"metrics are at (\S+)", self._text("client.err"))
+            if found:
+                self.metrics_url = found[1]
             try:
                 scrape.fetch(self.metrics_url)
             except (OSError, ValueError) as error:
                 if self._ended() or time.monotonic() > give_up:
-                    told = self._text("client.err") or str(error)
-                    raise DemoError(f"no metrics at {self.metrics_url}: {told}") from error
+                    why = self._text("client.err") or str(error)
+                    raise DemoError(f"no metrics at {self.metrics_url}: {why}") from error
             else:
                 return
             time.sleep(0.05)
@@ -125,15 +125,15 @@ class Session:
 
     def _listen(self, lines: IO[bytes]) -> None:
         for line in lines:
-            told: dict[str, Any] = json.loads(line)
-            if "ready" in told:
-                self._ready.append(told["ready"])
-            elif "batch" in told:
-                self._exit_codes = told["batch"]
+            event: dict[str, Any] = json.loads(line)
+            if "ready" in event:
+                self._ready.append(event["ready"])
+            elif "batch" in event:
+                self._exit_codes = event["batch"]
                 self._batch_ended.set()
             else:
-                self._said[told["id"]] = Said(
-                    told["pid"], told["chunks"], told["saw"], told["first"], tuple(told["waits"]), told["held"]
+                self._said[event["id"]] = Said(
+                    event["pid"], event["chunks"], event["saw"], event["first"], tuple(event["waits"]), event["held"]
                 )
         self._batch_ended.set()
 
@@ -154,7 +154,7 @@ class Session:
         self._write(json.dumps(job.for_client()))
 
     def end_batch(self) -> None:
-        """No more jobs: the workers are to finish and exit."""
+        """Send no more jobs: the workers are to finish and exit."""
         self._write("")
 
     def _write(self, line: str) -> None:
@@ -176,7 +176,7 @@ class Session:
         return self._batch_ended.is_set()
 
     def take_batch(self, requests: int) -> tuple[dict[int, Said], list[Entry], list[str]]:
-        """What the program said, what the server did, and how workers ended that should have exited with 0.
+        """The program's results, the server's log, and the workers that failed to exit with 0.
 
         ``requests`` is how many entries the server's log will have; it is given a moment to write them.
         """
@@ -196,7 +196,7 @@ class Session:
             return read_log(log)
 
     def finish(self) -> list[str]:
-        """Let the program end by itself; what it printed that it does not print without us, and its status."""
+        """Let the program end by itself; return its status, and output that it has only with us."""
         found = []
         if self._program is not None:
             if self._program.stdin is not None:
@@ -226,7 +226,7 @@ class Session:
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and those that it started; each of ours leads a group of its own, and the agent is in neither."""
+    """End a process and those that it started: each leads a group of its own, without the agent."""
     if process.poll() is None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -246,7 +246,7 @@ def free_port(host: str) -> int:
 
 
 def denies_names() -> bool:
-    """Whether this machine's resolver says of a name that does not exist that it does not, and soon."""
+    """Whether this machine's resolver answers soon that a name does not exist."""
     denied = threading.Event()
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""The report for a person: in a terminal, and as a picture."""
+"""Prints the report for a person: in a terminal, and as a picture."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def show(report: Report, console: Console, *, keep: bool) -> None:
 
 
 def svg(report: Report) -> str:
-    """The same as a picture."""
+    """Draw the same as a picture."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
     console.print(_all(report, WIDTH))
     return console.export_svg(title="make demo", theme=THEME, code_format=FORMAT)
@@ -44,12 +44,12 @@ def svg(report: Report) -> str:
 
 def line(report: Report) -> Text:
     """One round of many, in one line."""
-    told = Text.assemble("  ", _mark(report.ok), f" {report.injected} streams injected, {report.reported} reported")
+    text = Text.assemble("  ", _mark(report.ok), f" {report.injected} streams injected, {report.reported} reported")
     for problem in report.problems[:MOST_PROBLEMS]:
-        told.append("\n    ").append(problem, "red")
+        text.append("\n    ").append(problem, "red")
     for remark in report.remarks[-MOST_PROBLEMS:]:
-        told.append("\n    ").append(remark, "yellow")
-    return told
+        text.append("\n    ").append(remark, "yellow")
+    return text
 
 
 def difference(problem: str) -> Text:
@@ -58,7 +58,7 @@ def difference(problem: str) -> Text:
 
 
 def scrape_config(url: str) -> str:
-    """What a Prometheus on this machine needs to be told."""
+    """The configuration for a Prometheus on this machine."""
     return (
         "  For prometheus.yml:\n\n    scrape_configs:\n      - job_name: streamvitals\n        scrape_interval: 5s\n"
         f"        static_configs:\n          - targets: [{url.split('/')[2]!r}]\n"
@@ -153,18 +153,18 @@ def _outcomes(rows: Iterable[OutcomeRow], width: int) -> RenderableType:
 
 def _errors(counts: Iterable[Count], width: int) -> Text:
     """Error types with their number, never broken between the two; where they differ, both numbers."""
-    told, used = Text(), 0
+    text, used = Text(), 0
     for count in counts:
         number = f"{count.injected:g}" if count.ok else f"{count.injected:g}≠{count.reported:g}"
         length = len(count.what) + 1 + len(number)
         if used:
             fits = used + 2 + length <= width
-            told.append("  " if fits else "\n")
+            text.append("  " if fits else "\n")
             used = used + 2 if fits else 0
-        told.append(f"{count.what} ", "" if count.ok else "red")
-        told.append(number, "bold green" if count.ok else "bold red")
+        text.append(f"{count.what} ", "" if count.ok else "red")
+        text.append(number, "bold green" if count.ok else "bold red")
         used += length
-    return told
+    return text
 
 
 def _seconds(seconds: float) -> str:
@@ -236,23 +236,23 @@ def _range(look: Look) -> Text:
 
 def _verdict(report: Report) -> Text:
     off = len(report.problems)
-    told = Text.assemble(
+    text = Text.assemble(
         _mark(report.ok), " ", (f"{report.injected} injected, {report.reported} reported, ", "bold"),
         (f"{off or 'no'} difference{'' if off == 1 else 's'}", "bold green" if report.ok else "bold red"),
     )
     for problem in report.problems[:MOST_PROBLEMS]:
-        told.append("\n  ").append(problem, "red")
+        text.append("\n  ").append(problem, "red")
     if off > MOST_PROBLEMS:
-        told.append(f"\n  and {off - MOST_PROBLEMS} more", "red")
+        text.append(f"\n  and {off - MOST_PROBLEMS} more", "red")
     if report.remarks:
-        told.append("\nTimes that are off, which fails nothing:", "yellow")
+        text.append("\nTimes that are off, which fails nothing:", "yellow")
     for remark in report.remarks[-MOST_PROBLEMS:]:
-        told.append(f"\n  {remark}", "yellow")
-    told.append(
+        text.append(f"\n  {remark}", "yellow")
+    text.append(
         "\nsilent: failures that raised no exception in the program. Counts must be equal; a quantile, estimated as\n"
         "Prometheus does, at most one bucket from what the server did or from what the program's own watch says.\n"
         if report.ok else "\n", "dim",
     )
     for note in report.notes:
-        told.append(f"{note}\n", "dim")
-    return told
+        text.append(f"{note}\n", "dim")
+    return text

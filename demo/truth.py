@@ -1,4 +1,4 @@
-"""What really happened: the plan, the fault server's log and the program's own lines, put together.
+"""Puts together what really happened: the plan, the fault server's log and the program's own lines.
 
 Nothing here comes from streamvitals. Times in the server's log are `time.monotonic()` of this machine, so
 that they can be compared with the moments at which the demo scraped.
@@ -18,7 +18,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Said:
-    """What the program said when a job was done. ``saw`` is the class of the exception that it got, or "".
+    """The program's line about a finished job. ``saw`` is the class of the exception that it got, or "".
 
     By its own watch, in seconds: ``first`` until it had a token, ``waits`` for every chunk, and for how long it
     ``held`` them before it asked for the next.
@@ -88,8 +88,10 @@ class Truth:
     faults: list[str]
 
     def stalled(self, start: float, end: float, threshold: float) -> tuple[int, int]:
-        """The least and the most streams at any moment from ``start`` to ``end`` that had been without a
-        sign for longer than ``threshold``."""
+        """The least and the most streams that hung at any moment from ``start`` to ``end``.
+
+        A stream hangs that has been without a sign for longer than ``threshold``.
+        """
         changes = []
         least = most = now = 0
         for stream in self.streams:

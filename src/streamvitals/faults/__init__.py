@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that breaks as it is told, for tests of programs that stream.
+"""An OpenAI-compatible server that breaks streams as it is asked to, for tests of programs that stream.
 
     with ThreadedFaultServer() as server:               # or, in an event loop: async with FaultServer() as server
         client = openai.OpenAI(base_url=server.base_url, api_key="any")

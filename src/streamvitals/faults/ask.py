@@ -1,4 +1,4 @@
-"""What a request asks the fault server to do: a scenario, with parameters."""
+"""Parses what a request asks the fault server for: a scenario, with parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_COUNT = 10_000_000
 
 
 class BadAsk(ValueError):
-    """No scenario that we know, or a parameter that makes no sense; the text goes to the client."""
+    """An unknown scenario, or a parameter that makes no sense; the text goes to the client."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What applications ask beside their streams: which models there are, and embeddings."""
+"""Answers what applications ask beside their streams: the list of models, and embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent session says while it works through a turn (beta)."""
+"""The events of an agent session while it works through a turn (beta)."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def ending(ask: Ask, how: str) -> Iterator[Json]:
     number, used = 3 + ask.params.chunks, usage(ask.params.chunks)
     turn = {"turn_id": TURN}
     if how in _ERRORS:
-        told = {"code": _ERRORS[how], "message": "injected failure"}
-        yield _event("agent.session.turn.failed", number, turn=_turn("failed", error=told), **turn)
+        failure = {"code": _ERRORS[how], "message": "injected failure"}
+        yield _event("agent.session.turn.failed", number, turn=_turn("failed", error=failure), **turn)
     elif how == "session_failed":
         yield _event("agent.session.failed", number, session=session(ask, "failed", "injected failure"))
         return
@@ -86,8 +86,8 @@ def ending(ask: Ask, how: str) -> Iterator[Json]:
 
 
 def error(type_: str, code: str | None) -> Json:
-    told = {"type": type_, "code": code, "message": "injected error event", "param": None}
-    return {"type": "error", "event_id": "event_error", "session_id": SESSION, "error": told}
+    body = {"type": type_, "code": code, "message": "injected error event", "param": None}
+    return {"type": "error", "event_id": "event_error", "session_id": SESSION, "error": body}
 
 
 def whole(ask: Ask) -> Json:

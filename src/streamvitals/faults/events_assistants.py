@@ -1,4 +1,4 @@
-"""What threads and runs say: the event's name stands on a line of its own, beside the object it is about."""
+"""The events of threads and runs: an event's name stands on a line of its own beside its object."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def opening(ask: Ask) -> Iterator[Json]:
 
 def token(ask: Ask, number: int) -> Json:
     text = {"index": 0, "type": "text", "text": {"value": piece(ask.params, number), "annotations": []}}
-    told = {"id": MESSAGE, "object": "thread.message.delta", "delta": {"content": [text]}}
-    return {"event": "thread.message.delta", "data": told}
+    data = {"id": MESSAGE, "object": "thread.message.delta", "delta": {"content": [text]}}
+    return {"event": "thread.message.delta", "data": data}
 
 
 def ending(ask: Ask, how: str) -> Iterator[Json]:
@@ -84,7 +84,10 @@ def ending(ask: Ask, how: str) -> Iterator[Json]:
 
 
 def error(type_: str, code: str | None) -> Json:
-    """https://platform.openai.com/docs/api-reference/assistants-streaming/events (error)"""
+    """Make the error event.
+
+    https://platform.openai.com/docs/api-reference/assistants-streaming/events (error)
+    """
     return {"event": "error", "data": {"type": type_, "code": code, "message": "injected error event", "param": None}}
 
 

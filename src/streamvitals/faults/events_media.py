@@ -1,4 +1,4 @@
-"""What images and audio say while they are made, and the body of speech, which is its own content."""
+"""The events of images and audio, and the body of speech, which is its own content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Responses API and the Realtime API say, event by event."""
+"""The events of the Responses API and of the Realtime API."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def ending(ask: Ask, how: str) -> Iterator[Json]:
         response = _response(ask, "completed", output=[item], usage=usage(tokens))
         yield {"type": "response.completed", "sequence_number": number + 3, "response": response}
     elif how in _REASONS:
-        told: Json = {"incomplete_details": {"reason": _REASONS[how]}, "usage": usage(tokens)}
-        response = _response(ask, "incomplete", output=[item], **told)
+        details: Json = {"incomplete_details": {"reason": _REASONS[how]}, "usage": usage(tokens)}
+        response = _response(ask, "incomplete", output=[item], **details)
         yield {"type": "response.incomplete", "sequence_number": number, "response": response}
     elif how in _ERRORS:
         error = {"code": _ERRORS[how], "message": "injected failure"}
@@ -109,14 +109,17 @@ def ending(ask: Ask, how: str) -> Iterator[Json]:
 
 
 def error(type_: str, code: str | None) -> Json:
-    """As documented: flat. https://platform.openai.com/docs/api-reference/responses-streaming/error"""
+    """Make the error event, flat as documented.
+
+    https://platform.openai.com/docs/api-reference/responses-streaming/error
+    """
     return {"type": "error", "sequence_number": 9, "code": code, "message": "injected error event", "param": None}
 
 
 def socket_error(type_: str, code: str | None) -> Json:
-    """Over a WebSocket it is nested, on both APIs."""
-    told = {"type": type_, "code": code, "message": "injected error event", "param": None}
-    return {"type": "error", "event_id": "event_error", "error": told}
+    """Make the error event of a WebSocket, nested on both APIs."""
+    body = {"type": type_, "code": code, "message": "injected error event", "param": None}
+    return {"type": "error", "event_id": "event_error", "error": body}
 
 
 def whole(ask: Ask) -> Json:
@@ -129,7 +132,7 @@ def whole(ask: Ask) -> Json:
 # Realtime: no sequence numbers, every event names its response, and one terminal event tells all ends by status.
 
 
-def _realtime_response(status: str, details: Json | None = None, told: Json | None = None) -> Json:
+def _realtime_response(status: str, details: Json | None = None, used: Json | None = None) -> Json:
     return {
         "id": ID,
         "object": "realtime.response",
@@ -138,7 +141,7 @@ def _realtime_response(status: str, details: Json | None = None, told: Json | No
         "output": [],
         "conversation_id": "conv_streamvitals",
         "output_modalities": ["text"],
-        "usage": told,
+        "usage": used,
         "metadata": None,
     }
 
@@ -172,14 +175,14 @@ def realtime_usage(tokens: int) -> Json:
 
 
 def realtime_ending(ask: Ask, how: str) -> Iterator[Json]:
-    told = realtime_usage(ask.params.chunks)
+    used = realtime_usage(ask.params.chunks)
     if how in _REASONS:
-        response = _realtime_response("incomplete", {"type": "incomplete", "reason": _REASONS[how]}, told)
+        response = _realtime_response("incomplete", {"type": "incomplete", "reason": _REASONS[how]}, used)
     elif how in _ERRORS:
         error = {"type": "server_error", "code": _ERRORS[how], "message": "injected failure"}
         response = _realtime_response("failed", {"type": "failed", "error": error})
     elif how == "cancelled":
         response = _realtime_response("cancelled", {"type": "cancelled", "reason": "client_cancelled"})
     else:
-        response = _realtime_response("completed", None, told)
+        response = _realtime_response("completed", None, used)
     yield {"type": "response.done", "event_id": "event_done", "response": response}

@@ -35,7 +35,7 @@ def short_names(scenario: Scenario) -> list[str]:
 
 
 def reported(outcome: str, error_type: str) -> str:
-    """How streamvitals reports it: the outcome, and the error type if there is one."""
+    """The outcome that streamvitals reports, and the error type if there is one."""
     return f"{outcome} ({error_type})" if error_type else outcome
 
 

@@ -26,7 +26,7 @@ def sse(value: Any) -> bytes:
 
 
 def named_sse(event: Json) -> bytes:
-    """With the event's type also on a line of its own, as typed events come."""
+    """One event with its type also on a line of its own, as typed events come."""
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), dumps(event))
 
 

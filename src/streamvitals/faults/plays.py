@@ -1,4 +1,4 @@
-"""How each scenario goes: a pure generator of steps, which the server carries out."""
+"""The course of each scenario: a pure generator of steps, which the server carries out."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def stall_before_headers(ask: Ask) -> Steps:
 
 
 def at_first(failure: Play, then: Play | None = None) -> Play:
-    """`failure` as many times as asked for, then an answer that is fine."""
+    """Play `failure` as many times as asked for, then an answer that is fine."""
     fine = then or stream()
     return lambda ask: failure(ask) if ask.failed_before < ask.params.fails else fine(ask)
 

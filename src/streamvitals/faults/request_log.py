@@ -1,4 +1,4 @@
-"""What the fault server really did, request by request: the truth that a report is compared with."""
+"""The log of what the fault server really did, request by request, to compare a report with."""
 
 from __future__ import annotations
 

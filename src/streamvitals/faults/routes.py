@@ -1,4 +1,4 @@
-"""Which surface a request is for, and which scenario it asks for."""
+"""Finds which surface a request is for, and which scenario it asks for."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ _ROUTES = (
 
 
 def find(request: Request, script: Script) -> tuple[Route, Ask] | None:
-    """The route and the ask of a request to one of these surfaces; raises BadAsk."""
+    """Return the route and the ask of a request to one of these surfaces; raise BadAsk."""
     path = request.path.partition("?")[0]
     for route in _ROUTES:
         matched = route.path.fullmatch(path) if request.method == route.method else None
@@ -111,14 +111,14 @@ def find(request: Request, script: Script) -> tuple[Route, Ask] | None:
 
 
 def answer(route: Route, ask: Ask) -> Steps:
-    """How this server answers."""
+    """Return the steps of the answer."""
     if not ask.stream and (ask.scenario not in WITHOUT_STREAM or _works_now(ask)):
         return page(200, "application/json", dumps(route.surface.whole(ask)))
     return route.plays[ask.scenario](ask)
 
 
 def session_of(request: Request) -> Steps | None:
-    """What an agent session's helper asks beside its events: the session itself, and taking its input."""
+    """Answer what an agent session's helper asks beside its events: the session, and taking its input."""
     path = request.path.partition("?")[0]
     if request.method == "GET" and re.fullmatch(".*/agents/sessions/[^/]+", path):
         ask = Ask(*parse_spec("ok"), model="ok")
@@ -150,7 +150,7 @@ def _ask(asked: Mapping[str, Any], route: Route, name: str, script: Script) -> A
 
 
 def _fields(request: Request) -> dict[str, Any]:
-    """What was asked, in the body (JSON or a form), the query or the header `sv-scenario`."""
+    """The request's fields: from the body (JSON or a form), the query or the header `sv-scenario`."""
     found: dict[str, Any] = dict(parse_qsl(request.path.partition("?")[2], keep_blank_values=True))
     if "sv-scenario" in request.headers:
         found["sv_scenario"] = request.headers["sv-scenario"]
@@ -176,7 +176,7 @@ def _form(body: bytes) -> dict[str, str]:
 
 
 def counting_key(request: Request, ask: Ask) -> bytes:
-    """Equal for the attempts of one request: a form's body differs by its boundary."""
+    """A key that is equal for the attempts of one request: a form's body differs by its boundary."""
     path = request.path.encode()
     if request.headers.get("content-type", "").startswith("multipart/"):
         return path + json.dumps(sorted(_form(request.body).items())).encode()

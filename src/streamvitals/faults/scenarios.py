@@ -1,4 +1,4 @@
-"""The closed catalogue of what can go right and wrong with a stream, and what each must be reported as.
+"""The closed catalogue of how a stream can go, well or badly, and how each must be reported.
 
 Pure data. The truth of an entry holds for a chat-completions stream of the openai SDK that is read to its
 end by a client with `max_retries=retries` and, where one is given, `timeout=client_timeout`.

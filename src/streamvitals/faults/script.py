@@ -1,4 +1,4 @@
-"""What is played for requests that do not say so themselves."""
+"""Chooses what is played for requests that do not name a scenario."""
 
 from __future__ import annotations
 

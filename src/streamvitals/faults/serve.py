@@ -1,4 +1,4 @@
-"""Serve until a signal: what the command `streamvitals faults` does."""
+"""Serves until a signal: the command `streamvitals faults`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that fails on demand, and knows exactly what it did.
+"""An OpenAI-compatible server that fails on demand, and logs exactly what it did.
 
 The model name chooses the scenario, with parameters if wanted: `sv-ok`, `reset-after-n?after=5&gap=0.02`; so do a
 header `sv-scenario`, which outranks it, and a field `sv_scenario` of the body, which outranks both. Scenarios that
@@ -38,7 +38,7 @@ MAX_COUNTED = 4096
 
 
 class FaultServer(Script):
-    """The server in an event loop."""
+    """The fault server, in an event loop."""
 
     def __init__(self, log_size: int = 2048, log_file: TextIO | None = None, default: Choice = "") -> None:
         super().__init__(default)
@@ -59,7 +59,7 @@ class FaultServer(Script):
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/v1"
 
     def reset(self) -> None:
-        """Forget the log, the choices and which requests have failed; answer with `ok` what names no scenario."""
+        """Forget the log, the choices and which requests have failed; by default answer with `ok` again."""
         self.log.clear()
         self._failed.clear()
         self.by_model.clear()
@@ -88,7 +88,7 @@ class FaultServer(Script):
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def wait_idle(self) -> None:
-        """Until no request is under way, so that every entry of the log is final."""
+        """Wait until no request is under way, so that every entry of the log is final."""
         if self._idle is not None:
             await self._idle.wait()
 
@@ -142,7 +142,7 @@ class FaultServer(Script):
 
     @contextmanager
     def _entered(self, number: int, request: Request) -> Iterator[RequestLog]:
-        """An entry of the log for as long as a request is under way, or a response of a WebSocket."""
+        """Keep an entry of the log open while a request, or a response of a WebSocket, is under way."""
         headers = request.headers
         entry = RequestLog(
             number=next(self._requests),
@@ -252,7 +252,7 @@ class FaultServer(Script):
             return _problem(400, f"streamvitals fault server: {problem}")
 
     def _count(self, ask: Ask, identity: bytes) -> Ask:
-        """Tell scenarios that fail and then work how often this very request has failed, and count on."""
+        """Count how often this very request has failed, for scenarios that fail and then work."""
         if ask.scenario not in COUNTED:
             return ask
         key = hashlib.sha256(identity).digest()

@@ -1,4 +1,4 @@
-"""What the server can be told to do with a connection, one step at a time."""
+"""The steps that the server can take with a connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ending = Literal["complete", "fin", "reset", "close"]
 
 @dataclass(frozen=True)
 class Head:
-    """Status line and headers."""
+    """Send status line and headers."""
 
     status: int = 200
     content_type: str = "text/event-stream; charset=utf-8"
@@ -40,8 +40,10 @@ class Pause:
 
 @dataclass(frozen=True)
 class End:
-    """`complete` as the framing demands, or a bare FIN or RST wherever the body is; of a WebSocket also a frame
-    that closes it, with the code that was asked for."""
+    """End as ``how`` says: `complete` as the framing demands, or a bare FIN or RST.
+
+    The latter wherever the body is; on a WebSocket also a frame that closes it, with the code that was asked for.
+    """
 
     how: Ending = "complete"
     code: int = 1000

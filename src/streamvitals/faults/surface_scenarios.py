@@ -1,4 +1,4 @@
-"""What the scenarios mean on the surfaces beside chat: the truth that reports of them are compared with.
+"""The outcomes that the scenarios must be reported as on the surfaces beside chat.
 
 Pure data. A scenario that a surface does not know is not listed for it.
 """

@@ -1,4 +1,4 @@
-"""The other streaming surfaces of the API: what a body of each is made of, and how each can break.
+"""The other streaming surfaces of the API: what their bodies are made of, and how each can break.
 
 A surface is a vocabulary of events; the scenarios are the chat ones where they apply, chosen by the same names.
 """
@@ -20,8 +20,11 @@ Ending = Callable[[Ask, str], Iterator[Json]]
 
 @dataclass(frozen=True)
 class Surface:
-    """``opening`` are the events before the first token, ``ending`` those after the last one, by how the stream
-    ends; it yields nothing for an end that this surface does not have."""
+    """The events of one surface.
+
+    ``opening`` are the events before the first token, ``ending`` those after the last one, by how the stream ends; it
+    yields nothing for an end that this surface does not have.
+    """
 
     name: str
     token: Callable[[Ask, int], Json]

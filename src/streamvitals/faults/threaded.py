@@ -1,4 +1,4 @@
-"""The fault server in a thread of its own, for synchronous programs and tests."""
+"""Runs the fault server in a thread of its own, for synchronous programs and tests."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class ThreadedFaultServer:
 
     @property
     def log(self) -> list[RequestLog]:
-        """What was done so far; entries of requests under way still change, see `wait_idle`."""
+        """The log so far; entries of requests under way still change, see `wait_idle`."""
         return list(self._server.log.copy())  # deque.copy is one step under the GIL, iterating here is not
 
     def wait_idle(self, timeout: float = 10.0) -> None:
-        """Until no request is under way, so that every entry of the log is final."""
+        """Wait until no request is under way, so that every entry of the log is final."""
         if self._loop is not None and self._thread.is_alive():
             waiting = asyncio.wait_for(self._server.wait_idle(), timeout)
             asyncio.run_coroutine_threadsafe(waiting, self._loop).result()

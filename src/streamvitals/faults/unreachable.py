@@ -1,4 +1,4 @@
-"""Base URLs of what no server can play: nobody listens, nobody answers, no such host, TLS fails."""
+"""Base URLs for what no server can play: nobody listens, nobody answers, no such host, TLS fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 
 @functools.cache
 def _reserved() -> socket.socket:
-    """A port that is ours and stays closed: bound, so that nobody else can open it, and never listening."""
+    """A port that stays closed: bound, so that nobody else can open it, and never listening."""
     reserved = socket.socket()
     reserved.bind(("127.0.0.1", 0))
     atexit.register(reserved.close)
@@ -38,17 +38,17 @@ def _url(bound: socket.socket) -> str:
 
 
 def refused_url() -> str:
-    """Connections are refused."""
+    """A base URL where connections are refused."""
     return _url(_reserved())
 
 
 def connect_timeout_url() -> str:
-    """Connections are neither accepted nor refused (Linux)."""
+    """A base URL where connections are neither accepted nor refused (Linux)."""
     return _url(_full()[0])
 
 
 def dns_failure_url() -> str:
-    """The name of the host does not exist, by RFC 6761."""
+    """A base URL whose host does not exist, by RFC 6761."""
     return "http://nonexistent.invalid/v1"
 
 

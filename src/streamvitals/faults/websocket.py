@@ -61,7 +61,7 @@ class WebSocket:
         await self._connection.write("\r\n".join(lines).encode("latin-1"))
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """What the client says, message by message, until it closes or is gone."""
+        """Yield the client's messages until it closes or is gone."""
         message = b""
         while True:
             opcode, last, data = await self._read_frame()
@@ -96,11 +96,11 @@ class WebSocket:
         return first & 0x0F, bool(first & _FIN), data
 
     async def send(self, data: bytes, framed: bool = True) -> None:
-        """One message, or exactly these bytes."""
+        """Send one message, or exactly these bytes."""
         await self._connection.write(text_frame(data) if framed else data)
 
     async def close(self, code: int) -> None:
-        """Say that it is over, and wait for the client to say so too; ``messages`` must be read meanwhile."""
+        """Send a closing frame and wait for the client's; ``messages`` must be read meanwhile."""
         self._closing = True
         await self._connection.write(_frame(_CLOSE, code.to_bytes(2, "big")))
         try:
@@ -109,9 +109,9 @@ class WebSocket:
             raise ClientGone from None
 
     def reset(self) -> None:
-        """RST."""
+        """Reset the connection (RST)."""
         self._connection.reset()
 
     async def hang_up(self) -> None:
-        """FIN, without having said anything."""
+        """Close the connection (FIN) without a closing frame."""
         await self._connection.close()

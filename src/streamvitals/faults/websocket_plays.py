@@ -107,8 +107,8 @@ _PLAYS = {surface.name: plays_of(surface) for surface in WEBSOCKETS}
 def ask_of(surface: Surface, message: Json, url: str, script: Script) -> Ask:
     """What a message asks for; raises BadAsk."""
     response = message.get("response")
-    told = response if isinstance(response, dict) else {}
-    metadata = told.get("metadata")
+    fields = response if isinstance(response, dict) else {}
+    metadata = fields.get("metadata")
     query = dict(parse_qsl(url.partition("?")[2]))
     model = str(message.get("model") or query.get("model") or "")
     named = metadata.get("sv_scenario") if isinstance(metadata, dict) else None
@@ -118,7 +118,7 @@ def ask_of(surface: Surface, message: Json, url: str, script: Script) -> Ask:
 
 
 def answer(surface: Surface, ask: Ask) -> Steps:
-    """How this server answers."""
+    """Return the steps of the answer."""
     return _PLAYS[surface.name][ask.scenario](ask)
 
 
@@ -132,7 +132,7 @@ def parse(data: bytes) -> Json:
 
 
 def named(step: Send, number: int, stream_id: str | None) -> Send:
-    """The same event of the ``number``-th response of a connection: its id must be its own, and so its lane."""
+    """The same event as the ``number``-th response of a connection sends it, with its own id and lane."""
     data = step.data.replace(events_responses.ID.encode(), b"%b_%d" % (events_responses.ID.encode(), number))
     if stream_id is not None and step.framed and data.endswith(b"}"):
         data = b'%b,"stream_id":%b}' % (data[:-1], json.dumps(stream_id).encode())

@@ -1,4 +1,4 @@
-"""One WebSocket from its handshake to its end: every ``response.create`` is answered by a play of its own."""
+"""Serves one WebSocket from handshake to end: every ``response.create`` gets a play of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Entered = Callable[[], AbstractContextManager[RequestLog]]
 
 
 class Talk:
-    """``entered`` opens an entry of the server's log."""
+    """One WebSocket; ``entered`` opens an entry of the server's log."""
 
     def __init__(self, connection: Connection, request: Request, entered: Entered, script: Script) -> None:
         self._connection = connection
@@ -36,7 +36,7 @@ class Talk:
         self._over = False
 
     async def go_on(self) -> None:
-        """Until somebody ends it. Raises ClientGone."""
+        """Answer until one side ends it. Raises ClientGone."""
         surface = surface_of(self._request.path)
         if surface is None:
             raise ClientGone

@@ -39,7 +39,7 @@ Connected = Callable[["Protocol", asyncio.StreamReader, asyncio.StreamWriter], N
 
 
 class Protocol(asyncio.StreamReaderProtocol):
-    """A stream protocol that tells when the client leaves, without anyone reading."""
+    """A stream protocol that notices when the client leaves, without anyone reading."""
 
     def __init__(self, connected: Connected) -> None:
         loop = asyncio.get_running_loop()
@@ -163,14 +163,14 @@ class Connection:
             await self._write(step.data)
 
     async def read(self, count: int) -> bytes:
-        """Exactly so many bytes of what is no longer HTTP."""
+        """Read exactly so many bytes of what is no longer HTTP."""
         try:
             return await self._reader.readexactly(count)
         except (asyncio.IncompleteReadError, ConnectionError):
             raise ClientGone from None
 
     async def write(self, data: bytes) -> None:
-        """These bytes, whatever was agreed on."""
+        """Write these bytes, whatever was agreed on."""
         await self._write(data)
 
     async def end(self, step: End) -> None:
@@ -191,13 +191,13 @@ class Connection:
             raise ClientGone from None
 
     def reset(self) -> None:
-        """RST at once, and whatever is still under way is lost."""
+        """Send RST at once; whatever is still under way is lost."""
         linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
         self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._writer.transport.abort()
 
     async def close(self) -> None:
-        """FIN, after everything that was written."""
+        """Send FIN after everything that was written."""
         self._writer.close()
         with suppress(OSError):  # the client was faster
             await self._writer.wait_closed()
