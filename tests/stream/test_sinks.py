@@ -69,12 +69,12 @@ def test_a_start_is_worth_an_item_only_where_a_sink_hears_it() -> None:
 
     sink = Starts()
     home = Home(Outcomes())
-    assert not home.dispatch.hears_start()
+    assert not home.dispatch.hears_start
     end = home.dispatch.add(sink)
-    assert home.dispatch.hears_start()
+    assert home.dispatch.hears_start
     home.dispatch.submit(Start(LABELS))
     end()
-    assert not home.dispatch.hears_start()
+    assert not home.dispatch.hears_start
     assert sink.seen == [LABELS]
 
 
@@ -118,4 +118,5 @@ def test_a_context_is_nothing_that_a_record_shows() -> None:
     one = record()
     assert one.with_span(CONTEXT).span is CONTEXT
     assert one.with_span(CONTEXT)._replace(span=None) == one
+    assert type(one.with_span(CONTEXT)) is StreamRecord
     assert repr(one.with_span(CONTEXT)) == repr(one)

@@ -105,7 +105,7 @@ class Runtime:
             if facts.named is not None:
                 retries.takes_up(facts.named, observation)
             slot.open(now)
-            if self._dispatch.hears_start():
+            if self._dispatch.hears_start:
                 self._dispatch.submit(Start(slot.labels))
             self._lag.watch(observation)
         except BaseException:

@@ -118,10 +118,8 @@ class Dispatch:
     def _find_listeners(self) -> None:
         """Once per change and not per event: most sinks hear little."""
         self._listeners = {method: [s for s in self._sinks if overrides(s, method)] for method in METHODS}
-
-    def hears_start(self) -> bool:
-        """Whether any sink wants to know of a start, which is not worth an item otherwise."""
-        return bool(self._listeners["on_start"])
+        self._span_makers, self._hear_end = self._listeners["make_span"], self._listeners["on_end"]
+        self.hears_start = bool(self._listeners["on_start"])  # else a start is not worth an item
 
     def submit(self, item: Item) -> None:
         """Queue and drain. Never blocks, never raises."""
@@ -157,7 +155,9 @@ class Dispatch:
                 record = self._record(observation, ending)
                 if record is None:
                     return
-                queue[0] = item = self._delivery(record, observation)
+                if self._span_makers:
+                    record = self._with_span(record)
+                queue[0] = item = _Delivery("on_end", record, self._hear_end.copy(), observation)
             elif type(item) is not _Delivery:
                 queue[0] = item = self._delivery(item)
             self._deliver(item)
@@ -166,16 +166,16 @@ class Dispatch:
                 raise
             self._tell_fault("classify")
 
-    def _delivery(self, item: Any, ended: Observation | None = None) -> _Delivery:
+    def _delivery(self, item: Any) -> _Delivery:
         kind = type(item)
         method = _METHODS[kind]
-        if kind is StreamRecord and self._listeners["make_span"]:
+        if kind is StreamRecord:
             item = self._with_span(item)
-        return _Delivery(method, item[0] if kind in _BARE else item, self._listeners[method].copy(), ended)
+        return _Delivery(method, item[0] if kind in _BARE else item, self._listeners[method].copy())
 
     def _with_span(self, record: StreamRecord) -> StreamRecord:
         """Before any sink has the record, so that no sink must come before another."""
-        for sink in self._listeners["make_span"].copy():
+        for sink in self._span_makers:
             try:
                 span = sink.make_span(record)
                 if self._faults:
