@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, choose_encoder, generate_latest
 
 from ..sinks.exposition import Exposition
-from ..sinks.prometheus import SnapshotCollector, Take
+from ..sinks.prometheus import SnapshotCollector
+from ..store.snapshot import Take
 
 
 class MetricsPage:

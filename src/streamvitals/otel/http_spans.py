@@ -35,7 +35,8 @@ from opentelemetry.trace import (
     TracerProvider,
 )
 
-TracerSource = Callable[[], Tracer | None]
+from .trace_parent import TracerSource
+
 OnError = Callable[[str], None]
 
 # By the package that a client's class comes from: where its transport classes are found.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import names
 from ..stream.record import NOT_FAILURES, StreamLabels
 
+SCOPE = "streamvitals"  # of all that we make: spans, metrics
 Attributes = dict[str, str]
 
 _NO_ERRORS = frozenset(outcome.value for outcome in NOT_FAILURES)

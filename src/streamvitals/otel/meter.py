@@ -20,13 +20,10 @@ from .._version import __version__
 from ..names import Metric
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Series
 from ..store.measured import measured
-from ..store.snapshot import Snapshot
+from ..store.snapshot import Snapshot, Take
 from ..stream.record import StreamRecord
 from ..stream.sink import Sink
-from .keys import Attributes, own_attributes, semconv_attributes, stream_attributes
-
-SCOPE = "streamvitals"
-Take = Callable[[], Snapshot]
+from .keys import SCOPE, Attributes, own_attributes, semconv_attributes, stream_attributes
 
 
 class _Shared:

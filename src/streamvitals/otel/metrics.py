@@ -23,10 +23,11 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from .._version import __version__
-from ..store.snapshot import Snapshot
+from ..store.snapshot import Snapshot, Take
 from ..system import forks
+from .keys import SCOPE
 from .meter import MeterSink, on_app_provider
-from .otlp import SCOPE, GaveUpError, Losses, ProcessResource, count_rejected, reason_of, unnoticed
+from .otlp import GaveUpError, Losses, ProcessResource, count_rejected, reason_of, unnoticed
 from .patience import MOST, at_exit
 from .points import Window, to_metrics
 
@@ -47,7 +48,7 @@ class PreaggregatedExporter(MetricExporter):
     def __init__(
         self,
         inner: MetricExporter,
-        take: Callable[[], Snapshot],
+        take: Take,
         *,
         remake: Callable[[], MetricExporter] | None = None,
         resource: ProcessResource | None = None,
@@ -153,7 +154,7 @@ class Exporting(NamedTuple):
 
 
 def start_exporting(
-    take: Callable[[], Snapshot],
+    take: Take,
     config: MetricsConfig,
     *,
     on_error: Callable[[str], None] | None = None,
@@ -178,7 +179,7 @@ def _one(options: CallbackOptions) -> list[Observation]:
 
 
 class _Pipeline:
-    def __init__(self, take: Callable[[], Snapshot], losses: Losses) -> None:
+    def __init__(self, take: Take, losses: Losses) -> None:
         # Here, as an app with a MeterProvider of its own needs no exporter of ours.
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 

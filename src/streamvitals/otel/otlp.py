@@ -19,9 +19,7 @@ from typing import Any, TypeVar
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
-SCOPE = "streamvitals"
-
-logger = logging.getLogger(SCOPE)
+logger = logging.getLogger("streamvitals")
 
 # Told of every warning that the exporter wanted to log while it worked for us; None: it works for the app.
 _on_trouble: ContextVar[Callable[[], None] | None] = ContextVar("streamvitals_on_trouble", default=None)

@@ -19,7 +19,8 @@ from opentelemetry.trace import Tracer
 
 from .._version import __version__
 from ..system import forks
-from .otlp import SCOPE, Losses, ProcessResource, count_rejected
+from .keys import SCOPE
+from .otlp import Losses, ProcessResource, count_rejected
 from .patience import MOST, Patience
 from .span_queue import MakeExporter, SpanQueue
 

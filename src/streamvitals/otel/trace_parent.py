@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+TracerSource = Callable[[], "Tracer | None"]  # asked at every span; None: no span is wanted
 
 
 def capture_parent() -> object | None:

@@ -33,15 +33,15 @@ from .._version import __version__
 from ..names import UNKNOWN_MODEL
 from ..stream.record import Attempt, StreamLabels, StreamRecord, TraceIds, Usage
 from ..stream.sink import Sink
+from .keys import SCOPE
 from .patience import MOST, at_exit, exiting
+from .trace_parent import TracerSource
 
-SCOPE = "streamvitals"
 _MAX_EVENTS = 16  # of each kind, on one span
 _MAX_REMEMBERED = 256  # label sets
 _NO_CONTEXT = Context()
 
 Value = str | bool | int | float | tuple[str, ...]
-TracerSource = Callable[[], Tracer | None]
 
 
 class TraceSink(Sink):

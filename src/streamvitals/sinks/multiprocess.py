@@ -25,12 +25,12 @@ _LABELS = tuple(names.STREAM_LABELS)
 
 
 class _Row:
-    """The client's values for one row of a layout, and what they were last told."""
+    """The client's values for one row of a layout, and the numbers that were last written to them."""
 
     def __init__(self, layout: Layout, labels: tuple[str, ...]) -> None:
-        self._told = [0.0] * layout.size
+        self._written = [0.0] * layout.size
         self._values: dict[int, Any] = {}
-        self._gauges: dict[int, Any] = {}
+        self._made_late: dict[int, tuple[Metric, tuple[str, ...], tuple[str, ...]]] = {}  # once there is something
         for series in layout.series:
             if not series.metric.otel_only:
                 self._make(series, labels)
@@ -40,30 +40,28 @@ class _Row:
         keys, texts = (*_LABELS[: len(labels)], *metric.labels), (*labels, *series.values)
         if metric.kind == "counter" and not metric.hidden_at_zero:
             self._values[at] = _value(metric, "_total", keys, texts)
-        elif metric.kind == "gauge":
-            self._gauges[at] = (metric, keys, texts)
         elif metric.kind == "histogram":
             for index, edge in enumerate((*metric.edges, float("inf"))):
                 bucket = (*keys, "le"), (*texts, _go(edge))
                 self._values[at + index] = _value(metric, "_bucket", *bucket)
             self._values[at + series.width - 1] = _value(metric, "_sum", keys, texts)
         else:
-            self._gauges[at] = (metric, keys, texts)
+            self._made_late[at] = (metric, keys, texts)
 
-    def tell(self, numbers: list[float]) -> None:
-        """Pass on what has changed. What is hidden until a provider reports it is made now."""
-        told, self._told = self._told, numbers
+    def write(self, numbers: list[float]) -> None:
+        """Write what has changed. What is hidden until a provider reports it is made now."""
+        written, self._written = self._written, numbers
         for index, value in self._values.items():
-            if numbers[index] != told[index]:
-                value.inc(numbers[index] - told[index])
-        for index, late in list(self._gauges.items()):
-            if numbers[index] == told[index]:
+            if numbers[index] != written[index]:
+                value.inc(numbers[index] - written[index])
+        for index, late in list(self._made_late.items()):
+            if numbers[index] == written[index]:
                 continue
             metric, keys, texts = late
             if metric.kind == "counter":
                 self._values[index] = _value(metric, "_total", keys, texts)
                 self._values[index].inc(numbers[index])
-                del self._gauges[index]
+                del self._made_late[index]
             else:
                 _value(metric, "", keys, texts, "mostrecent").set(numbers[index], timestamp=numbers[index + 1])
 
@@ -103,31 +101,31 @@ class MultiprocessSink(Sink):
     def on_end(self, record: StreamRecord) -> None:
         if self._pid == os.getpid():
             self._active[record.labels].inc(-1.0)
-        self._tell(record.labels)
+        self._write(record.labels)
         if record.hints:
-            self._tell_process()
+            self._write_process()
 
     def on_progress(self, progress: Progress) -> None:
-        self._tell(progress.labels)
+        self._write(progress.labels)
 
     def on_retry(self, retry: RetryRecord) -> None:
-        self._tell(retry.labels)
+        self._write(retry.labels)
 
     def on_chain(self, chain: ChainRecord) -> None:
-        self._tell(chain.labels)
+        self._write(chain.labels)
 
     def on_loop_lag(self, seconds: float) -> None:
-        self._tell_process()
+        self._write_process()
 
     def on_internal_error(self, where: str) -> None:
-        self._tell_process()
+        self._write_process()
 
-    def _tell(self, labels: StreamLabels) -> None:
+    def _write(self, labels: StreamLabels) -> None:
         if self._pid != os.getpid():
             return
         block = self._store.block(labels)
-        self._rows[labels].tell(segment.doubles(block.view, block.at, STREAM_LAYOUT.size))
+        self._rows[labels].write(segment.doubles(block.view, block.at, STREAM_LAYOUT.size))
 
-    def _tell_process(self) -> None:
+    def _write_process(self) -> None:
         if self._pid == os.getpid():
-            self._process.tell(self._store.process_numbers())
+            self._process.write(self._store.process_numbers())

@@ -5,7 +5,7 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -15,10 +15,9 @@ from prometheus_client.utils import floatToGoString
 from .. import names
 from ..names import Metric
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
-from ..store.snapshot import ExemplarKey, Snapshot
+from ..store.snapshot import ExemplarKey, Snapshot, Take
 from ..stream.record import StreamLabels
 
-Take = Callable[[], Snapshot]
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 _Bucket = tuple[str, float] | tuple[str, float, ClientExemplar]
 _Labels = StreamLabels | tuple[()]

@@ -20,7 +20,7 @@ from .. import names
 from ..outcome import ERROR_TYPES, GOOD_ENDS, Outcome
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
-from .measured import exact, measured, usage_measured
+from .measured import measured, quantized, usage_measured
 from .snapshot import ExemplarKey
 
 Row = Sequence[float]
@@ -84,13 +84,13 @@ def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New
     if record.usage is not None:
         for at, count in zip(_TOKENS_AT, record.usage, strict=True):
             if count is not None:
-                new += (at, row[at] + exact(count))
+                new += (at, row[at] + quantized(count))
         for metric, values, value in usage_measured(record):
             _observe(new, row, _HISTOGRAM_AT[metric.otel, values], metric.edges, value)
     for limit in record.rate_limits:
         for at, told in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
             if told is not None:
-                new += (at, exact(told), at + 1, unix_time())
+                new += (at, quantized(told), at + 1, unix_time())
     return new
 
 
@@ -112,7 +112,7 @@ def retried(row: Row, retry: RetryRecord) -> New:
     new = [at, row[at] + 1.0]
     if retry.backoff > 0:
         at = _at(names.BACKOFF, retry.source)
-        new += (at, row[at] + exact(retry.backoff))
+        new += (at, row[at] + quantized(retry.backoff))
     if retry.given_up:
         at = _CHAIN_AT["failed"]
         new += (at, row[at] + 1.0)
@@ -184,7 +184,7 @@ def _add_progress(new: New, row: Row, progress: Progress) -> None:
     # Differences of running sums: the last bit of one may make it negative.
     for at, seconds in zip(_SECONDS_AT, (gap_sum, wait, hold), strict=True):
         if seconds > 0:
-            new += (at, row[at] + exact(seconds))
+            new += (at, row[at] + quantized(seconds))
     if stalls:
         new += (_STALLS_AT, row[_STALLS_AT] + stalls)
     if first_chunk is not None:
@@ -196,4 +196,4 @@ def _add_progress(new: New, row: Row, progress: Progress) -> None:
 def _observe(new: New, row: Row, start: int, edges: tuple[float, ...], value: float) -> None:
     """One value more in the histogram that starts at ``start``."""
     at, sum_at = start + bisect_left(edges, value), start + len(edges) + 1
-    new += (at, row[at] + 1.0, sum_at, row[sum_at] + exact(value))
+    new += (at, row[at] + 1.0, sum_at, row[sum_at] + quantized(value))

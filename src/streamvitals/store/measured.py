@@ -18,7 +18,7 @@ _NO_VALUES = ()
 _INPUT, _OUTPUT = ("input",), ("output",)
 
 
-def exact(value: float) -> float:
+def quantized(value: float) -> float:
     """The nearest number that can be added up without rounding: a multiple of 2**-20, of 2**-19 from 2**31 on. Whatever
     a provider claims: no counter falls and none becomes infinite or NaN."""
     if 0.0 <= value <= _MOST:
@@ -47,9 +47,9 @@ def usage_measured(record: StreamRecord) -> Iterator[Measured]:
     if usage is None:
         return
     if usage.input is not None:
-        yield names.TOKEN_USAGE, _INPUT, exact(usage.input)
+        yield names.TOKEN_USAGE, _INPUT, quantized(usage.input)
     if usage.output is not None:
-        yield names.TOKEN_USAGE, _OUTPUT, exact(usage.output)
+        yield names.TOKEN_USAGE, _OUTPUT, quantized(usage.output)
     rate = record.tokens_per_second
     if rate is not None:
         yield names.TOKEN_RATE, _NO_VALUES, rate

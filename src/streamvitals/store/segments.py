@@ -17,7 +17,7 @@ from .layout import PROCESS_LAYOUT
 from .memory import HeapMemory, Memory, MemoryUnavailableError
 from .segment import Shape, shape
 
-_log = logging.getLogger("streamvitals")
+logger = logging.getLogger("streamvitals")
 
 _MAX_BLOCKS_AT_A_TIME = 32
 _MIN_SLOTS_AT_A_TIME, _MAX_SLOTS_AT_A_TIME = 126, 2046
@@ -141,7 +141,7 @@ class Segments:
             self._faulty, self._reason = True, str(error)
             if not self.said:
                 self.said = True
-                _log.warning(
+                logger.warning(
                     "no more memory that the agent can see (%s): streams of this process will be missing "
                     "or counted under 'other'", error,
                 )

@@ -6,7 +6,7 @@ Adding is associative and commutative: counters and buckets are summed, of a gau
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -93,6 +93,9 @@ class Snapshot:
         for key, exemplar in other.exemplars.items():
             known = self.exemplars.get(key)
             self.exemplars[key] = exemplar if known is None else max(known, exemplar)
+
+
+Take = Callable[[], Snapshot]
 
 
 def merge_rows(one: Sequence[float], two: Sequence[float]) -> list[float]:
