@@ -37,19 +37,16 @@ class Kinds:
 
     def call(self, client: Any, options: Any) -> Call | None:
         """Translate a streaming request; None for a surface that is not observed."""
-        kind = self.of(client, options)
+        kind_key = _key(client, options)
+        kind = self._known.get(kind_key) if kind_key is not None else None
         if kind is None:
-            return None
+            kind = self._look(client, options, kind_key)
+            if kind is None:
+                return None
         body = options.json_data
         key = None if body is None else request_key_of(body)
         call: Call = _made(Call, (kind.facts, kind.reader(), key, client._client))
         return call
-
-    def of(self, client: Any, options: Any) -> Kind | None:
-        """The kind of such a request."""
-        key = _key(client, options)
-        known = self._known.get(key) if key is not None else None
-        return known or self._look(client, options, key)
 
     def _look(self, client: Any, options: Any, key: _Key | None) -> Kind | None:
         surface = facts.surface_of(self._sdk, options)

@@ -221,19 +221,16 @@ class Patches:
             request = original(client, *args, **kwargs)
             observation = _observation_of(client)
             if observation is not None:
-                self._attempting(observation, request)
+                try:
+                    observation.attempting()
+                    request.extensions[EXTENSION] = observation
+                except Exception as error:
+                    if is_foreign(error):
+                        raise
+                    self._host.fault("observe")
             return request
 
         return streamvitals_build_request
-
-    def _attempting(self, observation: Observation, request: Any) -> None:
-        try:
-            observation.attempting()
-            request.extensions[EXTENSION] = observation
-        except Exception as error:
-            if is_foreign(error):
-                raise
-            self._host.fault("observe")
 
     def _should_retry(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
