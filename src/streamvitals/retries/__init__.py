@@ -1,1 +1,1 @@
-"""The application's own retries: who asked again, and what became of it."""
+"""The application's own retries: which requests are tried again, and what becomes of them."""

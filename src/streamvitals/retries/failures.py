@@ -124,8 +124,8 @@ class Chain:
 class Failure:
     """An attempt that failed and may be made again. Times in seconds on the runtime's clock.
 
-    ``response``: a request that names it takes it up again, whoever asks. ``anywhere``: that is to be expected, of
-    others than those who asked at first. ``polled``: it has been asked for without streaming, which was counted.
+    ``response``: a request that names it takes it up again, whoever sends it. ``anywhere``: that may
+    well be another flow than the first one. ``polled``: it has been fetched without streaming, which was counted.
     """
 
     labels: StreamLabels

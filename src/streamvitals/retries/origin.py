@@ -1,4 +1,4 @@
-"""Which flow of the program is running: its task, or what its thread does, and who waits for that."""
+"""The flow of the program that is running: its task or its thread's work, and the flows that wait for it."""
 
 from __future__ import annotations
 

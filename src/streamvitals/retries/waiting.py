@@ -1,4 +1,4 @@
-"""Finds the flows that wait for a task or for work of a pool: they may try again what failed in there.
+"""Finds the flows that wait for a task or a pool's work: they may try again what failed in there.
 
 Read from what asyncio, concurrent.futures and anyio keep for themselves, as it is up to Python 3.13; where it looks
 otherwise nobody is found, and a retry is not recognised as one. Takes no lock.
@@ -22,7 +22,7 @@ from .failures import Waiting, nothing
 _MAX_WAITING = 4  # tasks and threads; more than a framework or two put between a retry loop and its attempts
 _MAX_FRAMES = 500  # of a thread
 _MAX_THREADS = 500
-_NO_AWAIT = frozenset({"_wait.<locals>._on_completion"})  # who waits for the first of several goes on before the rest
+_NO_AWAIT = frozenset({"_wait.<locals>._on_completion"})  # goes on before the rest: it awaits the first of several
 # What asyncio and uvloop put onto the task that a thread runs a loop for.
 _RUNS_A_LOOP = frozenset({("asyncio.base_events", "_run_until_complete_cb"), ("uvloop.loop", "done_cb")})
 # Functions that do something for a pool, by module, with the name that its future has there.
@@ -44,7 +44,7 @@ _FRAMES_OF_WAITING = 6  # between those functions and the lock that the thread s
 
 
 class Running(NamedTuple):
-    """What runs in a thread: the future of its work for a pool, or the request that it answers, else itself.
+    """What runs in a thread: its work for a pool, the request that it answers, or the thread itself.
 
     ``queued``: there is more to do for the same pool. ``flow`` is None where `threading` does not know the thread."""
 

@@ -114,7 +114,7 @@ class Pace:
             self.stalled(seconds, now)
 
     def hung(self, now: float) -> None:
-        """The app has waited until now for a complete stream to end: a stall, if it was long, and no wait."""
+        """The app has waited for a complete stream to end: a stall, if it was long, and no wait."""
         seconds = now - self.waiting_since
         if seconds >= self._stall_after:
             self.stalled(seconds, now)

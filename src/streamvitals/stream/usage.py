@@ -43,7 +43,7 @@ def later_usage(known: Any, reported: Any) -> Any:
 
 
 def usage_of_choices(reported: dict[int, Any] | None) -> Usage | None:
-    """Add up usages that were reported choice by choice: the output of each, and the input, which is the same, once."""
+    """Add up usages that were reported choice by choice: the output of each, and the common input once."""
     found = [usage for usage in map(usage_of, (reported or {}).values()) if usage is not None]
     if not found:
         return None
