@@ -166,8 +166,10 @@ class _Inner:
 
 
 class _Outer:
-    """Stands before a transport's method, as an attribute of the transport; refers to it weakly, since a cycle
-    would keep its connections open until the collector comes."""
+    """Stands before a transport's method, as an attribute of the transport.
+
+    Refers to it weakly, since a cycle would keep its connections open until the collector comes.
+    """
 
     traced: Callable[[Any], Any]
 
@@ -295,7 +297,7 @@ def _without_query(url: str) -> str:
 
 
 class _SafeSpan(Span):
-    """Passes on what is safe to tell: no headers, no messages of exceptions."""
+    """Passes on what is safe to export: no headers, no messages of exceptions."""
 
     def __init__(self, span: Span) -> None:
         self._span = span

@@ -156,7 +156,7 @@ class MeterSink(Sink):
         self._shared.take = None
 
     def on_end(self, record: StreamRecord) -> None:
-        """Record what is told once per stream."""
+        """Record the histograms of a stream that ended."""
         base = stream_attributes(record.labels)
         # Exemplars are to show the stream's trace, not that of whoever drains the sinks.
         parent = record.trace_parent

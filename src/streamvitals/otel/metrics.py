@@ -145,8 +145,11 @@ class MetricsConfig(Protocol):
 
 
 class Exporting(NamedTuple):
-    """The first two take the seconds that they may last (MOST if not said) and return whether all was delivered;
-    the third says whether the last export failed."""
+    """A running metrics pipeline.
+
+    ``flush`` and ``shutdown`` take the seconds that they may last (MOST by default) and return whether all was
+    delivered; ``failing`` returns whether the last export failed.
+    """
 
     flush: Callable[..., bool]
     shutdown: Callable[..., bool]

@@ -129,7 +129,7 @@ class ProcessResource:
 
 
 class Losses:
-    """Counts exports that failed, tells of each, and logs the first one; ``failing``: the last one failed."""
+    """Counts exports that failed, reports each, and logs the first one; ``failing``: the last one failed."""
 
     def __init__(self, what: str, on_error: Callable[[str], None] | None) -> None:
         self.count = 0

@@ -82,7 +82,7 @@ class OwnTracing:
         return self._tracer
 
     def prepare(self) -> None:
-        """Start the thread that exports: there may be none to start any more when the first span is made at exit."""
+        """Start the thread that exports: when the first span is made at exit, none can be started any more."""
         if self._tracer is None:
             self.tracer()
             if self._queue is not None:

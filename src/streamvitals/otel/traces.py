@@ -1,5 +1,5 @@
-"""Spans: one CLIENT span per stream, made when it has ended, and children for its HTTP attempts where they tell more.
-Of the one attempt of a stream that did not fail they do not, and a span costs as much as all else that a stream does.
+"""Makes one CLIENT span per stream when it has ended, and children for its HTTP attempts where they add something.
+The only attempt of a stream that did not fail adds nothing, and a span costs as much as all else that a stream does.
 
 Made from the record with explicit times, so that nothing is attached to any context while the stream lives.
 Needs opentelemetry-api; the SDK and the exporter only for a pipeline of our own. Attributes:
@@ -78,8 +78,10 @@ class TraceSink(Sink):
 
 
 def _ns(record: StreamRecord, offset: float) -> int:
-    """Unix nanoseconds, so many seconds after the request; the sum of two integers, as a float of this size
-    is exact to 256 ns only, and a child must not end after its parent."""
+    """Unix nanoseconds, so many seconds after the request.
+
+    The sum of two integers, as a float of this size is exact to 256 ns only, and a child must not end after its parent.
+    """
     return int(record.started * 1e9) + int(offset * 1e9)
 
 
@@ -258,7 +260,7 @@ class TracesConfig(Protocol):
 class Tracing(NamedTuple):
     """A sink for spans, and what is to be done at the end of the process.
 
-    ``flush`` and ``shutdown`` take the seconds that they may last (MOST if not said) and return False if spans
+    ``flush`` and ``shutdown`` take the seconds that they may last (MOST by default) and return False if spans
     were lost or are still queued. ``begin_flush`` and ``begin_shutdown`` begin that and do not wait. ``shutdown`` also
     runs at exit; providers of the app are left to the app.
     ``get_tracer`` is what the sink uses, for other spans that are to go the same way. ``prepare`` is for a process that
@@ -280,9 +282,11 @@ def start_tracing(
     provider: TracerProvider | None = None,
     on_error: Callable[[str], None] | None = None,
 ) -> Tracing:
-    """Spans go to ``provider`` if one is given, else to the app's global provider once it has set one, else,
-    if ``config.otlp_traces``, to an exporter of our own, set up from the standard variables. No global
-    provider is ever set.
+    """Make the span pipeline.
+
+    Spans go to ``provider`` if one is given, else to the app's global provider once it has set one, else, if
+    ``config.otlp_traces``, to an exporter of our own, set up from the standard variables. No global provider is ever
+    set.
 
     ``on_error("otel")`` is called, on any thread, for each export that failed.
 

@@ -1,4 +1,4 @@
-"""The one runtime of this process: started, found, stopped, and what becomes of it at a fork and at the exit."""
+"""The one runtime of this process: its start and stop, and what it does at a fork and at exit."""
 
 from __future__ import annotations
 
@@ -77,8 +77,10 @@ def activate() -> None:
 
 
 def _tracing_under_run(config: Config, problems: list[str]) -> Tracing | None:
-    """Spans only if the standard variables ask for them, or the app has OpenTelemetry loaded; and an app whose
-    environment lacks the exporter is observed all the same."""
+    """Spans only if the standard variables ask for them, or the app has OpenTelemetry loaded.
+
+    An app whose environment lacks the exporter is observed all the same.
+    """
     if not (config.otlp_traces or "opentelemetry" in sys.modules):
         return None
     return start_tracing_if_possible(config, None, count_fault, problems)

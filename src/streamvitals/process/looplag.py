@@ -16,7 +16,7 @@ INTERVAL = 0.25  # seconds
 
 
 class LoopLagMeter:
-    """``report`` is called with the lag in seconds at each beat of a loop that has some of the open streams."""
+    """Calls ``report`` with the lag in seconds at each beat of a loop that has open streams."""
 
     def __init__(self, report: Callable[[float], None], open_streams: Callable[[], Iterable[Any]]) -> None:
         self._report = report

@@ -208,8 +208,7 @@ class Runtime:
         return self._dispatch.add(sink)
 
     def flush(self, timeout: float = MOST) -> None:
-        """Hand to the sinks what finalizers have left behind, and have exporters send what they hold: ``timeout``
-        seconds for all of them."""
+        """Hand to the sinks what finalizers have left behind, and flush the exporters: ``timeout`` seconds for all."""
         patience = Patience(timeout)
         self._dispatch.drain()
         self.exporters.flush_all(patience)

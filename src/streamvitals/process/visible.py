@@ -1,5 +1,6 @@
-"""What streamvitals logs is seen on stderr where the app shows nobody's log: it has set up no logging, or only its
-server's (uvicorn and gunicorn set up their own loggers).
+"""Shows what streamvitals logs on stderr, where the app shows nobody's log.
+
+It has set up no logging then, or only its server's: uvicorn and gunicorn set up their own loggers.
 
 Python's last resort does the same for every warning of a library without a handler; ours has one, which never
 blocks, never raises, and writes to no other stderr than the one the process started with.
@@ -31,7 +32,7 @@ class Visible(logging.Handler):
                 console.say(record.getMessage(), late=True)
 
     def _heard(self) -> bool:
-        """Whether the app has a say in it: a handler on the way, or a way that it has cut off."""
+        """Whether the app handles our records: it has a handler on the way, or has switched propagation off."""
         current: logging.Logger | None = logger
         while current is not None:
             for handler in current.handlers:

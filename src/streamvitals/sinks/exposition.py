@@ -76,7 +76,7 @@ class _Family(NamedTuple):
 
 
 class _Text:
-    """All lines of one label set, by metric and by series, and the row that they tell of."""
+    """All lines of one label set, by metric and by series, and the row that they show."""
 
     def __init__(self, labels: StreamLabels) -> None:
         self.labels = _Escaped(labels)

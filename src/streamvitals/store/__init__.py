@@ -1,4 +1,4 @@
-"""What a process has counted: from the first byte of a mapped file to the sum of the processes that are gone.
+"""What a process counts: from the first byte of a mapped file to the sum of dead processes.
 
 1. ``layout`` gives every series a place in a row of doubles: one row per label set, and one for the process itself.
 2. ``segment`` says how such rows stand in a segment: a header, then a slot per open stream, then a block per label set.

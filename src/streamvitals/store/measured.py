@@ -1,5 +1,7 @@
-"""What the histograms are told of one stream, value by value: the one place for all paths (the store, and with it
-scrapes and OTLP; the app's own MeterProvider; exemplars)."""
+"""The values that one stream adds to histograms.
+
+The one place for all paths: the store, and with it scrapes and OTLP; the app's own MeterProvider; exemplars.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def measured(record: StreamRecord) -> Iterator[Measured]:
 
 
 def first_times(first_chunk: float | None, first_token: float | None) -> Iterator[Measured]:
-    """What a long stream tells before its end."""
+    """The times that a long stream reports before its end."""
     if first_chunk is not None:
         yield names.TIME_TO_FIRST_CHUNK, _NO_VALUES, first_chunk
     if first_token is not None:

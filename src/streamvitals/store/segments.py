@@ -51,7 +51,7 @@ class Segments:
         self._vacant: list[Place] = []
         self._ordinal = 0
         self._faulty, self._reason = False, ""
-        self.said = quiet
+        self.reported = quiet
 
     @property
     def mapped(self) -> bool:
@@ -139,8 +139,8 @@ class Segments:
             if not self._faulty and self._first is not None:
                 self._first[_FAULT_AT] += 1.0
             self._faulty, self._reason = True, str(error)
-            if not self.said:
-                self.said = True
+            if not self.reported:
+                self.reported = True
                 logger.warning(
                     "no more memory that the agent can see (%s): streams of this process will be missing "
                     "or counted under 'other'", error,

@@ -1,4 +1,4 @@
-"""What there is to tell at one moment, and how several of them add up.
+"""All numbers of a process at one moment, and how several snapshots add up.
 
 Adding is associative and commutative: counters and buckets are summed, of a gauge the newest value wins.
 """
@@ -18,7 +18,7 @@ _GAUGES = tuple(s.start for s in STREAM_LAYOUT.series if s.metric.kind == "gauge
 
 
 class Exemplar(NamedTuple):
-    """One observation that a trace tells more of. ``time`` is Unix time; ids are lower-case hex."""
+    """One observation and its trace. ``time`` is Unix time; ids are lower-case hex."""
 
     time: float
     value: float

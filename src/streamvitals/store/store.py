@@ -1,4 +1,4 @@
-"""Counts streams into fixed rows of doubles: the open ones in slots, the ended ones in a block per label set.
+"""Counts streams in rows of doubles: open ones in slots, ended ones in a block per label set.
 
 A store belongs to one process. Opening a slot takes no lock unless memory has to be had for it.
 """
@@ -205,13 +205,13 @@ class Store:
         return result
 
     def reset_after_fork(self) -> None:
-        """Let go, in a forked child, of all that is the parent's; what is counted from now on is the child's.
+        """Let go of all that is the parent's, in a forked child; from now on it counts its own.
 
         Slots that were open keep their views, which raise ValueError from now on.
         """
         inherited = self._segments
         self._memory.after_fork()
-        self._begin(Segments(self._memory, quiet=inherited.said))
+        self._begin(Segments(self._memory, quiet=inherited.reported))
         inherited.release()
 
 

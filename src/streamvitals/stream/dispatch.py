@@ -58,7 +58,7 @@ _BARE = frozenset({Start, LoopLag, Fault})  # their one field is what the method
 
 
 class _Delivery(NamedTuple):
-    """A call that is due, and the sinks that have not had it yet; ``ended`` is the observation that a record is of."""
+    """A call that is due, and the sinks that have not had it yet; ``ended``: the observation of a record."""
 
     method: str
     argument: Any
@@ -67,8 +67,11 @@ class _Delivery(NamedTuple):
 
 
 class Dispatch:
-    """``record`` makes the record of an ended observation, or None if it has been told already; ``recorded`` is
-    called when all sinks have been handed it. What interrupts the former has it called again."""
+    """Hands items to sinks, one thread at a time.
+
+    ``record`` makes the record of an ended observation, or None if there has been one; ``recorded`` is called when all
+    sinks have been handed it. What interrupts the former has it called again.
+    """
 
     def __init__(
         self,

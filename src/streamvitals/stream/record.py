@@ -29,7 +29,7 @@ class Usage(NamedTuple):
 
 
 class RateLimit(NamedTuple):
-    """What the provider's headers said of one limit; ``kind`` is "requests" or "tokens". ``reset`` is in how many
+    """One limit as the provider's headers report it; ``kind`` is "requests" or "tokens". ``reset`` is in how many
     seconds it is whole again."""
 
     kind: str
@@ -81,7 +81,7 @@ class ChainRecord(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a stream has gathered since it last said so; the counts are per bucket of ``names.GAP_EDGES``,
+    """What a stream has gathered since the last one. The counts are per bucket of ``names.GAP_EDGES``,
     the overflow bucket last, not cumulative. ``first_chunk`` and ``first_token`` are seconds since the
     request, each said once."""
 
@@ -96,7 +96,7 @@ class Progress(NamedTuple):
 
 
 class StreamRecord(NamedTuple):
-    """One stream from request to end: everything that may be told of it, and no content.
+    """One stream from request to end: everything that may be reported of it, and no content.
 
     Durations are seconds. ``started`` is Unix time. ``chunk_index`` is the number of chunks received when
     it failed. ``cause_chain`` holds class names only. ``hints`` are of ``names.HINTS``: what could not be known.

@@ -6,7 +6,7 @@ from .record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamReco
 
 
 class ReportedError(OSError):
-    """What a sink raises that has told people itself what is wrong."""
+    """Raised by a sink that has logged itself what is wrong."""
 
 
 class Sink:
