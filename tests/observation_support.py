@@ -7,7 +7,8 @@ from typing import Any
 
 from streamvitals.retries.failures import Chain, Origin
 from streamvitals.stream.chunks import ChatChunks
-from streamvitals.stream.observation import Ending, Observation
+from streamvitals.stream.ending import Ending
+from streamvitals.stream.observation import Observation
 from streamvitals.stream.record import Progress, RetryRecord, StreamLabels, StreamRecord
 from streamvitals.stream.request import RequestFacts, ResponseFacts
 from streamvitals.stream.retry import FIRST_ATTEMPT, Retry

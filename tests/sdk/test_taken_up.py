@@ -23,7 +23,7 @@ from streamvitals.process import lifecycle
 from streamvitals.sdk.facts import named_by
 from streamvitals.sdk.openai_sdk import OPENAI
 from streamvitals.store.layout import STREAM_LAYOUT
-from streamvitals.stream.responses import Place
+from streamvitals.stream.request import Place
 from streamvitals.testing import RecordList, recorded
 
 CUT = "reset-after-n?chunks=8&after=4"

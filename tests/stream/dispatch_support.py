@@ -8,7 +8,8 @@ from typing import Any
 from observation_support import Host
 from streamvitals.outcome import Outcome, Verdict
 from streamvitals.stream.dispatch import Dispatch
-from streamvitals.stream.observation import Ending, Observation
+from streamvitals.stream.ending import Ending
+from streamvitals.stream.observation import Observation
 from streamvitals.stream.record import Progress, StreamRecord
 from streamvitals.testing import RecordList
 

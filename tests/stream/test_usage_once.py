@@ -10,8 +10,8 @@ import pytest
 from otel_support import record
 from streamvitals.outcome import Outcome
 from streamvitals.stream.record import Usage
-from streamvitals.stream.request import RequestFacts
-from streamvitals.stream.responses import MOST, Place, Responses, progress_of
+from streamvitals.stream.request import Place, RequestFacts
+from streamvitals.stream.responses import MOST, Responses, progress_of
 
 PLACE = Place("127.0.0.1", 80)
 

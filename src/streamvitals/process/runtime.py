@@ -21,11 +21,12 @@ from ..store.snapshot import Snapshot
 from ..store.store import Slot, Store
 from ..stream.call import Call, Holder
 from ..stream.dispatch import Dispatch, Fault, Item, LoopLag, Start
-from ..stream.observation import Ending, Observation
+from ..stream.ending import Ending
+from ..stream.observation import Observation
 from ..stream.partial import TailReader
 from ..stream.record import StreamRecord
+from ..stream.request import Key
 from ..stream.request_key import RequestKey
-from ..stream.responses import Key
 from ..stream.retry import FIRST_ATTEMPT
 from ..stream.sink import Sink
 from ..stream.tracebacks import is_foreign

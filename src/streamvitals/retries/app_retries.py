@@ -13,8 +13,9 @@ from typing import Any, Protocol, cast
 from ..names import OTHER, RETRY_REASONS
 from ..stream.observation import Observation
 from ..stream.record import ChainRecord, RetryRecord, StreamRecord
+from ..stream.request import Key
 from ..stream.request_key import NO_KEY, RequestKey, fingerprint
-from ..stream.responses import Key, Responses, progress_of
+from ..stream.responses import Responses, progress_of
 from ..stream.retry import FIRST_ATTEMPT, Retry
 from .failures import Chain, Failure, Origin, PendingFailures
 from .origin import alive, current_origin, running_task

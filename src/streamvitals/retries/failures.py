@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..stream.record import StreamLabels
-from ..stream.responses import Key
+from ..stream.request import Key
 from ..stream.retry import Retry
 
 # An operation that has failed for longer has failed for its users, whatever is still tried. Nobody looks at a chat for

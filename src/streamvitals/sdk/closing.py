@@ -13,7 +13,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from ..stream.observation import Observation, Reference
+from ..stream.ending import Reference
+from ..stream.observation import Observation
 from ..stream.tracebacks import is_foreign
 from .facts import content_encoding
 from .helpers import error_of_helper

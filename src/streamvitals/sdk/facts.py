@@ -12,8 +12,7 @@ from ..names import UNKNOWN_MODEL
 from ..stream.events import BodyBytes, SpeechEvents
 from ..stream.fields import get, identifier
 from ..stream.record import StreamLabels
-from ..stream.request import EVENT_STREAM, RequestFacts, ResponseFacts
-from ..stream.responses import Key, Place
+from ..stream.request import EVENT_STREAM, Key, Place, RequestFacts, ResponseFacts
 from .limits import PREFIXES, LimitHeaders
 from .openai_sdk import SDK, Surface
 from .providers import AZURE, provider_of

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from ..stream.call import Call, Holder
 from ..stream.observation import Observation
+from ..stream.request import Key
 from ..stream.request_key import RequestKey
-from ..stream.responses import Key
 
 
 class Host(Protocol):

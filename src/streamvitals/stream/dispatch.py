@@ -17,7 +17,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from .observation import Ending, Observation, Reference
+from .ending import Ending, Reference
+from .observation import Observation
 from .record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from .sink import METHODS, ReportedError, Sink, overrides
 from .tracebacks import is_foreign

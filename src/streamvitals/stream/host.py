@@ -1,31 +1,13 @@
-"""What an observation asks of its process, of its slot, and of the hooks on its response."""
+"""What an observation asks of its process and of the hooks on its response."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from .ending import Ending, Reference
 from .record import Progress, RetryRecord
 from .retry import Chain
-
-if TYPE_CHECKING:
-    from .observation import Ending, Observation, Reference
-
-
-class Numbers(Protocol):
-    """What a slot's doubles are kept in: a view of a mapped file, or a list."""
-
-    def __setitem__(self, index: int, value: float, /) -> None: ...
-
-
-class Slot(Protocol):
-    """Eight doubles that outlive the process: state, start, label set, chunks (see store/store.py)."""
-
-    @property
-    def view(self) -> Numbers: ...
-
-    @property
-    def at(self) -> int: ...
 
 
 class Hooks(Protocol):
@@ -50,10 +32,10 @@ class Host(Protocol):
     stall_after: float
     flush_every: float
 
-    def submit(self, item: Progress | RetryRecord | tuple[Observation, Ending]) -> None:
+    def submit(self, item: Progress | RetryRecord | tuple[Any, Ending]) -> None:
         """Hand over, and let the sinks run if nobody else is running them."""
 
-    def defer(self, item: tuple[Observation, Ending]) -> None:
+    def defer(self, item: tuple[Any, Ending]) -> None:
         """Hand over only: all that a finalizer may do."""
 
     @property
@@ -69,7 +51,7 @@ class Host(Protocol):
     def begin_chain(self, now: float) -> Chain:
         """The first attempt of an operation has failed now."""
 
-    def discard(self, observation: Observation) -> None:
+    def discard(self, observation: Any) -> None:
         """This one was no stream after all: free what it holds, count nothing."""
 
     def fault(self, where: str) -> None:

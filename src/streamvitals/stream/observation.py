@@ -7,19 +7,19 @@ host; the first one counts. ``freeze`` makes the record of it, later, on whichev
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from ..names import OTHER
 from ..outcome import Outcome, Verdict
 from .attempts import Attempts
 from .chunks import Reader
 from .classify import classify_close, classify_exception
+from .ending import Ending
 from .fields import identifier
-from .host import Hooks, Host, Slot
+from .host import Hooks, Host
 from .muted import MutedReader, muted
-from .pace import Pace
+from .pace import Pace, Slot
 from .partial import TailReader
 from .record import NOT_FAILURES, RetryRecord, StreamRecord
 from .request import EVENT_STREAM, RequestFacts, ResponseFacts
@@ -28,6 +28,7 @@ from .retry import FIRST_ATTEMPT, Chain, Retry
 from .tracebacks import is_foreign, names_of
 
 _APP_SIDE = frozenset({Outcome.CANCELLED, Outcome.ABANDONED})
+
 
 class Common(Protocol):
     """Knows common chunks: those that say only that the stream goes on."""
@@ -43,21 +44,6 @@ class _NoneYet:
 
 
 NOT_YET: Common = _NoneYet()
-
-
-class Reference(weakref.ref):  # type: ignore[type-arg]
-    """To what the app reads a stream from. It is queued as an ending when the collector has taken that."""
-
-    __slots__ = ("observation",)
-    observation: Observation
-
-
-class Ending(NamedTuple):
-    """How a stream ended, as seen where it ended; ``at`` is on the observation's clock."""
-
-    verdict: Verdict
-    at: float
-    causes: tuple[str, ...] = ()
 
 
 Method = TypeVar("Method", bound=Callable[..., None])

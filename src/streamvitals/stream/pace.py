@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_left
+from typing import Protocol
 
 from ..names import GAP_EDGES
-from .host import Numbers, Slot
 from .record import Progress, StreamLabels
 
 _MAX_STALLS = 16  # remembered one by one; the count goes on
@@ -23,6 +23,22 @@ _NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
 Bucket = tuple[float, float, list[int], int]
 NO_BUCKET: Bucket = (0.0, -1.0, [], 0)  # no gap is in it
 NO_GAPS = (0,) * (len(GAP_EDGES) + 1)
+
+
+class Numbers(Protocol):
+    """What a slot's doubles are kept in: a view of a mapped file, or a list."""
+
+    def __setitem__(self, index: int, value: float, /) -> None: ...
+
+
+class Slot(Protocol):
+    """Eight doubles that outlive the process: state, start, label set, chunks (see store/store.py)."""
+
+    @property
+    def view(self) -> Numbers: ...
+
+    @property
+    def at(self) -> int: ...
 
 
 class Pace:

@@ -5,9 +5,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .record import RateLimit, StreamLabels
-from .responses import Key, Place
 
 EVENT_STREAM = "text/event-stream"
+Key = int  # a hash: no id is kept
+
+
+class Place(NamedTuple):
+    """Where a response is: ids are compared within one host and port."""
+
+    host: str
+    port: int | None
+
+    def key(self, response_id: str) -> Key:
+        """What stands for a response there."""
+        return hash((self.host, self.port, response_id))
 
 
 class RequestFacts(NamedTuple):

@@ -12,28 +12,14 @@ same one. An id joins streams only if a request names it, of the same host and p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..outcome import GOOD_ENDS
 from .record import StreamRecord
-
-if TYPE_CHECKING:
-    from .request import RequestFacts
+from .request import Key, RequestFacts
 
 MOST = 2048  # responses; OpenAI takes one up again for five minutes
 _ELSEWHERE = float("-inf")
-Key = int  # a hash: no id is kept
-
-
-class Place(NamedTuple):
-    """Where a response is: ids are compared within one host and port."""
-
-    host: str
-    port: int | None
-
-    def key(self, response_id: str) -> Key:
-        """What stands for a response there."""
-        return hash((self.host, self.port, response_id))
 
 
 class _Known(NamedTuple):

@@ -1,0 +1,23 @@
+"""How a stream ended, as it is queued until the record of it is made."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, NamedTuple
+
+from ..outcome import Verdict
+
+
+class Reference(weakref.ref):  # type: ignore[type-arg]
+    """To what the app reads a stream from. It is queued as an ending when the collector has taken that."""
+
+    __slots__ = ("observation",)
+    observation: Any
+
+
+class Ending(NamedTuple):
+    """How a stream ended, as seen where it ended; ``at`` is on the observation's clock."""
+
+    verdict: Verdict
+    at: float
+    causes: tuple[str, ...] = ()
