@@ -1,4 +1,4 @@
-"""The flow of the program that is running: its task or its thread's work, and the flows that wait for it."""
+"""Identifies the current task, thread or greenlet, and what awaits it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def current_origin() -> Origin:
 
 
 def running_task() -> Any:
-    """That of asyncio or trio, or the greenlet of gevent or eventlet; None where there is none."""
+    """The current task of asyncio or trio, or the greenlet of gevent or eventlet; None if there is none."""
     asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
     try:
         task = asyncio.current_task() if asyncio is not None else None
@@ -39,7 +39,7 @@ def running_task() -> Any:
 
 
 def _greenlet() -> Any:
-    """The running one in programs that use them as threads, one for each request of a server."""
+    """The current greenlet of gevent or eventlet, which servers run as threads, one per request."""
     for name in ("gevent", "eventlet"):
         current = getattr(sys.modules.get(name), "getcurrent", None)
         if current is not None:

@@ -1,1 +1,1 @@
-"""The only room that knows the openai SDK."""
+"""The only package that knows the openai SDK."""

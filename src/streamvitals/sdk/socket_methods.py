@@ -22,34 +22,34 @@ _STANDS_FOR = "_streamvitals_stands_for"  # attribute of a class of ours
 
 
 class Watched:
-    """Passes on what the app does with a socket of the class ``theirs``, and tells ``talk`` about it."""
+    """Passes on what the app does with a socket of the class ``theirs``, and tells ``conversation`` about it."""
 
-    __slots__ = ("__weakref__", "talk", "theirs")
+    __slots__ = ("__weakref__", "conversation", "theirs")
 
-    def __init__(self, talk: Conversation, theirs: Any) -> None:
-        self.talk = talk
+    def __init__(self, conversation: Conversation, theirs: Any) -> None:
+        self.conversation = conversation
         self.theirs = theirs
 
     def recv(self, socket: Any, *args: Any, **kwargs: Any) -> Any:
-        self.talk.asking()
+        self.conversation.asking()
         try:
             message = self.theirs.recv(socket, *args, **kwargs)
         except BaseException as error:
-            self.talk.read_failed(error)
+            self.conversation.read_failed(error)
             raise
-        self.talk.received(message)
+        self.conversation.received(message)
         return message
 
     def send(self, socket: Any, message: Any, *args: Any, **kwargs: Any) -> Any:
-        response = self.talk.sending(message)
+        response = self.conversation.sending(message)
         try:
             return self.theirs.send(socket, message, *args, **kwargs)
         except BaseException as error:
-            self.talk.not_sent(response, error)
+            self.conversation.not_sent(response, error)
             raise
 
     def close(self, socket: Any, *args: Any, **kwargs: Any) -> Any:
-        self.talk.closed(sys.exc_info()[1])
+        self.conversation.closed(sys.exc_info()[1])
         return self.theirs.close(socket, *args, **kwargs)
 
 
@@ -59,25 +59,25 @@ class AsyncWatched(Watched):
     __slots__ = ()
 
     async def recv(self, socket: Any, *args: Any, **kwargs: Any) -> Any:
-        self.talk.asking()
+        self.conversation.asking()
         try:
             message = await self.theirs.recv(socket, *args, **kwargs)
         except BaseException as error:
-            self.talk.read_failed(error)
+            self.conversation.read_failed(error)
             raise
-        self.talk.received(message)
+        self.conversation.received(message)
         return message
 
     async def send(self, socket: Any, message: Any, *args: Any, **kwargs: Any) -> Any:
-        response = self.talk.sending(message)
+        response = self.conversation.sending(message)
         try:
             return await self.theirs.send(socket, message, *args, **kwargs)
         except BaseException as error:
-            self.talk.not_sent(response, error)
+            self.conversation.not_sent(response, error)
             raise
 
     async def close(self, socket: Any, *args: Any, **kwargs: Any) -> Any:
-        self.talk.closed(sys.exc_info()[1])
+        self.conversation.closed(sys.exc_info()[1])
         return await self.theirs.close(socket, *args, **kwargs)
 
 
@@ -106,13 +106,13 @@ def _theirs(socket: Any) -> Any:
     return getattr(type(socket), _STANDS_FOR, type(socket))
 
 
-def watch(socket: Any, talk: Conversation, held: Watched | None = None) -> Watched:
+def watch(socket: Any, conversation: Conversation, held: Watched | None = None) -> Watched:
     """Watch a socket of the websockets library. Whoever holds what this gives back holds the socket for the app;
     ``held`` is of the socket whose place this one takes."""
     theirs = _theirs(socket)
     kind = AsyncWatched if inspect.iscoroutinefunction(theirs.recv) else Watched
-    held = held or kind(talk, theirs)
-    vars(socket)[_KEPT] = (weakref.ref(held), kind(talk, theirs))
+    held = held or kind(conversation, theirs)
+    vars(socket)[_KEPT] = (weakref.ref(held), kind(conversation, theirs))
     socket.__class__ = _watching(theirs)
     return held
 

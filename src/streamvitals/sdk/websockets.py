@@ -4,9 +4,9 @@
     ...Connection.__init__()     a connection was opened: its ``send``, ``recv`` and ``close`` are watched
     ...Connection.parse_event()  a message that cannot be read is an error to the app
 
-The three are watched on the one object of the websockets library that belongs to this connection: there all ways
-meet, the SDK's events, its lanes and queues as well as raw messages. A connection that cannot be opened is no
-stream: nothing has been asked for yet, and the app has its exception.
+``send``, ``recv`` and ``close`` are watched on the connection's object of the websockets library: the SDK's events,
+lanes and queues, and raw messages, all go through it. A connection that cannot be opened is no stream: nothing has
+been asked for yet, and the app has its exception.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class SocketPatches:
         self._replaced = Replacements()
         self._seen: set[str] = set()
         self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._held: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()  # by connection
+        self._watched_by_connection: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()
 
     def apply(self) -> None:
         """Patch what has been imported, and the rest when it is."""
@@ -112,11 +112,11 @@ class SocketPatches:
 
     def _unreadable(self, connection: Any, error: Exception) -> None:
         try:
-            held = self._held.get(connection)
+            watched = self._watched_by_connection.get(connection)
         except TypeError:
             return  # called with something else than a connection
-        if held is not None:
-            held.talk.unreadable(error)
+        if watched is not None:
+            watched.conversation.unreadable(error)
 
     # -- one connection
 
@@ -127,16 +127,16 @@ class SocketPatches:
                 return
             realtime = "Realtime" in type(connection).__name__
             request, model = facts.socket_facts(self._sdk, socket, _OPERATION, self._providers)
-            talk = Conversation(
+            conversation = Conversation(
                 self._host.clock, functools.partial(self._begin, request, facts.socket_request_id(socket)),
                 self._host.fault, realtime, model,
             )
-            held = self._held[connection] = watch(socket, talk)
+            watched = self._watched_by_connection[connection] = watch(socket, conversation)
             self._watched.add(socket)
-            talk.owner = weakref.ref(held, talk.dropped)
+            conversation.owner = weakref.ref(watched, conversation.dropped)
             make = getattr(connection, "_make_ws", None)
             if make is not None:
-                connection._make_ws = self._reconnecting(make, held)
+                connection._make_ws = self._reconnecting(make, watched)
         except Exception as error:
             if is_foreign(error):
                 raise
@@ -155,14 +155,14 @@ class SocketPatches:
         observation.attempts.over_connection(request_id)
         return observation
 
-    def _reconnecting(self, make: Callable[..., Any], held: Watched) -> Callable[..., Any]:
+    def _reconnecting(self, make: Callable[..., Any], watched: Watched) -> Callable[..., Any]:
         """The SDK opens another socket in place of one that was lost."""
 
         def hook(socket: Any) -> None:
             try:
                 if self._active and _is_known(socket):
-                    held.talk.opened_again()
-                    watch(socket, held.talk, held)
+                    watched.conversation.opened_again()
+                    watch(socket, watched.conversation, watched)
                     self._watched.add(socket)
             except Exception as error:
                 if is_foreign(error):

@@ -1,4 +1,4 @@
-"""The clockwork of one stream: who is waiting for whom, since when, and how long that was.
+"""Timing of one stream: time blocked on the provider, time held by the app, gaps, stalls.
 
     ask ... arrived      the app is blocked: wait, the provider's silence as the app feels it
     arrived ... ask      the app works on the chunk: hold, never the provider's
@@ -61,7 +61,7 @@ class Pace:
         self.gap_counts: list[int] | None = None
         self.max_gap = 0.0
         self.wait = 0.0
-        self._other_wait = 0.0  # what of it was not for a chunk after the first
+        self._other_wait = 0.0  # the part of `wait` that is not a chunk gap
         self._stall_after = stall_after
         self.stalls = 0
         self.stall_times: tuple[tuple[float, float], ...] = ()

@@ -1,4 +1,4 @@
-"""Responses that another request can name by their id: whose usage has been counted, and which came whole.
+"""Tracks responses by id, so that usage is counted once and completed ones are known.
 
 A background response goes on when its stream is cut, and ``GET /responses/{id}?stream=true`` takes it up again
 (https://platform.openai.com/docs/guides/background). Usage is counted once per response: by the stream that
@@ -19,7 +19,7 @@ from .record import StreamRecord
 from .request import Key, RequestFacts
 
 MOST = 2048  # responses; OpenAI takes one up again for five minutes
-_ELSEWHERE = float("-inf")
+_COUNTED_BEFORE_US = float("-inf")  # in `counted_by`: not by a stream of this process
 
 
 class _Known(NamedTuple):
@@ -34,7 +34,7 @@ class _Known(NamedTuple):
 
 
 class Responses:
-    """One per process; a forked child knows what was known at the fork. Bounded: the oldest makes room."""
+    """One per process; a forked child knows what was known at the fork. Bounded: the oldest entry is evicted."""
 
     def __init__(self) -> None:
         self._known: dict[Key, _Known] = {}
@@ -50,7 +50,7 @@ class Responses:
         counted_by = None if known is None else known.counted_by
         by_fetch = known is not None and known.fetch
         if fetch and known is None and not request.resumes:
-            counted_by = _ELSEWHERE
+            counted_by = _COUNTED_BEFORE_US
         elif not fetch and not (by_fetch and counted_by is not None and counted_by > began):
             counted_by = None  # what has been counted was of another response with this id
         if record.usage is not None and counted_by in (None, began):
