@@ -1,7 +1,7 @@
 """One file with the counts of all processes that are gone, and a list of whom it includes.
 
-It is written aside and renamed, and only then are the files of those processes removed. Who finds both, after
-a crash in between, knows from the list that the files are in the sum already.
+It is written aside and renamed, and only then are the files of those processes removed. A reader that finds both,
+after a crash in between, knows from the list that the files are in the sum already.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ NAME = f"retired-{STREAM_LAYOUT.fingerprint:08x}{PROCESS_LAYOUT.fingerprint:08x}
 _ASIDE = f".{NAME}.tmp"
 _MAGIC = b"SVRETIR1"
 _HEAD = struct.Struct("<8sII")
-# Processes stay listed for some time after their files were removed, for the sake of another reader that
-# still has the files mapped.
+# Processes stay listed for some time after their files were removed: another reader may still have the files open.
 _MAX_LISTED = 1000
 # Larger than all label sets that are admitted, and the list. Bytes.
 _MAX_SIZE = 64 * 1024 * 1024

@@ -1,8 +1,7 @@
 """Reads what one process has counted from its mapped files, while it lives and after.
 
-They are read and never mapped: a file that shrinks would end the agent (SIGBUS). Whoever may write to the
-directory may leave files there, and a file of the app's may be damaged: each is believed as far as it makes
-sense, and costs nobody but itself.
+They are read and never mapped: a file that shrinks would end the agent (SIGBUS). Files are untrusted: implausible
+ones are rejected without affecting others.
 """
 
 from __future__ import annotations
@@ -47,9 +46,8 @@ class AnothersFileError(BadSegmentError):
 class MappedFile:
     """One mapped file, as it was when it was last read whole.
 
-    ``labels`` are the label sets that its blocks are counted under, by ordinal; whoever admits label sets fills it in.
-
-    What it says is what it said when it was last read whole.
+    ``labels`` are the label sets that its blocks are counted under, by ordinal; the tree fills it in, which admits
+    label sets.
     """
 
     def __init__(self, path: str, trusted: Callable[[int, int], bool]) -> None:
@@ -183,8 +181,8 @@ def _redo(raw: bytes, count: float) -> Sequence[float]:
     return _numbers(raw, segment.REDO_AT + 1, 1 + 2 * int(count)) if 0.0 < count <= segment.REDO_ENTRIES else ()
 
 
-class Image:
-    """All files of one store, which one program of one process has written."""
+class ProcessFiles:
+    """All files of one store, written by one program of one process (an exec starts another program)."""
 
     def __init__(self) -> None:
         self.files: list[MappedFile] = []

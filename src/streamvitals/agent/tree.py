@@ -27,7 +27,7 @@ from .dead import DeadProcesses
 from .liveness import alive
 from .private_directory import places
 from .proc import may_be_of
-from .reader import NAME, AnothersFileError, Image, MappedFile
+from .reader import NAME, AnothersFileError, MappedFile, ProcessFiles
 from .sums import Row, Sums
 
 _log = logging.getLogger("streamvitals")
@@ -44,7 +44,7 @@ _Key = tuple[str, int]
 class Tree:
     """The sum over one directory, in which the number of label sets is bounded. Safe to use from any thread.
 
-    Needs a look now and then (``snapshot`` or ``sweep``): when a process died is when that was noticed.
+    Call ``snapshot`` or ``sweep`` regularly: the time of death is the time of the call.
     """
 
     def __init__(
@@ -93,15 +93,15 @@ class Tree:
                 for labels, row in part.streams.items():
                     rows.setdefault(self._admission.admit(labels), []).append(row)
                 total.add_process(part.process)
-            for identity, image in self._images().items():
+            for identity, process in self._by_process().items():
                 if identity in self._unwritten:
                     continue
-                for labels, raw in image.rows():
+                for labels, raw in process.rows():
                     rows.setdefault(labels, []).append(raw)
-                image.add_process(total)
+                process.add_process(total)
                 if identity in self._living:
-                    image.add_open(total, now, self._stall_after)
-                    build = image.build()
+                    process.add_open(total, now, self._stall_after)
+                    build = process.build()
                     if build is not None:
                         total.builds[build] = total.builds.get(build, 0) + 1
             total.streams = self._sums.of(rows)
@@ -114,16 +114,16 @@ class Tree:
             self._sweep()
 
     def builds(self) -> dict[Identity, Build | None]:
-        """Look; return the living processes that have files here, and which versions they run."""
+        """Sweep, then return the living processes that have files here, and the versions that they run."""
         with self._lock:
             self._sweep()
             self._read([key for key, file in self._files.items() if file.header.shape.first and file.build is None])
             return self.builds_seen()
 
     def builds_seen(self) -> dict[Identity, Build | None]:
-        """The same as ``builds``, as of the last look."""
+        """The same as ``builds``, as of the last sweep."""
         with self._lock:
-            return {i: image.build() for i, image in self._images().items() if i in self._living}
+            return {i: process.build() for i, process in self._by_process().items() if i in self._living}
 
     def process_row(self) -> list[float]:
         """The counts that have no label set. Little of each file is read for it."""
@@ -132,12 +132,12 @@ class Tree:
             total = Snapshot()
             for part in (self._dead.total, *self._unwritten.values()):
                 total.add_process(part.process)
-            for identity, image in self._images().items():
+            for identity, process in self._by_process().items():
                 if identity not in self._unwritten:
-                    for file in image.files:
+                    for file in process.files:
                         with contextlib.suppress(OSError, BadSegmentError):  # the next scrape tells of it
                             file.read_process()
-                    image.add_process(total)
+                    process.add_process(total)
             total.process[_ERRORS_AT] += self._errors
             return total.process
 
@@ -238,21 +238,21 @@ class Tree:
             else:
                 self._files[key] = file
 
-    def _images(self) -> dict[Identity, Image]:
-        images: dict[Identity, Image] = {}
+    def _by_process(self) -> dict[Identity, ProcessFiles]:
+        found: dict[Identity, ProcessFiles] = {}
         for file in self._files.values():
-            images.setdefault(file.header.identity, Image()).files.append(file)
-        return images
+            found.setdefault(file.header.identity, ProcessFiles()).files.append(file)
+        return found
 
     def _find_dead(self) -> list[Identity]:
-        images = self._images()
+        processes = self._by_process()
         # What a process ran before an exec is gone, though the process is not.
         running: dict[Identity, int] = {}
-        for identity in sorted(images, key=lambda i: images[i].created):
+        for identity in sorted(processes, key=lambda i: processes[i].created):
             running[_process(identity)] = identity.image
         running = {p: image for p, image in running.items() if self._alive(p._replace(image=image))}
-        self._living = {i for i in images if running.get(_process(i)) == i.image}
-        return [identity for identity in images if identity not in self._living]
+        self._living = {i for i in processes if running.get(_process(i)) == i.image}
+        return [identity for identity in processes if identity not in self._living]
 
     def _fold(self, dead: list[Identity]) -> None:
         """Add the dead to the sum and remove their files; do nothing if another reader is doing so."""
@@ -263,14 +263,14 @@ class Tree:
             done = self._dead.included
             for identity in [i for i in self._unwritten if i in done]:
                 del self._unwritten[identity]
-            images, now = self._images(), self._clock()
+            processes, now = self._by_process(), self._clock()
             self._read([key for key, file in self._files.items() if file.header.identity in dead])
             for identity in dead:
                 if identity not in done and identity not in self._unwritten:
-                    self._unwritten[identity] = images[identity].final_snapshot(now)
+                    self._unwritten[identity] = processes[identity].final_snapshot(now)
             if self._unwritten:
                 try:
-                    self._dead.write(self._unwritten, images)
+                    self._dead.write(self._unwritten, processes)
                 except OSError as error:
                     # A full file system, say: what was folded stays in memory, its files stay where they are.
                     if not self._write_failed:
@@ -286,7 +286,7 @@ class Tree:
         try:
             fd = os.open(os.path.join(home(self._directory), LOCK), flags, 0o600)
         except OSError:
-            # Nobody can write here, so nobody folds but in memory, each for itself.
+            # The directory is read-only: each reader adds up the dead in its own memory.
             yield True
             return
         try:

@@ -108,7 +108,7 @@ def merge_rows(one: Sequence[float], two: Sequence[float]) -> list[float]:
 
 
 def merged_rows(rows: Sequence[Sequence[float]]) -> list[float]:
-    """The same of any number of rows but none; column by column, as many are added faster that way."""
+    """Sum of one or more rows; column by column is faster for many."""
     if len(rows) == 1:
         return list(rows[0])
     total: list[float] = list(map(sum, zip(*rows, strict=True)))
