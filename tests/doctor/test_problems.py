@@ -40,7 +40,7 @@ def test_a_misspelt_name_is_told_with_the_one_that_is_meant(name: str, meant: st
 
 
 def test_a_name_that_is_like_none_is_told_without_a_guess() -> None:
-    assert "did you mean" not in one({"STREAMVITALS_ZZZ": "x"}).mend
+    assert "did you mean" not in one({"STREAMVITALS_ZZZ": "x"}).fix
 
 
 def test_names_of_others_are_theirs() -> None:
@@ -60,7 +60,7 @@ def test_names_of_others_are_theirs() -> None:
 def test_an_endpoint_without_its_scheme_is_told_with_the_right_one(given: str, wanted: str) -> None:
     found = one({ENDPOINT: given})
     assert found.what.startswith(f"{ENDPOINT}=")
-    assert found.mend == f"set {ENDPOINT}={wanted}"
+    assert found.fix == f"set {ENDPOINT}={wanted}"
     assert "secret" not in str(found)
 
 
@@ -107,7 +107,7 @@ def test_any_value_is_told_in_one_short_line_or_not_at_all(value: str, name: str
 
 def test_the_exporter_that_is_missing_is_told(tmp_path: Path) -> None:
     (found,) = of_exporter(Config(otlp_metrics=True), [str(tmp_path)])
-    assert "pip install 'streamvitals[otlp]'" in found.mend
+    assert "pip install 'streamvitals[otlp]'" in found.fix
     for part in problems.OTLP_PARTS:
         (tmp_path / part).mkdir(parents=True)
     assert list(of_exporter(Config(otlp_metrics=True), [str(tmp_path)])) == []

@@ -35,7 +35,7 @@ AGAIN = 30.0
 # How long after the app's end its stderr is held for a first answer, and how often to look. Seconds.
 AFTER_APP, LOOK_EVERY = 0.5, 0.02
 
-_MEND = {
+_FIXES = {
     "refuses the connection": "is the collector up, and is the port right?",
     "is no name that can be resolved": "check the host, and the resolver",
     "fails the TLS handshake": "check http against https, and OTEL_EXPORTER_OTLP_CERTIFICATE",
@@ -43,7 +43,7 @@ _MEND = {
     "does not speak HTTP": f"is that the port for gRPC? http/protobuf has {HTTP_PORT} as a rule",
     "cannot be reached": "check the host, the proxy settings and the network",
 }
-_MEND_STATUS = {
+_FIX_BY_STATUS = {
     401: "check OTEL_EXPORTER_OTLP_HEADERS", 403: "check OTEL_EXPORTER_OTLP_HEADERS",
     404: "check the path: /v1/traces and /v1/metrics are appended to OTEL_EXPORTER_OTLP_ENDPOINT only",
 }
@@ -58,11 +58,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def ask(where: Endpoint, env: Mapping[str, str], timeout: float = ATTEMPT) -> Problem | None:
     """Send an export of nothing, which is an empty message; return what is wrong, or None."""
-    why, mend = _answer(where, env, timeout)
+    why, fix = _answer(where, env, timeout)
     if not why:
         return None
     variable = where.variable if env.get(where.variable) else f"the default, as {GENERAL} is not set"
-    return Problem(f"OTLP does not arrive: {where.place} ({variable}) {why}", mend or _MEND[why])
+    return Problem(f"OTLP does not arrive: {where.place} ({variable}) {why}", fix or _FIXES[why])
 
 
 def _answer(where: Endpoint, env: Mapping[str, str], timeout: float) -> tuple[str, str]:
@@ -82,7 +82,7 @@ def _answer(where: Endpoint, env: Mapping[str, str], timeout: float) -> tuple[st
         error.close()
         if error.code == 400:  # it is there, and does not like an export of nothing
             return "", ""
-        return f"answers with {error.code}", _MEND_STATUS.get(error.code, "see what the collector says of it")
+        return f"answers with {error.code}", _FIX_BY_STATUS.get(error.code, "see what the collector says of it")
     except (OSError, HTTPException, ValueError) as error:
         return _why(error), ""
 

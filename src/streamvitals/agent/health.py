@@ -47,7 +47,7 @@ def report(
         "sdk": [{"openai": version, "patched": patched == "true", "processes": count}
                 for (version, patched), count in sorted(_running(builds).items())][:MAX_LISTED],
         "internal_errors": internal,
-        "problems": [{"what": problem.what, "mend": problem.mend} for problem in problems[:MAX_LISTED]],
+        "problems": [{"what": problem.what, "mend": problem.fix} for problem in problems[:MAX_LISTED]],
     }
 
 

@@ -217,8 +217,8 @@ class Agent:
         except Exception as error:  # noqa: BLE001  no exporter, or no OpenTelemetry here: /metrics is served
             self.fault(error)
             if not any("OTLP" in problem.what for problem in self._problems):
-                mend = INSTALL_OTLP if isinstance(error, ImportError) else "check the OTEL_ variables"
-                self._problems.append(Problem(f"OTLP metrics are not sent: {type(error).__name__}", mend))
+                fix = INSTALL_OTLP if isinstance(error, ImportError) else "check the OTEL_ variables"
+                self._problems.append(Problem(f"OTLP metrics are not sent: {type(error).__name__}", fix))
             return None
 
 

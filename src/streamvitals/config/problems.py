@@ -42,11 +42,11 @@ class Problem(NamedTuple):
     """
 
     what: str
-    mend: str
+    fix: str
     bad_value: bool = False
 
     def __str__(self) -> str:
-        return f"{self.what} -> {self.mend}" if self.mend else self.what
+        return f"{self.what} -> {self.fix}" if self.fix else self.what
 
 
 def of_variables(env: Mapping[str, str]) -> list[Problem]:
@@ -253,10 +253,10 @@ def _is_there(part: str, paths: Iterable[str]) -> bool:
 
 def of_journal(path: str) -> Iterator[Problem]:
     """Find out whether the journal can be written from here, as this user; it is not touched."""
-    mend = "set STREAMVITALS_JOURNAL to a file that the app may write"
+    fix = "set STREAMVITALS_JOURNAL to a file that the app may write"
     why = _not_writable(path) if path else ""
     if why:
-        yield Problem(f"the journal {path[:200]} cannot be written: {why}", mend)
+        yield Problem(f"the journal {path[:200]} cannot be written: {why}", fix)
 
 
 def journal_is_reported(config: Config) -> bool:

@@ -50,4 +50,4 @@ def _ask_collectors(
         if problem is None:
             yield Check(OK, f"{where.place} takes OTLP {where.signal}")
         else:
-            yield Check(FAIL, problem.what, problem.mend)
+            yield Check(FAIL, problem.what, problem.fix)

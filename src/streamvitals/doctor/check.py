@@ -14,7 +14,8 @@ GIVE_PYTHON = "give doctor the python command itself to have that one looked at"
 class Check(NamedTuple):
     """One finding.
 
-    ``mend`` is empty where nothing needs to be done; ``exit`` is the least status to end with.
+    ``mend``, which is also a key of the JSON, says how to fix it: empty where nothing needs to be done. ``exit`` is the
+    least status to end with.
     """
 
     status: str

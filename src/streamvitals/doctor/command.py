@@ -69,11 +69,11 @@ def _find(
 
 
 def _clears(name: str, command: Sequence[str]) -> Check:
-    mend = f"put `streamvitals run --` behind it: {name} ... streamvitals run -- ..."
+    fix = f"put `streamvitals run --` behind it: {name} ... streamvitals run -- ..."
     kept = name in ("su", "runuser") and not {"-", "-l", "--login"} & set(command)
     if kept or any(word.startswith(("--preserve-env", "-E", "--setenv")) for word in command):
-        return Check(WARN, f"whether {name} hands PYTHONPATH and STREAMVITALS_DIR on is not known here", mend)
-    return Check(FAIL, f"{name} clears the environment: what it starts is not watched", mend)
+        return Check(WARN, f"whether {name} hands PYTHONPATH and STREAMVITALS_DIR on is not known here", fix)
+    return Check(FAIL, f"{name} clears the environment: what it starts is not watched", fix)
 
 
 def _programs(command: Sequence[str], env: Mapping[str, str]) -> Iterator[int]:

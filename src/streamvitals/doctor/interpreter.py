@@ -1,4 +1,4 @@
-"""Asks the app's own interpreter: is it watched, what is installed, is the server reached."""
+"""Runs the probe in the app's interpreter: injection, packages, connectivity."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .check import FAIL, GIVE_PYTHON, OK, WARN, Check
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROBE = os.path.join(PACKAGE, "doctor", "probe.py")
-# Whoever runs it in an environment changes nothing there.
+# Keep `uv run` from syncing or changing the environment.
 _UNTOUCHED = {"UV_NO_SYNC": "1", "UV_FROZEN": "1", "UV_OFFLINE": "1"}
 # Importing openai takes a second, on a small machine several.
 PROBE_TIMEOUT = 60.0
 OTLP_PACKAGES = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 
-_MEND_IN_FRONT = "have that sitecustomize import the next one, or call streamvitals.instrument() in the program"
+_FIX_IN_FRONT = "have that sitecustomize import the next one, or call streamvitals.instrument() in the program"
 
 CONNECT = {
     "ok": (OK, "answers, and takes the key", ""),
@@ -101,30 +101,30 @@ def _check_injection(interpreter: Interpreter, found: Mapping[str, Any]) -> Iter
         if found["sitecustomize"] and os.path.dirname(found["sitecustomize"]) != INJECT:
             yield Check(OK, f"its own {found['sitecustomize']} runs as before")
     elif set(interpreter.flags) & set("IES"):
-        mend = "run it without, or call streamvitals.instrument() in the program"
+        fix = "run it without, or call streamvitals.instrument() in the program"
         letters = " ".join(f"-{letter}" for letter in interpreter.flags if letter in "IES")
-        yield Check(FAIL, f"{name} is not watched: {letters} keeps it out", mend)
+        yield Check(FAIL, f"{name} is not watched: {letters} keeps it out", fix)
     elif not found["has_directory"]:
-        # Of what stands in front the name only: `env KEY=...`.
+        # Only the name of the command in front: its arguments may hold values, as in `env KEY=...`.
         by = os.path.basename(interpreter.before[0]) if interpreter.before else "what is in front"
-        mend = f"put `streamvitals run --` behind {by}, or have it hand on PYTHONPATH and STREAMVITALS_DIR"
-        yield Check(FAIL, f"{name} is not watched: {by} clears the environment", mend)
+        fix = f"put `streamvitals run --` behind {by}, or have it hand on PYTHONPATH and STREAMVITALS_DIR"
+        yield Check(FAIL, f"{name} is not watched: {by} clears the environment", fix)
     elif not found["on_path"]:
-        mend = "keep what PYTHONPATH held when it is set anew"
-        yield Check(FAIL, f"{name} is not watched: PYTHONPATH was replaced", mend)
+        fix = "keep what PYTHONPATH held when it is set anew"
+        yield Check(FAIL, f"{name} is not watched: PYTHONPATH was replaced", fix)
     else:
         in_front = f": {found['sitecustomize']} stands in front" if found["sitecustomize"] else ""
-        yield Check(FAIL, f"{name} is not watched{in_front}", _MEND_IN_FRONT)
+        yield Check(FAIL, f"{name} is not watched{in_front}", _FIX_IN_FRONT)
 
 
 def _check_openai(found: Mapping[str, Any], packages: Mapping[str, str]) -> Iterator[Check]:
     if "openai" not in packages:
         yield Check(WARN, "openai is not installed there", f"install it where it is used ({OPENAI.supported})")
     elif "import_error" in found:
-        mend = "see what `python -c 'import openai'` says"
-        yield Check(FAIL, f"openai {packages['openai']} cannot be imported: {found['import_error']}", mend)
+        fix = "see what `python -c 'import openai'` says"
+        yield Check(FAIL, f"openai {packages['openai']} cannot be imported: {found['import_error']}", fix)
     elif found["problems"]:
-        # Of a version that is not supported all the rest follows.
+        # If the version is not supported, the other problems follow from that.
         yield Check(FAIL, found["problems"][0], f"install {OPENAI.supported}")
     else:
         yield Check(OK, f"openai {packages['openai']}, every patch point is there (supported: {OPENAI.supported})")
@@ -137,8 +137,8 @@ def _check_otlp(config: Config, packages: Mapping[str, str]) -> Iterator[Check]:
         yield Check(FAIL, what, INSTALL_OTLP)
     yield from (Check(FAIL, *problem[:2]) for problem in of_exporter(config, sys.path))
     if config.http_spans and "opentelemetry-instrumentation-httpx" not in packages:
-        mend = "pip install 'streamvitals[http-spans]' there"
-        yield Check(FAIL, "STREAMVITALS_HTTP_SPANS is set; what makes them is not installed there", mend)
+        fix = "pip install 'streamvitals[http-spans]' there"
+        yield Check(FAIL, "STREAMVITALS_HTTP_SPANS is set; what makes them is not installed there", fix)
 
 
 def _check_redaction(config: Config, found: Mapping[str, Any]) -> Iterator[Check]:
@@ -158,12 +158,12 @@ def check_connection(interpreter: Interpreter, env: Mapping[str, str], timeout: 
     except (OSError, ValueError):
         return Check(FAIL, "the connection cannot be tried without openai", "see the lines above")
     result = answer["result"]
-    status, what, mend = CONNECT.get(
+    status, what, fix = CONNECT.get(
         result, (FAIL, f"answers with {result} {answer.get('error', '')}".rstrip(), "check OPENAI_BASE_URL")
     )
     if result == "no client" and answer.get("error"):
         what = f"{what} ({answer['error']})"
-    return Check(status, f"{answer['host'] or 'the server'} {what}", mend)
+    return Check(status, f"{answer['host'] or 'the server'} {what}", fix)
 
 
 def probe(

@@ -48,8 +48,8 @@ def check_variables(env: Mapping[str, str]) -> Iterator[Check]:
 
 def _check(problem: problems.Problem) -> Check:
     if problem.bad_value:
-        return Check(FAIL, problem.what, problem.mend, BAD_VALUE)
-    return Check(WARN if "not a variable of" in problem.what else FAIL, problem.what, problem.mend)
+        return Check(FAIL, problem.what, problem.fix, BAD_VALUE)
+    return Check(WARN if "not a variable of" in problem.what else FAIL, problem.what, problem.fix)
 
 
 def check_journal(config: Config) -> Iterator[Check]:
@@ -86,7 +86,7 @@ def check_proc() -> Iterator[Check]:
 
 def check_agent(env: Mapping[str, str]) -> Iterator[Check]:
     """Check that the agent finds all that it imports, started as `run` starts it."""
-    mend = "install streamvitals anew: pip install --force-reinstall streamvitals"
+    fix = "install streamvitals anew: pip install --force-reinstall streamvitals"
     arguments = [sys.executable, *OPTIONS, "-c", _IMPORTS, _ROOT, json.dumps(spawn.import_path())]
     try:
         done = subprocess.run(  # noqa: S603  our own interpreter
@@ -94,11 +94,11 @@ def check_agent(env: Mapping[str, str]) -> Iterator[Check]:
             stderr=subprocess.PIPE, text=True, errors="replace", timeout=IMPORTS_WITHIN, check=False,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        yield Check(FAIL, f"the agent cannot be started: {type(error).__name__}", mend)
+        yield Check(FAIL, f"the agent cannot be started: {type(error).__name__}", fix)
         return
     if done.returncode:
         why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        yield Check(FAIL, f"the agent cannot be started: {why[:200]}", mend)
+        yield Check(FAIL, f"the agent cannot be started: {why[:200]}", fix)
 
 
 def check_port(config: Config, env: Mapping[str, str]) -> Iterator[Check]:
@@ -121,8 +121,8 @@ def check_port(config: Config, env: Mapping[str, str]) -> Iterator[Check]:
     elif any(theirs == port for _, theirs in handover.agents(env)):
         yield Check(OK, f"port {port} on {config.host} is free once the agent of an app that has gone leaves it{left}")
     else:
-        mend = f"stop what holds it, or set {PORT}"
-        yield Check(WARN, f"port {port} on {config.host} is not free: {got} would be taken{left}", mend)
+        fix = f"stop what holds it, or set {PORT}"
+        yield Check(WARN, f"port {port} on {config.host} is not free: {got} would be taken{left}", fix)
 
 
 def check_directory(env: Mapping[str, str]) -> Iterator[Check]:
@@ -130,8 +130,8 @@ def check_directory(env: Mapping[str, str]) -> Iterator[Check]:
     try:
         path = private_directory.create(env)
     except OSError as error:
-        mend = "make /dev/shm or TMPDIR writable"
-        yield Check(FAIL, f"no private directory can be made: {error.strerror or error}", mend)
+        fix = "make /dev/shm or TMPDIR writable"
+        yield Check(FAIL, f"no private directory can be made: {error.strerror or error}", fix)
         return
     state = os.statvfs(path)
     private_directory.remove(path)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ..agent import private_directory
 from .check import FAIL, OK, WARN, Check
 
-MEND = {
+FIXES = {
     "started with -I": "start it without -I, or call streamvitals.instrument() in the program",
     "started with -E": "start it without -E, or call streamvitals.instrument() in the program",
     "started with -S": "start it without -S, or call streamvitals.instrument() in the program",
@@ -37,8 +37,8 @@ def check_directory_of(directory: str) -> Iterator[Check]:
         yield from check_url(str(facts.get("url", "")))
         return
     private_directory.unlock(held)
-    mend = f"streamvitals agent --dir {directory}"
-    yield Check(FAIL, "the agent of this directory is gone; what was counted is still there", mend)
+    fix = f"streamvitals agent --dir {directory}"
+    yield Check(FAIL, "the agent of this directory is gone; what was counted is still there", fix)
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
@@ -68,7 +68,7 @@ def check_url(url: str) -> Iterator[Check]:
         return
     for python in health["not_reporting"]:
         what = f"{python['exe']} with pid {python['pid']} is not watched: {python['reason']}"
-        yield Check(WARN, what, MEND.get(python["reason"], ELSE))
+        yield Check(WARN, what, FIXES.get(python["reason"], ELSE))
     for fault in health["not_patched"]:
         what = f"pid {fault['pid']} could not patch openai: {fault['error']}"
         yield Check(FAIL, what, "run `streamvitals doctor -- <the app's command>`")

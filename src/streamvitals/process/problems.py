@@ -25,8 +25,8 @@ def show_and_check(config: Config) -> tuple[Config, list[str]]:
         redaction_of(config)
     except ConfigError as error:
         config = replace(config, capture_partial=0)
-        mend = "make it importable, or unset STREAMVITALS_CAPTURE_PARTIAL"
-        warn(problems, "redact", f"{error}; no text is captured -> {mend}")
+        fix = "make it importable, or unset STREAMVITALS_CAPTURE_PARTIAL"
+        warn(problems, "redact", f"{error}; no text is captured -> {fix}")
     return config, problems
 
 

@@ -45,8 +45,8 @@ def of_sdk(command: Sequence[str], env: Mapping[str, str]) -> Iterable[Problem]:
     python = interpreter.find(command, env) if command else None
     if python is not None and interpreter.lacks("openai", python, env):
         what = f"{python.path} has no openai: there is nothing to watch"
-        mend = f"install {OPENAI.supported} there, or put `streamvitals run` in front of the Python that has it"
-        yield Problem(what, mend)
+        fix = f"install {OPENAI.supported} there, or put `streamvitals run` in front of the Python that has it"
+        yield Problem(what, fix)
 
 
 def wants_to_speak(env: Mapping[str, str], config: Config, problems: Iterable[Problem]) -> bool:
