@@ -1,6 +1,6 @@
 """Shows what streamvitals logs on stderr, where the app shows nobody's log.
 
-It has set up no logging then, or only its server's: uvicorn and gunicorn set up their own loggers.
+That is an app without logging set up, or with its server's alone: uvicorn and gunicorn set up only their own loggers.
 
 Python's last resort does the same for every warning of a library without a handler; ours has one, which never
 blocks, never raises, and writes to no other stderr than the one the process started with.
@@ -17,18 +17,18 @@ from ..system import console
 logger = logging.getLogger("streamvitals")
 
 
-class Visible(logging.Handler):
+class StderrFallbackHandler(logging.Handler):
     """Writes warnings to stderr, unless a handler of the app hears them."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._stderr = _identity()
+        self._stderr = _stderr_identity()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Never raises: what cannot be written is lost."""
         with contextlib.suppress(Exception):
             # A daemon closes descriptor 2, and the next file of the app's gets that number.
-            if self._stderr is not None and self._stderr == _identity() and not self._heard():
+            if self._stderr is not None and self._stderr == _stderr_identity() and not self._heard():
                 console.say(record.getMessage(), late=True)
 
     def _heard(self) -> bool:
@@ -36,7 +36,7 @@ class Visible(logging.Handler):
         current: logging.Logger | None = logger
         while current is not None:
             for handler in current.handlers:
-                if handler is not self and not isinstance(handler, (Visible, logging.NullHandler)):
+                if handler is not self and not isinstance(handler, (StderrFallbackHandler, logging.NullHandler)):
                     return True
             if not current.propagate:
                 return True
@@ -44,7 +44,7 @@ class Visible(logging.Handler):
         return False
 
 
-def _identity() -> tuple[int, int, int] | None:
+def _stderr_identity() -> tuple[int, int, int] | None:
     try:
         state = os.fstat(console.STDERR)
     except OSError:
@@ -52,19 +52,19 @@ def _identity() -> tuple[int, int, int] | None:
     return state.st_dev, state.st_ino, state.st_rdev
 
 
-_handler: Visible | None = None
+_handler: StderrFallbackHandler | None = None
 
 
 def show() -> None:
     """From now on warnings of ours are seen; a second call does nothing."""
     global _handler
     if _handler is None:
-        _handler = Visible()
+        _handler = StderrFallbackHandler()
         logger.addHandler(_handler)
 
 
 def hide() -> None:
-    """Take that back."""
+    """Remove the handler."""
     global _handler
     if _handler is not None:
         logger.removeHandler(_handler)

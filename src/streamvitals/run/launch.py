@@ -24,7 +24,7 @@ from ..startup import registration
 from ..system import console
 from . import checks, handover, init
 from .command import Command, CommandError, become, original_environment, otel_options
-from .spawn import AgentHandle, Beside, spawn_agent
+from .spawn import AgentHandle, AgentOptions, spawn_agent
 
 INJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup", "inject")
 # What says where to serve.
@@ -107,8 +107,8 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
         with listener:
             url = url_of(listener, host)
             speaks = checks.wants_to_speak(env, config, problems)
-            beside = Beside(directory, url, os.getpid(), problems, speaks=speaks, quiet=config.quiet)
-            agent = spawn_agent(listener, beside, env)
+            options = AgentOptions(directory, url, os.getpid(), problems, speaks=speaks, quiet=config.quiet)
+            agent = spawn_agent(listener, options, env)
             # For a next run that finds the port taken before the agent can say that it has it.
             with contextlib.suppress(OSError):
                 facts = {"url": url, "agent": named(agent.pid), "app": named(os.getpid())}

@@ -1,7 +1,7 @@
-"""Starts the agent in a session of its own, as no child of the app, holding nothing of it.
+"""Starts the agent detached: own session, not the app's child, no inherited descriptors.
 
-Beside it stands, until it serves, a guard: it sees an agent that dies before, says so and removes its directory. That
-is a process of its own, as the launcher becomes the app at once, and a dead agent cannot speak for itself.
+A guard process waits until the agent serves. If the agent dies before that, the guard reports it and removes the
+directory. It is a separate process because the launcher becomes the app at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..agent.protocol import FOLDER, LISTENER, OPTIONS, PLEASE_LEAVE, READY, SER
 from ..config.problems import Problem
 from ..system import console
 
-# The exit status of one that could not be exec'ed, of which the launcher knows.
+# Exit status: exec failed; already reported through the pipe.
 NOT_STARTED = 113
 
 # All that the agent gets of the app's variables: what is meant for it, what an exporter needs to reach a collector, and
@@ -36,8 +36,7 @@ _PASSED = {
 }
 _PASSED_PREFIXES = ("OTEL_", "STREAMVITALS_")
 _DROPPED = ("STREAMVITALS_DIR", VARIABLE)
-# What may be sent to every process of a service and means the app, to read its files anew, say: all that would end a
-# process, and is neither meant for that nor tells of a fault. And what a write into a pipe without a reader sends.
+# Signals sent to the whole group (reload, Ctrl-C) that are meant for the app; the agent ignores them. And SIGPIPE.
 _IGNORED = {
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE,
     signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF,
@@ -46,8 +45,8 @@ if sys.platform == "linux":
     _IGNORED |= {signal.SIGPOLL, *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)}
 
 
-class Beside(NamedTuple):
-    """What the agent needs to know.
+class AgentOptions(NamedTuple):
+    """What the agent is started with.
 
     The directory, the URL that was reported and the app's main process; what is known not to work, whether the agent
     gets the app's stderr, and whether the user wants no line at all.
@@ -68,7 +67,7 @@ class AgentHandle(NamedTuple):
     pid: int
 
 
-def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str]) -> AgentHandle:
+def spawn_agent(listener: socket.socket, options: AgentOptions, env: Mapping[str, str]) -> AgentHandle:
     """Fork twice and exec the agent. Raises OSError or RuntimeError where that fails.
 
     A fresh interpreter: forked from this one it would show the app's command line in `ps`, and be hit by a
@@ -81,7 +80,7 @@ def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str])
     reader, writer = (_high(fd) for fd in os.pipe())
     child = os.fork()
     if child == 0:
-        _intermediate(listener, beside, env, writer)
+        _intermediate(listener, options, env, writer)
     os.close(writer)
     try:
         answer = _read_all(reader)
@@ -91,28 +90,28 @@ def spawn_agent(listener: socket.socket, beside: Beside, env: Mapping[str, str])
     pid, _, fault = answer.decode(errors="replace").partition("\n")
     if fault or not pid:
         raise RuntimeError(f"the agent could not be started: {fault.strip() or 'its process died'}")
-    return AgentHandle(beside.directory, int(pid))
+    return AgentHandle(options.directory, int(pid))
 
 
-def _intermediate(listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int) -> NoReturn:
+def _intermediate(listener: socket.socket, options: AgentOptions, env: Mapping[str, str], writer: int) -> NoReturn:
     """Be the first child: lead a new session, and leave guard and agent to whoever reaps orphans."""
     try:
         os.setsid()
         if os.fork() == 0:
-            _guard(listener, beside, env, writer)
+            _guard(listener, options, env, writer)
     except BaseException as error:  # noqa: BLE001  nothing may unwind into the parent's code
         os.write(writer, f"\n{type(error).__name__}: {error}".encode(errors="replace"))
     finally:
         os._exit(0)
 
 
-def _guard(listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int) -> NoReturn:
+def _guard(listener: socket.socket, options: AgentOptions, env: Mapping[str, str], writer: int) -> NoReturn:
     """Be the second child: start the agent, and stay until it serves."""
     reader, ready = (_high(fd) for fd in os.pipe())
     agent = os.fork()
     if agent == 0:
         try:
-            _exec_agent(listener, beside, env, writer, ready)
+            _exec_agent(listener, options, env, writer, ready)
         except BaseException as error:  # noqa: BLE001
             os.write(writer, f"\n{type(error).__name__}: {error}".encode(errors="replace"))
         finally:
@@ -120,14 +119,14 @@ def _guard(listener: socket.socket, beside: Beside, env: Mapping[str, str], writ
     os.write(writer, b"%d\n" % agent)
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     stderr = _stderr() if sys.stderr is not None else -1
-    # What the app closes is to be closed for whoever reads it.
+    # Keep no copy of the app's descriptors, so that its readers see EOF.
     _close_all_but(reader, stderr)
-    _wait(reader, stderr, beside.app)
+    _wait(reader, stderr, options.app)
     answer = _read_all(reader)
     if answer != SERVING and (ended := _how_it_ended(agent)):
-        private_directory.remove(beside.directory)
+        private_directory.remove(options.directory)
         why = answer.decode(errors="replace") or ended
-        if not beside.quiet:
+        if not options.quiet:
             console.say(f"not watching this app: the agent ended before it served: {why}"[:2000], stderr, late=True)
     os._exit(0)
 
@@ -150,10 +149,10 @@ def _how_it_ended(agent: int) -> str:
 
 
 def _exec_agent(
-    listener: socket.socket, beside: Beside, env: Mapping[str, str], writer: int, ready: int
+    listener: socket.socket, options: AgentOptions, env: Mapping[str, str], writer: int, ready: int
 ) -> NoReturn:
     socket_fd = fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD_CLOEXEC, 10)
-    stderr = _stderr() if beside.speaks else -1
+    stderr = _stderr() if options.speaks else -1
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -165,10 +164,10 @@ def _exec_agent(
     os.umask(0o077)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
-    # Until it knows what to do at one.
+    # Blocked until the handlers are installed.
     signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM, PLEASE_LEAVE))
     arguments = (sys.executable, *OPTIONS, FOLDER)
-    os.execve(sys.executable, arguments, _agent_environment(env, beside))
+    os.execve(sys.executable, arguments, _agent_environment(env, options))
 
 
 def passed(env: Mapping[str, str]) -> dict[str, str]:
@@ -185,10 +184,10 @@ def import_path() -> list[str]:
     return [os.path.abspath(entry) for entry in sys.path]
 
 
-def _agent_environment(env: Mapping[str, str], beside: Beside) -> dict[str, str]:
+def _agent_environment(env: Mapping[str, str], options: AgentOptions) -> dict[str, str]:
     start = {
-        "path": import_path(), "directory": beside.directory, "url": beside.url,
-        "app": named(beside.app), "problems": beside.problems, "speaks": beside.speaks,
+        "path": import_path(), "directory": options.directory, "url": options.url,
+        "app": named(options.app), "problems": options.problems, "speaks": options.speaks,
     }
     return {**passed(env), VARIABLE: json.dumps(start)}
 

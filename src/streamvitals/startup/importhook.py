@@ -1,4 +1,6 @@
-"""Calls back when the program imports `openai`, and not before: importing it takes a second of CPU.
+"""Import hook: runs a callback after `openai` has been imported.
+
+It does not import `openai` itself, which takes a second of CPU.
 
 A finder in front of `sys.meta_path` answers for `openai` only: it lets the remaining finders find it and
 wraps `exec_module` of the loader they give, an instance made for this one import. When the module has been
