@@ -80,7 +80,7 @@ class PreaggregatedExporter(MetricExporter):
         forks.in_child(streamvitals_after_fork)
 
     def _begin(self) -> None:
-        self._began = self._told = self._clock()
+        self._began = self._last_exported = self._clock()
         self._previous: Snapshot | None = None
 
     def _begin_anew(self) -> None:
@@ -98,11 +98,11 @@ class PreaggregatedExporter(MetricExporter):
             with unnoticed(self._on_trouble):
                 snapshot, now = self._take(), self._clock()
                 families = to_metrics(
-                    snapshot, self._previous, Window(self._began, self._told, now), self._temporality
+                    snapshot, self._previous, Window(self._began, self._last_exported, now), self._temporality
                 )
                 data = self._with_ours(metrics_data, families)
                 if self._inner.export(data, timeout_millis, **kwargs) is MetricExportResult.SUCCESS:
-                    self._previous, self._told = snapshot, now
+                    self._previous, self._last_exported = snapshot, now
                     self._losses.failing = False
                     return MetricExportResult.SUCCESS
         except Exception as error:  # noqa: BLE001 - whatever the exporter raises, the app must not see it

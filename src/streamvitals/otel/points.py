@@ -1,7 +1,7 @@
 """A snapshot as the data points of OTel's metric data model.
 
-The counts come bucketed already, so no instrument is called: a record costs an instrument some 8 µs, a chunk
-must not. Attribute keys are of names.py; the conventions' own metrics are made of the same rows.
+The counts come bucketed already, so no instrument is called. One instrument call costs about 8 µs, too much per
+chunk. Attribute keys are those of names.py; the conventions' own metrics are made of the same rows.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ DELTA = AggregationTemporality.DELTA
 
 
 class Window(NamedTuple):
-    """Unix times in nanoseconds: when counting began, when it was last told of, now."""
+    """Unix times in nanoseconds: when counting began, when it was last exported, now."""
 
     began: int
-    told: int
+    last_exported: int
     now: int
 
 
@@ -84,8 +84,8 @@ def to_metrics(
 ) -> list[Metric]:
     """All families that have points, as the SDK's exporters take them.
 
-    ``temporality`` is by kind, "counter" and "histogram". Where it is delta, ``previous`` is what was told at
-    ``window.told`` (None: nothing), and a series that did not move since is left out.
+    ``temporality`` is by kind, "counter" and "histogram". Where it is delta, ``previous`` is what was exported at
+    ``window.last_exported`` (None: nothing), and a series that did not move since is left out.
     """
     sets = [(stream_attributes(k), row, k) for k, row in snapshot.streams.items()]
     found = []
@@ -101,12 +101,12 @@ def to_metrics(
         before = None if previous is None else previous.process
         points = list(_points(family, {}, snapshot.process, before, window, temporality))
         found.append(_metric(family, points, temporality))
-    found.extend(_now(snapshot, window))
+    found.extend(_current_gauges(snapshot, window))
     return [metric for metric in found if metric.data.data_points]
 
 
-def _now(snapshot: Snapshot, window: Window) -> Iterator[Metric]:
-    """What is so at this moment, and is kept in no row."""
+def _current_gauges(snapshot: Snapshot, window: Window) -> Iterator[Metric]:
+    """Gauges that are computed at export: active, stalled, build info."""
     for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
         yield _gauge(
             metric,
@@ -152,7 +152,7 @@ def _points(
 ) -> Iterator[Point]:
     kind = family.metric.kind
     delta = kind != "gauge" and temporality[kind] is DELTA
-    start = window.told if delta else window.began
+    start = window.last_exported if delta else window.began
     for point in family.points:
         values = _sum_of_rows(point, family.width, row)
         if family.metric.hidden_at_zero and not any(values):

@@ -24,8 +24,8 @@ from ..system import descriptors
 from .budget import Budget
 from .log import point_of_failure
 
-# Of streams that failed: lines at once, and seconds until there may be one more. When a provider is down all that asks
-# again fails some thousand times a second: the file would hold its last minute, and its beginning no more.
+# Rate limit for failed streams: burst size, and seconds per further line. Without it an outage would rotate its own
+# beginning away.
 BURST, EVERY = 1000, 0.1
 MAX_SIZE = 64 * 1024 * 1024  # bytes; then the file is renamed to <name>.1 and begun anew
 # A pipe that nobody reads, or reads slowly, must not hold the app up: it is an error instead.
@@ -37,8 +37,8 @@ logger = logging.getLogger("streamvitals")
 class JournalSink(Sink):
     """Appends to ``path``. Raises ReportedError where that cannot be written, which switches it off in the end.
 
-    Of streams that failed there are as many lines as ``BURST`` and ``EVERY`` allow; the next one says how many have
-    none, at the end one of its own.
+    ``BURST`` and ``EVERY`` limit the lines of failed streams. The next line says how many were left out; at the end of
+    the process a line of its own does.
 
     A pipe or a terminal that takes nothing for the moment costs the line. What is wrong is logged once, and
     ``on_problem`` called, unless it has been ``reported`` before.
@@ -128,13 +128,13 @@ class JournalSink(Sink):
 
 
 def _put_aside(path: str, fd: int) -> bool:
-    """Rename the file that ``fd`` is open on; whether it was done.
+    """Rename the file that ``fd`` is open on; return whether it was done.
 
-    Not where another process does it or has done it, whose line is then the last of the old file, nor where
-    the path is no file of its own but a link or a device (``/dev/stdout``). Raises OSError.
+    It is not done if another process is renaming it or has renamed it (our line is then the last of the old file), nor
+    if the path is a link or a device. Raises OSError.
     """
     try:
-        # Of those that have this very file open one at a time, so that nobody renames the next one in its place.
+        # One process at a time rotates this inode.
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         there = os.lstat(path)
         if not stat.S_ISREG(there.st_mode) or not os.path.samestat(there, os.fstat(fd)):
