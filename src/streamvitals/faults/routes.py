@@ -39,7 +39,7 @@ COMPLETIONS = Surface(
     token=lambda ask, number: _completion(ask, piece(ask.params, number), None),
     ending=_completion_end,
     error=lambda type_, code: {"error": {"message": "injected error event", "type": type_, "code": code}},
-    whole=lambda ask: _completion(ask, "token ", "stop", usage=usage(ask.params.chunks)),
+    non_streaming_body=lambda ask: _completion(ask, "token ", "stop", usage=usage(ask.params.chunks)),
     encode=sse,
     done=DONE,
     ends=("completed", "length", "content_filter"),
@@ -113,7 +113,7 @@ def find(request: Request, script: Script) -> tuple[Route, Ask] | None:
 def answer(route: Route, ask: Ask) -> Steps:
     """Return the steps of the answer."""
     if not ask.stream and (ask.scenario not in WITHOUT_STREAM or _works_now(ask)):
-        return page(200, "application/json", dumps(route.surface.whole(ask)))
+        return page(200, "application/json", dumps(route.surface.non_streaming_body(ask)))
     return route.plays[ask.scenario](ask)
 
 

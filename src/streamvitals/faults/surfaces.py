@@ -23,14 +23,15 @@ class Surface:
     """The events of one surface.
 
     ``opening`` are the events before the first token, ``ending`` those after the last one, by how the stream ends; it
-    yields nothing for an end that this surface does not have.
+    yields nothing for an end that this surface does not have. ``non_streaming_body`` answers a request without
+    ``stream``.
     """
 
     name: str
     token: Callable[[Ask, int], Json]
     ending: Ending
     error: Callable[[str, str | None], Json]
-    whole: Callable[[Ask], Json]
+    non_streaming_body: Callable[[Ask], Json]
     opening: Callable[[Ask], Iterator[Json]] = lambda ask: iter(())
     encode: Encode = named_sse
     done: bytes = b""
@@ -49,13 +50,13 @@ class Surface:
 
     def _finish(self, ask: Ask, how: str) -> Steps:
         for event in self.ending(ask, how):
-            # Of an image the result itself is the token where no partial one came before it.
+            # An image's result itself is the token if no partial image came before it.
             yield Send(self.encode(event), "chunk")
         if self.done:
             yield Send(self.done)
 
     def ending_in(self, how: str) -> Play:
-        """A whole body that ends like this."""
+        """A complete body that ends like this."""
 
         def body(ask: Ask) -> Steps:
             yield from self._begun(ask)
@@ -88,6 +89,8 @@ class Surface:
 
 
 def _dressed(dress: Callable[[bytes, int], bytes], body: Play) -> Play:
+    """The body with each write changed by ``dress``, which gets the bytes and the number of the write."""
+
     def play(ask: Ask) -> Steps:
         number = 0
         for step in body(ask):
@@ -101,6 +104,8 @@ def _dressed(dress: Callable[[bytes, int], bytes], body: Play) -> Play:
 
 
 def _torn(body: Play) -> Play:
+    """The body with each event split over two writes."""
+
     def play(ask: Ask) -> Steps:
         for step in body(ask):
             if isinstance(step, Send):
@@ -114,6 +119,8 @@ def _torn(body: Play) -> Play:
 
 
 def _in_one(body: Play) -> Play:
+    """The body in a single write."""
+
     def play(ask: Ask) -> Steps:
         sends = [step for step in body(ask) if isinstance(step, Send)]
         yield Send(b"".join(s.data for s in sends), "token", chunks=sum(s.what != "other" for s in sends))
@@ -132,6 +139,8 @@ def _half_a_chunk(body: Play) -> Play:
 
 
 def _first_silence(body: Play) -> Play:
+    """Silence after the headers, then the body."""
+
     def play(ask: Ask) -> Steps:
         yield Pause(ask.params.stall)
         yield from body(ask)
@@ -144,6 +153,8 @@ def _nothing(ask: Ask) -> Steps:
 
 
 def _late(answer: Play) -> Play:
+    """Silence before the headers, then the answer."""
+
     def play(ask: Ask) -> Steps:
         yield Pause(ask.params.stall)
         yield from answer(ask)
@@ -155,7 +166,7 @@ def plays_of(surface: Surface) -> Mapping[str, Play]:
     """Every scenario that this surface can play."""
     fine, cut, head = surface.ending_in("completed"), surface.cut(), Head()
     ok = stream(fine, head)
-    whole: Play = lambda ask: page(200, "application/json", dumps(surface.whole(ask)))  # noqa: E731
+    json_200: Play = lambda ask: page(200, "application/json", dumps(surface.non_streaming_body(ask)))  # noqa: E731
     return {
         "ok": ok,
         "ok-usage": ok,
@@ -182,7 +193,7 @@ def plays_of(surface: Surface) -> Mapping[str, Play]:
         "stall-before-first": stream(_first_silence(fine), head),
         "stall-before-headers": _late(ok),
         "html-200": html_200,
-        "json-200": whole,
+        "json-200": json_200,
         "broken-json": stream(surface.cut(b'data: {"type": }\n\n'), head),
         "error-event": stream(surface.cut(surface.fail("server_error", "server_error")), head),
         "error-event-first": stream(lambda ask: iter([Send(surface.fail("server_error", "server_error"))]), head),
