@@ -50,7 +50,7 @@ class HttpSpans(Protocol):
 
 
 class Runtime:
-    """One per process. What the packages below ask is in their ``Host``: stream/host.py, sdk/host.py, retries/."""
+    """One per process. What stream/, sdk/ and retries/ ask of it is in their ``Host``, as in stream/host.py."""
 
     def __init__(
         self,
