@@ -1,1 +1,1 @@
-"""The pure package: the life and the end of one stream. No I/O, no SDK; the clock is handed in."""
+"""The life and the end of one stream, as pure code: no I/O, no SDK; the clock is a parameter."""

@@ -7,13 +7,13 @@ from ..outcome import classify_status
 from .classify import classify_exception
 from .record import Attempt, RateLimit
 
-_MAX_NOTED = 16  # remembered one by one; the count and the backoff go on
+_MAX_NOTED = 16  # attempts that are kept one by one; past that only the count and the backoff are updated
 
 
 class Attempts:
     """The attempts of one operation, fed in order: ``begin``, then ``retry`` for each that failed, then ``close``.
 
-    Most operations have only one, of which nothing is kept but when it was ``sent_at``."""
+    Most operations have only one attempt; all that is kept of it is ``sent_at``."""
 
     __slots__ = (
         "_noted", "_retry", "_started", "backoff", "count", "last_status", "rate_limits", "request_id",
@@ -32,7 +32,7 @@ class Attempts:
         self._retry: tuple[str, float] | None = None
 
     def begin(self, now: float) -> tuple[str, float] | None:
-        """A request is about to be sent. If it is made again: why, and how long the SDK slept before it."""
+        """Note that a request is about to be sent; return a retry's reason and the sleep before it."""
         self.count += 1
         self._started = now
         self.last_status = self.request_id = self.retry_after = None
@@ -46,22 +46,22 @@ class Attempts:
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """The attempt got this status (asked of failed ones only); ``retry_after`` in seconds."""
+        """Note the status of a failed attempt; ``retry_after`` is in seconds."""
         self.last_status = status
         self.request_id = request_id
         self.retry_after = retry_after
         self.rate_limits = rate_limits
 
     def over_connection(self, request_id: str | None) -> None:
-        """The request goes over a connection that is open already, by a request of this id."""
+        """Note that the request uses a connection which an earlier request, with this id, has opened."""
         self.request_id = request_id
 
     def limited(self, rate_limits: tuple[RateLimit, ...]) -> None:
-        """An event has reported the provider's limits."""
+        """Note the provider's limits, as an event has reported them."""
         self.rate_limits = rate_limits
 
     def retry(self, now: float, error: BaseException | None, backoff: float) -> None:
-        """The attempt failed, and another is to follow after ``backoff`` seconds."""
+        """Note that the attempt failed and that the SDK makes another after ``backoff`` seconds."""
         reason = error_type = OTHER
         if self.last_status is not None:
             reason = str(self.last_status)
@@ -74,7 +74,7 @@ class Attempts:
         self._retry = (reason if reason in RETRY_REASONS else OTHER, backoff)
 
     def cut_short(self, now: float) -> bool:
-        """The operation ended while the SDK slept, if it did: no other attempt follows."""
+        """Note that the operation has ended; return whether that was in the SDK's sleep, so that no attempt follows."""
         if self._retry is None:
             return False
         self._retry = None
@@ -92,6 +92,6 @@ class Attempts:
         return self._noted
 
     def _note(self, now: float, error_type: str, backoff: float) -> None:
-        # The first ones and the very last one say most.
+        # The first attempts and the very last one are the most informative.
         attempt = Attempt(self.count, self._started, now, self.last_status, error_type, backoff)
         self._noted = (*self._noted[: _MAX_NOTED - 1], attempt) if self._noted else (attempt,)

@@ -1,4 +1,4 @@
-"""The request for a stream as every SDK's side describes it to the process."""
+"""The request for a stream, as the patches of any SDK describe it to the process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from .request_key import RequestKey
 
 
 class Call(NamedTuple):
-    """One request for a stream. ``reader`` is a fresh one, which reads nothing else.
+    """One request for a stream. ``reader`` is made for this stream alone.
 
-    ``request_key`` identifies the request, None where nothing does; ``http_client`` is httpx's, if one sends it.
+    ``request_key`` identifies the request (None where nothing does); ``http_client`` is the httpx client that sends it,
+    if there is one.
     """
 
     facts: RequestFacts
@@ -23,6 +24,6 @@ class Call(NamedTuple):
 
 
 class Holder(Protocol):
-    """Receives an observation as soon as there is one, since an exception of the app's may strike right after."""
+    """Stores an observation as soon as it exists, since an exception of the app may be raised right after that."""
 
     observation: Observation | None

@@ -1,4 +1,4 @@
-"""What a chunk says of its stream: is there a token in it, has the stream finished, what was used?
+"""Reads chunks: does one contain a token, has the stream finished, how many tokens were used?
 
 A reader is duck-typed (SDK objects, plain dicts from a byte stream, whatever ``parse(to=...)`` builds) and
 keeps no content: finish reasons, ids and numbers only. Typed events are in events.py.
@@ -14,9 +14,9 @@ from .fields import count, fields, get, identifier, text
 from .record import Usage
 from .usage import later_usage, usage_of, usage_of_choices
 
-# More choices than any provider offers; what a hostile body sends past it is not remembered.
+# More choices than any provider offers; a hostile body may send more, which are ignored.
 _MAX_CHOICES = 128
-_MAX_IN_ONE = 4  # chunks of one event that is a list
+_MAX_IN_ONE = 4  # chunks that are read of an event that is a list of chunks
 
 _TOKEN_FIELDS = (
     "content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "tool_calls", "function_call", "audio",
@@ -26,25 +26,25 @@ _SEVERITY = (
     Outcome.API_ERROR, Outcome.RATE_LIMITED, Outcome.CONTENT_FILTER, Outcome.LENGTH, Outcome.CANCELLED,
     Outcome.COMPLETED,
 )
-# Where an error may stand in a chunk that the SDK takes for any other: beside the choices, or in one.
+# Fields, beside the choices or in one, with an error in a chunk that the SDK treats as an ordinary one.
 # https://console.groq.com/docs/api-reference (x_groq), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlmyncueh
 # (error_code), https://platform.minimax.io/docs/api-reference/errorcode (base_resp)
 _ERRORS = frozenset({"error", "error_code", "x_groq", "base_resp"})
 
 
 class Reader(Protocol):
-    """What the observation asks of a surface's reader. No method raises on strange chunks."""
+    """What the observation needs from the reader of a surface. No method raises on malformed chunks."""
 
     done: bool
     ends_with_body: bool
 
     @property
     def named_events(self) -> bool:
-        """Whether an event's type stands on a line of its own, beside the data, and not in the data."""
+        """Whether an event's type is in the ``event:`` line and not in the data."""
 
     @property
     def reads_errors(self) -> bool:
-        """Whether events of the type ``error`` are for this reader, as others are."""
+        """Whether this reader is given events of the type ``error``, as it is given others."""
 
     @property
     def finish_reasons(self) -> tuple[str, ...]: ...
@@ -56,19 +56,19 @@ class Reader(Protocol):
     def response_id(self) -> str | None: ...
 
     def is_common(self, item: Any) -> bool:
-        """Whether ``read`` would find nothing in this chunk: quickly, and False where that takes a longer look."""
+        """Whether ``read`` would find nothing in this chunk. A quick check: False where it cannot tell."""
 
     def read(self, item: Any) -> None:
-        """Take note of one chunk."""
+        """Read one chunk and keep what it says of the stream."""
 
     def has_token(self, item: Any) -> bool:
-        """Whether this chunk carries something generated. Asked only until the first one does."""
+        """Whether this chunk contains generated output. Not called any more after the first True."""
 
     def marker(self) -> Verdict | None:
         """The verdict of the terminal marker, or None while the stream is unfinished."""
 
     def unfinished(self) -> str:
-        """The error type of a body that ended now, properly, without its marker."""
+        """The error type to report if the body ends properly now, without a terminal marker."""
 
     def usage(self) -> Usage | None:
         """Token counts as last reported."""
@@ -77,8 +77,9 @@ class Reader(Protocol):
 class ChatChunks:
     """Chat completions: finished when every choice that was seen has a finish_reason.
 
-    If one choice has several finishes the last counts. A finish after which content has come was none: gateways put
-    one on every chunk. From then on only one on a chunk without content ends its choice, or ``[DONE]`` does.
+    If one choice has several finish_reasons the last counts. One that is followed by content was not the end: some
+    gateways put a finish_reason on every chunk. From then on a choice is ended only by a finish_reason on a chunk
+    without content, or by ``[DONE]``.
     """
 
     ends_with_body = named_events = reads_errors = False
@@ -91,19 +92,19 @@ class ChatChunks:
         self.done = False
         self.response_model: str | None = None
         self.response_id: str | None = None
-        # Indexes of choices. Tuples, as there is nearly always one choice, and no smaller container.
+        # Indexes of choices. Tuples: there is nearly always one choice, and no container is smaller.
         self._seen: tuple[int, ...] = ()
-        self._open: tuple[int, ...] = ()  # without a finish, or with content since
-        # The last finish of each choice: its word, what it means, and whether its chunk was without content.
+        self._open: tuple[int, ...] = ()  # choices without a finish_reason, or with content after it
+        # The last finish_reason of each choice: its word, its verdict, and whether its chunk was without content.
         self._finishes: dict[int, tuple[str, Verdict, bool]] | None = None
-        self._restless = False  # content has followed a finish
+        self._restless = False  # content has followed a finish_reason
         self._reported: Any = None
         self._by_choice: dict[int, Any] | None = None
         self._failed: Verdict | None = None
 
     def is_common(self, item: Any) -> bool:
         try:
-            # Out of their dictionaries: for an attribute of a model Python looks up its class's __getattr__ first.
+            # Read from ``__dict__``: for a model's attribute Python would look up the class's __getattr__ first.
             chunk = item.__dict__
             (each,) = chunk["choices"]
             choice = each.__dict__
@@ -119,7 +120,7 @@ class ChatChunks:
             self._read_patiently(item)
 
     def _is_common(self, chunk: dict[str, Any]) -> bool:
-        """The same of a chunk that was parsed from bytes."""
+        """``is_common`` for a chunk that was parsed from bytes."""
         try:
             (choice,) = chunk["choices"]
             return (
@@ -173,7 +174,7 @@ class ChatChunks:
             finish = _failure(reason, error)
             self._failed = finish[1]
         elif self._failed is not None:
-            return  # an error stands, whatever the provider still says
+            return  # an error is final, whatever the provider sends after it
         else:
             finish = _finish(reason, choice) if reason is not None else None
         if finish is None:
@@ -190,7 +191,7 @@ class ChatChunks:
         self._open = tuple([other for other in self._open if other != index])
 
     def _ended(self) -> list[tuple[str, Verdict, bool]]:
-        """The finishes that have ended their choice, as far as is known by now."""
+        """The finish_reasons that have ended their choice, as far as is known so far."""
         if self._finishes is None:
             return []
         if self.done or self._failed is not None:
@@ -205,7 +206,7 @@ class ChatChunks:
         return tuple([word for word, _, _ in self._ended()])
 
     def _usage_of_choice(self, index: int, usage: Any) -> None:
-        """Moonshot's place for it: https://github.com/earendil-works/pi/issues/2017"""
+        """Note the usage in a choice, where Moonshot puts it: https://github.com/earendil-works/pi/issues/2017"""
         known = self._by_choice or {}
         self._by_choice = {**known, index: later_usage(known.get(index), usage)}
 
@@ -214,7 +215,7 @@ class ChatChunks:
         return isinstance(choices, (list, tuple)) and any(map(self._says, map(fields, choices)))
 
     def _says(self, choice: Any) -> bool:
-        """Whether there is something generated in this choice of a chunk, whose ``fields`` these are."""
+        """Whether a choice of a chunk contains generated output; ``choice`` is what ``fields`` returned for it."""
         delta = choice.get("delta")
         if delta is None:
             return False
@@ -242,7 +243,7 @@ class ChatChunks:
 
 
 class CompletionChunks(ChatChunks):
-    """Legacy completions: the same choices, with the text in them."""
+    """Legacy completions: choices as in chat completions, with the text directly in each choice."""
 
     __slots__ = ()
 
@@ -251,7 +252,7 @@ class CompletionChunks(ChatChunks):
 
 
 def _finish(reason: str, choice: Any) -> tuple[str, Verdict] | None:
-    """What ended a choice. Gateways that know few words put the provider's own beside theirs.
+    """What ended a choice. Gateways with few words of their own put the provider's word beside theirs.
     https://openrouter.ai/docs/api/reference/overview (native_finish_reason); LiteLLM has it one level further in."""
     found = vocabulary.finish(reason)
     if found is not None and found[1] == vocabulary.COMPLETED:
@@ -265,7 +266,7 @@ def _finish(reason: str, choice: Any) -> tuple[str, Verdict] | None:
 
 
 def _failure(reason: str | None, error: Any) -> tuple[str, Verdict]:
-    """What an error in a choice means: what it names, or else that the choice ended with one."""
+    """What an error in a choice means: the kind that it names, else that the choice failed."""
     finish = vocabulary.finish(reason) if reason is not None else None
     if finish is None or finish[1].outcome is not Outcome.API_ERROR:
         finish = vocabulary.ERROR
@@ -274,14 +275,14 @@ def _failure(reason: str | None, error: Any) -> tuple[str, Verdict]:
 
 
 def _is_error(code: Any) -> bool:
-    """Whether this is an error, or the code of one. Some say that there was none."""
+    """Whether this is an error, or the code of one. Some providers send a code that means "no error"."""
     if isinstance(code, dict):
         return any(map(_is_error, code.values()))
     return bool(code) and not (isinstance(code, (str, int)) and str(code)[:16].lower() in ("0", "200", "ok", "success"))
 
 
 def _error_beside(chunk: Any) -> Verdict | None:
-    """An error beside the choices, where the SDK does not look."""
+    """The verdict of an error beside the choices, which the SDK ignores."""
     if type(chunk) is dict and _ERRORS.isdisjoint(chunk):
         return None
     error = chunk.get("error") or chunk.get("error_code") or get(chunk.get("x_groq"), "error")
@@ -293,10 +294,10 @@ def _error_beside(chunk: Any) -> Verdict | None:
 
 
 def error_alone(chunk: Any) -> Verdict | None:
-    """Classify an error that is the event itself, beside which there are no choices; None for no error.
+    """Classify an event that is an error and has no choices; None for no error.
 
-    Older vLLM says so, DashScope's has a code and a message; AWS has a ``__type``, FastAPI a ``detail``, Cloudflare
-    ``errors``, gateways a ``status`` as in HTTP.
+    Older vLLM sends errors in this form. DashScope's have a code and a message, AWS's a ``__type``, FastAPI's a
+    ``detail``, Cloudflare's ``errors``, those of gateways a ``status`` as in HTTP.
     """
     code, kind = chunk.get("code"), chunk.get("type")
     if "error" in (chunk.get("object"), kind) or (

@@ -1,8 +1,8 @@
 """What an exception that reached the app means: an outcome with its error type.
 
 ``classify_exception`` judges by the names of classes, by codes, and by the functions that raised (tracebacks.py):
-message texts differ between SDK versions, and one of them is the empty string. One text is looked at, of an error
-that keeps its cause nowhere else.
+message texts differ between SDK versions, and one of them is the empty string. The only text that is read is that of
+an aiohttp error which keeps its cause nowhere else.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _MALFORMED = {
     "DecodingError": "content_decoding",
     "APIResponseValidationError": "validation",
     "ValidationError": "validation",
-    "UnreadableError": "other",  # of ours: sdk/helpers.py
+    "UnreadableError": "other",  # our own: sdk/helpers.py
 }
-# What the SDK's helpers raise where the app has asked for a structured answer and the model stopped before its end.
+# What the SDK's helpers raise where the app has asked for a structured answer and the model stopped too early.
 _STOPPED = {
     "LengthFinishReasonError": Verdict(Outcome.LENGTH),
     "ContentFilterFinishReasonError": Verdict(Outcome.CONTENT_FILTER),
 }
 # What the websockets library raises once a connection is closed; openai 1.x to 3.x use 13 to 15 of it.
 SOCKET_CLOSED = frozenset({"ConnectionClosed", "ConnectionClosedOK", "ConnectionClosedError"})
-# What it says itself when it closes one, by code (https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1): the
-# application's own, what it could not read, and 1011 for a ping that stayed unanswered.
+# Close codes that the websockets library sends itself (https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1): when the
+# app closes, when it could not read what came, and 1011 when a ping was not answered.
 _CLOSED_BY_US = {
     1000: ("abandoned", "closed"),
     1001: ("abandoned", "closed"),
@@ -63,7 +63,7 @@ _CLOSED_BY_US = {
     1009: ("malformed", "other"),
     1011: ("timeout", "read_timeout"),
 }
-# Where a RuntimeError says that the event loop is closed, or another one.
+# Modules whose RuntimeError means that the event loop is closed, or is not the one that the connection belongs to.
 _LOOPS = ("asyncio.", "uvloop.", "anyio.", "aiohttp.streams", "aiohttp.connector", "aiohttp.helpers")
 
 _CLOSED = Verdict(Outcome.ABANDONED, "closed")
@@ -76,14 +76,14 @@ _HUNG_UP = Verdict(Outcome.RESET, "server_disconnected")
 def classify_exception(error: BaseException, *, headers_received: bool, closed_by_app: bool = False) -> Verdict:
     """What an exception that reached the app means, judged by class names, codes and frames along its chain.
 
-    ``headers_received`` is whether the response had begun: a peer that hangs up before that has reset the
-    request, after it the body is incomplete. ``closed_by_app``: the app had closed the stream before.
+    ``headers_received`` is whether the response had begun: if the peer hangs up before that, the request was reset;
+    if after it, the body is incomplete. ``closed_by_app``: the app had closed the stream before.
     """
     if not isinstance(error, Exception):
         return _not_an_exception(error)
     links = list(chain(error))
     kinds = kinds_of(error)
-    if "CancelledError" in kinds:  # of concurrent.futures
+    if "CancelledError" in kinds:  # concurrent.futures'
         return Verdict(Outcome.CANCELLED, "cancelled")
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and "APIStatusError" in kinds:
@@ -113,8 +113,8 @@ def classify_exception(error: BaseException, *, headers_received: bool, closed_b
 
 
 def classify_close(because: BaseException | None, *, by_helper: bool = False) -> Verdict:
-    """What it means that the app closed a stream that it was not reading, while it handled this exception."""
-    # A generator of the app's that is closed cancels nothing; but whoever closed it may have been cancelled.
+    """What it means that the app closed a stream that it was not reading, while it handled ``because``."""
+    # Closing a generator of the app cancels nothing by itself; but the code that closed it may have been cancelled.
     while isinstance(because, GeneratorExit):
         because = because.__context__
     if because is None:
@@ -125,7 +125,7 @@ def classify_close(because: BaseException | None, *, by_helper: bool = False) ->
 
 
 def _not_an_exception(error: BaseException) -> Verdict:
-    for link in chain(error) if hasattr(error, "exceptions") else (error,):  # a group tells of what is in it
+    for link in chain(error) if hasattr(error, "exceptions") else (error,):  # a group: the errors in it
         for kind in kinds_of(link):
             if kind in _CANCELLED:
                 return Verdict(Outcome.CANCELLED, _CANCELLED[kind])
@@ -133,7 +133,7 @@ def _not_an_exception(error: BaseException) -> Verdict:
 
 
 def _answered(links: list[BaseException]) -> Verdict | None:
-    """The status that a hook or the SDK made an exception of, as ``raise_for_status()`` does."""
+    """The verdict of a status that a hook or the SDK turned into an exception, as ``raise_for_status()`` does."""
     # The context may be the status even where there is a cause: aiohttp's errors are made elsewhere.
     contexts = [link.__context__ for link in links if link.__context__ is not None]
     for link in [*links, *(one for one in contexts if one not in links and not handled_above(one))]:
@@ -149,7 +149,7 @@ def _classify_link(link: BaseException, headers_received: bool) -> Verdict | Non
     if "ClientError" in kinds or "HttpProcessingError" in kinds:
         return _aiohttp(link, kinds, headers_received)
     if link.__cause__ is not None and "ClientError" in kinds_of(link.__cause__):
-        return None  # aiohttp's transport says ConnectTimeout of whatever breaks before the headers
+        return None  # aiohttp's transport raises ConnectTimeout for any failure before the headers
     for table, outcome in ((_TIMEOUTS, Outcome.TIMEOUT), (_MALFORMED, Outcome.MALFORMED)):
         for name in kinds & table.keys():
             return Verdict(outcome, table[name])
@@ -178,16 +178,16 @@ def _classify_link(link: BaseException, headers_received: bool) -> Verdict | Non
     return _system(link) or _deadline(link, kinds)
 
 
-_PROXY = frozenset({"ProxyError", "ProxyConnectionError", "ProxyTimeoutError"})  # the latter of python-socks
+_PROXY = frozenset({"ProxyError", "ProxyConnectionError", "ProxyTimeoutError"})  # the last two: python-socks
 
 
 def _own_set_up(error_type: str, headers_received: bool) -> Verdict:
-    """What the app has set up broke the request; a stream that had begun was ended by it."""
+    """The verdict where the app's own set-up broke the request, or ended a stream that had begun."""
     return Verdict(Outcome.CANCELLED, "other") if headers_received else Verdict(Outcome.REJECTED, error_type)
 
 
 def _deadline(link: BaseException, kinds: frozenset[str]) -> Verdict | None:
-    """A timeout that is not the transport's own: of a scope around the read, or of a socket."""
+    """The verdict of a timeout that is not the transport's: a scope's around the read, or a socket's."""
     if "TimeoutError" not in kinds:
         return None
     if raised_in(link)[0].partition(".")[0] in ("asyncio", "anyio", "trio", "async_timeout"):
@@ -196,7 +196,7 @@ def _deadline(link: BaseException, kinds: frozenset[str]) -> Verdict | None:
 
 
 def _protocol(error: BaseException, headers_received: bool) -> Verdict:
-    """Broken HTTP, or a connection that was closed before its end: the functions that raised tell which."""
+    """Tell broken HTTP from a connection that was closed too early, by the functions that raised."""
     for link in chain(error):
         if not {"StreamReset", "ConnectionTerminated"}.isdisjoint(type(arg).__name__ for arg in link.args):
             return Verdict(Outcome.RESET, "stream_reset")  # HTTP/2
@@ -209,8 +209,8 @@ def _protocol(error: BaseException, headers_received: bool) -> Verdict:
 
 
 def _no_status_line(error: BaseException) -> bool:
-    """Whether the peer hung up after bytes that begin no status line: the greeting of another protocol, say.
-    httpcore raises the same exception as for a peer that has sent nothing."""
+    """Whether the peer hung up after bytes that are no status line, such as the greeting of another protocol.
+    httpcore raises the same exception for a peer that has sent nothing."""
     module, function = raised_in(error)
     if function != "_receive_event" or module.partition(".")[0] not in ("httpcore", "httpcore2"):
         return False
@@ -220,15 +220,15 @@ def _no_status_line(error: BaseException) -> bool:
 
 
 def _at_the_end(error: BaseException, function: str) -> bool:
-    """Whether h11 raised because nothing more came. ``next_event`` also says that a header is too long, which it
-    would answer with 431 (https://h11.readthedocs.io/en/latest/api.html#h11.ProtocolError.error_status_hint)."""
+    """Whether h11 raised because the connection ended. ``next_event`` also raises for a header that is too long, with
+    the hint 431 (https://h11.readthedocs.io/en/latest/api.html#h11.ProtocolError.error_status_hint)."""
     if function == "next_event":
         return getattr(error, "error_status_hint", None) != 431
     return function == "read_eof"
 
 
 def _aiohttp(link: BaseException, kinds: frozenset[str], headers_received: bool) -> Verdict | None:
-    """The errors of aiohttp: https://docs.aiohttp.org/en/stable/client_reference.html#client-exceptions"""
+    """Classify aiohttp's errors: https://docs.aiohttp.org/en/stable/client_reference.html#client-exceptions"""
     if not kinds.isdisjoint(("ClientSSLError", "ServerFingerprintMismatch")):
         return Verdict(Outcome.CONNECT_ERROR, "tls")
     if not kinds.isdisjoint(("ClientProxyConnectionError", "ClientHttpProxyError")):
@@ -254,7 +254,7 @@ def _aiohttp(link: BaseException, kinds: frozenset[str], headers_received: bool)
 
 
 def _payload(error: BaseException) -> Verdict:
-    """A body that aiohttp could not read to its end: it was broken, or just no longer there."""
+    """Classify a body that aiohttp could not read to its end: it was broken, or the connection was lost."""
     for link in chain(error):
         if "ContentEncodingError" in kinds_of(link):
             return Verdict(Outcome.MALFORMED, "content_decoding")
@@ -264,8 +264,8 @@ def _payload(error: BaseException) -> Verdict:
     return _INCOMPLETE
 
 
-# aiohttp raises its complaint of the framing from what it found there, and keeps the error that broke the
-# connection only as its repr, at the end of the text: no other text is ever looked at.
+# aiohttp chains a framing error to the error that it found. The error that broke a connection it keeps only as a repr,
+# at the end of the text: this is the only text that is ever read.
 _AIOHTTP_BROKEN = re.compile(r">\. (\w+)\(.*\)$", re.DOTALL)
 _BROKEN_BY = {
     "ConnectionResetError": "connection_reset",
@@ -300,7 +300,7 @@ def _connect_cause(error: BaseException) -> str:
 
 
 def _broken_cause(error: BaseException) -> Verdict:
-    """Find what broke a connection in the first link that tells it."""
+    """Find what broke a connection, in the first link of the chain that shows it."""
     for link in chain(error):
         verdict = _system(link)
         if verdict is not None:
@@ -318,7 +318,7 @@ def _system(link: BaseException) -> Verdict | None:
     code = link.errno if isinstance(link, OSError) else None
     if "ClosedResourceError" in kinds or code == errno.EBADF:
         return _CLOSED
-    if "BrokenResourceError" in kinds:  # anyio and trio say no more, but for its cause
+    if "BrokenResourceError" in kinds:  # anyio and trio give no detail beyond the cause
         causes = filter(None, map(_system, list(chain(link))[1:]))
         return next(causes, Verdict(Outcome.RESET, "connection_reset"))
     if "SSLError" in kinds:

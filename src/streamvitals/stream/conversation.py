@@ -1,15 +1,15 @@
-"""The responses under way on one WebSocket: which message is of which, when each begins and how it ends.
+"""The responses under way on one WebSocket: which message belongs to which, when each begins and how it ends.
 
     sending    the app asks for a response (``response.create``), which is then pending
     received   ``response.created``: the oldest pending one has begun; if there is none the server begins by itself
                (a turn that it detected itself, a steered successor), and the response begins here
-    received   what belongs to it, by its id (Realtime) or its lane (Responses), up to its terminal event
-    closed, broken, dropped, unreadable   the socket's or the app's end: whatever is under way ends with it
+    received   the events of a response, found by its id (Realtime) or its lane (Responses), up to its terminal event
+    closed, broken, dropped, unreadable   the end of the socket or of the app's reading: all responses under way end
 
-Between responses nothing is open: an idle socket is no stream. The messages are looked at as bytes, below every
-way in which an app can read them; only the first and the last of a response are parsed, see messages.py. What
-each response waits for is the time that the app was blocked in reads since its last event, whatever else came
-meanwhile; ``pace.waiting_since`` is moved on by the time that nobody read.
+Between responses nothing is open: an idle socket is no stream. The messages are read as bytes, below every way in which
+an app can read them; only the first and the last message of a response are parsed, see messages.py. The wait of a
+response is the time that the app was blocked in reads since the response's last event, whatever came for others
+meanwhile; ``pace.waiting_since`` is moved forward by the time in which the app did not read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .tracebacks import is_foreign
 # Far more than a server lets run on one connection at once; the oldest makes room.
 MAX_UNDER_WAY = 128
 _MAX_PAST = 16
-# Codes of Realtime's errors about what else the app has sent.
+# Beginnings of codes of Realtime's errors about messages of the app other than requests for a response.
 _NOT_OF_RESPONSES = ("input_audio_buffer", "item_", "session_", "conversation_item", "output_audio_buffer")
 
 Begin = Callable[[str | None, Any], Observation | None]
@@ -53,7 +53,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _guarded(method: Method) -> Method:
-    """A fault of ours is counted and stays here; what was under way is read no further."""
+    """Count a fault of ours instead of raising it, and stop reading the responses that were under way."""
 
     @functools.wraps(method)
     def guarded(self: Conversation, *args: Any) -> Any:
@@ -68,9 +68,10 @@ def _guarded(method: Method) -> Method:
 
 
 class _Response:
-    """One response. ``lane`` and ``event_id`` are of the request, ``id`` of the answer once it has begun. Its
-    events are ``looked_at`` until there is a token in one, or all of them where their text is to be ``kept``.
-    It holds the conversation: what tells of a dropped socket must be alive then, and whatever is open is."""
+    """One response. ``lane`` and ``event_id`` come from the request, ``id`` from the answer once it has begun.
+
+    Its events are ``looked_at`` until one contains a token, or all of them where their text is to be ``kept``.
+    It holds the conversation, which must be alive when the socket is dropped; an open response is always alive."""
 
     hooked = True
     __slots__ = (
@@ -104,7 +105,7 @@ class _Response:
 class Conversation:
     """The responses of one connection; no method raises. ``model`` is the connection's, if it has one.
 
-    ``begin`` makes the observation of a response, of its model and the request's body (None where that identifies
+    ``begin`` makes the observation of a response from its model and the request's body (None where the body identifies
     nothing); ``fault`` counts a fault of ours."""
 
     def __init__(
@@ -117,24 +118,24 @@ class Conversation:
         self._realtime = realtime
         self._model = model
         self._under_way: dict[int, _Response] = {}
-        self._only: _Response | None = None  # which, if there is no other and it has begun
-        self._past: deque[str | None] = deque(maxlen=_MAX_PAST)  # whose end may still be announced
+        self._only: _Response | None = None  # the only response under way, once it has begun
+        self._past: deque[str | None] = deque(maxlen=_MAX_PAST)  # ids of responses whose end may still be announced
         self._numbers = itertools.count()
         self._reading: float | None = None
         self._rests_since = clock()
         self._interrupted: Verdict | None = None
         self._closed = False
-        self.owner: object | None = None  # whoever made it keeps there what tells when the app drops the socket
+        self.owner: object | None = None  # for its maker: the object that notices when the app drops the socket
 
     def opened_again(self) -> None:
-        """Another socket takes the place of the one that was lost."""
+        """Note that another socket takes the place of the one that was lost."""
         self._closed = False
 
     # -- what the app sends
 
     @_guarded
     def sending(self, message: Any) -> object:
-        """A message is about to be sent. Gives back what ``not_sent`` wants."""
+        """Note that a message is about to be sent; return the argument for ``not_sent``."""
         if not isinstance(message, (str, bytes)) or kind_of(message) not in ("response.create", None):
             return None
         try:
@@ -145,16 +146,16 @@ class Conversation:
             return None
         model = self._model if self._realtime else text(body.get("model"))
         lane = None if self._realtime else text(body.get("stream_id"))
-        # On Realtime the input was sent before, so that nothing identifies a request.
+        # On Realtime the input was sent in earlier messages, so the body identifies no request.
         return self._add(model, None if self._realtime else body, lane, text(body.get("event_id")))
 
     @_guarded
     def not_sent(self, response: object, error: BaseException) -> None:
-        """The message could not be sent."""
+        """Note that the message could not be sent."""
         if type(error).__name__ in SOCKET_CLOSED:
             self.broken(error)
         elif isinstance(response, _Response) and isinstance(error, Exception):
-            # It was no message at all: nothing has started.
+            # It was not a valid message: nothing has started.
             self._forget(response)
             response.observation.discard()
 
@@ -180,10 +181,10 @@ class Conversation:
     # -- what the app reads
 
     def asking(self) -> None:
-        """The app asks for the next message."""
+        """Note that the app asks for the next message."""
         try:
             if self._reading is not None:
-                return  # somebody else is at it; the library will say so
+                return  # another thread or task is reading; the library will raise
             now = self._reading = self._clock()
             slept = now - self._rests_since
             only = self._only
@@ -199,13 +200,13 @@ class Conversation:
             self._mute_all()
 
     def received(self, message: Any) -> None:
-        """The next message has come."""
+        """Note that the next message has come."""
         try:
             only = self._only
             if only is not None and type(message) is bytes and not only.looked_at:
                 part = part_of(message)
                 if part is not None:
-                    # The common case: nothing but one more event of the only response there is.
+                    # The common case: one more event of the only response under way.
                     self._reading = None
                     self._rests_since = self._clock()
                     self._arrived(only, part, len(message))
@@ -213,7 +214,7 @@ class Conversation:
             self._rest(self._clock())
             self._read(message if isinstance(message, bytes) else message.encode())
         except Unreadable as error:
-            # An app that parses messages itself lets nobody know what it makes of them.
+            # If the app parses messages itself we cannot see whether it can read them.
             self._note(classify_exception(error, headers_received=True))
         except Exception as error:
             if is_foreign(error):
@@ -232,7 +233,7 @@ class Conversation:
 
     @_guarded
     def read_failed(self, error: BaseException) -> None:
-        """Nothing came: the socket is closed, or the read was given up, which loses nothing."""
+        """Note that a read got nothing: the socket is closed, or the read was given up, which loses no message."""
         name = type(error).__name__
         if name in SOCKET_CLOSED:
             self.broken(error)
@@ -248,7 +249,7 @@ class Conversation:
             response.observation.pace.rest(now)
 
     def _interrupt(self, verdict: Verdict) -> None:
-        """It stands if nobody reads on."""
+        """Set the verdict for the responses under way; it is final unless the app reads on."""
         self._interrupted = verdict
         for response in self._responses():
             if response.observation.in_band_verdict is None:
@@ -283,7 +284,7 @@ class Conversation:
         body = event.get("response")
         known = self._owner_of(event, strict=True)
         if known is not None:
-            # A lane begins another response: no event has said that its last one ended.
+            # A lane begins another response although no event has reported the end of its last one.
             self._end(known)
         pending = self._pending(event)
         begun = pending or self._add(self._model or text(get(body, "model")), None, text(event.get("stream_id")))
@@ -302,7 +303,7 @@ class Conversation:
         if cause is not None:
             response = next((r for r in self._responses() if r.event_id == cause), None)
             if response is None or response.begun:
-                return  # of something else that the app has sent
+                return  # an error about something else that the app has sent
         elif self._realtime and (text(get(problem, "code")) or "").startswith(_NOT_OF_RESPONSES):
             return
         if response is None and not self._realtime:
@@ -311,18 +312,18 @@ class Conversation:
             self._arrived(response, event, size)
             self._end(response)
         elif self._realtime and get(problem, "type") != "invalid_request_error":
-            # Most errors are survived: this one is the end of those that say no more.
+            # Responses survive most errors: this one ends only those that get no further event.
             reader = ResponsesEvents()
             reader.read(event)
             self._note(reader.marker())
 
     def _note(self, verdict: Verdict | None) -> None:
-        """It stands for those that say no more."""
+        """Set the verdict for responses that get no further event."""
         for response in self._responses():
             response.observation.in_band(verdict)
 
     def _owner(self, raw: bytes) -> _Response | None:
-        """Whose event this is. Parsed no further than need be."""
+        """The response that an event belongs to; the event is parsed no further than necessary."""
         begun = [response for response in self._responses() if response.begun]
         if len(begun) <= 1:
             return begun[0] if begun else None
@@ -333,7 +334,7 @@ class Conversation:
         return next((r for r in begun if r.lane == name), None)
 
     def _owner_of(self, event: dict[str, Any], strict: bool = False) -> _Response | None:
-        """The same of a parsed event. Only one under way needs no name, unless ``strict``."""
+        """The response that a parsed event belongs to. A single response under way needs no id, unless ``strict``."""
         begun = [response for response in self._responses() if response.begun]
         if self._realtime:
             name = text(event.get("response_id")) or text(get(event.get("response"), "id"))
@@ -344,7 +345,7 @@ class Conversation:
         return begun[0] if found is None and name is None and len(begun) == 1 and not strict else found
 
     def _pending(self, event: dict[str, Any]) -> _Response | None:
-        """The oldest request that this can be the answer to."""
+        """The oldest request that this event can be the answer to."""
         pending = [response for response in self._responses() if not response.begun]
         lane = None if self._realtime else text(event.get("stream_id"))
         found = next((r for r in pending if r.lane == lane), None)
@@ -364,7 +365,7 @@ class Conversation:
 
     @_guarded
     def broken(self, error: BaseException) -> None:
-        """The socket is closed: a read or a send has raised this."""
+        """Note that the socket is closed: a read or a send has raised ``error``."""
         for observation in self._all_end():
             if type(error).__name__ == "ConnectionClosedOK" and not self._closed:
                 observation.exhausted()
@@ -375,19 +376,19 @@ class Conversation:
 
     @_guarded
     def unreadable(self, error: BaseException) -> None:
-        """The SDK could not make an event of a message, and has raised this."""
+        """Note that the SDK could not parse a message and has raised ``error``."""
         for observation in self._all_end():
             observation.failed(error)
 
     @_guarded
     def closed(self, because: BaseException | None) -> None:
-        """The app closes the socket; ``because`` is the exception that it is handling."""
+        """Note that the app closes the socket; ``because`` is the exception that it is handling."""
         self._closed = True
         for observation in self._all_end():
             observation.closed(because)
 
     def dropped(self, reference: object = None) -> None:
-        """Nobody can read any more. Called by finalizers: only defers."""
+        """Note that the app has dropped the socket, so nothing can be read any more. For finalizers: only defers."""
         for response in self._responses():
             response.observation.dropped()
 
@@ -413,7 +414,7 @@ class Conversation:
         return list(self._under_way.values())
 
     def _forget(self, gone: _Response | None = None) -> None:
-        """Take this response away, and those that somebody else has ended: no more of them is to come."""
+        """Remove this response, and those that have ended elsewhere: no events of them are expected any more."""
         for number, response in list(self._under_way.items()):
             if response is gone or response.observation.ended:
                 self._under_way.pop(number, None)

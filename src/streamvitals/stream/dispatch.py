@@ -1,13 +1,14 @@
 """Fan-out to the sinks, by whichever thread comes first, without ever blocking another.
 
-An item is queued; then whoever gets the turn, without waiting for it, drains. Who does not get it leaves
-the item to the holder, who looks again after passing it on. So no thread waits, a signal handler or finalizer
-that interrupts the holder cannot deadlock, and sinks are called by one thread at a time.
+A thread queues its item, then tries to take the turn without waiting. The thread that gets the turn drains the queue.
+A thread that does not get it leaves its item to the one that has it, which checks the queue again after giving the
+turn back. So no thread waits, a signal handler or finalizer that interrupts the holder of the turn cannot deadlock, and
+sinks are called by one thread at a time.
 
-A signal handler may raise after any call, most of all Ctrl-C, and the program may live on (a notebook does).
-What it raised goes on to the program (tracebacks.py), what it interrupted is done again. Hence ``del`` where a method
-that returns the item would do: no signal is handled between the two statements, so that neither the turn nor an
-item is lost.
+A signal handler may raise after any call, most of all for Ctrl-C, and the program may live on (a notebook does).
+The exception goes on to the program (tracebacks.py), and the step that it interrupted is done again. Hence ``del``
+where a method that returns the item would do: no signal is handled between the two statements, so neither the turn nor
+an item is lost.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ class Start(NamedTuple):
 
 
 class LoopLag(NamedTuple):
-    """How late an event loop was, in seconds."""
+    """An event loop was late by so many seconds."""
 
     seconds: float
 
 
 class Fault(NamedTuple):
-    """A fault of ours, and where."""
+    """A fault of ours happened in this place."""
 
     where: str
 
@@ -55,11 +56,11 @@ _METHODS: dict[type, str] = {
     Start: "on_start", Progress: "on_progress", RetryRecord: "on_retry", ChainRecord: "on_chain",
     StreamRecord: "on_end", LoopLag: "on_loop_lag", Fault: "on_internal_error",
 }
-_BARE = frozenset({Start, LoopLag, Fault})  # their one field is what the method takes
+_BARE = frozenset({Start, LoopLag, Fault})  # items whose one field is the argument of the sink's method
 
 
 class _Delivery(NamedTuple):
-    """A call that is due, and the sinks that have not had it yet; ``ended``: the observation of a record."""
+    """A call that is due and the sinks still to be called; ``ended`` is the observation of a record."""
 
     method: str
     argument: Any
@@ -70,8 +71,8 @@ class _Delivery(NamedTuple):
 class Dispatch:
     """Hands items to sinks, one thread at a time.
 
-    ``record`` makes the record of an ended observation, or None if there has been one; ``recorded`` is called when all
-    sinks have been handed it. What interrupts the former has it called again.
+    ``record`` makes the record of an ended observation, or returns None if it has made one already; if it is
+    interrupted it is called again. ``recorded`` is called when all sinks have been handed the record.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Dispatch:
             self._check(sink)
             self._sinks.append(sink)
         self._find_listeners()
-        self._faults: dict[int, int] = {}  # in a row, by the sink's identity
+        self._faults: dict[int, int] = {}  # faults in a row, by the sink's identity
         self._record = record
         self._recorded = recorded
         self.reset()
@@ -97,8 +98,10 @@ class Dispatch:
         self._turn = [True]
 
     def add(self, sink: Sink) -> Callable[[], None]:
-        """One more sink: a ``Sink``, or whatever has some of its methods. Returns what hands it all that has ended by
-        then, and nothing more. Raises TypeError for what has none of them."""
+        """Add a sink: a ``Sink``, or any object with some of its methods.
+
+        Returns a function that removes the sink, after handing it everything that has ended by then. Raises TypeError
+        for an object with none of the methods."""
         self._check(sink)
         self._sinks.append(sink)
         self._find_listeners()
@@ -120,10 +123,10 @@ class Dispatch:
             raise TypeError(f"{type(sink).__name__} is no sink: it has none of the methods {', '.join(METHODS)}")
 
     def _find_listeners(self) -> None:
-        """Once per change and not per event: most sinks hear little."""
+        """Find the sinks of each method, once per change and not per event: most sinks have few methods."""
         self._listeners = {method: [s for s in self._sinks if overrides(s, method)] for method in METHODS}
         self._span_makers, self._hear_end = self._listeners["make_span"], self._listeners["on_end"]
-        self.hears_start = bool(self._listeners["on_start"])  # else a start is not worth an item
+        self.hears_start = bool(self._listeners["on_start"])  # if not, no item is queued for a start
 
     def submit(self, item: Item) -> None:
         """Queue and drain. Never blocks, never raises."""
@@ -135,7 +138,7 @@ class Dispatch:
         self._queue.append(item)
 
     def drain(self) -> None:
-        """Hand everything that is queued to the sinks, unless somebody is at it."""
+        """Hand everything that is queued to the sinks, unless another thread is doing so."""
         queue, turn = self._queue, self._turn
         while queue:
             try:
@@ -178,7 +181,7 @@ class Dispatch:
         return _Delivery(method, item[0] if kind in _BARE else item, self._listeners[method].copy())
 
     def _with_span(self, record: StreamRecord) -> StreamRecord:
-        """Before any sink has the record, so that no sink must come before another."""
+        """Put the span's context into a record before any sink gets it, so that no sink must come before another."""
         for sink in self._span_makers:
             try:
                 span = sink.make_span(record)
@@ -193,8 +196,10 @@ class Dispatch:
         return record
 
     def _deliver(self, delivery: _Delivery) -> None:
-        """What the app raised goes on to it; the other sinks get theirs next time. So does the one that was
-        interrupted in an end: it knows whether it has counted that (store/store.py)."""
+        """Call the sinks that are due.
+
+        An exception of the app goes on to the app, and the remaining sinks are called next time. So is a sink that was
+        interrupted in ``on_end``: it knows whether it has counted the stream (store/store.py)."""
         method, argument, sinks, ended = delivery
         while sinks:
             sink = sinks[0]
@@ -232,7 +237,7 @@ class Dispatch:
             except Exception as error:  # noqa: PERF203
                 if is_foreign(error):
                     raise
-                self._remove(sink)  # nobody is left to be told
+                self._remove(sink)  # no sink is left to report it to
 
 
 def _dropped(reference: Reference) -> tuple[Observation, Ending]:

@@ -9,7 +9,7 @@ from ..outcome import Verdict
 
 
 class Reference(weakref.ref):  # type: ignore[type-arg]
-    """To what the app reads a stream from. It is queued as an ending when the collector has taken that."""
+    """A weak reference to what the app reads a stream from; queued as an ending when that is garbage-collected."""
 
     __slots__ = ("observation",)
     observation: Any

@@ -15,17 +15,17 @@ from .usage import added_usage, later_usage, usage_of
 from .vocabulary import CANCELLED, COMPLETED, FAILED, LENGTH, classify_error_event, incomplete, words_of
 
 _MAX_REASONS = 8
-# What a session's budget does to the turn that uses it up.
+# Outcomes of a turn that the session's budget has cut short.
 _CUT_SHORT = (Outcome.CANCELLED, Outcome.RATE_LIMITED)
 
 
 class TypedEvents:
-    """A stream of events that say what they are. Subclasses are tables.
+    """A stream of events that name their type. Subclasses are tables.
 
-    ``TYPE`` is the field that holds the event's type, ``BODY`` the one that holds what it is about ("" where the
-    event itself does). ``ENDS`` maps terminal types to completed, incomplete, length, failed, cancelled or error;
-    ``BEGINS`` are the types after which the stream is unfinished (again). Types that end in one of ``TOKENS``
-    carry something generated.
+    ``TYPE`` is the field that holds the event's type, ``BODY`` the field that holds the object the event is about (""
+    where that is the event itself). ``ENDS`` maps terminal types to completed, incomplete, length, failed, cancelled or
+    error; ``BEGINS`` are the types after which the stream is unfinished (again). Types that end in one of ``TOKENS``
+    contain generated output.
     """
 
     TYPE: ClassVar[str] = "type"
@@ -75,7 +75,7 @@ class TypedEvents:
     def _end(self, how: str, item: Any) -> None:
         body = self._body(item)
         if self.response_id is None:
-            # A stream that was taken up again in its middle (a fetch) says only at its end whose it is.
+            # A stream that was resumed in its middle (a fetch) has the response's id and model only in its last event.
             self.response_id, self.response_model = identifier(get(body, "id")), text(get(body, "model"))
         usage = get(body, "usage") or get(item, "usage")
         if usage is not None:
@@ -98,9 +98,9 @@ class TypedEvents:
         for error in (get(body, "error"), get(body, "last_error"), get(item, "error")):
             if any(words_of(error)):
                 verdict = classify_error_event(error, get(item, "status"))
-                if verdict != FAILED or not isinstance(error, str):  # a string may be a sentence
+                if verdict != FAILED or not isinstance(error, str):  # a string may be a sentence, not a code
                     return verdict
-        # The type of an event that is the error itself says only that it is one.
+        # Where the event itself is the error, its type is only "error".
         code = get(body, "code") or get(item, "code")
         if code is not None:
             return classify_error_event(code)
@@ -127,7 +127,7 @@ class ResponsesEvents(TypedEvents):
     BEGINS = frozenset({"response.created", "response.queued", "response.in_progress"})
     ENDS: ClassVar[dict[str, str]] = {
         "response.completed": "completed",
-        "response.done": "completed",  # Realtime's; its status says more
+        "response.done": "completed",  # Realtime's; its status gives the outcome
         "response.incomplete": "incomplete",
         "response.failed": "failed",
         "response.cancelled": "cancelled",
@@ -169,7 +169,7 @@ class AssistantEvents(TypedEvents):
 
     def read(self, item: Any) -> None:
         if get(item, "event") is None and isinstance(get(item, "message"), str):
-            # To its own helpers the SDK hands an error without the name of its event.
+            # The SDK gives its own helpers an error without the name of its event.
             self._end("error", item)
         else:
             super().read(item)
@@ -196,15 +196,17 @@ class TranscriptEvents(TypedEvents):
 
 
 class SpeechEvents(TypedEvents):
-    """Speech asked for as events (``stream_format="sse"``)."""
+    """Speech as events (``stream_format="sse"``)."""
 
     ENDS: ClassVar[dict[str, str]] = {"speech.audio.done": "completed", "error": "error"}
     __slots__ = ()
 
 
 class AgentEvents(TypedEvents):
-    """Events of an agent session (beta): unfinished while a turn is under way. What a turn has come to stands
-    when the session is idle again; an error event does not, if the turn completes all the same."""
+    """Events of an agent session (beta): unfinished while a turn is under way.
+
+    The verdict of a turn is final when the session is idle again; that of an error event is dropped if the turn
+    completes all the same."""
 
     BEGINS = frozenset({"agent.session.turn.created", "agent.session.in_progress"})
     ENDS: ClassVar[dict[str, str]] = {
@@ -215,8 +217,8 @@ class AgentEvents(TypedEvents):
         "agent.session.budget_reached": "length",  # since openai 3.54, without a type of its own
         "error": "error",
     }
-    # The session waits for the app: that ends a turn unless something worse has ended it. A session that is
-    # subscribed to says so first of all, too.
+    # The session waits for the app: that completes a turn unless it has ended worse. These are also the first events
+    # of a subscription to a session.
     RESTS: ClassVar[frozenset[str]] = frozenset({"agent.session.idle", "agent.session.requires_action"})
     WORKS: ClassVar[tuple[str, ...]] = ("agent.session.turn.", "agent.session.in_progress", "agent.output.")
     __slots__ = ("_worked",)
@@ -226,12 +228,12 @@ class AgentEvents(TypedEvents):
         self._worked = False
 
     def is_common(self, item: Any) -> bool:
-        return False  # an event of any type may be a subagent's, or the end of a turn
+        return False  # an event of any type may come from a subagent, or end a turn
 
     def read(self, item: Any) -> None:
         kind = get(item, "type")
         if not isinstance(kind, str) or get(get(item, "turn"), "subagent_id") is not None:
-            return  # a subagent's end is not that of the turn that the app waits for
+            return  # the end of a subagent does not end the turn that the app waits for
         if not self._worked:
             self._worked = kind.startswith(self.WORKS)
         elif kind in self.RESTS and self._verdict is None:
@@ -239,12 +241,12 @@ class AgentEvents(TypedEvents):
         super().read(item)
 
     def _note_usage(self, usage: Any) -> None:
-        self._usage = added_usage(self._usage, usage_of(usage))  # each turn has used its own
+        self._usage = added_usage(self._usage, usage_of(usage))  # each turn reports its own usage
 
     def _judge(self, how: str, body: Any, item: Any) -> Verdict:
         before = self._verdict
         if how == "length" and before is not None and before.outcome not in _CUT_SHORT:
-            return before  # the turn was whole, or had failed by itself, when the budget was found to be used up
+            return before  # the turn had completed, or had failed by itself, before the budget was reported as used up
         return super()._judge(how, body, item)
 
     def _body(self, item: Any) -> Any:
@@ -257,7 +259,7 @@ class AgentEvents(TypedEvents):
 
 
 class BodyBytes:
-    """A body that is its own content, as speech: whole when HTTP says so, if there was anything at all."""
+    """A body that is the content itself, such as speech: complete when HTTP says so, unless it was empty."""
 
     ends_with_body = True
     named_events = reads_errors = False
@@ -273,7 +275,7 @@ class BodyBytes:
         return True
 
     def read(self, item: Any) -> None:
-        """The bytes are the content; there is nothing to note."""
+        """Do nothing: the bytes are the content and say nothing of the stream."""
 
     def has_token(self, item: Any) -> bool:
         return True

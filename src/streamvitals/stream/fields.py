@@ -1,4 +1,4 @@
-"""Reading what a provider sent, whatever was made of it: SDK objects, plain dicts, anything with attributes."""
+"""Reads fields of what a provider sent, in any form: SDK objects, plain dicts, anything with attributes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def get(thing: Any, name: str) -> Any:
     if own is not None:
         if name in own:
             return own[name]
-        # A pydantic model takes 1.5 µs to say that it has no such attribute.
+        # A pydantic model takes 1.5 µs to raise AttributeError.
         extra = getattr(thing, "__pydantic_extra__", _NOT_PYDANTIC)
         if extra is not _NOT_PYDANTIC:
             return extra.get(name) if extra else None
@@ -24,7 +24,7 @@ def get(thing: Any, name: str) -> Any:
 
 
 class _Attributes:
-    """Anything, as if it were a dict: what ``fields`` gives for what is neither dict nor pydantic model."""
+    """A ``get`` method for an object that is neither a dict nor a pydantic model; see ``fields``."""
 
     __slots__ = ("_thing",)
 
@@ -36,7 +36,7 @@ class _Attributes:
 
 
 def fields(thing: Any) -> Any:
-    """What has the fields of ``thing`` under ``.get(name)``: for reading several of them, see ``get``."""
+    """An object whose ``.get(name)`` gives the fields of ``thing``; for one field alone use ``get``."""
     if isinstance(thing, dict):
         return thing
     try:
@@ -47,8 +47,9 @@ def fields(thing: Any) -> Any:
 
 
 def text(value: Any) -> str | None:
-    """A non-empty string, bounded, of what can be printed; None for anything else. The rest of what a provider may
-    put into a name would steer the terminals and logs that show it."""
+    """The printable characters of a string, bounded; None for anything else and where nothing is left.
+
+    Control characters in a provider's name would control the terminals and logs that show it."""
     if not isinstance(value, str):
         return None
     value = value[:_MAX_TEXT]
@@ -58,13 +59,13 @@ def text(value: Any) -> str | None:
 
 
 def identifier(value: Any) -> str | None:
-    """The same for an id, which is printable ASCII."""
+    """The printable ASCII characters of an id, bounded; None for anything else and where nothing is left."""
     found = text(value)
     return found if found is None or found.isascii() else found.encode("ascii", "ignore").decode() or None
 
 
 def count(value: Any) -> int | None:
-    """A number that counts something; None for anything else. Cohere's are written as 7.0
+    """A count as an int; None for anything that is no count. Cohere writes counts as 7.0
     (https://docs.cohere.com/reference/chat-stream)."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -1,4 +1,4 @@
-"""What an observation asks of its process and of the hooks on its response."""
+"""The interfaces that an observation needs: its process, and the hooks on its response."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from .retry import Chain
 
 
 class Hooks(Protocol):
-    """What the SDK side has hooked into the stream's response (sdk/closing.py). ``hooked``: its readers are seen."""
+    """The hooks on the stream's response (sdk/closing.py). ``hooked``: reads of the response are seen."""
 
     hooked: bool
 
     def bytes_received(self) -> int | None:
-        """How many bytes the transport has handed over so far, where that is known."""
+        """How many bytes the transport has delivered so far; None where that is not known."""
 
     def read_by_another(self) -> bool:
-        """Whether somebody is half-way through reading it as bytes, and not reading now."""
+        """Whether a reader has begun to read the response as bytes, has not finished, and is not reading right now."""
 
     def remove(self) -> None:
-        """The stream has been recorded: let go of what would keep it alive."""
+        """Release what would keep the stream alive, since it has been recorded."""
 
 
 class Host(Protocol):
-    """What an observation asks of the process it lives in; process/runtime.py fulfils it."""
+    """What an observation needs from its process; process/runtime.py implements it."""
 
     clock: Callable[[], float]
     stall_after: float
     flush_every: float
 
     def submit(self, item: Progress | RetryRecord | tuple[Any, Ending]) -> None:
-        """Hand over, and let the sinks run if nobody else is running them."""
+        """Queue an item, and run the sinks unless another thread is running them."""
 
     def defer(self, item: tuple[Any, Ending]) -> None:
-        """Hand over only: all that a finalizer may do."""
+        """Queue an item only: a finalizer may do no more."""
 
     @property
     def append(self) -> Callable[[Reference], None]:
-        """The same without a line of Python, for references to what was dropped."""
+        """The queue's own ``append``, which runs no line of Python: a callback for weak references."""
 
     def drain(self) -> None:
-        """Let the sinks run if nobody else is running them."""
+        """Run the sinks unless another thread is running them."""
 
     def origin(self) -> Any:
-        """Who is running now."""
+        """What identifies the code that is running now, to recognise its retries."""
 
     def begin_chain(self, now: float) -> Chain:
-        """The first attempt of an operation has failed now."""
+        """Begin a chain of attempts: the first attempt of an operation has failed now."""
 
     def discard(self, observation: Any) -> None:
-        """This one was no stream after all: free what it holds, count nothing."""
+        """Free what an observation holds and count nothing: it was no stream after all."""
 
     def fault(self, where: str) -> None:
         """Count a fault of ours."""

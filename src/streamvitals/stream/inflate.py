@@ -1,6 +1,6 @@
-"""Compressed bodies made readable, for as long as that is cheap: whoever sent them may mean harm.
+"""Decompresses bodies, for as long as that is cheap: the server that sent them may be hostile.
 
-Of an encoding that the standard library lacks, the library that the application has loaded for httpx is used, if its
+For an encoding that the standard library lacks, the library that the application has loaded for httpx is used, if its
 calls can be bounded: https://pypi.org/project/Brotli/ from 1.2, and zstd as in Python 3.14 or its backport.
 """
 
@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 MAX_READ = 1 << 20  # bytes that one read may be inflated to
-MAX_RATIO = 100  # what is inflated, over what came
-MAX_SECONDS = 0.005  # of CPU that may go by while one read is inflated and looked at
+MAX_RATIO = 100  # bytes inflated per byte received
+MAX_SECONDS = 0.005  # CPU time in which one read is inflated and parsed
 _PIECE = 1 << 16
-_FREE = 1 << 16  # bytes inflated before the ratio counts: a few events that are all alike pack very well
-_CODINGS = ("gzip", "deflate", "br", "zstd")  # httpx passes over any other word
+_FREE = 1 << 16  # bytes inflated before the ratio is checked: a few events that are all alike compress very well
+_CODINGS = ("gzip", "deflate", "br", "zstd")  # httpx ignores any other name
 
 Pieces = Callable[[bytes], Iterator[bytes]]
 
 
 class Unreadable(Exception):
-    """These bytes cannot, or must not, be read any further; ``hint`` is of ``names.HINTS``."""
+    """These bytes cannot, or must not, be read any further; ``hint`` is one of ``names.HINTS``."""
 
     def __init__(self, hint: str) -> None:
         super().__init__(hint)
@@ -30,13 +30,13 @@ class Unreadable(Exception):
 
 
 class Damaged(Exception):
-    """These bytes are not what the encoding says."""
+    """These bytes are not valid in their encoding."""
 
 
 def inflater(encoding: str, cpu: Callable[[], float]) -> Pieces | None:
-    """What makes readable what comes in this encoding, piece by piece; None where nothing can. ``cpu`` is a clock.
+    """A decompressor for this encoding, to be fed piece by piece; None where there is none. ``cpu`` is a clock.
 
-    It raises ``Damaged``, or ``Unreadable`` past the bounds above."""
+    The decompressor raises ``Damaged``, or ``Unreadable`` past the bounds above."""
     codings = [word for word in map(str.strip, encoding.split(",")) if word in _CODINGS]
     if not codings:
         return _as_it_is
@@ -49,8 +49,8 @@ def _as_it_is(raw: bytes) -> Iterator[bytes]:
 
 
 class _Bounded:
-    """Stops what inflates to too much, too fast or for too long. ``inflate`` is asked with no bytes for what is
-    left of the last ones."""
+    """Stops a decompression that gives too much, too fast or for too long. ``inflate`` is called without bytes for the
+    rest of what the last bytes gave."""
 
     def __init__(self, inflate: Callable[[bytes], bytes], cpu: Callable[[], float]) -> None:
         self._inflate = inflate
@@ -78,7 +78,7 @@ class _Bounded:
         except Unreadable:
             raise
         except Exception as error:
-            # Each library has an exception of its own.
+            # Each library has its own exception class.
             raise Damaged from error
 
 
@@ -121,7 +121,7 @@ def _brotli() -> Callable[[bytes], bytes] | None:
     try:
         process(b"", output_buffer_limit=_PIECE)
     except TypeError:
-        return None  # older: its calls cannot be bounded
+        return None  # an older version: its calls cannot be bounded
     return lambda raw: process(raw, output_buffer_limit=_PIECE)
 
 
@@ -131,7 +131,7 @@ def _zstd() -> Callable[[bytes], bytes] | None:
 
 
 class _Zstd:
-    """Frame after frame: servers that flush may end one each time."""
+    """Decompresses frame after frame: a server may end a frame with each flush."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make

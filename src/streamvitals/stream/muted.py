@@ -1,4 +1,4 @@
-"""The reader of a body that cannot be read: a reader of ours has raised, or its encoding is unknown."""
+"""The reader for a body that cannot be read: a reader of ours has raised, or the encoding is unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .tracebacks import is_foreign
 
 
 def muted(reader: Reader) -> MutedReader:
-    """Stand in for this reader from now on. Never raises."""
+    """Make the reader that replaces this one from now on. Never raises."""
     try:
         return MutedReader(reader)
     except Exception as error:
@@ -23,8 +23,8 @@ def muted(reader: Reader) -> MutedReader:
 class MutedReader:
     """Keeps what another reader has learnt, and reads no further.
 
-    How the stream ends is the transport's to tell from now on. A body that ended properly is given the benefit of the
-    doubt; nothing else is.
+    From now on only the transport shows how the stream ends. A body that ended properly is given the benefit of the
+    doubt; no other end is.
     """
 
     ends_with_body = True
@@ -43,7 +43,7 @@ class MutedReader:
         return True
 
     def read(self, item: Any) -> None:
-        """Look away."""
+        """Do nothing."""
 
     def has_token(self, item: Any) -> bool:
         return False

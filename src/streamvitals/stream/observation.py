@@ -1,7 +1,7 @@
-"""The life of one stream, from request to end. Pure: the clock is handed in. Its times are pace.py's.
+"""The life of one stream, from request to end. Pure: the clock is a parameter. pace.py keeps its times.
 
-Whatever ends a stream (the body, an exception, the app, the collector) makes an ``Ending`` and hands it to the
-host; the first one counts. ``freeze`` makes the record of it, later, on whichever thread drains the dispatch.
+Each way in which a stream ends (by the body, an exception, the app, the garbage collector) makes an ``Ending`` and
+queues it at the host; the first one counts. ``freeze`` makes the record later, on the thread that drains the dispatch.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _APP_SIDE = frozenset({Outcome.CANCELLED, Outcome.ABANDONED})
 
 
 class Common(Protocol):
-    """Knows common chunks: those that say only that the stream goes on."""
+    """Recognises common chunks: those that show only that the stream goes on."""
 
     def is_common(self, item: Any) -> bool: ...
 
 
 class _NoneYet:
-    """Before the first token every chunk is to be read."""
+    """Recognises no chunk as common: before the first token every chunk must be read."""
 
     def is_common(self, item: Any) -> bool:
         return False
@@ -50,7 +50,7 @@ Method = TypeVar("Method", bound=Callable[..., None])
 
 
 def _guarded(method: Method) -> Method:
-    """A fault of ours is counted and stays here: the caller stands between the SDK and the app."""
+    """Count a fault of ours instead of raising it: the caller is between the SDK and the app."""
 
     @functools.wraps(method)
     def guarded(self: Observation, *args: Any) -> None:
@@ -65,7 +65,7 @@ def _guarded(method: Method) -> Method:
 
 
 def _ends(method: Method) -> Method:
-    """The same for what ends a stream: where the app's own exception struck, it ends all the same."""
+    """As ``_guarded``, for methods that end a stream: if an exception of the app interrupts one, it still ends."""
 
     @functools.wraps(method)
     def ends(self: Observation, *args: Any) -> None:
@@ -82,7 +82,7 @@ def _ends(method: Method) -> Method:
 
 
 class Observation:
-    """One logical call of the SDK, however many attempts and however many Stream objects it takes."""
+    """One logical call of the SDK, however many attempts and Stream objects it takes."""
 
     __slots__ = (
         "__weakref__", "_answered_at", "_attempts", "_sent_at", "chain", "clock", "closed_by_app", "ended",
@@ -110,28 +110,28 @@ class Observation:
         self.ended = False
         self.request_key = request_key
         self.last_event_id: str | None = None
-        self.server_initiated = False  # it began with its first chunk, for which nobody waited
-        self.origin: Any = None  # who failed, should it fail
+        self.server_initiated = False  # the server began it without a request: no time to the first chunk
+        self.origin: Any = None  # if it fails: the code that had asked for it, see Host.origin
         self.retry = retry
-        self.chain: Chain | None = retry.chain  # of the attempts that have failed, the SDK's included
+        self.chain: Chain | None = retry.chain  # the failed attempts of the operation, those of the SDK included
         self.trace_parent = trace_parent
         self.hooks: Hooks | None = None
-        self.loop: Callable[[], object] | None = None  # of the event loop that it was asked for on
+        self.loop: Callable[[], object] | None = None  # a weak reference to the event loop that sent the request
         self._answered_at: float | None = None
 
     @property
     def started(self) -> float:
-        """When the call began, on the clock."""
+        """When the call began, on the monotonic clock."""
         return self.pace.started
 
     @property
     def chunks(self) -> int:
-        """How many have come."""
+        """How many chunks have come."""
         return int(self.pace.chunks)
 
     @property
     def attempts(self) -> Attempts:
-        """What there is to say of them: of most streams nothing, before the end."""
+        """The attempts of the call. For most streams nothing is kept of them before the end."""
         found = self._attempts
         if found is None:
             found = self._attempts = Attempts(self._sent_at)
@@ -140,7 +140,7 @@ class Observation:
     # -- before the first chunk; may raise
 
     def attempting(self) -> None:
-        """A request is about to be sent: the first one, or one more after the backoff."""
+        """Note that a request is about to be sent: the first one, or another after the backoff."""
         now = self.clock()
         self.pace.ask(now)
         if self._sent_at is None and self._attempts is None:
@@ -153,7 +153,7 @@ class Observation:
 
     @_guarded
     def retrying(self, error: BaseException | None, backoff: float) -> None:
-        """The attempt failed, the SDK sleeps ``backoff`` seconds and makes another."""
+        """Note that the attempt failed and that the SDK makes another in ``backoff`` seconds."""
         now = self.clock()
         self.pace.waited(now)
         self.pace.rest(now)
@@ -161,7 +161,7 @@ class Observation:
         self.chain = self.chain or self.host.begin_chain(now)
 
     def responded(self, facts: ResponseFacts) -> None:
-        """The headers of the final response have come; the app holds the stream now."""
+        """Note that the headers of the final response have come; the app holds the stream now."""
         now = self.clock()
         self.response = facts
         self._answered_at = now
@@ -170,7 +170,7 @@ class Observation:
 
     @_ends
     def request_failed(self, error: BaseException) -> None:
-        """The call itself raised: no stream came of it."""
+        """Note that the call itself raised and returned no stream."""
         now = self.clock()
         if not self.attempts.count:
             # Nothing was sent: bad arguments, a failing token provider. No stream has started.
@@ -181,11 +181,12 @@ class Observation:
         verdict = classify_exception(error, headers_received=False)
         self._finish(Ending(verdict, now, names_of(error)))
 
-    # -- a chunk; the common one is dealt with in observe.py
+    # -- a chunk; common ones are handled in observe.py
 
     def arrived(self, item: Any, now: float | None = None) -> Common:
-        """A chunk has come, now or a moment ago. Gives back what knows the common ones from now on. Never raises: a
-        fault of ours switches the reading off, not the stream."""
+        """Read a chunk that has come, now or a moment ago; return what recognises common chunks from now on.
+
+        Never raises: a fault of ours stops the reading, not the stream."""
         try:
             if now is None:
                 now = self.clock()
@@ -203,59 +204,59 @@ class Observation:
             return self.broken()
 
     def flush(self, now: float) -> None:
-        """Tell the sinks what has been gathered so far, of a stream that goes on."""
+        """Report to the sinks what has been gathered so far in a stream that goes on."""
         host, facts = self.host, self.facts
         hold = self.pace.hold(now, self.attempts.backoff)
         host.submit(self.pace.flushed(facts.labels, hold, self.server_initiated, now + host.flush_every))
 
     def broken(self) -> Common:
-        """A fault of ours in reading chunks: go on without reading them."""
+        """Stop reading chunks, after a fault of ours in reading one."""
         self.host.fault("observe")
         self.mute("unread_body")
         return self.reader
 
-    # -- what is learnt beside the chunks
+    # -- facts from other places than the chunks
 
     def attach(self, hooks: Hooks) -> None:
         """Keep what has been hooked into the stream's response, until the stream has been recorded."""
         self.hooks = hooks
 
     def begun_by_server(self) -> None:
-        """Nobody asked for this one: it began with its first chunk, which has no time to wait for."""
+        """Note that the server began the stream without a request, so the first chunk was not waited for."""
         self.server_initiated = True
 
     def tries_again(self, retry: Retry) -> None:
-        """It has turned out to be another attempt at what has failed."""
+        """Note that the stream has turned out to be another attempt at a failed operation."""
         self.retry = retry
         self.chain = retry.chain
 
     def asked_on(self, loop: Callable[[], object]) -> None:
-        """The request is sent from this event loop, held weakly."""
+        """Note the event loop that the request is sent from; ``loop`` is a weak reference."""
         self.loop = loop
 
     def done(self) -> None:
-        """``[DONE]`` has come."""
+        """Note that ``[DONE]`` has come."""
         self.reader.done = True
 
     def event_id(self, event_id: str) -> None:
-        """An event's id has come, with which some servers can resume."""
+        """Note that an event's id has come, from which some servers can resume."""
         self.last_event_id = event_id
 
     def in_band(self, verdict: Verdict | None) -> None:
-        """The body itself shows how the stream ends, by an error event or by damage. None: it goes on after all."""
+        """Note how the body itself shows the stream to end, by an error event or damage. None: it goes on."""
         self.in_band_verdict = verdict
 
     def app_closes(self) -> None:
-        """The app closes the stream, maybe while somebody is blocked in a read, who gets an exception for it."""
+        """Note that the app closes the stream. A thread or task blocked in a read gets an exception for it."""
         self.closed_by_app = True
 
     def mute(self, hint: str) -> None:
-        """Stop reading: nobody can look into this body any further, for the reason that ``hint`` gives."""
+        """Stop reading: this body cannot be read any further, for the reason that ``hint`` gives."""
         self.hint(hint)
         self.reader = muted(self.reader)
 
     def hint(self, hint: str) -> None:
-        """Something of this stream cannot be known, or was not understood; ``hint`` is of ``names.HINTS``."""
+        """Note what cannot be known of this stream, or was not understood; ``hint`` is one of ``names.HINTS``."""
         if hint not in self.hints:
             self.hints += (hint,)
 
@@ -263,12 +264,12 @@ class Observation:
 
     @_ends
     def exhausted(self) -> None:
-        """The body ended and nothing was raised."""
+        """Note that the body ended and nothing was raised."""
         now = self.clock()
         marker = self.reader.marker()
         verdict = self._verdict_of_body(marker)
         if verdict is marker and self.pace.arrived_at is not None:
-            # It was complete with the last chunk, where its duration ends; a hang after that is a stall still.
+            # It was complete with the last chunk, so its duration ends there; a hang after it is still a stall.
             self.pace.hung(now)
         else:
             self.pace.waited(now)
@@ -276,9 +277,9 @@ class Observation:
 
     @_ends
     def failed(self, error: BaseException) -> None:
-        """An exception reached the app out of the stream."""
+        """Note that an exception reached the app out of the stream."""
         if type(error).__name__ == "StreamConsumed" and self.hooks is not None and self.hooks.read_by_another():
-            return  # it asked for a second reading of what somebody is reading still
+            return  # the exception was for a second reader of a body that the first one is still reading
         now = self.clock()
         self.pace.waited(now)
         verdict = classify_exception(error, headers_received=True, closed_by_app=self.closed_by_app)
@@ -286,64 +287,65 @@ class Observation:
 
     @_ends
     def closed(self, because: BaseException | None = None, by_helper: bool = False) -> None:
-        """The app closed the stream while it was not reading. ``because`` is the exception it was handling;
-        ``by_helper``: the SDK's helper raised it, which could not read what came."""
+        """Note that the app closed the stream while it was not reading. ``because`` is the exception it was handling;
+        ``by_helper``: the SDK's helper raised that, as it could not read what came."""
         causes = names_of(because) if because is not None and by_helper else ()
         self._finish(Ending(classify_close(because, by_helper=by_helper), self.clock(), causes))
 
     def dropped(self) -> None:
-        """The stream was garbage-collected or its generator closed. Called by finalizers: only defers."""
+        """Note that the stream was garbage-collected or its generator closed. For finalizers: only defers."""
         if not self.ended:
             self.host.defer((self, Ending(self.drop_verdict(), self.clock())))
             self.ended = True
 
     def left_open(self, verdict: Verdict) -> None:
-        """The process is exiting with this stream open."""
+        """Note that the process is exiting with this stream open."""
         self._finish(Ending(verdict, self.clock()))
 
     def drop_verdict(self) -> Verdict:
-        """The verdict on a stream that nobody can read any more."""
+        """The verdict on a stream that the app can no longer read."""
         if self.pace.chunks or isinstance(self.reader, MutedReader):
             return Verdict(Outcome.ABANDONED, "dropped")
         if self.hooks is not None and not self.hooks.hooked:
-            # Reads of this response cannot be seen, so there may have been some.
+            # Reads of this response cannot be seen, so the app may have read it.
             self.hint("unread_body")
             return Verdict(Outcome.ABANDONED, "dropped")
         return Verdict(Outcome.ABANDONED, "never_iterated")
 
     def discard(self) -> None:
-        """Forget it: no stream has started."""
+        """Forget the call: no stream has started."""
         self.ended = True
         self.host.discard(self)
 
     def disown(self) -> None:
-        """In a forked child: this stream is the parent's; forget it without touching the parent's memory."""
+        """Forget, in a forked child, a stream of the parent, without touching the parent's memory."""
         self.ended = True
         self.let_go()
 
     def _finish(self, ending: Ending) -> None:
         if not self.ended:
             if ending.verdict.error_type and self.origin is None:
-                # Only whoever failed can try again.
+                # Only the code whose stream failed can try again.
                 self.origin = self.host.origin()
-            # Queued before it is marked: of two endings the first counts, and none would leave it open for ever.
+            # Queued before the stream is marked as ended: an interrupt in between may queue a second ending, which is
+            # ignored, while without any ending the stream would be open for ever.
             self.host.defer((self, ending))
             self.ended = True
             self.host.drain()
 
     def release(self) -> tuple[Any, RequestKey | None]:
-        """Give away, once, who failed and what identifies the request, which is held no longer."""
+        """Return, once, the origin of the failure and what identifies the request; neither is held any longer."""
         released = self.origin, self.request_key
         self.origin = self.request_key = None
         return released
 
     def let_go(self) -> None:
-        """Let go of slot and hooks: the stream has been recorded, or is somebody else's."""
+        """Release slot and hooks: the stream has been recorded, or belongs to the parent process."""
         self.pace.stop_writing()
         self.slot = None
         if self.origin is None:
-            self.request_key = None  # nobody will try it again
-        # What belongs to the ended stream is let go without waiting for a collector.
+            self.request_key = None  # it will not be tried again
+        # Released now, so that what belongs to the ended stream is freed without the garbage collector.
         hooks, self.hooks = self.hooks, None
         if hooks is not None:
             hooks.remove()
@@ -368,10 +370,10 @@ class Observation:
     def _came(self) -> bool:
         return self.hooks is not None and bool(self.hooks.bytes_received())
 
-    # -- telling
+    # -- the record
 
     def freeze(self, ending: Ending) -> StreamRecord:
-        """The record of the ended stream. Called by the dispatch, and again where that was interrupted."""
+        """Make the record of the ended stream. The dispatch calls this, and again if it was interrupted."""
         pace = self.pace
         pace.stop_writing()
         verdict, end, causes = ending
@@ -380,11 +382,11 @@ class Observation:
         marker = reader.marker()
         app_side = verdict.outcome in _APP_SIDE
         if app_side:
-            # What the provider had sent by then outranks it; if the app reads bytes, an error event, too.
+            # What the provider had sent by then outranks this verdict; if the app reads bytes, so does an error event.
             verdict = self.in_band_verdict or marker or verdict
         if not causes and (verdict == marker or app_side):
-            # Not the collector's time, nor that of the SDK's draining after [DONE]; but whoever got an
-            # exception had been waiting until then.
+            # The last chunk is the end, without the time until garbage collection and the SDK's reading after [DONE].
+            # But a reader that got an exception had been waiting until then.
             end = pace.arrived_at or self._answered_at or end
         reasons = reader.finish_reasons
         if OTHER in reasons:
@@ -397,7 +399,7 @@ class Observation:
             (attempts.last_status, attempts.request_id, attempts.rate_limits, attempts.retry_after)
             if response is None else (response.status, response.request_id, response.rate_limits, None)
         )
-        # By place, in the order of the fields: forty names take longer to sort out than all else that is done here.
+        # Positional, in the order of the fields: forty keyword arguments cost more than everything else here.
         return StreamRecord(
             facts.labels, verdict.outcome, verdict.error_type,
             self.started_unix, max(0.0, end - started), int(pace.chunks),

@@ -1,7 +1,7 @@
 """The generators that stand between the SDK's iterator and the app.
 
-Their frame appears in the app's tracebacks, hence the name. They never close the inner generator: whoever
-drops or closes it does so exactly as without us.
+Their frames appear in the app's tracebacks, hence their names. They never close the inner generator: it is dropped or
+closed by the same code, at the same time, as without us.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from .tracebacks import is_foreign
 
 
 def streamvitals_observe(inner: Iterator[Any], observation: Observation) -> Generator[Any, None, None]:
-    """Yield the SDK's chunks that ``inner`` yields, raise what it raises, and let ``observation`` know.
+    """Yield the SDK's chunks that ``inner`` yields, raise what it raises, and report both to ``observation``.
 
-    The common chunk says only that the stream goes on. It is dealt with here, where no call is needed for it; every
-    other one is read by ``observation.arrived``.
+    A common chunk shows only that the stream goes on. It is handled here, without a call; every other chunk is read by
+    ``observation.arrived``.
     """
     clock, pace, reader = observation.clock, observation.pace, NOT_YET
     low, high, counts, bucket = NO_BUCKET
@@ -101,7 +101,7 @@ async def streamvitals_observe_async(
 def streamvitals_watch(
     inner: Iterator[Any], observation: Observation, arrived: Callable[[Any], object]
 ) -> Generator[Any, None, None]:
-    """The same for what is no chunk of the SDK's: ``arrived`` is called with every item."""
+    """As ``streamvitals_observe``, for items that are no chunks of the SDK: ``arrived`` is called with each."""
     clock, pace, following = observation.clock, observation.pace, next
     try:
         while True:
@@ -122,8 +122,8 @@ def streamvitals_watch(
 async def streamvitals_watch_async(
     inner: Any, observation: Observation, arrived: Callable[[Any], object], owns_inner: bool = False
 ) -> AsyncGenerator[Any, None]:
-    """The async twin. ``owns_inner`` is for a generator that nobody else can close: httpx closes its byte
-    generators explicitly, and would reach only ours."""
+    """The async twin. ``owns_inner`` is for a generator that only we can close: httpx closes its byte generators
+    explicitly, but would reach only the generator that we have put around it."""
     clock, pace, following = observation.clock, observation.pace, inner.__anext__
     try:
         while True:
@@ -144,7 +144,7 @@ async def streamvitals_watch_async(
 
 
 def streamvitals_look(inner: Iterator[bytes], look: Callable[[bytes], None]) -> Generator[bytes, None, None]:
-    """Show bytes to ``look`` on their way; where a stream begins and ends is seen elsewhere."""
+    """Yield the bytes of ``inner`` and call ``look`` with each piece; the stream's begin and end are seen elsewhere."""
     for raw in inner:
         look(raw)
         yield raw

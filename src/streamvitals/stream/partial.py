@@ -1,7 +1,7 @@
-"""The tail of the text that a failed stream had delivered: off unless ``STREAMVITALS_CAPTURE_PARTIAL`` asks.
+"""The last text that a failed stream had delivered; kept only if ``STREAMVITALS_CAPTURE_PARTIAL`` is set.
 
-Bounded by the number of bytes that was asked for, passed through a redaction hook, and given to the journal
-and to the span of a failed stream only.
+It is bounded by the number of bytes in that variable, passed through a redaction hook, and given only to the journal
+and to the span of a failed stream.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class TailReader:
         return self._reader.response_id
 
     def is_common(self, item: Any) -> bool:
-        return False  # there may be text in any
+        return False  # any chunk may contain text
 
     def read(self, item: Any) -> None:
         self._reader.read(item)
@@ -77,7 +77,7 @@ class TailReader:
         return self._reader.usage()
 
     def tail(self) -> str:
-        """The redacted tail. What the hook raises goes through: then nothing is shown."""
+        """The redacted tail. Raises what the hook raises: then no text is shown."""
         whole = "".join(self._pieces).encode("utf-8", "replace")[-self._limit :].decode("utf-8", "ignore")
         return self._redact(whole) if self._redact is not None else whole
 

@@ -1,4 +1,4 @@
-"""What sinks are handed: frozen facts about a stream.
+"""The records that sinks are given: immutable facts about a stream.
 
 Named tuples, because making one costs a third of what a frozen dataclass does.
 """
@@ -29,8 +29,9 @@ class Usage(NamedTuple):
 
 
 class RateLimit(NamedTuple):
-    """One limit as the provider's headers report it; ``kind`` is "requests" or "tokens". ``reset`` is in how many
-    seconds it is whole again."""
+    """One limit as the provider's headers report it; ``kind`` is "requests" or "tokens".
+
+    ``reset`` is the number of seconds until the full limit is available again."""
 
     kind: str
     remaining: float | None = None
@@ -57,8 +58,8 @@ class TraceIds(NamedTuple):
 
 
 class RetryRecord(NamedTuple):
-    """An attempt failed and is made again; ``reason`` is of ``names.RETRY_REASONS``, ``backoff`` in seconds.
-    ``given_up``: its operation has failed for so long that it has failed for its users, and is counted for that now."""
+    """An attempt failed and is made again; ``reason`` is one of ``names.RETRY_REASONS``, ``backoff`` in seconds.
+    ``given_up``: the operation has been failing for so long that it counts as failed for its users from now on."""
 
     labels: StreamLabels
     source: str
@@ -70,9 +71,9 @@ class RetryRecord(NamedTuple):
 class ChainRecord(NamedTuple):
     """What became of a chain of attempts that the application made itself.
 
-    ``event`` is "failed" (nobody tried again, or in vain for too long), "fallback" (asked again without streaming) or
-    "recovered" (the fallback worked; a stream that worked says so in its own record). ``attempts`` counts those that
-    failed.
+    ``event`` is "failed" (not tried again, or in vain for too long), "fallback" (tried again without streaming) or
+    "recovered" (the fallback worked; if a stream worked instead, its own record says so). ``attempts`` is the number of
+    failed attempts.
     """
 
     labels: StreamLabels
@@ -81,9 +82,9 @@ class ChainRecord(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a stream has gathered since the last one. The counts are per bucket of ``names.GAP_EDGES``,
+    """What a stream has gathered since its last ``Progress``. The counts are per bucket of ``names.GAP_EDGES``,
     the overflow bucket last, not cumulative. ``first_chunk`` and ``first_token`` are seconds since the
-    request, each said once."""
+    request, each reported once."""
 
     labels: StreamLabels
     gap_counts: tuple[int, ...]
@@ -98,11 +99,11 @@ class Progress(NamedTuple):
 class StreamRecord(NamedTuple):
     """One stream from request to end: everything that may be reported of it, and no content.
 
-    Durations are seconds. ``started`` is Unix time. ``chunk_index`` is the number of chunks received when
-    it failed. ``cause_chain`` holds class names only. ``hints`` are of ``names.HINTS``: what could not be known.
-    ``replayed``: it fetched a response that was generated for another request. ``given_up``: its operation had been
-    failing for so long that it was counted as failed before this stream ended. ``span`` is the context of its span, if
-    it has one that is sampled.
+    Durations are seconds. ``started`` is Unix time. ``chunk_index`` is the number of chunks received when the stream
+    failed. ``cause_chain`` holds class names only. ``hints`` are from ``names.HINTS``: what could not be known.
+    ``replayed``: the stream fetched a response that was generated for another request. ``given_up``: its operation had
+    been failing for so long that it was counted as failed before this stream ended. ``span`` is the context of the
+    stream's span, if it has one that is sampled.
     """
 
     labels: StreamLabels
@@ -150,17 +151,17 @@ class StreamRecord(NamedTuple):
     span: Any = None
 
     def __repr__(self) -> str:
-        """Without the text that was asked to be kept, and without what is not the stream's own."""
+        """Leaves out the captured text, and what is not the stream's own."""
         told = ((name, getattr(self, name)) for name in self._fields if name not in _NOT_SHOWN)
         return f"StreamRecord({', '.join(f'{name}={value!r}' for name, value in told)})"
 
     @property
     def failed(self) -> bool:
-        """Whether a user or the app's owner would call it a failure (app-side ends and limits are none)."""
+        """Whether a user or the app's owner would call it a failure; ends by the app and limits are not."""
         return self.outcome not in NOT_FAILURES
 
     def with_span(self, context: object) -> StreamRecord:
-        """The same with the context of its span. Not ``_replace``, which takes several times as long."""
+        """This record with the context of its span. Not ``_replace``, which takes several times as long."""
         return tuple.__new__(StreamRecord, (*self[:-1], context))
 
     @property
@@ -171,7 +172,7 @@ class StreamRecord(NamedTuple):
 
     @property
     def http_attempts(self) -> int:
-        """How many requests were sent; of many, not all are in ``attempts``."""
+        """How many requests were sent; if there were many, ``attempts`` does not have all of them."""
         return self.attempts[-1].number if self.attempts else 0
 
     @property
@@ -181,8 +182,8 @@ class StreamRecord(NamedTuple):
 
     @property
     def tokens_per_second(self) -> float | None:
-        """From the first token to the end. None where that says nothing of the provider: the usage is unknown, it ended
-        otherwise, the tokens came in one piece, or had been generated before."""
+        """Output tokens per second from the first token to the end. None where that does not measure the provider: the
+        usage is unknown, it did not complete, the tokens came in one piece, or had been generated before."""
         usage = self.usage
         if usage is None or not usage.output or self.first_token is None:
             return None
@@ -192,9 +193,9 @@ class StreamRecord(NamedTuple):
         return min(usage.output, MOST_TOKENS) / seconds if seconds >= SHORTEST_RATED else None
 
 
-# What came within one millisecond came in one piece, and has no rate. Seconds.
+# Tokens that came within one millisecond came in one piece, and have no rate. Seconds.
 SHORTEST_RATED = 0.001
-MOST_TOKENS = 1 << 32  # that are believed; a number of 400 digits would break what shows it
+MOST_TOKENS = 1 << 32  # a larger count is not believed; a number of 400 digits would break what shows it
 _RATED_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
 _NOT_SHOWN = frozenset({"partial", "retry_of", "trace_parent", "slot", "span"})
 NOT_FAILURES = frozenset(

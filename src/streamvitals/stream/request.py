@@ -1,4 +1,4 @@
-"""What is known of an operation besides its stream: facts about the request, and from the response's headers."""
+"""What is known of an operation besides its stream: facts from the request and from the response's headers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from typing import NamedTuple
 from .record import RateLimit, StreamLabels
 
 EVENT_STREAM = "text/event-stream"
-Key = int  # a hash: no id is kept
+Key = int  # a hash, so that no id is kept
 
 
 class Place(NamedTuple):
-    """Where a response is: ids are compared within one host and port."""
+    """The host and port of a response: ids are compared only within one."""
 
     host: str
     port: int | None
 
     def key(self, response_id: str) -> Key:
-        """What stands for a response there."""
+        """The key of the response with this id at this place."""
         return hash((self.host, self.port, response_id))
 
 
 class RequestFacts(NamedTuple):
-    """What is known of an operation when it is issued. ``finish_optional``: this server is known never to
-    send a finish_reason, its ``[DONE]`` alone is believed. ``place``: another request can name its response, by the
-    id; ``named``: this request names one. ``fetch`` and ``resumes``: see ``Responses.settle``."""
+    """What is known of an operation when it is issued.
+
+    ``finish_optional``: this server is known never to send a finish_reason, so its ``[DONE]`` is enough. ``place``: set
+    where another request can name the response by its id; ``named``: the response that this request names. ``fetch``
+    and ``resumes``: see ``Responses.settle``."""
 
     labels: StreamLabels
     method: str = "POST"
@@ -37,7 +39,7 @@ class RequestFacts(NamedTuple):
     resumes: bool = False
 
     def key_of(self, response_id: str | None) -> Key | None:
-        """What stands for the response of this id, if another request can name it."""
+        """The key of the response with this id; None if no other request can name it."""
         if self.named is not None:
             return self.named
         return self.place.key(response_id) if self.place is not None and response_id is not None else None

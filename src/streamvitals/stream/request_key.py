@@ -1,4 +1,4 @@
-"""What identifies a request, so that the same one is recognised when it is sent again. Nothing of it is shown.
+"""Identifies a request, so that it is recognised when it is sent again. Nothing of it is shown.
 
 A fingerprint is taken when a stream fails, and compared only while a failure is pending. It is a keyed hash
 with a key of this process that is never shown; the inputs are bounded, since hashing whole prompts would
@@ -12,18 +12,18 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-_SAMPLE = 2048  # characters of each end of the last message
+_SAMPLE = 2048  # characters that are hashed of each end of the last message
 _MAX_DEPTH = 4
 _MAX_PARTS = 8
 _secret = os.urandom(32)
-_made: Any = tuple.__new__  # a named tuple from all its fields: less than half of what its class takes
+_made: Any = tuple.__new__  # makes a named tuple from all its fields in less than half the time that its class takes
 
 
 class RequestKey(NamedTuple):
-    """What of a request's body is looked at should it fail.
+    """The parts of a request's body that are hashed if its stream fails.
 
-    ``size`` is the number of messages, -1 where the input is no list of them, and ``last`` the last one: the others
-    need not be held while the stream is open. What is made in the ``background`` goes on without the stream.
+    ``size`` is the number of messages (-1 where the input is no list of messages), ``last`` the last message: the other
+    messages need not be held while the stream is open. A response in the ``background`` goes on without the stream.
     """
 
     model: object
@@ -36,7 +36,7 @@ NO_KEY = RequestKey(None, -1, None)
 
 
 def request_key_of(body: Any) -> RequestKey:
-    """Find what identifies a request in its body; any body."""
+    """Find what identifies a request in its body, which may be anything."""
     if not isinstance(body, (dict, Mapping)):
         return NO_KEY
     what = body.get("messages")
@@ -52,7 +52,7 @@ def request_key_of(body: Any) -> RequestKey:
 
 
 def digested(body: Any) -> RequestKey:
-    """Find the same in a body of which nothing may be held while the stream is open."""
+    """As ``request_key_of``, for a body of which nothing may be held while the stream is open."""
     return request_key_of({"input": fingerprint(request_key_of(body)).hex()})
 
 
@@ -78,7 +78,7 @@ def _sample(digest: Any, value: Any, depth: int) -> None:
         for part in (*value[: _MAX_PARTS // 2], *value[-_MAX_PARTS // 2 :]):
             _sample(digest, part, depth - 1)
     elif depth and hasattr(value, "__dict__"):
-        _sample(digest, vars(value), depth - 1)  # a message of the SDK's own, as it came in an answer
+        _sample(digest, vars(value), depth - 1)  # a message object of the SDK, from an earlier answer
     else:
         digest.update(_bytes(str(type(value).__name__)))
 

@@ -1,4 +1,4 @@
-"""What an observation knows of the application's own retries: as much as its record says. The rest is retries/'."""
+"""What an observation knows of the application's own retries: what its record needs. The rest is in retries/."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ class Chain(Protocol):
 
     @property
     def failed(self) -> bool:
-        """Whether it has been counted as failed."""
+        """Whether the operation has been counted as failed."""
 
     def overdue(self, now: float) -> bool:
-        """Count it as failed if it has been failing for too long. True once."""
+        """Count the operation as failed if it has been failing for too long. True only once."""
 
 
 class Retry(NamedTuple):
-    """Which attempt of its chain a request is, handed over by retries/ when it begins.
+    """Which attempt of its chain a request is; given by retries/ when the request begins.
 
-    ``wait`` is in seconds since the attempt before it failed; ``retry_after_honored``: whether that was as long as the
-    provider had asked for, None where it asked for nothing. ``span`` is the failed attempt's, ``failure`` what retries/
-    knows of it.
+    ``wait`` is the number of seconds since the previous attempt failed; ``retry_after_honored``: whether the wait was
+    as long as the provider had asked for, None where it asked for nothing. ``span`` is the span of the failed attempt,
+    ``failure`` what retries/ knows of that attempt.
     """
 
     attempt: int = 1

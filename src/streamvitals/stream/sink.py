@@ -1,4 +1,4 @@
-"""What takes the records: one class per place that telemetry goes to."""
+"""The base of all sinks, which take the records: one class per place that telemetry goes to."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from .record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamReco
 
 
 class ReportedError(OSError):
-    """Raised by a sink that has logged itself what is wrong."""
+    """Raised by a sink that has already logged what is wrong."""
 
 
 class Sink:
-    """Override what you want to hear: only that is called, by one thread at a time. It must not block.
+    """Override the methods you need: only those are called, by one thread at a time. They must not block.
 
-    Sinks know nothing of each other; the store's is called first, and no other order is promised. One that raises is
-    counted, and the third time in a row it is logged and switched off (stream/dispatch.py).
+    Sinks know nothing of each other; the store's is called first, and no other order is promised. When a sink raises,
+    that is counted; the third time in a row it is logged and the sink is removed (stream/dispatch.py).
     """
 
     def on_start(self, labels: StreamLabels) -> None:
         """A stream was requested."""
 
     def on_progress(self, progress: Progress) -> None:
-        """A long stream is still going: add what it gathered."""
+        """A long stream is still going: add what it has gathered."""
 
     def on_retry(self, retry: RetryRecord) -> None:
         """An attempt failed and is made again."""
@@ -29,23 +29,23 @@ class Sink:
         """A chain of the application's own attempts ended, or went on without streaming."""
 
     def make_span(self, record: StreamRecord) -> object | None:
-        """Make the span of a stream that ended, and return its context if it is sampled. Comes before every ``on_end``,
+        """Make the span of a stream that ended, and return its context if it is sampled. Called before any ``on_end``,
         whose record has that context."""
 
     def on_end(self, record: StreamRecord) -> None:
         """A stream ended; ``record.progress`` is what ``on_progress`` has not yet been given."""
 
     def on_loop_lag(self, seconds: float) -> None:
-        """The app's event loop woke us this much later than it was asked to, while streams were open."""
+        """While streams were open, the app's event loop called us so many seconds later than scheduled."""
 
     def on_internal_error(self, where: str) -> None:
-        """A fault of our own; ``where`` is of ``names.INTERNAL_PLACES``."""
+        """A fault of our own; ``where`` is one of ``names.INTERNAL_PLACES``."""
 
 
 METHODS = tuple(name for name in vars(Sink) if not name.startswith("_"))
 
 
 def overrides(sink: object, method: str) -> bool:
-    """Whether a sink, of this class or of one with the same methods, has its own."""
+    """Whether a sink, a ``Sink`` or an object with the same methods, has a ``method`` of its own."""
     found = getattr(sink, method, None)
     return found is not None and getattr(found, "__func__", found) is not getattr(Sink, method)

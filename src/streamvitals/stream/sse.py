@@ -1,6 +1,6 @@
 """Server-sent events out of raw bytes, for apps that read the body themselves.
 
-Only what an observation needs: it keeps the event that is being received and nothing else, and hands parsed
+It does only what an observation needs: it keeps the event that is being received and nothing else, and passes parsed
 events to the observation. https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
@@ -18,17 +18,17 @@ from .tracebacks import is_foreign
 from .vocabulary import classify_error_event
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_MAX_EVENT = 1024 * 1024  # bytes of one line, and of one event
-_LEAST = len(b"data: \n\n")  # it keeps the connection alive, and is no event
+_MAX_EVENT = 1024 * 1024  # most bytes of one line, and of one event
+_LEAST = len(b"data: \n\n")  # such a line keeps the connection alive, and is no event
 SHORT = 64  # characters; a longer line is neither [DONE] nor an event's id
 
 
 class ByteWatch:
-    """Stands where ``Observation.arrived`` stands for SDK chunks: fed raw bytes, it counts the events in them.
+    """Takes the place of ``Observation.arrived`` for raw bytes, and counts the events in them.
 
-    Where it cannot or must not read them, the pieces are counted as they come. ``cpu`` is a clock of the time that
-    this thread takes, which bounds what is unpacked at once. ``begun``: somebody else has read
-    before, so that these bytes begin anywhere in an event."""
+    Where it cannot or must not read the bytes, the pieces are counted as they come. ``cpu`` is a clock of this thread's
+    CPU time, which bounds how much is decompressed at once. ``begun``: another reader has read before, so these bytes
+    may begin in the middle of an event."""
 
     def __init__(
         self, observation: Observation, encoding: str, cpu: Callable[[], float], begun: bool = False
@@ -82,7 +82,7 @@ class ByteWatch:
                     for line in self._lines.feed(piece):
                         self._line(line, events)
             except Damaged:
-                # The app's own decoder will tell it so too, but above the bytes, where nobody watches.
+                # The app's own decoder will raise for it too, but above the bytes, where we do not see it.
                 self._observation.in_band(Verdict(Outcome.MALFORMED, "content_decoding"))
                 self._pieces = _nothing
             except Unreadable as error:
@@ -90,7 +90,7 @@ class ByteWatch:
         return events if self._pieces is not None else [*events, {}]
 
     def _alone(self, raw: bytes) -> bool:
-        """Whether this is one event of one line, as most are: no more and no less."""
+        """Whether these bytes are exactly one event of one line, as most pieces are."""
         return (
             raw.endswith(b"\n\n") and raw.count(b"\n") == 2 and b"\r" not in raw and _LEAST < len(raw) < _MAX_EVENT
             and not self._data and self._lines.between()
@@ -100,7 +100,7 @@ class ByteWatch:
         if not line:
             if self._data:
                 data, self._data, self._size = b"\n".join(self._data), [], 0
-                if data:  # else it keeps the connection alive, and is no event
+                if data:  # an empty one keeps the connection alive, and is no event
                     events.extend(self._event(data))
                 self._begun = False
             return
@@ -124,7 +124,7 @@ class ByteWatch:
             event = json.loads(data)
         except (ValueError, RecursionError) as error:
             if self._begun:
-                return  # the end of an event whose beginning others have read
+                return  # the end of an event whose beginning another reader has read
             kind = "unicode_decode" if isinstance(error, UnicodeDecodeError) else "json_decode"
             observation.in_band(Verdict(Outcome.MALFORMED, kind))
             return
@@ -140,7 +140,7 @@ class ByteWatch:
 class MarkWatch:
     """Notices ``[DONE]`` and event ids in bytes whose chunks are counted elsewhere.
 
-    That is where somebody else's decoder reads the SDK's lines, which may swallow them anywhere."""
+    It is used where the SDK's lines are read by a decoder that is not the SDK's, which may drop them anywhere."""
 
     def __init__(self, observation: Observation, encoding: str, cpu: Callable[[], float]) -> None:
         self._observation = observation
@@ -156,7 +156,7 @@ class MarkWatch:
                 for line in self._lines.feed(piece):
                     self._line(line)
         except (Damaged, Unreadable):
-            self._pieces = None  # the chunks will tell
+            self._pieces = None  # the end is found by the chunks instead
         except Exception as error:
             if is_foreign(error):
                 raise
@@ -173,7 +173,7 @@ class MarkWatch:
 
 
 class _Lines:
-    """Cuts bytes into lines and looks at each byte once: an event with an image comes in dozens of pieces."""
+    """Cuts bytes into lines, reading each byte once: an event with an image comes in dozens of pieces."""
 
     def __init__(self) -> None:
         self._begun: list[bytes] = []
@@ -185,7 +185,7 @@ class _Lines:
         return not self._size and not self._after_cr
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The lines that are complete now, without their ends."""
+        """The lines that are complete now, without their line ends."""
         if self._after_cr and data:
             data, self._after_cr = data.removeprefix(b"\n"), False
         if data:

@@ -1,4 +1,4 @@
-"""Where an exception came from: what caused it, and through whose frames it passed. It keeps nothing of them."""
+"""Where an exception came from: its causes, and whose frames it passed through. Keeps nothing of them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LIBRARIES = frozenset({
     "streamvitals",
 })
 _MAX_LINKS = 16
-_MAX_FRAMES = 12  # of a handler, from the frame that raised outwards
+_MAX_FRAMES = 12  # frames searched for a handler, from the frame that raised outwards
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
     """The exception, then what caused it: ``__cause__`` first, else ``__context__``. Bounded, cycle-safe.
 
     It ends before an exception that the app was handling when it made this call: Python makes that the context
-    of whatever is raised then. Of a group the first error stands for all.
+    of whatever is raised then. The first error of a group stands for all of them.
     """
     seen: set[int] = set()
     link: BaseException | None = error
@@ -45,13 +45,13 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def names_of(error: BaseException) -> tuple[str, ...]:
-    """Class names along the chain, outermost first: what is kept of an exception."""
+    """Class names along the chain, outermost first: all that is kept of an exception."""
     return tuple(type(link).__name__ for link in chain(error))
 
 
 def kinds_of(error: BaseException) -> frozenset[str]:
-    """The names of the exception's class and of all that it is derived from."""
-    return _kinds(type(error))  # type: ignore[arg-type]  # mypy takes the hash of an instance for that of the class
+    """The names of the exception's class and of all its base classes."""
+    return _kinds(type(error))  # type: ignore[arg-type]  # mypy checks the hash of an instance instead of the class's
 
 
 @lru_cache(128)
@@ -60,7 +60,7 @@ def _kinds(one: Any) -> frozenset[str]:
 
 
 def handled_above(error: BaseException) -> bool:
-    """Whether a frame that is still running, outside our own, has caught it."""
+    """Whether a frame that is still running, outside our own, has caught the exception."""
     trace = error.__traceback__
     frame: FrameType | None = sys._getframe(1)
     while trace is not None and frame is not None:
@@ -71,7 +71,7 @@ def handled_above(error: BaseException) -> bool:
 
 
 def frames_of(error: BaseException) -> list[FrameType]:
-    """The frames that it passed through, the one that raised it last."""
+    """The frames that an exception passed through, ending with the one that raised it."""
     frames = []
     trace = error.__traceback__
     while trace is not None:
@@ -91,7 +91,7 @@ def package_of(frame: FrameType) -> str:
 
 
 def raised_in(error: BaseException) -> tuple[str, str]:
-    """Module and function of the frame that raised; of compiled code the function's name without its class."""
+    """Module and function of the frame that raised; for compiled code, the function's name without its class."""
     trace = error.__traceback__
     if trace is None:
         return "", ""
@@ -101,17 +101,17 @@ def raised_in(error: BaseException) -> tuple[str, str]:
 
 
 def passed(error: BaseException, package: str, function: str) -> bool:
-    """Whether it came through this function of this package."""
+    """Whether an exception passed through this function of this package."""
     return any(frame.f_code.co_name == function and package_of(frame) == package for frame in frames_of(error))
 
 
 def is_library(package: str) -> bool:
-    """Whether code of this name is neither the app's nor that of what the app has put in between."""
+    """Whether a package is a library below the app, and not code that the app has added."""
     return package in LIBRARIES or (package in sys.stdlib_module_names and package != "__main__")
 
 
 def interrupted(error: BaseException) -> bool:
-    """Whether a signal's handler raised it: a handler is given the frame that it interrupts
+    """Whether a signal handler raised the exception: a handler is given the frame that it interrupts
     (https://docs.python.org/3/library/signal.html#signal.signal)."""
     frames = frames_of(error)[-_MAX_FRAMES:]
     for before, frame in pairwise(frames):
@@ -123,25 +123,25 @@ def interrupted(error: BaseException) -> bool:
 
 
 def _is_installed(frame: FrameType) -> bool:
-    """Whether a signal's handler runs in this frame, which may have deleted the frame that it was given."""
+    """Whether a signal handler runs in this frame; the handler may have deleted the frame that it was given."""
     handlers = filter(callable, map(signal.getsignal, _SIGNALS))
     return any(_code_of(handler) is frame.f_code for handler in handlers)
 
 
 def _code_of(handler: object) -> object:
-    handler = getattr(handler, "func", handler)  # of functools.partial
-    called = vars(type(handler)).get("__call__")  # of an object
+    handler = getattr(handler, "func", handler)  # a functools.partial
+    called = vars(type(handler)).get("__call__")  # a callable object
     return getattr(handler, "__code__", None) or getattr(called, "__code__", None)
 
 
-_SIGNALS = [  # those that programs handle, not what real-time signals there are
+_SIGNALS = [  # the ones that programs handle, without the real-time signals
     signal.Signals[name] for name in ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGHUP",
                                       "SIGINT", "SIGQUIT") if name in signal.Signals.__members__
 ]
 
 
 def _frames_given(frame: FrameType) -> Iterator[FrameType]:
-    """The frames among what this frame was called with."""
+    """The frames among the arguments of this frame's call."""
     code = frame.f_code
     given = code.co_argcount + code.co_kwonlyargcount
     if code.co_flags & _VARARGS:
@@ -154,34 +154,34 @@ def _frames_given(frame: FrameType) -> Iterator[FrameType]:
                 yield one
 
 
-_VARARGS = 0x04  # inspect.CO_VARARGS: the module costs more to import than all the rest
+_VARARGS = 0x04  # inspect.CO_VARARGS: importing inspect costs more than all other imports here
 
 
 def thrown_in(error: BaseException) -> bool:
-    """Whether an exception of the app's own class came up in a library: another thread, or gevent, threw it."""
+    """Whether an exception of the app's own class was raised inside a library, by another thread or by gevent."""
     module = str(type(error).__module__)
     return not is_library(module.partition(".")[0]) and is_library(raised_in(error)[0].partition(".")[0])
 
 
 def is_foreign(error: BaseException) -> bool:
-    """Whether an exception caught around our own code is the app's: then it has to go on to the app.
+    """Whether an exception caught around our own code is the app's, which has to get it.
 
-    A signal's handler has raised it there, or another thread has thrown it in."""
+    A signal handler has raised it there, or another thread has thrown it in."""
     return not isinstance(error, Exception) or interrupted(error) or thrown_in(error)
 
 
 def in_event_hook(error: BaseException) -> bool:
-    """Whether a hook that the app has given to the HTTP client raised it, or let it through."""
+    """Whether an exception came from, or through, a hook that the app has given to the HTTP client."""
     for caller, called in pairwise(frames_of(error)):
         if caller.f_code.co_name != "_send_handling_redirects" or package_of(caller) not in ("httpx", "httpx2"):
             continue
-        if package_of(called) not in ("httpx", "httpx2", "streamvitals"):  # it is there twice where it raised again
+        if package_of(called) not in ("httpx", "httpx2", "streamvitals"):  # a frame appears twice where it raised again
             return not _reads_the_response(error)
     return False
 
 
 def _reads_the_response(error: BaseException) -> bool:
-    """Whether the app was reading a response when it raised: that is classified by who sent the response."""
+    """Whether the app's hook was reading a response when it raised: the sender of the response is then to blame."""
     frames = frames_of(error)
     apps = [at for at, frame in enumerate(frames) if not is_library(package_of(frame))]
     below = frames[apps[-1] + 1 :] if apps else []

@@ -1,7 +1,7 @@
 """Token counts, as the many APIs report them: under several names, in several places, once or with every chunk.
 
 A count that is reported again replaces the one before (vLLM's ``continuous_usage_stats``, SGLang, LiteLLM and
-Perplexity send running totals: https://github.com/pydantic/pydantic-ai/pull/4056). A later nothing does not:
+Perplexity send running totals: https://github.com/pydantic/pydantic-ai/pull/4056). A later empty value does not:
 gateways put null, an empty object or zeros beside or after the real numbers
 (https://github.com/router-for-me/CLIProxyAPI/pull/3077, https://github.com/jeremychone/rust-genai/pull/242).
 """
@@ -14,7 +14,7 @@ from typing import Any
 from .fields import count, get
 from .record import MOST_TOKENS, Usage
 
-# new-api sends both names, one of them with zeros, hence the first that is not 0.
+# new-api sends both names, one of them with zeros: the first count that is not 0 is taken.
 _INPUT = ("prompt_tokens", "input_tokens")
 _OUTPUT = ("completion_tokens", "output_tokens")
 # Realtime and audio say "token" where the others say "tokens".
@@ -29,21 +29,21 @@ _INNER = ("billed_units", "tokens")
 
 
 def usage_of(reported: Any) -> Usage | None:
-    """Token counts under any of the names that APIs give them; None where none was given, or zeros only."""
+    """The token counts, under any of the names that APIs use; None where there are none, or zeros only."""
     found = _read(reported)
     return found if any(found) else None
 
 
 def later_usage(known: Any, reported: Any) -> Any:
-    """Take the later of two usages of one stream. What it leaves out, or gives as 0, stays as it was before."""
+    """Take the later of two usages of one stream; counts that it lacks, or gives as 0, stay as before."""
     if known is None or (get(reported, "completion_tokens") and get(reported, "prompt_tokens")):
-        return reported  # a running total comes again with every chunk
+        return reported  # a running total, which comes with every chunk
     counts = zip(_read(reported), _read(known), strict=True)
     return Usage(*(new or (new if old is None else old) for new, old in counts))
 
 
 def usage_of_choices(reported: dict[int, Any] | None) -> Usage | None:
-    """Add up usages that were reported choice by choice: the output of each, and the common input once."""
+    """Add up usages that were reported per choice: the output of each, and the common input once."""
     found = [usage for usage in map(usage_of, (reported or {}).values()) if usage is not None]
     if not found:
         return None
@@ -82,7 +82,7 @@ def _read(reported: Any) -> Usage:
 
 
 def _first(reported: Any, names: Iterable[str], otherwise: int | None = None) -> int | None:
-    """The first of these counts that is not 0; else 0, if one was reported as that."""
+    """The first of these counts that is not 0; else 0, if 0 was reported."""
     for name in names:
         number = count(get(reported, name))
         if number:

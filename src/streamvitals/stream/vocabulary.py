@@ -1,9 +1,9 @@
 """The words by which providers and gateways say how a stream ended, and what each of them means.
 
-Neither the spelling nor the API that a word came through decides: ``SAFETY``, ``content_filter: SAFETY`` and
-``FinishReason.SAFETY`` are one word, and so are ``ThrottlingException`` and ``error.throttling``. What stands in
-the table is looked up first; a word that does not may still name its kind by one of its parts.
-docs/words.md is made of this file.
+Spelling does not matter, nor the API that sends a word: ``SAFETY``, ``content_filter: SAFETY`` and
+``FinishReason.SAFETY`` are one word, and so are ``ThrottlingException`` and ``error.throttling``. A word is looked up
+in the table first; if it is not there, one of its parts may still show what kind it is.
+docs/words.md is generated from this file.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .fields import get
 
 
 class Place(Enum):
-    """Where a word stands: it may mean different things there."""
+    """The field that a word is in: the same word may mean different things in two fields."""
 
     FINISH = "finish word"  # `finish_reason` of a choice
     INCOMPLETE = "incomplete reason"  # `incomplete_details.reason`, and Realtime's `status_details.reason`
-    ERROR = "error code"  # `code`, `type`, `status` of an error, whatever it came in
-    BASE_RESP = "base_resp code"  # MiniMax's numbers, which others use otherwise
+    ERROR = "error code"  # `code`, `type`, `status` of an error, in any kind of event
+    BASE_RESP = "base_resp code"  # MiniMax's numbers, which mean other things elsewhere
 
 
 class Row(NamedTuple):
-    """Words that mean the same in a place. ``source`` says who sends them."""
+    """Words that mean the same in one place. ``source`` names the providers that send them."""
 
     place: Place
     verdict: Verdict
@@ -122,7 +122,7 @@ TABLE: tuple[Row, ...] = (
     Row(_F, FAILED, "server_error failed", _OPENROUTER),
     Row(_F, RATE, "rate_limit rate_limit_exceeded", _OPENROUTER),
     Row(_F, QUOTA, "insufficient_quota", _OPENROUTER),
-    # -- why a response or a run is incomplete: a finish word means the same there, unless it means the whole
+    # -- why a response or a run is incomplete: a finish word means the same here, unless it means "completed"
     Row(_I, LENGTH, "max_output_tokens max_messages", _RESPONSES),
     Row(_I, FILTER, "content_filter", _RESPONSES),
     Row(_I, COMPLETED, "steered", _RESPONSES),
@@ -196,12 +196,12 @@ TABLE: tuple[Row, ...] = (
     Row(_B, SERVER, "1000 1013 1024 1033", _MINIMAX),
     Row(_B, INVALID, "2013", _MINIMAX),
 )
-# Words that say that it goes on: https://help.aliyun.com/en/model-studio/text-generation (the word "null" on every
+# Words for "not finished": https://help.aliyun.com/en/model-studio/text-generation (the word "null" on every
 # chunk but the last), https://cloud.ibm.com/apidocs/watsonx-ai (`not_finished`).
 GOES_ON = frozenset({"null", "none", "not_finished"})
 
-# By parts: the first that is found counts. (Regular expression, verdict as a finish word, verdict as an error;
-# None where it says nothing there.) "_" stands before and behind every word.
+# Parts of words: the first that is found counts. (Regular expression, verdict as a finish word, verdict as an error;
+# None where the part means nothing there.) "_" is put before and after every word.
 _FILTERS = (
     r"_content_?filter|_content_polic|policy_violation|_content_violation|_content_management|_sensitive|_unsafe"
     r"|_safety|_moderat|_guardrail|_risk_detect|_risk_control|_data_?inspect|_responsible_ai|_prohibited"
@@ -240,7 +240,7 @@ def _at(place: Place) -> dict[str, Verdict]:
 
 _FINISH, _INCOMPLETE, _ERROR, _BASE_RESP = map(_at, Place)
 _BY_PARTS = tuple((re.compile(pattern), at_finish, at_error) for pattern, at_finish, at_error in PARTS)
-# Not the provider's text, which a word that is known by its parts would be.
+# The finish reason for a word that was recognised by a part: the word itself would be the provider's text.
 _BY_OUTCOME = {Outcome.LENGTH: "length", Outcome.CONTENT_FILTER: "content_filter"}
 OTHER = "other"
 ERROR = ("error", _FINISH["error"])
@@ -250,7 +250,7 @@ _MAX_WORD = 128
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN = re.compile(r"[\W_]+")
 _AFFIXES = re.compile(r"^(?:finish_reason|stop_reason)_|_(?:exception|error)$")
-# What is a name and no sentence: a sentence is not looked into.
+# Matches a name. A sentence is not searched for parts.
 _NAME = re.compile(r"[\w.:/#@$-]+(?:: ?[\w.-]+)?")
 
 
@@ -259,7 +259,7 @@ def _normal(word: str) -> str:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """The forms under which a word may stand in the table, the likeliest first."""
+    """The spellings under which a word may be in the table, the likeliest first."""
     # AWS appends an address: https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization
     text = text.partition(":http")[0]
     parts = re.split(r"[.:/#]", text) if _NAME.fullmatch(text) else []
@@ -296,7 +296,7 @@ def finish(text: str) -> tuple[str, Verdict] | None:
 
 
 def incomplete(reason: object) -> Verdict:
-    """What the reason of an incomplete response or run means. One that nobody knows, or none, is a failure."""
+    """What the reason of an incomplete response or run means. An unknown reason, or none, is a failure."""
     if not isinstance(reason, str) or not reason:
         return FAILED
     for word in _spellings(reason[:_MAX_WORD]):
@@ -306,7 +306,7 @@ def incomplete(reason: object) -> Verdict:
     return found[1] if found is not None and found[1].outcome is not Outcome.COMPLETED else FAILED
 
 
-# If one error has several words the finest counts: what it names before a status, and both before "an error".
+# If one error has several words the most specific counts: a named cause before a status, both before "an error".
 _COARSE = frozenset({SERVER, INVALID, FAILED, _api("api_error"), _api("internal_error")})
 
 
@@ -332,11 +332,11 @@ def _error(text: str) -> Verdict | None:
     return None
 
 
-# Where an error says what it is; the code is the finest. Azure and OpenRouter say it again further in.
+# Fields that name an error's kind; the code is the most specific. Azure and OpenRouter repeat them further inside.
 _NAMES = ("code", "type", "__type", "status", "statusCode", "status_code", "error_code", "error_type")
 _WITHIN = ("error", "errors", "detail", "innererror", "inner_error", "metadata")
 _MAX_DEPTH = 3
-_MAX_ERRORS = 4  # of a list of them
+_MAX_ERRORS = 4  # errors that are read of a list
 
 
 def words_of(error: Any, depth: int = _MAX_DEPTH) -> Iterator[str]:
@@ -360,12 +360,12 @@ def words_of(error: Any, depth: int = _MAX_DEPTH) -> Iterator[str]:
 
 
 def classify_error_event(*parts: object) -> Verdict:
-    """An error inside a 200 stream, by its words: an error object, or its code and type."""
+    """Classify an error inside a 200 stream by its words: an error object, or its code and type."""
     found = [verdict for one in parts for word in words_of(one) if (verdict := _error(word)) is not None]
     return min(found, key=_rank, default=FAILED)
 
 
 def classify_base_resp(code: object) -> Verdict:
-    """MiniMax's status beside the choices, when it is not 0."""
+    """Classify MiniMax's status beside the choices, when it is not 0."""
     return _BASE_RESP.get(str(code), FAILED)
 
