@@ -1,1 +1,1 @@
-"""The only package that knows the openai SDK."""
+"""The patches on the openai SDK. No other folder knows the SDK."""

@@ -1,6 +1,6 @@
-"""Standing between a response and its reader: SSE streams, and bodies that the app reads as bytes.
+"""Puts our code between a response and its reader: SSE streams, and bodies that the app reads as bytes.
 
-Each of the ways to see a stream is taken on its own: where one fails, the others tell what can still be known.
+The ways to observe a stream are independent: where one fails, the others report what can still be known.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from .taps import Taps
 
 
 class ClassHooks(NamedTuple):
-    """What sees the inside of a stream by a method on its class."""
+    """The hooks that observe a stream by a method on its class."""
 
     bodies: Bodies
     taps: Taps
 
 
 def attach(stream: Any, observation: Observation, is_async: bool, hooks: ClassHooks) -> None:
-    """Put a generator before the iterator of an SDK Stream that was just made. ``parse(to=...)`` makes a
-    second Stream over the same response: it shares the observation."""
+    """Put our generator around the iterator of an SDK Stream that was just made.
+
+    ``parse(to=...)`` makes a second Stream over the same response: both share the observation."""
     if observation.ended:
         return
     generator = _observing(stream._iterator, observation, is_async)
@@ -48,9 +49,9 @@ def attach(stream: Any, observation: Observation, is_async: bool, hooks: ClassHo
 
 
 def watch(result: Any, observation: Observation, is_async: bool, hooks: ClassHooks) -> None:
-    """Watch what the call has returned: a Stream (attached by then), or a raw response.
+    """Observe what the call has returned: a Stream (attached by then), or a raw response.
 
-    The latter may be parsed later, read as bytes, or never touched."""
+    A raw response may be parsed later, read as bytes, or never touched."""
     try:
         if observation.ended:
             return
@@ -67,7 +68,7 @@ def watch(result: Any, observation: Observation, is_async: bool, hooks: ClassHoo
 def _respond(response: Any, observation: Observation, is_async: bool, hooks: ClassHooks) -> Closing:
     if isinstance(observation.hooks, Closing):
         return observation.hooks
-    # Before what may fail: a stream of an unknown kind still ends when the collector takes its response.
+    # Made before anything that may fail: a stream of an unknown kind then still ends when its response is collected.
     closing = Closing(observation, response)
     try:
         answer = facts.response_facts(response)
@@ -82,7 +83,7 @@ def _respond(response: Any, observation: Observation, is_async: bool, hooks: Cla
         hooks.bodies.hook(response.stream, is_async)
         closing.hooked = True
     except (AttributeError, TypeError, LookupError):
-        pass  # a stream that takes no hook: who reads it is not seen
+        pass  # a stream that takes no hook: reads of it are not seen
     except Exception as error:
         if is_foreign(error):
             raise
@@ -92,7 +93,7 @@ def _respond(response: Any, observation: Observation, is_async: bool, hooks: Cla
 
 def _observing(inner: Any, observation: Observation, is_async: bool) -> Any:
     if not isinstance(inner, (GeneratorType, AsyncGeneratorType)):
-        # Somebody else's, of which is not known that it can be iterated.
+        # A class that is not the SDK's: it is not known whether it can be iterated.
         watch: Any = streamvitals_watch_async if is_async else streamvitals_watch
         return watch(inner, observation, observation.arrived)
     observe: Any = streamvitals_observe_async if is_async else streamvitals_observe

@@ -1,8 +1,8 @@
-"""Where httpx reads the bytes of a body: all that reads below the SDK's Stream passes there.
+"""Observes the bytes of a body where httpx reads them: all reads below the SDK's Stream pass there.
 
 ``response.iter_lines()``, ``iter_bytes()``, ``read()``, ``Stream._iter_events()`` and ``for part in response.stream``
-all iterate ``response.stream``. Iteration is looked up on the class, so the class gets a method of ours, once, that
-does nothing for any other response. The stream itself stays what it was: nothing stands in its place.
+all iterate ``response.stream``. Python looks up iteration on the class, so the class gets a method of ours, once, that
+does nothing for any other response. The stream object itself is not replaced.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ..stream.tracebacks import is_foreign
 from .closing import Closing, closing_of
 from .replacing import Replacements
 
-_MAX_CLASSES = 64  # of streams; httpx has two
+_MAX_CLASSES = 64  # classes of streams; httpx has two
 
 
 class Bodies:
-    """The classes of streams that have a method of ours, which can be taken away again."""
+    """The classes of streams that have a method of ours, which can be removed again."""
 
     def __init__(self, fault: Callable[[str], None]) -> None:
         self._fault = fault
@@ -36,7 +36,7 @@ class Bodies:
         self._replaced = Replacements()
 
     def hook(self, stream: Any, is_async: bool) -> None:
-        """Have the reading of such streams pass here. Raises where that cannot be."""
+        """Patch the class of this stream, so that reads pass here. Raises where that is not possible."""
         kind = type(stream)
         if kind in self._hooked:
             return
@@ -64,21 +64,21 @@ def _reading(original: Callable[[Any], Any], is_async: bool, fault: Callable[[st
                 raise
             fault("observe")
             if closing is not None:
-                closing.watch, closing.hooked = None, False  # nobody looks
+                closing.watch, closing.hooked = None, False  # the bytes are not observed
             return inner
 
     return streamvitals_iter
 
 
 def _read(closing: Closing, inner: Any, is_async: bool) -> Any:
-    """Wrap an iterator of bytes; give it back as it is where the Stream that reads it is observed."""
+    """Wrap an iterator of bytes; return it unchanged where the Stream that reads it is observed."""
     observation = closing.observation
     if observation.ended:
         return inner
     being_read = closing.being_read()
     if being_read and closing.tapped:
         return inner
-    owned = isinstance(inner, AsyncGenerator)  # slow to ask
+    owned = isinstance(inner, AsyncGenerator)  # a slow check, hence done once
     if being_read:
         look = MarkWatch(observation, closing.encoding(), time.thread_time).look
         return streamvitals_look_async(inner, look, owned) if is_async else streamvitals_look(inner, look)
@@ -102,14 +102,14 @@ def _arrived(closing: Closing, observation: Observation) -> Callable[[Any], obje
     if observation.reader.ends_with_body:
         return observation.arrived
     if closing.watch is None:
-        # Where a Stream has read before, these bytes begin anywhere in an event.
+        # Where a Stream has read before, these bytes may begin in the middle of an event.
         closing.watch = ByteWatch(observation, closing.encoding(), time.thread_time, begun=bool(observation.chunks))
     watch: ByteWatch = closing.watch
     return watch.arrived
 
 
 def read_before(response: Any, observation: Observation) -> bool:
-    """Whether somebody below us, an event hook say, has read the whole body: then it is read here, too."""
+    """Read a body here too if code below us (an event hook) has read it whole; return whether so."""
     content = getattr(response, "_content", None)
     if not isinstance(content, bytes):
         return False

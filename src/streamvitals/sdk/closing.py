@@ -1,8 +1,8 @@
-"""Learning that the app closed a stream, and that it dropped one.
+"""Notices that the app closes a stream, or drops one.
 
-``Stream.close``, the helpers' own ``close``, ``with`` blocks and ``response.close()`` all meet in the
-``close``/``aclose`` of the transport stream that belongs to this one response. The SDK's own generator passes
-there too, before our iterator hears of the end or the error; that is not the app's doing.
+``Stream.close``, the helpers' own ``close``, ``with`` blocks and ``response.close()`` all call the
+``close``/``aclose`` of the transport stream that belongs to this one response. The SDK's own generator calls it
+too, before our iterator gets the end or the error; that is not a close by the app.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from .openai_sdk import OPENAI
 
 
 class Closing:
-    """Per observation: the generators that read it, and the hooks on its response's close and on its garbage
-    collection. Holds neither. ``hooked``: who reads its bytes is seen, and ``watch`` is what looks at them.
-    ``tapped``: a decoder tells what the SDK swallows."""
+    """The hooks of one observation: on its response's close and garbage collection, and the generators that read it.
+
+    Holds neither the response nor the generators. ``hooked``: reads of the bytes are seen, and ``watch`` reads the
+    bytes. ``tapped``: a decoder reports what the SDK drops."""
 
     __slots__ = ("_readers", "_response", "hooked", "observation", "tapped", "watch")
 
@@ -37,41 +38,41 @@ class Closing:
         self._response: Callable[[], Any] = _nothing
         observation.attach(self)
         try:
-            # No code of ours runs in the collector's callback, so that no signal handler can come in between.
+            # No Python code of ours runs in the collector's callback, so no signal handler can interrupt it.
             self._response = reference = Reference(response, observation.host.append)
             reference.observation = observation
         except TypeError:
-            pass  # of a class that cannot be referred to weakly: that it is dropped is not seen
+            pass  # its class allows no weak reference: we do not see when it is dropped
 
     def hook(self, stream: Any, is_async: bool) -> None:
-        """See who closes this stream. Raises where it takes no attribute."""
+        """Hook the close of this stream. Raises where its class allows no new attribute."""
         if is_async:
             stream.aclose = _AsyncClose(self, stream)
         else:
             stream.close = _Close(self, stream)
 
     def bytes_received(self) -> int | None:
-        """How many bytes the transport has handed over so far, where that is known."""
+        """How many bytes the transport has delivered so far; None where that is not known."""
         return getattr(self._response(), "num_bytes_downloaded", None)
 
     def encoding(self) -> str:
-        """In what encoding the body comes."""
+        """The content encoding of the body."""
         return content_encoding(self._response())
 
     def add_reader(self, generator: Any) -> None:
-        """This generator reads the response: while it runs, the app is still waiting for a chunk."""
+        """Add a generator that reads the response: while it runs, the app is waiting for a chunk."""
         self._readers = (*self._readers[-3:], weakref.ref(generator))
 
     def being_read(self) -> bool:
-        """Whether somebody is in one of the generators now."""
+        """Whether one of the generators is running now."""
         return any(_running(reference()) for reference in self._readers)
 
     def read_by_another(self) -> bool:
-        """Whether somebody is half-way through reading it as bytes, and not reading now."""
+        """Whether a reader has begun to read the response as bytes, has not finished, and is not reading right now."""
         return self.watch is not None and any(_suspended(reference()) for reference in self._readers)
 
     def remove(self) -> None:
-        """Nothing of ours is in what the app still has."""
+        """Remove everything of ours from the objects that the app still holds."""
 
     def noted(self, stream: Any, name: str) -> None:
         observation = self.observation
@@ -86,7 +87,7 @@ class Closing:
                     self._ended_unseen(reading, sys.exc_info()[1])
                 return
             observation.app_closes()
-            # Somebody else may be blocked in a read: what that reader gets is the end then.
+            # Another thread or task may be blocked in a read: the stream then ends with what that read gets.
             if not self.being_read():
                 because = sys.exc_info()[1]
                 raised = error_of_helper(because, sys._getframe(2), self._response())
@@ -97,10 +98,10 @@ class Closing:
             observation.host.fault("observe")
 
     def _reading(self, frame: FrameType | None) -> FrameType | None:
-        """Find the reading generator that the close comes out of; an app's code never runs on top of one.
+        """Find the reading generator that calls the close; the app's code never runs inside one.
 
-        It is ours or what that reads from, at the end of the body or on an error; or the SDK's or httpx's, which the
-        collector finalizes."""
+        At the end of the body or on an error it is our generator or the one that ours reads from; in garbage collection
+        it is the SDK's or httpx's, being finalized."""
         ours = [_frame(reference()) for reference in self._readers]
         while frame is not None:
             if frame in ours or (frame.f_code.co_name in _READING and _reads(frame)):
@@ -109,13 +110,15 @@ class Closing:
         return None
 
     def _unseen(self, frame: FrameType) -> bool:
-        """Whether what has been read there, as bytes, has passed nobody of ours."""
+        """Whether the bytes that were read in this frame have not passed through any code of ours."""
         passed = self.observation.chunks or self.watch is not None or self.being_read()
         return not passed and frame.f_code.co_name != "__stream__"
 
     def _ended_unseen(self, frame: FrameType, error: BaseException | None) -> None:
-        """The reading of a body that we could not see has ended. Any exception may be handled further out: it ended
-        with the one that came through its frame, or properly."""
+        """Note the end of a read that we could not see.
+
+        The exception that is being handled may come from elsewhere: the read ended with it only if it passed through
+        the read's frame, and else properly."""
         observation = self.observation
         observation.mute("unread_body")
         trace = error.__traceback__ if error is not None else None
@@ -130,7 +133,7 @@ class Closing:
 
 
 class _Close:
-    """In place of the ``close`` of one transport stream, until it is called."""
+    """Replaces the ``close`` of one transport stream until it is called."""
 
     __slots__ = ("_inner", "_owner", "closing")
 
@@ -167,20 +170,20 @@ class _AsyncClose(_Close):
 
 
 def _inner(stream: Any) -> Any:
-    """What to close when the collector takes the stream and the SDK's generator at once.
+    """What to close when the garbage collector takes the stream and the SDK's generator together.
 
     The generator closes the stream while it is finalized: weak references are dead by then, and the connection must be
-    freed all the same. httpx's bound streams hold the transport's own; anything else is held itself, at the price of a
-    cycle."""
+    freed all the same. For httpx's bound streams this is the transport's stream inside; any other stream is held
+    itself, at the price of a reference cycle."""
     return getattr(stream, "_stream", stream)
 
 
 def _unhook(thing: Any, name: str) -> None:
-    """Its class's own method shows again. Deleting is far cheaper than asking for the instance's dict."""
+    """Delete our attribute, so that the class's own method is used again; cheaper than reading the instance's dict."""
     try:  # noqa: SIM105 - suppress() costs more than the deletion
         delattr(thing, name)
     except AttributeError:
-        pass  # somebody else took it away
+        pass  # other code has removed it
 
 
 def _nothing() -> None:
@@ -204,7 +207,7 @@ _LIBRARIES = frozenset({OPENAI.package, "httpx", "httpx2"})
 
 
 def _reads(frame: FrameType) -> bool:
-    """Whether such a frame is the SDK's, httpx's or a subclass's; apps have functions of that name, too."""
+    """Whether a frame of that name is the SDK's, httpx's or a subclass's; apps have functions of that name, too."""
     if _library(frame.f_globals.get("__name__")):
         return True
     code = frame.f_code
@@ -220,6 +223,6 @@ def _library(module: object) -> bool:
 
 
 def closing_of(stream: Any, is_async: bool) -> Closing | None:
-    """Whose stream this is, while it is open."""
+    """The ``Closing`` that this stream belongs to, while it is open."""
     hook = getattr(stream, "aclose" if is_async else "close", None)
     return hook.closing if isinstance(hook, _Close) else None

@@ -38,10 +38,10 @@ def _known(sdk: SDK, method: str, path: str) -> Surface | None:
 
 
 def _spelled_otherwise(sdk: SDK, method: str, url: str) -> Surface | None:
-    """Find the surface of an app's own path, as ``client.post()`` takes it.
+    """Find the surface of a path that the app itself passes to ``client.post()``.
 
-    It may have no slash in front, more in front, or be a whole URL. One word at the end of something else may mean
-    anything."""
+    The path may lack the slash in front, have more in front, or be a whole URL. A surface's path of one word is
+    recognised at the end of another path only after an API version; elsewhere the word may mean anything."""
     words = urlsplit(url).path.strip("/").split("/")
     for at in range(len(words)):
         if 0 < at == len(words) - 1 and not _API_VERSION.fullmatch(words[at - 1]):
@@ -61,7 +61,7 @@ def _sent(options: Any, name: str) -> Any:
 
 
 def streams(sdk: SDK, options: Any, stream: object) -> bool:
-    """Whether a call gives its body piece by piece: as events, or as bytes for the app to read."""
+    """Whether a call returns its body piece by piece: as events, or as bytes for the app to read."""
     if stream:
         return True
     if not isinstance(options.headers, Mapping):
@@ -71,7 +71,7 @@ def streams(sdk: SDK, options: Any, stream: object) -> bool:
 
 
 class _Endpoint(NamedTuple):
-    """The parts of a client's base URL; asking httpx's URL for it costs more than all the rest."""
+    """The parts of a client's base URL, kept because reading them from httpx's URL costs more than all the rest."""
 
     url: Any
     client_type: type
@@ -88,7 +88,7 @@ _endpoints: dict[int, _Endpoint] = {}
 def _endpoint(sdk: SDK, client: Any) -> _Endpoint:
     url = client.base_url
     known = _endpoints.get(id(url))
-    # It holds the URL, so that no other one can have its id.
+    # The entry holds the URL, so no other URL can have its id.
     if known is not None and known.url is url and known.client_type is type(client):
         return known
     found = _endpoint_at(sdk, client, url, url.host)
@@ -108,9 +108,9 @@ def request_facts(
     providers: Mapping[str, str],
 ) -> RequestFacts:
     """Labels and span attributes of one call; ``client`` and ``options`` are the SDK's. ``providers`` is the
-    user's word, which outranks ours: provider names by host, or by host and port."""
+    user's setting, which outranks ours: provider names by host, or by host and port."""
     endpoint, path = _where(sdk, client, options)
-    # An agent's session names the model in its agent.
+    # In the request of an agent session the model is a field of the agent.
     model = _sent(options, "model") or get(_sent(options, "agent"), "model")
     if not isinstance(model, str) or not model:
         model = UNKNOWN_MODEL
@@ -130,16 +130,16 @@ def request_facts(
 
 
 def _where(sdk: SDK, client: Any, options: Any) -> tuple[_Endpoint, str]:
-    """Where a request goes, and its path there."""
+    """The endpoint that a request goes to, and its path there."""
     path = options.url.partition("?")[0]
-    if "://" in path:  # an app's own, which outranks the client's
+    if "://" in path:  # a whole URL from the app, which outranks the client's
         url = urlsplit(path)
         return _endpoint_at(sdk, client, url, url.hostname or ""), ""
     return _endpoint(sdk, client), path if path.startswith("/") else f"/{path}"
 
 
 def _nameable(sdk: SDK, operation: str, path: str) -> bool:
-    """Whether another request can name what this one gets."""
+    """Whether another request can name the response to this one."""
     operations, end = sdk.nameable
     return operation in operations or path.rstrip("/").endswith(end)
 
@@ -151,7 +151,7 @@ def _named(sdk: SDK, endpoint: _Endpoint, path: str, method: str) -> Key | None:
 
 
 def _resumes(options: Any) -> bool:
-    """Whether a request wants only the events after a certain one."""
+    """Whether a request asks only for the events after a certain one."""
     params = options.params
     if isinstance(params, Mapping) and params.get("starting_after") is not None:
         return True
@@ -159,12 +159,12 @@ def _resumes(options: Any) -> bool:
 
 
 def named_by(sdk: SDK, client: Any, options: Any) -> Key | None:
-    """The response, session or run that a request names."""
+    """The key of the response, session or run that a request names."""
     return _named(sdk, *_where(sdk, client, options), options.method) if options.method.lower() == "get" else None
 
 
 def named_by_user(facts: RequestFacts, providers: Mapping[str, str]) -> RequestFacts:
-    """Put the user's name of the provider into facts, if there is one: by host and port, or by host."""
+    """Put the user's name for the provider into facts, if the host and port, or the host, has one."""
     host = facts.labels.server
     provider = providers.get(f"{host}:{facts.server_port}") or providers.get(host)
     return facts._replace(labels=facts.labels._replace(provider=provider)) if provider else facts
@@ -173,11 +173,11 @@ def named_by_user(facts: RequestFacts, providers: Mapping[str, str]) -> RequestF
 def socket_facts(
     sdk: SDK, socket: Any, operation: str, providers: Mapping[str, str]
 ) -> tuple[RequestFacts, str | None]:
-    """What is at the other end of a WebSocket: facts without a model, and the model that its URL names."""
+    """Facts about the other end of a WebSocket, without a model, and the model that its URL names."""
     protocol = socket.protocol
-    uri = getattr(protocol, "uri", None) or protocol.wsuri  # so until 14 of it
+    uri = getattr(protocol, "uri", None) or protocol.wsuri  # `wsuri` before websockets 15
     query = parse_qs(uri.query)
-    # The Azure client's own form of the URL; hosts of gateways in front of it do not tell.
+    # The Azure client's own form of URL; the host does not show it where a gateway is in front.
     azure = "deployment" in query and "api-version" in query
     model = (query.get("model") or query.get("deployment") or [None])[0]
     provider = AZURE if azure else provider_of(sdk, socket, uri.host, uri.path)
@@ -196,7 +196,7 @@ def socket_request_id(socket: Any) -> str | None:
 
 
 def response_facts(response: Any) -> ResponseFacts:
-    """Status and the few headers that are of use; one pass, since header look-ups are slow in httpx."""
+    """The status and the few headers that are used, read in one pass since look-ups are slow in httpx."""
     content_type = ""
     request_id = None
     limits: LimitHeaders | None = None
@@ -219,8 +219,8 @@ def response_facts(response: Any) -> ResponseFacts:
 
 
 _MAX_NAMES = 1024
-_MAX_NAME = 64  # bytes of one that is remembered
-# What a header is of use for, "" for nothing, by its name as it is sent: a server sends the same ones every time.
+_MAX_NAME = 64  # longest name of a header, in bytes, that is remembered
+# What a header is used for ("" for nothing) by its name as sent: a server sends the same names every time.
 _uses: dict[bytes, str] = {}
 
 
@@ -237,7 +237,7 @@ def _learn_use(raw_name: bytes) -> str:
     return use
 
 
-@lru_cache(maxsize=64)  # nearly always the same text, which need not be kept once per open stream
+@lru_cache(maxsize=64)  # nearly always the same text, which then is not kept once per open stream
 def _content_type(value: bytes) -> str:
     kind = value.partition(b";")[0].strip().lower()
     return EVENT_STREAM if kind == b"text/event-stream" else kind.decode("latin-1")

@@ -1,7 +1,7 @@
 """Recognises that the SDK's own helper (``client.chat.completions.stream()``) could not read a stream.
 
-A helper reads the stream as an application does, so that its exception arises above us: all that is seen of it is
-that somebody closes the stream, while handling it or later. Its traceback says where it came from.
+A helper reads the stream as an application does, so its exception is raised above us. All that we see is that the
+stream is closed, while the exception is handled or later. The exception's traceback shows where it came from.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 from ..stream.tracebacks import chain, frames_of, is_library, kinds_of, module_of, package_of
 from .openai_sdk import OPENAI
 
-_MAX_FRAMES = 16  # between httpx's close and the helper's
+_MAX_FRAMES = 16  # most frames between httpx's close and the helper's
 
 
 class UnreadableError(Exception):
-    """Stands for what a helper raised, where nobody handles that any more."""
+    """Takes the place of a helper's exception that is no longer being handled."""
 
 
 def error_of_helper(handled: BaseException | None, closing: FrameType | None, response: Any) -> Exception | None:
-    """Find what a helper that reads this response has raised.
+    """Find the exception of a helper that reads this response.
 
-    It is in the chain of the exception that is handled while the response is closed; or was raised before, if it is the
-    helper that closes, and has given up reading."""
+    It is in the chain of the exception that is handled while the response is closed; or it was raised before, if the
+    helper itself closes the response after it has given up reading."""
     if isinstance(handled, Exception):
         return next((e for e in chain(handled) if isinstance(e, Exception) and _raised_by_helper(e, response)), None)
     for _ in range(_MAX_FRAMES):
@@ -36,10 +36,10 @@ def error_of_helper(handled: BaseException | None, closing: FrameType | None, re
 
 
 def _raised_by_helper(error: Exception, response: Any) -> bool:
-    """Whether the helper itself raised it.
+    """Whether the helper itself raised the exception.
 
-    Else it was the app in the helper's callbacks, a request made there, or the app's own model, which found that the
-    answer is none of its kind."""
+    If not, it came from the app's code in the helper's callbacks, from a request made there, or from the app's own
+    model, which the answer did not fit."""
     frames = frames_of(error)
     apps = [at for at, frame in enumerate(frames) if not is_library(package_of(frame))]
     frames = frames[apps[-1] + 1 :] if apps else frames
@@ -52,7 +52,7 @@ def _raised_by_helper(error: Exception, response: Any) -> bool:
 
 
 def _reads(frame: FrameType, response: Any) -> bool:
-    """Whether this frame's object reads this response, or none at all."""
+    """Whether this frame's object reads this response, or no response at all."""
     try:
         values = list(vars(frame.f_locals["self"]).values())
     except (KeyError, TypeError):
@@ -62,8 +62,8 @@ def _reads(frame: FrameType, response: Any) -> bool:
 
 
 def _gave_up(frame: FrameType, response: Any) -> bool:
-    """Whether the generator of this frame's helper is over, though the stream is not: it raised. Where the app has
-    given a model or tools, that may have been those."""
+    """Whether the generator of this frame's helper has ended before the stream has, which means that it raised. If the
+    app has given a model or tools, those may have raised instead."""
     helper = frame.f_locals.get("self")
     stream, state = getattr(helper, "_raw_stream", None), getattr(helper, "_state", None)
     if stream is None or state is None or getattr(stream, "response", None) is not response:

@@ -1,4 +1,4 @@
-"""What the SDK's side asks of the process."""
+"""The interface that the patches on an SDK need from the process."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ..stream.request_key import RequestKey
 
 
 class Host(Protocol):
-    """What the patches ask of the process; process/runtime.py fulfils it."""
+    """What the patches need from the process; process/runtime.py implements it."""
 
     clock: Callable[[], float]
 
     def begin(self, call: Call, holder: Holder | None = None) -> Observation:
-        """Start observing one stream, and leave its observation with the holder."""
+        """Start to observe one stream, and give the observation to the holder."""
 
     def has_failures(self) -> bool:
-        """Whether anything has failed that a call without streaming could try again."""
+        """Whether a stream has failed that a call without streaming could try again."""
 
     def fell_back(self, named: Key | None, key: RequestKey) -> Callable[[object | None], None] | None:
-        """A call that does not stream begins. If it tries a failed stream again, what is to be called with its result,
-        None if it raised. ``named`` is the response that it names, if it does."""
+        """Note that a call without streaming begins. If it tries a failed stream again, return a function to call with
+        its result, or with None if it raised. ``named`` is the response that the call names, if any."""
 
     def fault(self, where: str) -> None:
         """Count a fault of ours."""

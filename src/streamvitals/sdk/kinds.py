@@ -1,4 +1,4 @@
-"""The SDK's requests in the process's words; what those of one kind have in common is looked up once."""
+"""Translates the SDK's requests into ``Call``s; facts that requests of one kind share are looked up once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from . import facts
 from .openai_sdk import SDK
 
 _MAX_KINDS = 256
-_made: Any = tuple.__new__  # a named tuple from all its fields: less than half of what its class takes
+_made: Any = tuple.__new__  # makes a named tuple from all its fields in less than half the time that its class takes
 _Key = tuple[int, type, str, str, str]
 
 
 class Kind(NamedTuple):
-    """A client's requests to one path, for one model. ``url`` is the client's base URL: as it is held here, no other
-    one can have its id."""
+    """A client's requests to one path, for one model.
+
+    ``url`` is the client's base URL: it is held here, so that no other URL can have its id."""
 
     facts: RequestFacts
     reader: type[Reader]
@@ -28,7 +29,7 @@ class Kind(NamedTuple):
 
 
 class Kinds:
-    """Bounded; knows no client. The settings are the user's, see ``facts.request_facts``."""
+    """The kinds of requests seen so far: bounded, holds no client. For the settings see ``facts.request_facts``."""
 
     def __init__(self, sdk: SDK, finish_optional_hosts: frozenset[str], providers: Mapping[str, str]) -> None:
         self._sdk = sdk
@@ -55,7 +56,7 @@ class Kinds:
         operation, reader = surface
         url = client._base_url if key is not None else None
         kind = Kind(facts.request_facts(self._sdk, client, options, operation, *self._settings), reader, url)
-        # Other fields of these bodies say how they are read; and a base URL may be an app's own property.
+        # The reader of these two kinds depends on other fields of the body; and an app's client may compute its URL.
         if key is not None and reader not in (BodyBytes, SpeechEvents) and self._has_fixed_url(client):
             if len(self._known) >= _MAX_KINDS:
                 self._known.clear()
@@ -63,14 +64,14 @@ class Kinds:
         return kind
 
     def _has_fixed_url(self, client: Any) -> bool:
-        """Whether its base URL is the one that it has been given, which the SDK replaces as a whole."""
+        """Whether the client's base URL is a plain attribute, which the SDK only ever replaces as a whole."""
         declared = next((cls for cls in type(client).__mro__ if "base_url" in vars(cls)), object)
         return declared.__module__.partition(".")[0] == self._sdk.package and client.base_url is client._base_url
 
 
 def _key(client: Any, options: Any) -> _Key | None:
-    """What makes requests be of one kind; None where more than that has to be looked at."""
-    fields = vars(options)  # attributes of a pydantic model are slow to ask for
+    """The key of a request's kind; None where the kind does not decide everything."""
+    fields = vars(options)  # attributes of a pydantic model are slow to read
     body, extra = fields.get("json_data"), fields.get("extra_json")
     if type(body) is not dict or (extra is not None and (type(extra) is not dict or "model" in extra)):
         return None

@@ -1,4 +1,4 @@
-"""What response headers say of rate limits, in the spellings of the providers.
+"""Reads rate limits from response headers, in the spellings of the providers.
 
     x-ratelimit-{limit,remaining,reset}-{requests,tokens}     OpenAI, Azure OpenAI, Groq, xAI and most others
     …-{requests,tokens}-{minute,hour,day}, …-1h, -per-day,
@@ -32,7 +32,7 @@ from functools import lru_cache
 from ..stream.record import RateLimit
 
 PREFIXES = (b"x-ratelimit", b"ratelimit", b"anthropic-ratelimit-", b"x-tokenlimit-", b"retry-after")
-# Limits of a part of the tokens, or of other things: the whole is what a request is refused for.
+# Limits on a part of the tokens, or on other things; a request is refused for the limit on all tokens.
 _PARTS = re.compile(rb"(?:in|out)put-|-cached|-prompt|-generated|-images|-audio|-concurrent|-over-")
 _FIELD = re.compile(rb"-(limit|remaining|reset)\b")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -41,27 +41,27 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 _MEMBER = re.compile(r'"([^"]*)"([^,]*)')
 _PARAMETER = re.compile(r'\b([a-z]+)\s*=\s*"?([^";,\s]+)')
 _DRAFT = {"r": "remaining", "q": "limit", "t": "reset", "qu": "unit"}
-_EPOCH = 1e9  # seconds; a larger number is a point in time, and one past 1e12 has milliseconds
+_EPOCH = 1e9  # seconds; a larger number is a point in time, and one past 1e12 is in milliseconds
 _MAX_WAIT = 366 * 86400.0
-_MAX_LIMITS = 16  # of one kind; more than any provider sends
+_MAX_LIMITS = 16  # limits of one kind; more than any provider sends
 
 
 class LimitHeaders:
-    """Fed with the headers of one response whose lower-case names begin with one of ``PREFIXES``.
+    """Takes the headers of one response whose lower-case names begin with one of ``PREFIXES``.
 
-    ``unix_time`` gives the present, to which resets given as points in time are relative.
+    ``unix_time`` gives the current time, to turn resets at a point in time into seconds from now.
     """
 
     def __init__(self, unix_time: Callable[[], float] = time.time) -> None:
         self._unix_time = unix_time
-        # By kind, then by what tells one limit from another: "-minute", the name of a policy, "" for the usual.
+        # By kind, then by what distinguishes limits of one kind: "-minute", the name of a policy, "" for the usual.
         self._found: dict[str, dict[str, dict[str, float]]] = {"requests": {}, "tokens": {}}
-        # The draft's policies: one field has their kind, the other what is left.
+        # The IETF draft's policies: `ratelimit-policy` has their kind, `ratelimit` what is left.
         self._policies: dict[str, dict[str, str]] = {}
         self.retry_after: float | None = None
 
     def note(self, name: bytes, value: bytes) -> None:
-        """One header. What cannot be understood is passed over."""
+        """Read one header; one that cannot be parsed is ignored."""
         text = value.decode("latin-1").strip()
         if name.startswith(b"retry-after"):
             self._note_retry_after(name, text)
@@ -105,7 +105,7 @@ class LimitHeaders:
             self.retry_after = seconds
 
     def _seconds(self, text: str) -> float | None:
-        """From now: "59.5", "6m0s", "120ms", a Unix time in seconds or milliseconds, RFC 3339, an HTTP date."""
+        """Seconds from now: "59.5", "6m0s", "120ms", a Unix time in seconds or milliseconds, RFC 3339, an HTTP date."""
         number = _number(text)
         if number is None:
             parts = _DURATION.findall(text)
@@ -120,7 +120,7 @@ class LimitHeaders:
 
 @lru_cache(maxsize=128)  # a provider sends the same names with every response
 def _meaning(name: bytes) -> tuple[str, str, str] | None:
-    """Kind, which of the limits of that kind, and what the value is: limit, remaining or reset."""
+    """The kind, which limit of that kind, and what the value is: limit, remaining or reset."""
     field = None if _PARTS.search(name) else _FIELD.search(name)
     if field is None:
         return None
@@ -134,7 +134,7 @@ def _tightest(kind: str, found: list[dict[str, float]]) -> RateLimit:
 
 
 def _number(text: str) -> float | None:
-    """A finite number that is not negative; of a list ("100, 100;w=60") the first."""
+    """A finite number that is not negative; the first one of a list ("100, 100;w=60")."""
     try:
         number = float(text.partition(",")[0].partition(";")[0]) if "," in text or ";" in text else float(text)
     except ValueError:
@@ -146,7 +146,7 @@ def _point_in_time(text: str) -> float | None:
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
     except ValueError:
-        pass  # then an HTTP date, or nothing
+        pass  # it is an HTTP date, or nothing
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError):

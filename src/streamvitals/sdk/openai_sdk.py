@@ -1,7 +1,7 @@
-"""What is openai's alone, in one description that the patches are given.
+"""Everything that is particular to openai's SDK, in one description that the patches are given.
 
 Other SDKs come from the same generator, with the same seven patch points and the same names inside (``_client``,
-``_iterator``, ``json_data``): what the patches do is for all of them. Each would want a description of its own.
+``_iterator``, ``json_data``): the patches would work for all of them. Each would need a description of its own.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class SDK(NamedTuple):
     """One SDK of the generator. Paths are those of its resources, below the base URL.
 
     ``by_path`` and ``by_pattern`` give the surfaces by method and path. ``named`` finds in a path the response, session
-    or run that a GET names by its id; the responses to requests of ``nameable`` can be named so: operations, and ends
-    of paths. ``body_as_bytes`` is the path whose answer is no events, but a body that is played as it comes.
+    or run that a GET names by its id. ``nameable`` are the operations, and ends of paths, whose responses can be named
+    in this way. ``body_as_bytes`` is the path whose answer is not events, but a body that is played as it comes.
     ``client_providers`` are providers by the client's class, ``runtime_providers`` by the configuration that a client
     takes as `provider=`. ``resources`` are classes by module from which all resources are derived, and
-    ``socket_modules`` have the connections that carry responses. ``helpers`` is the package of the helpers that read a
-    stream for the app, ``parsing`` that of the app's models in them, ``requests`` the module that sends requests.
+    ``socket_modules`` contain the connections that carry responses. ``helpers`` is the package of the helpers that read
+    a stream for the app, ``parsing`` the package that parses into the app's models, ``requests`` the module that sends.
     """
 
     versions: Versions
@@ -52,8 +52,8 @@ class SDK(NamedTuple):
 
 OPENAI = SDK(
     versions.OPENAI,
-    # Operations are those of the conventions where one applies (they ask for that); "fetch" is a response that was
-    # generated before.
+    # Operation names are those of OpenTelemetry's conventions where one applies, as the conventions ask for; "fetch" is
+    # for a response that was generated before.
     by_path={
         ("post", "/chat/completions"): ("chat", ChatChunks),
         ("post", "/responses"): ("chat", ResponsesEvents),
@@ -82,7 +82,7 @@ OPENAI = SDK(
     },
     runtime_providers={"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"},  # since 3.0
     resources={"openai._resource": ("SyncAPIResource", "AsyncAPIResource")},
-    # The connections of other modules, such as translations, carry nothing that begins and ends.
+    # The connections of other modules, such as translations, carry no responses with a begin and an end.
     socket_modules=(
         "openai.resources.responses.responses",
         "openai.resources.beta.responses.responses",

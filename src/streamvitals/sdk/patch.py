@@ -1,9 +1,9 @@
 """The patches on the SDK: which calls are observed, and how an observation travels with its request.
 
     request()          one logical call: begins an observation and leaves it in a context variable
-    _build_request()   one attempt: puts it into ``request.extensions``, which httpx passes through untouched
+    _build_request()   one attempt: puts the observation into ``request.extensions``, which httpx passes on unchanged
     _should_retry(), _calculate_retry_timeout()   why and for how long the SDK waits before the next attempt
-    Stream.__init__()  finds it at ``stream.response.request`` and stands before the stream's iterator
+    Stream.__init__()  finds it at ``stream.response.request`` and wraps the stream's iterator
 
 WebSockets have patches of their own (websockets.py).
 
@@ -34,16 +34,18 @@ from .versions import resolve
 from .websockets import SocketPatches
 
 EXTENSION = "streamvitals"
-_MAX_WRAPPERS = 8  # around one function, at most
+_MAX_WRAPPERS = 8  # most wrappers around one function that are followed
 
 
-# What this context is sending.
+# The request that this context is sending.
 _current: ContextVar[_Request | None] = ContextVar("streamvitals_request", default=None)
 
 
 class _Request:
-    """One call of a client's ``request``. What is known of it is kept here from when it is known, since an exception
-    of the app's may strike between any two instructions; ``on_result`` wants to hear how a fallback went."""
+    """One call of a client's ``request``.
+
+    What is known of the call is stored here at once, since an exception of the app may be raised between any two
+    instructions; ``on_result`` is called with the result of a fallback."""
 
     __slots__ = ("client", "entered", "observation", "on_result", "previous")
 
@@ -55,10 +57,10 @@ class _Request:
         self.entered = False
 
     def leave(self) -> None:
-        """The context is what it was before the call."""
+        """Restore the context to what it was before the call."""
         if self.entered:
             _current.set(self.previous)
-            self.previous = None  # a task that was begun in the call has a copy of its context
+            self.previous = None  # a task that was started in the call has a copy of its context, which would keep it
 
 
 def _observation_of(client: Any) -> Observation | None:
@@ -69,7 +71,7 @@ def _observation_of(client: Any) -> Observation | None:
 def _wrapped_before(owner: type, original: Any) -> Iterator[tuple[type, Any, Any]]:
     """Find clients whose own ``request`` wraps the function that is replaced now, with the innermost of such wrappers.
 
-    Somebody else has put them there before: they would go on calling the function past us."""
+    Another instrumentation has put the wrappers there before: they would go on calling the original, not ours."""
     clients: list[type] = owner.__subclasses__()
     for client in clients:
         theirs = link = vars(client).get("request")
@@ -82,7 +84,7 @@ def _wrapped_before(owner: type, original: Any) -> Iterator[tuple[type, Any, Any
 
 
 class Patches:
-    """Applied once, removable. The settings are the user's, see ``facts.request_facts``."""
+    """The patches on one SDK: applied once, removable. For the settings see ``facts.request_facts``."""
 
     def __init__(
         self, host: Host, finish_optional_hosts: frozenset[str], providers: Mapping[str, str], sdk: SDK = OPENAI
@@ -96,7 +98,7 @@ class Patches:
         self._hooks = ClassHooks(Bodies(host.fault), Taps(sdk.package))
 
     def apply(self, module: Any) -> list[str]:
-        """Patch all points of the SDK's module or none. Returns what stood in the way, in words."""
+        """Patch all points of the SDK's module or none. Returns what prevented it, in words."""
         if self._active:
             return []
         found = self._sdk.versions.problems(module)
@@ -117,13 +119,13 @@ class Patches:
 
     def _join(self, owner: type, original: Any, ours: Callable[..., Any], path: str) -> None:
         for client, theirs, innermost in _wrapped_before(owner, original):
-            if hasattr(innermost, "_self_wrapper"):  # wrapt's: it calls what its __wrapped__ is at the time
+            if hasattr(innermost, "_self_wrapper"):  # wrapt's: it calls its current __wrapped__
                 self._replaced.make(innermost, "__wrapped__", ours)
             else:
                 self._replaced.make(client, "request", self._WRAPPERS[path](self, theirs))
 
     def remove(self) -> None:
-        """Put back what was there. Where somebody patched over us, ours stays underneath and does nothing."""
+        """Restore the originals. Where another patch is over ours, ours stays underneath and does nothing."""
         self._active = False
         self._replaced.undo()
         self._sockets.remove()
@@ -131,7 +133,7 @@ class Patches:
         self._hooks.taps.remove()
 
     def _enter(self, request: _Request, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A call begins: observe it, if it streams or tries again without streaming what failed."""
+        """Begin a call: observe it if it streams, or if it tries a failed stream again without streaming."""
         if not self._active:
             return
         try:
@@ -244,7 +246,7 @@ class Patches:
 
     def _failed(self, observation: Observation, error: BaseException) -> None:
         if hasattr(error, "status_code") and hasattr(error, "response"):
-            # The last attempt's answer; the ones before passed through _should_retry.
+            # The answer to the last attempt; the answers before it passed through _should_retry.
             self._answered(observation, error.response)
         observation.request_failed(error)
 
@@ -263,7 +265,7 @@ class Patches:
             backoff = original(client, *args, **kwargs)
             observation = _observation_of(client)
             if observation is not None:
-                # Called in the SDK's except block: the exception that is handled there is the reason.
+                # The SDK calls this in its except block: the exception that is handled there is the reason.
                 observation.retrying(sys.exc_info()[1], backoff)
             return backoff
 
@@ -287,11 +289,11 @@ class Patches:
 
     def _attach(self, stream: Any, is_async: bool) -> None:
         try:
-            # A hand-made Response has no request, and asking for it raises.
+            # A hand-made Response has no request, and its `request` property raises.
             request = getattr(stream.response, "_request", None)
             observation = request.extensions.get(EXTENSION) if request is not None else None
             if observation is None:
-                # Somebody else's authentication, say, has sent a request of its own making.
+                # The HTTP client's authentication, for example, has sent a request that it has made itself.
                 observation = _observation_of(stream._client)
             if observation is not None and self._active:
                 attach(stream, observation, is_async, self._hooks)

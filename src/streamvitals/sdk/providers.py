@@ -1,9 +1,9 @@
-"""gen_ai.provider.name, a closed vocabulary: by the SDK's client, else by the host.
+"""Finds gen_ai.provider.name, from a closed vocabulary: by the SDK's client, else by the host.
 
-vLLM, Ollama and a LiteLLM proxy run on whatever host their owner gives them, and what they say of themselves
-(LiteLLM's ``x-litellm-version``) comes with the response, when the stream has long been counted as open under
-its labels. A port is a guess. So they are ``other``, told apart by ``server_address``, until
-``STREAMVITALS_PROVIDERS`` names them.
+vLLM, Ollama and a LiteLLM proxy run on any host of their owner, and the header that identifies them (LiteLLM's
+``x-litellm-version``) comes with the response, when the stream has long been counted as open under its labels. A port
+would be a guess. So they are ``other``, distinguished by ``server_address``, until ``STREAMVITALS_PROVIDERS`` names
+them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..names import OTHER
 from .openai_sdk import SDK
 
 AZURE = "azure.ai.openai"
-# Hosts, and all below them: documented base URLs of the OpenAI-compatible endpoints.
+# Hosts, with all hosts below them: documented base URLs of the OpenAI-compatible endpoints.
 _BY_HOST = {
     "api.openai.com": "openai",  # and eu.api.openai.com and the like
     "openai.azure.com": "azure.ai.openai",
@@ -41,13 +41,13 @@ _BY_HOST = {
     "wxai.ibm.com": "ibm.watsonx.ai",
 }
 _FOUNDRY = "services.ai.azure.com"
-# Hosts with the region in their midst. What else is below amazonaws.com is somebody's own server.
+# Hosts with the region in the middle.
 _BEDROCK = re.compile(r"(?:.+\.)?bedrock-[a-z-]+\.[a-z0-9-]+\.(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)")
 _VERTEX = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+\.rep)?\.googleapis\.com")
 
 
 def provider_of(sdk: SDK, client: Any, host: str, path: str) -> str:
-    """The provider of a client's base URL; ``other`` where nothing that is known says who it is."""
+    """The provider of a client's base URL; ``other`` where the provider is not known."""
     for base in type(client).__mro__:
         if base.__name__ in sdk.client_providers and base.__module__.partition(".")[0] == sdk.package:
             return sdk.client_providers[base.__name__]

@@ -1,4 +1,4 @@
-"""Attributes of the SDK's classes that are replaced by ours, and put back."""
+"""Replaces attributes of the SDK's classes by ours, and restores them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 
 class Replacements:
-    """What was there, by owner and name."""
+    """The originals of the replaced attributes, by owner and name."""
 
     def __init__(self) -> None:
         self._made: list[tuple[Any, str, Any, Any]] = []
 
     def make(self, owner: Any, name: str, ours: Any) -> None:
-        """Put ``ours`` in the place of an attribute."""
+        """Replace an attribute by ``ours``."""
         self._made.append((owner, name, _found(owner, name), ours))
         setattr(owner, name, ours)
 
     def undo(self) -> None:
-        """Put back what was there. Where somebody patched over us, ours stays underneath and must do nothing."""
+        """Restore the originals. Where another patch is over ours, ours stays underneath and must do nothing."""
         for owner, name, original, ours in self._made:
             if _found(owner, name) is not ours:
                 continue

@@ -1,8 +1,8 @@
-"""The methods of one WebSocket that are watched: still its methods, on this one object, and nothing lives longer.
+"""Observes methods of one WebSocket. They stay methods of this one object, and no object lives longer for it.
 
-What an app can hold of a connection is the SDK's object, or a method of the socket below it. All of these hold a
-``Watched``, the socket does not: when that goes, nobody can read any more, though the library may go on holding
-the socket until the other side closes it.
+An app holds a connection by the SDK's object, or by a method of the socket below it. All of these hold a ``Watched``,
+but the socket does not: when the ``Watched`` is freed the app can no longer read, although the library may hold the
+socket until the other side closes it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 from ..stream.conversation import Conversation
 
 _NAMES = ("recv", "send", "close")
-_KEPT = "_streamvitals"  # attribute of a socket: its Watched, if the app holds it and if not
-_STANDS_FOR = "_streamvitals_stands_for"  # attribute of a class of ours
+_KEPT = "_streamvitals"  # attribute of a socket: weakly the app's Watched, and a Watched for when that is gone
+_STANDS_FOR = "_streamvitals_stands_for"  # attribute of a class of ours: the class that it replaces
 
 
 class Watched:
-    """Passes on what the app does with a socket of the class ``theirs``, and tells ``conversation`` about it."""
+    """Passes on what the app does with a socket of the class ``theirs``, and reports it to ``conversation``."""
 
     __slots__ = ("__weakref__", "conversation", "theirs")
 
@@ -82,7 +82,7 @@ class AsyncWatched(Watched):
 
 
 class _Method:
-    """Where the class has a method: hands out a bound one that goes through a ``Watched``."""
+    """Replaces a method of the class by a descriptor that returns a bound method of a ``Watched``."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -90,14 +90,14 @@ class _Method:
     def __get__(self, socket: Any, owner: type) -> Any:
         try:
             held, nobodys = socket.__dict__[_KEPT]
-        except (AttributeError, KeyError):  # of the class, or another thread is just taking us off
+        except (AttributeError, KeyError):  # accessed on the class, or another thread is just removing us
             return getattr(super(owner, owner if socket is None else socket), self._name)
         return MethodType(getattr(held() or nobodys, self._name), socket)
 
 
 @functools.cache
 def _watching(theirs: type) -> type:
-    """A class for sockets that are watched, in all else the one that it stands for."""
+    """A class for observed sockets, which otherwise behaves as the class that it replaces."""
     named = {"__slots__": (), "__module__": theirs.__module__, "__qualname__": theirs.__qualname__}
     return type(theirs.__name__, (theirs,), {**named, _STANDS_FOR: theirs, **{name: _Method(name) for name in _NAMES}})
 
@@ -107,8 +107,10 @@ def _theirs(socket: Any) -> Any:
 
 
 def watch(socket: Any, conversation: Conversation, held: Watched | None = None) -> Watched:
-    """Watch a socket of the websockets library. Whoever holds what this gives back holds the socket for the app;
-    ``held`` is of the socket whose place this one takes."""
+    """Observe a socket of the websockets library.
+
+    The app is taken to hold the socket for as long as it holds the result; ``held`` is the ``Watched`` of the socket
+    whose place this one takes."""
     theirs = _theirs(socket)
     kind = AsyncWatched if inspect.iscoroutinefunction(theirs.recv) else Watched
     held = held or kind(conversation, theirs)
@@ -118,6 +120,6 @@ def watch(socket: Any, conversation: Conversation, held: Watched | None = None) 
 
 
 def unwatch(socket: Any) -> None:
-    """Make it what it was; methods that the app holds work on."""
+    """Restore the socket's own class; methods of it that the app holds still work."""
     socket.__class__ = _theirs(socket)
     vars(socket).pop(_KEPT, None)

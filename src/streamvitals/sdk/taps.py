@@ -1,6 +1,6 @@
-"""Notices ``[DONE]`` and event ids, which the SDK's decoder of lines swallows.
+"""Notices ``[DONE]`` and event ids, which the SDK's decoder of lines drops.
 
-The decoder's class gets a method of ours, once, that looks at short lines only. One on the instance would cost a
+The decoder's class gets a method of ours, once, that reads short lines only. A method on the instance would cost a
 slow look-up for each line, and memory for each open stream.
 """
 
@@ -17,7 +17,7 @@ _OBSERVATION = "_streamvitals_observation"  # on a decoder
 
 
 class Taps:
-    """The classes of decoders that have a method of ours, which can be taken away again."""
+    """The classes of decoders that have a method of ours, which can be removed again."""
 
     def __init__(self, package: str) -> None:
         self._package = package + "."
@@ -25,8 +25,9 @@ class Taps:
         self._replaced = Replacements()
 
     def tap(self, decoder: Any, observation: Observation) -> bool:
-        """Tell the observation what this decoder swallows. False for somebody else's: only of the SDK's own is it known
-        that each line goes through ``decode``. Raises where the decoder takes no attribute."""
+        """Report to the observation what this decoder drops; False for a decoder that is not the SDK's.
+
+        Another decoder may not pass each line through ``decode``. Raises where the decoder takes no attribute."""
         kind = type(decoder)
         if not kind.__module__.startswith(self._package):
             return False

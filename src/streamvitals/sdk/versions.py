@@ -1,6 +1,6 @@
-"""Which versions of an SDK are known, and whether the installed one has what is patched.
+"""Which versions of an SDK are known, and whether the installed one has the attributes that are patched.
 
-Apart from the rest of an SDK's description (openai_sdk.py), since the launcher and the doctor load only this.
+Separate from the rest of an SDK's description (openai_sdk.py), since the launcher and the doctor load only this.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 class Versions(NamedTuple):
     """The versions of one package that can be observed.
 
-    ``oldest`` is a major and a minor, ``majors`` are those that were tested, ``supported`` says both to a person.
+    ``oldest`` is a major and a minor, ``majors`` are the tested major versions, ``supported`` is both as text.
     ``patch_points`` are attribute paths by module, all of which must exist.
     """
 
@@ -22,7 +22,7 @@ class Versions(NamedTuple):
     patch_points: dict[str, tuple[str, ...]]
 
     def problems(self, module: Any) -> list[str]:
-        """Say what keeps this module of the package from being patched, in words; empty where nothing does."""
+        """List what prevents patching this module of the package, in words; empty where nothing does."""
         found = []
         version = f"{self.package} {getattr(module, '__version__', 'unknown')}"
         try:
