@@ -1,12 +1,12 @@
-"""What each record makes of the numbers of a row: pure arithmetic on rows of ``STREAM_LAYOUT``, ``PROCESS_LAYOUT``.
+"""Computes the new numbers of a row from a record: arithmetic on rows of ``STREAM_LAYOUT`` and ``PROCESS_LAYOUT``.
 
-Each function gives the new numbers and touches no row, so that who is interrupted can write them again. They come
-in one list, index and number by turns, as they go into the redo record (segment.py); no index comes twice, but for a
-gauge that is set again.
+Each function returns the new numbers and changes no row, so that an interrupted caller can write them again. They are
+in one list, index and number in turn, as they are written to the redo record (segment.py). No index comes twice, except
+that of a gauge which is set again.
 
-Everything that is added is a multiple of 2**-20 (about a microsecond), so that no sum is ever rounded and the
-order of adding up processes does not matter: else a process that dies, and whose numbers are added elsewhere
-from then on, could lower a counter by its last bit, which Prometheus takes for a restart from 0.
+Everything that is added is a multiple of 2**-20 (about a microsecond), so that no sum is ever rounded and the order in
+which processes are added up does not matter. Otherwise the death of a process, after which its numbers are added in
+another place, could lower a counter by its last bit, which Prometheus takes for a restart from 0.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _LAG_AT = PROCESS_LAYOUT.at(names.LOOP_LAG)
 
 
 class _Plan:
-    """Where a stream is counted that ended with this outcome."""
+    """The indexes at which a stream with this outcome is counted."""
 
     __slots__ = ("chunks", "duration", "errors", "good", "streams", "unlisted")
 
@@ -71,8 +71,9 @@ _PLANS = {outcome: _Plan(outcome) for outcome in Outcome}
 
 
 def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New:
-    """Everything that is counted when a stream ends, and first how often one has ended so. ``unix_time`` is asked if
-    there are limits to note."""
+    """Everything that is counted when a stream ends; the count of its outcome is first.
+
+    ``unix_time`` is called if there are limits to store."""
     plan = _PLANS[record.outcome]
     new = _end(row, plan, record.error_type, record.duration, record.chunks)
     _add_progress(new, row, record.progress)
@@ -95,19 +96,19 @@ def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New
 
 
 def died(row: Row, duration: float, chunks: float) -> New:
-    """The end of a stream whose process is gone; ``duration`` in seconds."""
+    """Count the end of a stream whose process is gone; ``duration`` is in seconds."""
     return _end(row, _PLANS[Outcome.ABANDONED], "process_died", duration, chunks)
 
 
 def progressed(row: Row, progress: Progress) -> New:
-    """Gaps, waits, stalls and the times to first chunk and token."""
+    """Count gaps, waits, stalls and the times to first chunk and token."""
     new: New = []
     _add_progress(new, row, progress)
     return new
 
 
 def retried(row: Row, retry: RetryRecord) -> New:
-    """An attempt made again, and the time slept before it. Raises KeyError for an unknown source."""
+    """Count a retry and the time slept before it. Raises KeyError for an unknown source."""
     at = _at(names.RETRIES, retry.source, retry.reason)
     new = [at, row[at] + 1.0]
     if retry.backoff > 0:
@@ -120,26 +121,26 @@ def retried(row: Row, retry: RetryRecord) -> New:
 
 
 def chained(row: Row, chain: ChainRecord) -> New:
-    """What became of a chain of attempts. Raises KeyError for an unknown event."""
+    """Count what became of a chain of attempts. Raises KeyError for an unknown event."""
     at = _CHAIN_AT[chain.event]
     return [at, row[at] + 1.0]
 
 
 def lagged(row: Row, seconds: float) -> New:
-    """The event loop was late; ``row`` is the process's, as in what follows."""
+    """Count a lag of the event loop; ``row`` is the process's, as in ``faulted`` and ``hinted``."""
     new: New = []
     _observe(new, row, _LAG_AT, names.LAG_EDGES, seconds)
     return new
 
 
 def faulted(row: Row, where: str) -> New:
-    """A fault of ours; an unknown place is ``other``."""
+    """Count a fault of ours; an unknown place is counted as ``other``."""
     at = _FAULTS_AT.get(where, _FAULTS_AT[names.OTHER])
     return [at, row[at] + 1.0]
 
 
 def hinted(row: Row, hint: str) -> New:
-    """Something of a stream could not be known."""
+    """Count a hint: something of a stream could not be known."""
     at = _HINTS_AT.get(hint, _HINTS_AT[names.OTHER])
     return [at, row[at] + 1.0]
 
@@ -152,13 +153,13 @@ def write(row: list[float], new: New) -> None:
 
 
 def listed(record: StreamRecord) -> bool:
-    """Whether its error type is one that can be counted; what cannot is counted all the same, as another."""
+    """Whether the record's error type has a counter of its own; if not it is counted under another."""
     types = _PLANS[record.outcome].errors
     return not types or record.error_type in types or names.OTHER in types
 
 
 def exemplars_of(record: StreamRecord, labels: StreamLabels) -> list[tuple[ExemplarKey, float]]:
-    """The buckets, and values, that this record may be shown as an example of."""
+    """The buckets for which this record may be an exemplar, with its values."""
     return [
         (ExemplarKey(metric.otel, labels, values, bisect_left(metric.edges, value)), value)
         for metric, values, value in measured(record)
@@ -181,7 +182,7 @@ def _add_progress(new: New, row: Row, progress: Progress) -> None:
     for bucket in compress(_BUCKETS, counts):
         at = _GAP_AT + bucket
         new += (at, row[at] + counts[bucket])
-    # Differences of running sums: the last bit of one may make it negative.
+    # These are differences of running sums: rounding may make one slightly negative.
     for at, seconds in zip(_SECONDS_AT, (gap_sum, wait, hold), strict=True):
         if seconds > 0:
             new += (at, row[at] + quantized(seconds))
@@ -194,6 +195,6 @@ def _add_progress(new: New, row: Row, progress: Progress) -> None:
 
 
 def _observe(new: New, row: Row, start: int, edges: tuple[float, ...], value: float) -> None:
-    """One value more in the histogram that starts at ``start``."""
+    """Add a value to the histogram that starts at ``start``."""
     at, sum_at = start + bisect_left(edges, value), start + len(edges) + 1
     new += (at, row[at] + 1.0, sum_at, row[sum_at] + quantized(value))

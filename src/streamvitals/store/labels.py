@@ -1,4 +1,4 @@
-"""Keeps label sets few and their text harmless, whatever an app calls its models and hosts."""
+"""Bounds the number of label sets and cleans their text, whatever an app calls its models and hosts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ OTHER_SET = StreamLabels(names.OTHER, names.OTHER, names.OTHER, names.OTHER)
 
 
 def clean(text: object, size: int) -> str:
-    """The text without anything unprintable and of at most ``names.MAX_LABEL_LENGTH`` characters and
-    ``size`` bytes of UTF-8."""
+    """The text without unprintable characters, cut to ``names.MAX_LABEL_LENGTH`` characters and ``size`` bytes of
+    UTF-8."""
     value = text if isinstance(text, str) else str(text)
     value = value[: names.MAX_LABEL_LENGTH]
     if not value.isprintable():
-        # Also what has no UTF-8 at all (lone surrogates) is not printable.
+        # Characters without UTF-8 (lone surrogates) are not printable either.
         value = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
     return fit(value, size).decode()
 
 
 class Admission:
-    """Decides which label sets are kept: the first ones, up to ``names.MAX_*``; later ones fold to ``other``,
-    the model first, then the server, then the whole set. What was admitted once stays so."""
+    """Decides which label sets are kept: the first ones, up to ``names.MAX_*``.
+
+    In later ones the model is replaced by ``other`` first, then the server, then the whole set. A label set that was
+    admitted once stays admitted."""
 
     def __init__(self) -> None:
         self._models: set[str] = set()
@@ -51,7 +53,7 @@ class Admission:
 
 
 def _within(known: set[str], value: str, most: int) -> str:
-    """``other`` itself is not counted as one of the ``most``."""
+    """``value`` if it is known or fewer than ``most`` are, else ``other``, which is not one of the ``most``."""
     if value == names.OTHER or value in known or len(known - {names.OTHER}) < most:
         return value
     return names.OTHER

@@ -1,7 +1,7 @@
-"""Where each series lives in a block of doubles.
+"""The place of each series in a block of doubles.
 
 All series of a label set are known beforehand (names.py holds closed lists), so they need no keys: a block
-is a fixed row of numbers, a new one is all zeros, two of them are merged by adding them up. The layout's
+is a fixed row of numbers, a new block is all zeros, and two blocks are merged by adding them up. The layout's
 fingerprint is written into every file, so that two versions never misread each other.
 """
 
@@ -28,7 +28,7 @@ class Series(NamedTuple):
     width: int
 
     def told(self, row: Sequence[float]) -> bool:
-        """Whether there is something to show: not of what must be absent until a provider reports it."""
+        """Whether the series is to be shown: some must be absent until a provider reports a value."""
         return not self.metric.hidden_at_zero or any(row[self.start : self.start + self.width])
 
 
@@ -56,9 +56,9 @@ class Layout:
         self.fingerprint = zlib.crc32(text.encode())
 
     def at(self, metric: Metric, *values: str) -> int:
-        """The index of a series' first double; an unlisted last value falls to ``other``.
+        """The index of a series' first double; an unlisted last value is replaced by ``other``.
 
-        Raises KeyError where there is no ``other`` to fall to.
+        Raises KeyError where the metric has no ``other``.
         """
         index = self._index
         found = index.get((metric.otel, values))

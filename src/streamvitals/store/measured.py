@@ -1,6 +1,6 @@
 """The values that one stream adds to histograms.
 
-The one place for all paths: the store, and with it scrapes and OTLP; the app's own MeterProvider; exemplars.
+This is the only source of them: for the store, and with it scrapes and OTLP; the app's own MeterProvider; exemplars.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from .. import names
 from ..names import Metric
 from ..stream.record import StreamRecord
 
-# A value for the histogram of this metric, of the series that has these values of its own labels.
+# A metric, the values of its own labels, and a value for the histogram of that series.
 Measured = tuple[Metric, tuple[str, ...], float]
 _MOST = float(1 << 32)
-# What is added to this has no bit below 2**-20 any more, and taking this off again leaves it so.
+# Adding this to a number rounds it to a multiple of 2**-20, and subtracting it again keeps the rounded value.
 _SHIFT = 1.5 * (1 << 32)
 _NO_VALUES = ()
 _INPUT, _OUTPUT = ("input",), ("output",)
 
 
 def quantized(value: float) -> float:
-    """The nearest number that can be added up without rounding: a multiple of 2**-20, of 2**-19 from 2**31 on. Whatever
-    a provider claims: no counter falls and none becomes infinite or NaN."""
+    """The nearest number that can be added up without rounding: a multiple of 2**-20, or of 2**-19 from 2**31 on.
+
+    So no counter falls or becomes infinite or NaN, whatever numbers a provider sends."""
     if 0.0 <= value <= _MOST:
         return value + _SHIFT - _SHIFT
     return _MOST if value > 0 else 0.0
 
 
 def measured(record: StreamRecord) -> Iterator[Measured]:
-    """All of it, once per stream."""
+    """All values of a stream that ended, each once."""
     yield from first_times(record.first_chunk, record.first_token)
     yield names.DURATION, (record.outcome.value,), record.duration
     yield from usage_measured(record)
@@ -44,7 +45,7 @@ def first_times(first_chunk: float | None, first_token: float | None) -> Iterato
 
 
 def usage_measured(record: StreamRecord) -> Iterator[Measured]:
-    """What follows from the usage that was reported."""
+    """The values that follow from the reported usage."""
     usage = record.usage
     if usage is None:
         return

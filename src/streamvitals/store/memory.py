@@ -1,10 +1,13 @@
 """Where a store's segments live: on the heap, or in mapped files that outlive the process.
 
-The rules for working inside somebody else's process: a file is filled with real space before it is mapped
-(a full tmpfs must be an error here and not a SIGBUS there); no descriptor is kept (an app that daemonises
-closes all of them, and its next files get the numbers); nothing is ever unmapped, and a forked child lets go
-of views without touching what they show (MADV_DONTFORK would make it a segmentation fault). What the app needs
-of a file system is left to it: where that is small or nearly full, the files are made elsewhere, or not at all.
+The rules for working inside the app's process:
+
+- The space of a file is allocated before it is mapped: a full tmpfs must be an error here and not a SIGBUS later.
+- No descriptor is kept: an app that daemonises closes all of them, and its next files get the same numbers.
+- Nothing is ever unmapped, and a forked child releases views without touching the memory behind them (MADV_DONTFORK
+  would turn a touch into a segmentation fault).
+- The app keeps the space that it needs: where a file system is small or nearly full, the files are made on another
+  one, or not at all.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from ..startup import registration
 from .segment import Header, Identity, Shape, write_header
 
 SUFFIX = ".sv"
-# What is left of a file system: a quarter of a small one, so much of a large one. Bytes.
+# Bytes that must stay free on a file system; on a small one, a quarter of it.
 _LEFT_FREE = 16 * 1024 * 1024
 _SPACE = b"\0" * 65536
 # Mappings stay for as long as the process does.
@@ -30,12 +33,12 @@ _kept: list[Any] = []
 
 
 class MemoryUnavailableError(Exception):
-    """No segment to be had; the message is an errno's name or a short reason, without paths."""
+    """No segment can be made; the message is an errno's name or a short reason, without paths."""
 
 
 class Memory(Protocol):
-    """Makes segments. ``mapped`` says whether other processes can see them; ``at_once`` whether they should
-    be made before they are needed, because later it may not be allowed."""
+    """Makes segments. ``mapped``: other processes can see them; ``at_once``: they should be made before they are
+    needed, because the process may lose the right to make them."""
 
     mapped: bool
 
@@ -46,10 +49,10 @@ class Memory(Protocol):
         """A new segment with its header written, as doubles. Raises MemoryUnavailableError."""
 
     def after_fork(self) -> None:
-        """This process is a new one."""
+        """Adapt to a new process, in a forked child."""
 
     def tell_unseen(self, reason: str) -> None:
-        """Say where somebody looks that nobody sees what this process counts."""
+        """Report to the agent that it cannot see what this process counts."""
 
 
 class HeapMemory:
@@ -68,7 +71,7 @@ class HeapMemory:
         """Nothing to do."""
 
     def tell_unseen(self, reason: str) -> None:
-        """Nobody else is to see it."""
+        """Do nothing: no other process is meant to see these segments."""
 
 
 class MappedMemory:
@@ -83,7 +86,7 @@ class MappedMemory:
 
     @property
     def at_once(self) -> bool:
-        """Root may be about to become somebody else, who may not create files here."""
+        """True for root, which may be about to become a user who may not create files here."""
         return os.geteuid() == 0
 
     def allocate(self, form: Shape) -> memoryview[float]:
@@ -102,24 +105,24 @@ class MappedMemory:
             raise MemoryUnavailableError(errno.errorcode.get(error.errno or 0, "OSError")) from error
 
     def after_fork(self) -> None:
-        """From here on files are the child's own."""
+        """Make files of the child's own from now on."""
         self._identity = process_identity()
         self._next = 0
 
     def tell_unseen(self, reason: str) -> None:
-        """Leave word for the agent."""
+        """Leave a registration with the reason for the agent."""
         registration.register(self._directory, registration.UNSEEN, reason.replace(" ", "_"))
 
     def _create(self, directory: str, form: Shape) -> memoryview[float]:
         _check_room(directory, form.size)
         while True:
-            # Strangers may have taken the next names; not these.
+            # Other users may have taken the next names, but cannot guess random ones.
             number = self._next if self._next < 1000 else int.from_bytes(os.urandom(7), "little")
             self._next += 1
             name = f"{self._identity.pid}-{self._identity.start}.{number}"
             aside = os.path.join(directory, f".{name}.{os.urandom(8).hex()}.tmp")
             final = os.path.join(directory, name + SUFFIX)
-            # Of a program that was exec'ed away in this process, or a stranger's.
+            # The file of a program that was replaced by exec in this process, or another user's.
             if os.path.lexists(final):
                 continue
             fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -143,7 +146,7 @@ class MappedMemory:
 
 
 def _check_room(directory: str, size: int) -> None:
-    """Raise OSError where a file of that size would take what the app needs, or would be refused by a signal."""
+    """Raise OSError where a file of that size would take space that the app needs, or raise a signal."""
     try:
         import resource
     except ImportError:
@@ -155,7 +158,7 @@ def _check_room(directory: str, size: int) -> None:
             raise OSError(errno.EFBIG, "file size limit")
     found = os.statvfs(directory)
     whole, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
-    # Without a size: a tmpfs that is mounted with none, or a file system that does not say.
+    # The size is 0 for a tmpfs that is mounted without one, or a file system that does not report it.
     if whole and free - size < min(whole // 4, _LEFT_FREE):
         raise OSError(errno.ENOSPC, "the rest is the app's")
 
@@ -167,7 +170,7 @@ def reserve(fd: int, size: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             raise
-        # A C library that does not emulate it where the file system cannot.
+        # The file system does not support it, and this C library does not emulate it.
         left = size
         while left:
             left -= os.write(fd, _SPACE[:left])
@@ -176,8 +179,8 @@ def reserve(fd: int, size: int) -> None:
 def map_shared(fd: int, size: int, *, writable: bool) -> tuple[memoryview[float], Callable[[], None]]:
     """Map a file without keeping its descriptor: a view of doubles, and a function that unmaps it.
 
-    Inside an app the function must not be called. Raises OSError; MemoryUnavailableError where it cannot be
-    done without keeping a descriptor.
+    Inside an app that function must not be called. Raises OSError; MemoryUnavailableError where mapping is not
+    possible without keeping a descriptor.
     """
     return (_map_untracked if sys.version_info >= (3, 13) else _map_libc)(fd, size, writable)
 
@@ -224,8 +227,9 @@ def _map_libc(fd: int, size: int, writable: bool) -> tuple[memoryview[float], Ca
 
 
 def process_identity() -> Identity:
-    """Who we are, with a number for a new store; from /proc/self/stat, as another process finds it in
-    /proc/<pid>/stat."""
+    """The identity of this process, with a number for a new store.
+
+    It is read from /proc/self/stat, so that another process finds the same in /proc/<pid>/stat."""
     store = time.monotonic_ns()
     try:
         with open("/proc/self/stat", "rb") as file:
@@ -233,7 +237,7 @@ def process_identity() -> Identity:
         namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return Identity(os.getpid(), 0, 0, 0, store)
-    # The name in parentheses may hold anything, parentheses too; field 3 follows the last one.
+    # The name in parentheses may contain anything, even parentheses; field 3 follows the last one.
     rest = text[text.rindex(b")") + 2 :].split()
     start = int(rest[19]) - registration.boot_offset()
     return Identity(int(text[: text.index(b" ")]), start, int(rest[25]), namespace, store)

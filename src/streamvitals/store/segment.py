@@ -1,13 +1,13 @@
-"""The format of a segment: what a store writes and what the agent reads.
+"""The format of a segment, which a store writes and the agent reads.
 
 A segment is a row of doubles, on the heap or in a mapped file. It starts with a header that never changes;
-the first segment of a process has the facts about its build, the process's own series and a redo record
-besides. Then come slots (one per open stream) and blocks (one per label set).
+the first segment of a process also has the facts about its build, the process's own series and a redo record.
+Then come slots (one per open stream) and blocks (one per label set).
 
-Every number is one aligned 8-byte store, so a reader in another process sees old or new, never half. What
-takes more than one store is arranged so that a process may be killed between any two of them: a block's
-labels count once their checksum is right; a slot is open once its state is not 0; the changes that one
-record makes are written to the redo record first, and whoever reads a dead process's file finishes them.
+Every number is one aligned 8-byte store, so a reader in another process sees the old or the new number, never half of
+one. A change that takes several stores is arranged so that the process may be killed between any two of them: a block's
+labels are valid once their checksum is right; a slot is open once its state is not 0; the changes that one record makes
+are written to the redo record first, and the agent finishes them when it reads a dead process's file.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MAGIC = b"SVITALS1"
 PAGE = 4096
 _DOUBLE = 8
 
-# A slot's doubles. State: > 0 blocked in a read since that monotonic time; < 0 held by the app since minus
-# that; 0 free. The commit pair says which counter of the block, plus 1, has which value once the stream's end
-# is in the block.
+# A slot's doubles. State: > 0 blocked in a read since that monotonic time; < 0 held by the app since minus it; 0 free.
+# The commit pair shows whether the stream's end is in the block: the index, plus 1, of one of the block's counters, and
+# the value that the counter has from then on.
 STATE, STARTED, ORDINAL, CHUNKS, COMMIT_INDEX, COMMIT_VALUE = range(6)
 SLOT = 8
 
@@ -43,7 +43,7 @@ LABEL_FIELDS = (32, 64, 128, 128)
 
 BUILD_AT = HEADER_BYTES // _DOUBLE
 PROCESS_AT = BUILD_AT + _BUILD_BYTES // _DOUBLE
-# How many entries there are, which block they are for, then pairs of index and new value.
+# The redo record: how many entries it has, which block they are for, then pairs of index and new value.
 REDO_AT = PROCESS_AT + PROCESS_LAYOUT.size
 REDO_ENTRIES = 64
 REDO_DOUBLES = 2 + 2 * REDO_ENTRIES
@@ -58,8 +58,8 @@ class BadSegmentError(ValueError):
 
 
 class Identity(NamedTuple):
-    """Which store of which program in which process: ``image`` tells what ran before an exec from what runs
-    after it, ``store`` several stores of one program.
+    """Identifies a store of a program in a process: ``image`` differs before and after an exec, ``store`` between
+    several stores of one program.
 
     ``start`` is field 22 and ``image`` field 28 (the address of the stack) of /proc/<pid>/stat, ``namespace``
     the inode of the pid namespace; 0 where unknown. ``store`` is any number.
@@ -90,7 +90,7 @@ class Shape(NamedTuple):
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size of the segment in bytes."""
         return (self.blocks_at + BLOCK * self.blocks) * _DOUBLE
 
     def block_at(self, ordinal: int) -> int:
@@ -99,14 +99,14 @@ class Shape(NamedTuple):
 
 
 def shape(*, first: bool, slots: int, blocks: int, ordinal: int) -> Shape:
-    """A shape with at least that many slots: as many as fill the pages that the whole segment starts."""
+    """A shape with at least that many slots, and as many more as fill the segment's last page."""
     least = Shape(first, slots, blocks, ordinal)
     room = -least.size % PAGE
     return least._replace(slots=slots + room // (SLOT * _DOUBLE))
 
 
 class Header(NamedTuple):
-    """What a segment says of itself; ``created`` is time.monotonic_ns()."""
+    """The facts in a segment's header; ``created`` is time.monotonic_ns()."""
 
     identity: Identity
     created: int
@@ -156,7 +156,7 @@ def write_build(view: memoryview[float], build: tuple[str, str, str]) -> None:
 
 
 def read_build(view: memoryview[float]) -> tuple[str, str, str] | None:
-    """What ``write_build`` wrote; None before that, or in the middle of it."""
+    """Read what ``write_build`` wrote; None before that, or in the middle of it."""
     with view.cast("B") as raw:
         crc, *lengths = _BUILD.unpack_from(raw, BUILD_AT * _DOUBLE)
         at = BUILD_AT * _DOUBLE + _BUILD.size
@@ -165,7 +165,7 @@ def read_build(view: memoryview[float]) -> tuple[str, str, str] | None:
 
 
 def write_labels(view: memoryview[float], at: int, labels: StreamLabels) -> None:
-    """Name the block whose series start at ``at``; labels are already sanitised."""
+    """Write the labels of the block whose series start at ``at``; they are already cleaned."""
     texts = [fit(text, size) for text, size in zip(labels, LABEL_FIELDS, strict=True)]
     body = b"".join(texts)
     with view.cast("B") as raw:

@@ -1,8 +1,8 @@
 """A process's segments: hands out slots and blocks, and gets memory for more of them when they run out.
 
-Locks only where memory is had. Where files cannot be had, a new label set is counted under ``other``, whose
-block comes with the first segment, and new slots come from the heap; without even a first file everything is
-on the heap. Either way the app does not notice; it is said once in the log, and counted.
+It locks only to get memory. Where no more files can be made, a new label set is counted under ``other``, whose
+block is in the first segment, and new slots are on the heap; if not even a first file can be made everything is
+on the heap. Either way the app does not notice; it is logged once, and counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logger = logging.getLogger("streamvitals")
 
 _MAX_BLOCKS_AT_A_TIME = 32
 _MIN_SLOTS_AT_A_TIME, _MAX_SLOTS_AT_A_TIME = 126, 2046
-# What a process that may soon lose the right to make files takes at once.
+# Blocks and slots that a process which may soon lose the right to make files allocates at its start.
 _AT_ONCE_BLOCKS, _AT_ONCE_SLOTS = 16, 500
 _FAULT_AT = segment.PROCESS_AT + PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "store")
 
@@ -37,8 +37,8 @@ class Place(NamedTuple):
 class Segments:
     """Grows only. ``free`` holds the slots not in use: pop() and append() by any thread.
 
-    ``lock`` is reentrant because a signal handler may come in while this thread is getting memory; what it
-    finds half-done it does over, and the worst of it is an unused segment.
+    ``lock`` is reentrant because a signal handler may run while this thread is getting memory. The handler then does
+    again what is half done; at worst one segment stays unused.
     """
 
     def __init__(self, memory: Memory, *, quiet: bool = False) -> None:
@@ -67,7 +67,7 @@ class Segments:
         return first
 
     def other(self) -> Place:
-        """The block that is kept for ``other``, so that there is always one to fold to."""
+        """The block that is reserved for ``other``, under which every label set can be counted."""
         self.first()
         assert self._other is not None  # noqa: S101 - it comes with the first segment
         return self._other
@@ -86,7 +86,7 @@ class Segments:
             return self._vacant.pop()
 
     def more_slots(self) -> None:
-        """Add to ``free``, if nobody else just did."""
+        """Add slots to ``free``, unless another thread has just done so."""
         with self.lock:
             self.first()
             if self.free:
@@ -96,12 +96,12 @@ class Segments:
             form = self._form(first=False, slots=slots, blocks=0)
             view = self._allocate(form)
             if view is None:
-                # Nobody else sees these streams while they are open; their ends are counted in their blocks.
+                # Other processes do not see these streams while they are open; their ends are counted in their blocks.
                 view = HeapMemory().allocate(form)
             self._add(view, form)
 
     def release(self) -> None:
-        """Make every view raise ValueError from now on, without touching what it shows."""
+        """Make every view raise ValueError from now on, without touching the memory behind it."""
         for view, _ in self.made:
             view.release()
 
@@ -114,7 +114,7 @@ class Segments:
         )
         view = self._allocate(form)
         if view is None:
-            # Without a first file this process is none to the agent: do not go on by halves.
+            # Without a first file the agent does not see this process at all, so later files would be of no use.
             self._memory.tell_unseen(self._reason)
             self._memory = HeapMemory()
             view = self._memory.allocate(form)
@@ -127,7 +127,7 @@ class Segments:
         return view
 
     def _form(self, *, first: bool, slots: int, blocks: int) -> Shape:
-        # Numbers are taken before there is memory for them, so that no two blocks have the same.
+        # The numbers of blocks are taken before their memory is allocated, so that no two blocks get the same one.
         ordinal = self._ordinal
         self._ordinal += blocks
         return shape(first=first, slots=slots, blocks=blocks, ordinal=ordinal)

@@ -1,6 +1,6 @@
 """Counts streams in rows of doubles: open ones in slots, ended ones in a block per label set.
 
-A store belongs to one process. Opening a slot takes no lock unless memory has to be had for it.
+A store belongs to one process. Opening a slot takes no lock unless memory must be allocated for it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from .memory import Memory
 from .segments import Place, Segments
 from .snapshot import Build, Exemplar, ExemplarKey, Snapshot
 
-# Raw label sets whose block is remembered; more than can be admitted, as several fold to one.
+# Raw label sets whose block is remembered; more than can be admitted, as several may be counted as one.
 _MAX_KNOWN = 4 * names.MAX_LABEL_SETS
 _MAX_EXEMPLARS = 2000
-# In bytes: which block the redo record is for, after how many entries it has.
+# The position in bytes of the number of the block that the redo record is for; it follows the number of entries.
 _REDO_BLOCK_AT = 8 * (segment.REDO_AT + 1)
-# Stands for "since the clock's zero", as 0 says that a slot is free.
+# A state "since the clock's zero", because 0 would mean that the slot is free.
 _TINY = 1e-9
 
 
 class Block:
-    """The row of a label set: ``view[at]`` is its first double. ``row`` holds the same numbers, as nobody else writes
-    them, and a list is read several times as fast."""
+    """The row of a label set: ``view[at]`` is its first double.
+
+    ``row`` is a copy of the numbers in a list, which is read several times as fast; only this process writes them."""
 
     __slots__ = ("at", "labels", "ordinal", "row", "view")
 
@@ -43,8 +44,8 @@ class Block:
 
 
 class Slot:
-    """An open stream. ``view[at + segment.STATE]`` and ``view[at + segment.CHUNKS]`` are for its reader to
-    write. ``labels`` are the ones it is counted under. In a forked child ``view`` raises ValueError.
+    """An open stream. ``view[at + segment.STATE]`` and ``view[at + segment.CHUNKS]`` are written by the code that reads
+    the stream. ``labels`` are those that it is counted under. In a forked child ``view`` raises ValueError.
     """
 
     __slots__ = ("at", "ended", "labels", "view")
@@ -56,7 +57,7 @@ class Slot:
         self.ended = False
 
     def open(self, started: float) -> None:
-        """Show the stream from now on, in state "blocked"; whoever is interrupted before has lost nothing."""
+        """Show the stream from now on, in state "blocked"; an interrupt before that loses nothing."""
         view, at = self.view, self.at
         # Literals are cheaper than segment.STARTED, CHUNKS, COMMIT_INDEX and, last, STATE.
         view[at + 1] = started
@@ -66,7 +67,7 @@ class Slot:
 
 
 class Store:
-    """The numbers of this process; see ``StoreSink`` for what writes them and ``snapshot`` for what reads."""
+    """The numbers of this process; ``StoreSink`` writes them and ``snapshot`` reads them."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -85,7 +86,7 @@ class Store:
 
     @property
     def mapped(self) -> bool:
-        """Whether other processes see what is counted here (False once files could not be had)."""
+        """Whether other processes see what is counted here (False once files could not be made)."""
         return self._segments.mapped
 
     def open_slot(self, labels: StreamLabels, started: float) -> Slot:
@@ -98,7 +99,7 @@ class Store:
         return slot
 
     def take_slot(self, labels: StreamLabels) -> Slot:
-        """A slot that shows no stream until it is opened. From here on the label set's series exist."""
+        """A slot that shows no stream until it is opened. The label set's series exist from now on."""
         block = self._blocks.get(labels) or self.block(labels)
         while True:
             try:
@@ -113,7 +114,7 @@ class Store:
         """Free a slot without counting anything: for what turned out to be no stream at all."""
         if not slot.ended:
             slot.view[slot.at] = 0.0
-            # Before it can be another's: an interrupt here may lose a slot but never share it.
+            # Set before the slot can be taken again: an interrupt here may lose a slot but never share it.
             slot.ended = True
             self._free.append((slot.view, slot.at))
 
@@ -136,14 +137,13 @@ class Store:
                 return self._admitted[folded]
             place = self._segments.other()
         segment.write_labels(place.view, place.at, folded)
-        # A signal handler that came in between has made one: there must not be two, with a row each.
+        # A signal handler may have made one in between: there must not be two blocks, each with its own row.
         return self._admitted.setdefault(folded, Block(place, folded))
 
     def commit(self, block: Block, new: New, slot: Slot | None = None) -> None:
-        """Write new numbers into a block so that a kill in between is finished by whoever reads the file. A ``slot`` is
-        that of the stream whose end they count, the first of them by one more; it is free then.
-
-        May be called again after it was interrupted: it sets numbers and adds nothing.
+        """Write new numbers into a block, so that the agent can finish the write after a kill.
+        ``slot`` is the slot of the stream whose end they count, and is freed; the first number is then a counter that
+        is increased by one. May be called again after an interrupt: it sets numbers and adds nothing.
         """
         if slot is not None and not slot.ended:
             view, at = slot.view, slot.at
@@ -166,7 +166,7 @@ class Store:
             self.close_slot(slot)
 
     def commit_process(self, count: Callable[[Row], New]) -> None:
-        """Write what ``count`` makes of the process's own row."""
+        """Write the new numbers that ``count`` computes from the process's own row."""
         first, turns = self._segments.first(), iter(count(self.process_numbers()))
         for index, number in zip(turns, turns, strict=True):
             first[segment.PROCESS_AT + index] = number
@@ -176,7 +176,7 @@ class Store:
         return segment.doubles(self._segments.first(), segment.PROCESS_AT, PROCESS_LAYOUT.size)
 
     def set_build(self, version: str, openai_version: str, patched: str) -> None:
-        """Say what runs here: makes this process visible before its first stream."""
+        """Write what runs here, which makes this process visible before its first stream."""
         self._build = (version, openai_version, patched)
         self._write_build()
 
@@ -205,7 +205,7 @@ class Store:
         return result
 
     def reset_after_fork(self) -> None:
-        """Let go of all that is the parent's, in a forked child; from now on it counts its own.
+        """Release everything of the parent's, in a forked child, which counts its own streams from now on.
 
         Slots that were open keep their views, which raise ValueError from now on.
         """
@@ -216,7 +216,7 @@ class Store:
 
 
 class StoreSink(Sink):
-    """Adds records to a store. ``exemplars`` keeps the last trace of each bucket besides."""
+    """Adds records to a store. ``exemplars`` also keeps the last trace of each bucket."""
 
     def __init__(
         self,
@@ -234,7 +234,7 @@ class StoreSink(Sink):
         self._write(progress.labels, lambda row: increments.progressed(row, progress))
 
     def on_retry(self, retry: RetryRecord) -> None:
-        """Count an attempt that is made again."""
+        """Count a retry."""
         self._write(retry.labels, lambda row: increments.retried(row, retry))
 
     def on_chain(self, chain: ChainRecord) -> None:
@@ -242,8 +242,9 @@ class StoreSink(Sink):
         self._write(chain.labels, lambda row: increments.chained(row, chain))
 
     def on_end(self, record: StreamRecord) -> None:
-        """Count a stream that ended, and free its slot. Nothing is done for one that has been counted, or
-        that was open before a fork and is the parent's."""
+        """Count a stream that ended, and free its slot.
+
+        Does nothing for a stream that has been counted, or that was opened before a fork and belongs to the parent."""
         slot = record.slot if isinstance(record.slot, Slot) else None
         if slot is not None and not _ours(slot):
             return
@@ -270,8 +271,8 @@ class StoreSink(Sink):
             new = count(block.row)
             self._store.commit(block, new, slot)
         except BaseException:
-            # What a signal handler raises comes between any two of our instructions. It is the app's and goes on
-            # to it, but the app may live on, and what was interrupted must be counted once and as a whole.
+            # A signal handler may raise between any two of our instructions. The exception goes on to the app, but the
+            # app may live on, so the record that was interrupted must be counted once and as a whole.
             if new is None:
                 block = self._store.block(labels)
                 new = count(block.row)
