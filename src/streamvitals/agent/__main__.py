@@ -1,19 +1,19 @@
 """Starts the agent's own process, as `python <this folder>` (run/spawn.py).
 
-Nothing of the app is in it.
+No code of the app is loaded in it.
 """
 
 import sys
 
 if __name__ == "__main__":
-    # This folder, which holds modules named like standard ones.
+    # This folder contains modules with the names of standard ones.
     del sys.path[0]
     import json
     import os
 
-    # What is in it: agent/protocol.py, which cannot be imported yet.
+    # For the variable's content see agent/protocol.py, which cannot be imported yet.
     start = json.loads(os.environ.pop("STREAMVITALS_AGENT"))
-    # The package that started this, also where another one is in front of it on the path.
+    # Import the package that started this process, even if another copy is before it on the path.
     sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
     import streamvitals  # noqa: F401
 
@@ -23,7 +23,7 @@ if __name__ == "__main__":
         from streamvitals.config.problems import Problem
 
         problems = [Problem(*problem) for problem in start["problems"]]
-        # Before all that takes long to import: it holds the app's stderr.
+        # Before the slow imports, because it holds the app's stderr open.
         watch = watch_endpoints(problems, int(start["app"].partition("-")[0] or 0), start["speaks"])
         from streamvitals.agent.serve import serve_beside_app
 

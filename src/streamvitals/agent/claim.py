@@ -1,4 +1,4 @@
-"""The agent's claim on its directory: the lock, the sign that it is read, the facts about who reads it."""
+"""The agent's claim on its directory: the lock, the sign that an agent reads it, and facts about that agent."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Claim:
         return held
 
     def write_facts(self, facts: Mapping[str, object]) -> None:
-        """Write who serves here; `renew` writes it again when the directory had to be made again. Raises OSError."""
+        """Write facts about this agent; `renew` writes them again if it must remake the directory. Raises OSError."""
         self._facts = facts
         private_directory.write_facts(self._directory, facts)
 
     def renew(self) -> bool:
-        """Make the directory again if somebody has removed it; return whether that was so. Raises OSError.
+        """Make the directory again if it has been removed; return whether it was. Raises OSError.
 
-        To be called now and then: cleaners of /dev/shm remove directories, and so does systemd's RemoveIPC.
+        Call it periodically: cleaners of /dev/shm remove directories, and so does systemd's RemoveIPC.
         """
         gone = not os.path.isdir(self._directory)
         if gone:
@@ -61,7 +61,7 @@ class Claim:
         return gone
 
     def _show(self) -> None:
-        """Lock the file that tells new processes of the app that somebody reads (startup/registration.py).
+        """Lock the file that shows new processes of the app that an agent reads (startup/registration.py).
 
         It is locked before it has its name, and never closed: that would unlock it (fcntl_locking(2)).
         """

@@ -1,8 +1,8 @@
-"""Tries whether the OTLP endpoints that are configured accept exports, while the app is already running.
+"""Tests whether the configured OTLP endpoints accept exports, while the app is already running.
 
-A collector may start a little later than the app, so nothing is said of one that does not answer until it has
-had time to. Until then the agent holds the app's stderr, and lets go of it as soon as the app has ended: whoever
-reads it is to see its end.
+A collector may start a little later than the app, so one that does not answer is not reported until it has had time
+to start. Until then the agent holds the app's stderr, and closes it as soon as the app has ended, so that a reader of
+stderr gets the end of file.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ..system import console
 from .proc import entry_of
 from .protocol import STDERR
 
-# How long one answer may take; how long no answer is no news; how often to ask again after that. Seconds.
+# How long one answer may take; how long a missing answer is not reported; how often to ask after that. Seconds.
 ATTEMPT = 2.0
 GRACE = 5.0
 BETWEEN = 0.5
 AGAIN = 30.0
-# How long after the app's end its stderr is held for a first answer, and how often to look. Seconds.
+# How long after the app's end its stderr is held for a first answer, and how often to check for one. Seconds.
 AFTER_APP, LOOK_EVERY = 0.5, 0.02
 
 _FIXES = {
@@ -50,14 +50,14 @@ _FIX_BY_STATUS = {
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A collector does not redirect; a login page does."""
+    """Follows no redirect: a collector does not redirect, but a login page does."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def ask(where: Endpoint, env: Mapping[str, str], timeout: float = ATTEMPT) -> Problem | None:
-    """Send an export of nothing, which is an empty message; return what is wrong, or None."""
+    """Send an empty export, which is an empty message; return what is wrong, or None."""
     why, fix = _answer(where, env, timeout)
     if not why:
         return None
@@ -80,7 +80,7 @@ def _answer(where: Endpoint, env: Mapping[str, str], timeout: float) -> tuple[st
             return "", ""
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 400:  # it is there, and does not like an export of nothing
+        if error.code == 400:  # a collector is there, and rejects an empty export
             return "", ""
         return f"answers with {error.code}", _FIX_BY_STATUS.get(error.code, "see what the collector says of it")
     except (OSError, HTTPException, ValueError) as error:
@@ -88,9 +88,9 @@ def _answer(where: Endpoint, env: Mapping[str, str], timeout: float) -> tuple[st
 
 
 def _proxies() -> dict[str, str]:
-    """The proxies that the exporter uses, through requests.
+    """The proxies that the exporter uses, by way of the library requests.
 
-    It takes ALL_PROXY where there is no other, also for this machine.
+    requests uses ALL_PROXY where no other proxy is set, also for this machine.
     """
     proxies = urllib.request.getproxies()
     every = proxies.get("all", "")
@@ -145,9 +145,9 @@ def watch_endpoints(problems: Sequence[Problem], app: int, speaks: bool) -> Endp
 
 
 class EndpointWatch:
-    """Asks the endpoints from threads of its own.
+    """Asks the endpoints, in threads of its own.
 
-    ``stderr`` is the app's, and is closed here when it is not needed any more.
+    ``stderr`` is the app's, and is closed here as soon as it is not needed any more.
     """
 
     def __init__(
@@ -161,14 +161,14 @@ class EndpointWatch:
         self.problems: tuple[Problem, ...] = ()
 
     def start(self) -> None:
-        """Begin; both threads end with the agent, if they are not stopped before."""
+        """Start both threads; they end with the agent if they are not stopped before."""
         if self._stderr is not None:
             threading.Thread(target=self._speak, args=(self._stderr,), name="say", daemon=True).start()
         if self._where:
             threading.Thread(target=self._watch, name="endpoints", daemon=True).start()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         self._stop.set()
 
     def _watch(self) -> None:
@@ -188,7 +188,7 @@ class EndpointWatch:
         return tuple(dict.fromkeys(problem for problem in found if problem is not None))
 
     def _speak(self, stderr: int) -> None:
-        """Write what was found to stderr, once it is settled or when the app ends, whichever comes first."""
+        """Write the findings to stderr once they are final or when the app ends, whichever comes first."""
         try:
             ended = _Ended(self._app)
             while not self._settled.is_set() and not ended.wait(LOOK_EVERY):
@@ -203,7 +203,7 @@ class EndpointWatch:
 
 
 class _Ended:
-    """Waits for the end of a process, also while nobody has reaped it."""
+    """Waits for the end of a process, even if its parent has not reaped it."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

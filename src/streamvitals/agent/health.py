@@ -25,7 +25,7 @@ def report(
 ) -> dict[str, object]:
     """Make the answer.
 
-    ``status`` is "ok" only where nothing else in it says otherwise; ``counted`` is a row of PROCESS_LAYOUT.
+    ``status`` is "ok" only if no other field reports a problem; ``counted`` is a row of PROCESS_LAYOUT.
     """
     faults = dict(state.faults)
     for identity, build in builds.items():

@@ -1,7 +1,7 @@
 """The agent's HTTP server: /metrics and /healthz, for clients that may be slow, many, hostile or gone.
 
-One thread and one request per connection. h11 reads what clients send; everything is bounded: connections, the
-size of a request, the time for it and its answer, and the bytes of answers that are still on their way.
+One thread, and one request per connection. h11 parses the requests. Everything is bounded: the number of connections,
+the size of a request, the time for it and its answer, and the bytes of answers that are still being sent.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ import h11
 
 from .._version import __version__
 
-# A client that has not been answered by then is let go. Seconds.
+# A client that has not got its answer after so many seconds is disconnected.
 MAX_SECONDS = 10.0
-# At one time. For one more, the least worth of those that have had their moment is let go.
+# Connections at one time. For one more, the least valuable of those that have had their minimum time is closed.
 MAX_CONNECTIONS = 32
 MOMENT = 1.0
-# Of a request: its line and its headers.
+# Most bytes of a request: its line and its headers.
 MAX_REQUEST = 16 * 1024
-# Of answers that clients have not taken yet; the oldest is given up for a new one.
+# Most bytes of answers that clients have not read yet; the oldest answer is dropped for a new one.
 MAX_UNTAKEN = 16 * 1024 * 1024
 # How much of an answer is handed to the kernel at once.
 _PIECE = 64 * 1024
-# Of the loop, between a question and its answer: to accept, to read and to parse takes a few.
+# Turns of the event loop between a request and its answer: to accept, read and parse another request takes a few.
 _TURNS = 8
 TEXT = "text/plain; charset=utf-8"
 
 
 class Answer(NamedTuple):
-    """What a client is sent."""
+    """The answer that a client is sent."""
 
     status: int
     content_type: str
@@ -55,7 +55,7 @@ class _Asked(NamedTuple):
     gzip: bool
 
 
-# What a client is worth: one that was answered and has not hung up, one that is still asking, one that has asked.
+# The value of a client, lowest first: it was answered but has not hung up; it is sending its request; it has sent it.
 ANSWERED, ASKING, ASKED = range(3)
 
 
@@ -74,8 +74,7 @@ class _Client:
         self.worth = ASKING
 
 
-# The metrics of these names, all of them where there are none, in a format that such an Accept header asks for; and
-# the Content-Type.
+# Takes names of metrics (all metrics if there are none) and an Accept header; returns the text and its Content-Type.
 Metrics = Callable[[tuple[str, ...], str], tuple[bytes, str]]
 
 
@@ -99,14 +98,14 @@ class AgentServer:
         self._every = every
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hurried = asyncio.Event()
-        self._clients: dict[_Client, None] = {}  # the oldest first
+        self._clients: dict[_Client, None] = {}  # oldest first
         self._room = asyncio.Event()
         self._answering: dict[_Asked, asyncio.Future[Answer]] = {}
 
     def serve(self, stop: threading.Event) -> None:
-        """Serve until ``stop`` is set, by a signal handler or another thread; that is noticed at the next tick.
+        """Serve until ``stop`` is set by a signal handler or another thread, which is noticed at the next tick.
 
-        The port is given up first: a client that asks then had better be refused than kept waiting.
+        The port is closed first: it is better to refuse a new client then than to keep it waiting.
         """
         asyncio.run(self._serve(stop))
 
@@ -174,7 +173,7 @@ class AgentServer:
         self._room.set()
 
     async def _attend(self, client: _Client) -> None:
-        """Read one request and answer it. Clients that hang up, or are dropped, are no fault."""
+        """Read one request and answer it. A client that hangs up, or is dropped, is not counted as a fault."""
         connection, writer = client.connection, None
         try:
             connection.setblocking(False)
@@ -196,7 +195,7 @@ class AgentServer:
     ) -> None:
         await self._respond(client, reader, writer)
         client.worth = ANSWERED
-        # A close with bytes unread would reset the connection, and the answer with it.
+        # Closing with unread bytes would reset the connection, and the client would lose the answer.
         if writer.can_write_eof():
             writer.write_eof()
         while await reader.read(_PIECE):
@@ -235,7 +234,7 @@ class AgentServer:
         client.body = b""
 
     def _bound_untaken(self) -> None:
-        """Give up the oldest answers while too many bytes wait; one that several clients get is held once."""
+        """Drop the oldest answers while too many bytes wait; an answer for several clients is held once."""
         bodies = {id(client.body): len(client.body) for client in self._clients}
         for client in list(self._clients)[:-1]:
             if sum(bodies.values()) <= MAX_UNTAKEN:
@@ -262,9 +261,9 @@ class AgentServer:
         return Answer(404, TEXT, b"/metrics and /healthz are here\n")
 
     async def _together(self, request: h11.Request, names: tuple[str, ...]) -> Answer:
-        """Answer everybody who asks for the same at the same time with one look at the numbers.
+        """Answer all clients that ask for the same at the same time from one reading of the numbers.
 
-        The look is younger than any of the requests.
+        The numbers are read after the last of these requests has come.
         """
         asked = _Asked(names, _header(request, b"accept"), _takes_gzip(_header(request, b"accept-encoding")))
         answering = self._answering.get(asked)
@@ -274,7 +273,7 @@ class AgentServer:
 
     async def _look(self, asked: _Asked) -> Answer:
         try:
-            for _ in range(_TURNS):  # in which the others that are there already put their questions
+            for _ in range(_TURNS):  # in these turns clients that are already connected send their requests
                 await asyncio.sleep(0)
         finally:
             del self._answering[asked]
@@ -285,7 +284,7 @@ class AgentServer:
 
 
 async def _read_request(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
-    """The request; None if the client hung up before it was whole. Raises h11.RemoteProtocolError."""
+    """Read a request; None if the client hung up before it was complete. Raises h11.RemoteProtocolError."""
     request: h11.Request | None = None
     while True:
         event = http.next_event()

@@ -1,4 +1,4 @@
-"""Tells whether the program that wrote a mapped file still runs, also in another pid namespace."""
+"""Finds out whether the program that wrote a mapped file still runs, even in another pid namespace."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import contextlib
 from ..store.segment import Identity
 from .proc import entry_of, exists, pid_namespace, pids
 
-# Which pids those of other pid namespaces have here: to find one takes a look at all of the machine.
+# The pids in our namespace of processes of other ones, kept because finding one needs a scan of the whole machine.
 _found: dict[Identity, int] = {}
 
 
 def alive(identity: Identity) -> bool:
     """Whether this very process still runs this very program.
 
-    A zombie with no thread left does not.
+    A zombie with no thread left does not run.
 
-    In doubt the answer is yes: a living process that is taken for dead loses what it counts from then on.
+    In doubt the answer is yes: if a living process were taken for dead, what it counts afterwards would be lost.
     """
     if not identity.start:
         return exists(identity.pid)
@@ -27,7 +27,7 @@ def alive(identity: Identity) -> bool:
 
 
 def pid_here(identity: Identity) -> int:
-    """The pid that a process has in our pid namespace, from a container within it say; 0 if not found."""
+    """The pid of a process in our pid namespace, even if it runs in a container; 0 if not found."""
     if not identity.namespace or identity.namespace == pid_namespace("self"):
         return identity.pid
     if _is_where_it_was(identity):
@@ -47,7 +47,7 @@ def _runs(pid: int, identity: Identity) -> bool:
         return True
     if entry is None or entry.identity.start != identity.start:
         return False
-    # 0: not for this user to see.
+    # An image of 0 could not be read by this user.
     return not entry.image or not identity.image or entry.image == identity.image
 
 
@@ -59,7 +59,7 @@ def _elsewhere(identity: Identity) -> bool:
         there = pids()
     except OSError:
         return True
-    # Where others' processes are hidden it may be one of those.
+    # Where other users' processes are hidden, it may be one of those.
     if 1 not in there:
         return True
     for pid in there:

@@ -13,7 +13,7 @@ from ..store.snapshot import Take
 
 
 class MetricsPage:
-    """Writes what ``take`` returns as text; lets through what it raises."""
+    """Writes the snapshot that ``take`` returns as text; raises what ``take`` raises."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
@@ -24,7 +24,7 @@ class MetricsPage:
     def __call__(self, names: tuple[str, ...], accept: str) -> tuple[bytes, str]:
         """Answer as http.Metrics."""
         content_type = _content_type(accept)
-        # Whoever asks for some of them, or for names without underscores, is rare.
+        # Requests for some metrics only, or for names with dots, are rare and need no fast path.
         if names or "escaping=dots" in content_type:
             return of_registry(self._registry, names, accept)
         openmetrics = content_type.startswith("application/openmetrics-text")

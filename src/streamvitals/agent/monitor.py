@@ -1,4 +1,4 @@
-"""Which processes of the app are there: the registered ones and those below them, until the last has gone."""
+"""Finds the processes of the app: the registered ones and their descendants, until the last has gone."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from .proc import (
 )
 from .unreported import Unreported, unreported_python
 
-# How often to look who is below those that have registered, and where that takes a look at all of the machine:
-# a scrape in between takes what is known. Seconds.
+# How often to scan for descendants of registered processes, and how often where that needs a scan of the whole machine;
+# a scrape in between uses the last scan. Seconds.
 SCAN_EVERY, FULL_SCAN_EVERY = 2.0, 30.0
-# How long to leave the files of processes that have registered and gone. Seconds.
+# How often to remove the files of registered processes that have gone. Seconds.
 LOOK_EVERY = 2.0
-# In an answer to /healthz.
+# Most processes that an answer to /healthz lists.
 MAX_LISTED = 20
-# Of files that are not believed: the first so many are counted.
+# Most files that are counted as refused because they are not trusted.
 MAX_REFUSED = 1000
 
 
 class Health(NamedTuple):
     """The state of the app's processes.
 
-    ``unreported`` are Pythons that did not report in, ``faults`` those that could not patch openai, by pid, ``unseen``
-    those that count where nobody sees it; ``problems`` are words for what else does not work in some.
+    ``unreported`` are Pythons that did not register, ``faults`` those that could not patch openai, by pid, ``unseen``
+    those whose counts the agent cannot see; ``problems`` are words for other problems that some processes have.
     """
 
     seen: int
@@ -48,12 +48,13 @@ class Health(NamedTuple):
 
 
 class ProcessMonitor:
-    """Looks at the registrations and at /proc. Safe to use from several threads.
+    """Reads the registrations and /proc. Safe to use from several threads.
 
     ``app`` is the app's main process.
 
-    Who has registered stays so until it is gone, whatever becomes of its file. ``unseen`` counts the processes
-    that said that they count where nobody sees it. ``complain`` is told of files that are not believed.
+    A process that has registered stays known until it is gone, even if its file is removed. ``unseen`` counts the
+    processes that reported that the agent cannot see their counts. ``complain`` is called with the path of each file
+    that is not trusted.
     """
 
     def __init__(
@@ -68,33 +69,34 @@ class ProcessMonitor:
         self._lock = threading.Lock()
         self._registered: dict[Identity, private_directory.Registration] = {}
         self._below: set[Identity] = set()
-        self._images: dict[Identity, int] = {}  # of the programs that these ran at the last look; 0 in doubt
+        self._images: dict[Identity, int] = {}  # of the programs that these processes ran when last checked; 0 in doubt
         self._users: set[int] = set()
         self._refused: set[str] = set()
         self._seen = 0
         self.unseen = 0
 
     def trusts(self, user: int, pid: int) -> bool:
-        """Whether a file of that user may be that process's.
+        """Whether a file that this user owns may have been written by that process.
 
-        If the process is gone: whether any process of the app was that user's.
+        If the process is gone: whether any process of the app ran as that user.
         """
         if may_be_of(user, pid):
             return True
         if users_of(pid):
-            return False  # a worker that has dropped its rights does not speak for the others
+            return False  # a worker that has dropped its rights may not write for other processes
         if user not in self._users:
             with self._lock:
                 self._look()
-                # Who registered as root may have dropped its rights since, and forked.
+                # A process that registered as root may have dropped its rights since then, and forked.
                 self._users.update(*(users_of(identity.pid) for identity in self._registered))
         return user in self._users
 
     def anyone_left(self) -> bool:
-        """Look again; return whether any process may still count something.
+        """Check again; return whether any process may still count something.
 
-        That is the app's main process, whatever it runs, and who has registered, for as long as it runs the program
-        that did. Others below them are not waited for: a gpg-agent that the app has started lives for ever.
+        Such a process is the app's main process, whatever it runs, and each registered process for as long as it runs
+        the program that registered. Other descendants are not waited for: a gpg-agent that the app has started lives
+        for ever.
         """
         with self._lock:
             self._look()
@@ -103,9 +105,9 @@ class ProcessMonitor:
             return any(self._runs_on(identity, what) for identity, what in self._registered.items())
 
     def look_now_and_then(self) -> None:
-        """Look again if the last look is a while ago.
+        """Check again if the last check is a while ago.
 
-        Each process leaves a file here, and their room is bounded.
+        This removes the files that processes have left, since the space for them is bounded.
         """
         with self._lock:
             if self._clock() >= self._next_look:
@@ -119,11 +121,11 @@ class ProcessMonitor:
             return True
         if entry is None or entry.identity != identity:
             return False
-        # What registered before `run` became it is another program by now, and the app.
+        # `run` registers before it becomes the app by exec, so a different image is expected and is the app.
         return what.kind == registration.RUN or 0 in (what.image, entry.image) or what.image == entry.image
 
     def health(self, counting: Mapping[Identity, int]) -> Health:
-        """Look, and return the state; ``counting`` are the processes that have files here, and their images."""
+        """Check, and return the state; ``counting`` are the processes that have files here, and their images."""
         with self._lock:
             self._look()
             self._scan()
@@ -151,7 +153,7 @@ class ProcessMonitor:
             known = self._registered.get(identity)
             self.unseen += _unseen(what) and not (known is not None and _unseen(known))
             if self._lives(identity):
-                # The main process registers before it becomes the app, another user's it may be (gosu, su-exec).
+                # The main process registers before it becomes the app, which may run as another user (gosu, su-exec).
                 if identity not in self._registered or identity == self.app:
                     self._users |= users_of(identity.pid)
                 self._registered[identity] = what
@@ -164,7 +166,7 @@ class ProcessMonitor:
         self._images = {i: image for i, image in self._images.items() if i in self._registered or i in self._below}
 
     def _lives(self, identity: Identity) -> bool:
-        """Whether a process is there, or may be; note which program it runs."""
+        """Whether a process exists, or may exist; stores which program it runs."""
         try:
             entry = entry_of(identity.pid)
         except OSError:
@@ -191,7 +193,7 @@ class ProcessMonitor:
             new = below(known) - known
         except OSError:
             return
-        # Where the app reaps orphans the agent is below it too.
+        # If the app reaps orphans, the agent is among its descendants.
         new = {identity for identity in new if identity.pid != os.getpid()}
         for identity in new:
             self._users |= users_of(identity.pid)

@@ -1,15 +1,15 @@
 """The private directory that an app's processes and their agent share.
 
-It is its owner's alone. Root's apps may become somebody else before they stream (`gunicorn --user`, an
-entrypoint that ends in `gosu`), who must be able to leave files there too: root's directory takes files from
-everybody who knows its name, shows nobody what is in it, and has a name that only the app's environment
-tells, for the folder around it cannot be listed.
+Only its owner may use it, except where the owner is root. Root's apps may become another user before they stream
+(`gunicorn --user`, an entrypoint that ends in `gosu`), and that user must be able to make files there too. So every
+user who knows the name of root's directory may make files in it, but none may list it, and only the app's environment
+has the name, as the folder around it cannot be listed.
 
-In it are registrations (startup/registration.py) and mapped files (store/memory.py). Strangers may learn the name, as a
-worker does that drops its rights, and leave what they like: what is read there is not trusted, and nothing
-is written to what is there already. The agent's own files are where only its user may write, around it.
+It contains registrations (startup/registration.py) and mapped files (store/memory.py). Other users may learn the name,
+as a worker does that drops its rights, and make any files: what is read there is not trusted, and nothing is written to
+files that exist already. The agent's own files are in the folder around it, where only the agent's user may write.
 
-A second one, the reserve, is made on another file system, for when the first is full.
+A second directory, the reserve, is made on another file system, for when the first is full.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .proc import Identity, alive, may_be_of, parse_identity
 
 _NAME = re.compile(re.escape(PREFIX) + "[0-9a-f]{12}")
 FACTS, LOCK, LOG = "agent.json", "agent.lock", "agent.log"
-# In a reserve: a link back to what it is the reserve of.
+# A link in a reserve back to the directory that it is the reserve of.
 _FIRST = "agent.first"
-# How long the data of an agent that was killed is kept for somebody to serve again. Seconds.
+# How long the data of an agent that was killed is kept, so that the user can serve it again. Seconds.
 KEEP_ORPHANS = 86400.0
-# A fault that repeats must not fill a tmpfs. Bytes.
+# Most bytes of the agent's log: a fault that repeats must not fill a tmpfs.
 LOG_LIMIT = 65536
-# With less than that free a file system is not the first choice. Bytes, files.
+# A file system with less free than so many bytes, or so many files, is tried after the others.
 _ROOM, _FILES = 8 * 1024 * 1024, 1000
 
 
@@ -52,7 +52,7 @@ def create(env: Mapping[str, str]) -> str:
     made: list[str] = []
     devices: set[int] = set()
     fault = OSError("no directory for temporary files is writable")
-    # In the order of preference, those with room before those without.
+    # In order of preference, folders with space before those without.
     for parent in sorted(parents(env), key=_is_full):
         try:
             device = os.stat(parent).st_dev
@@ -76,7 +76,7 @@ def _is_full(parent: str) -> bool:
         found = os.statvfs(parent)
     except OSError:
         return True
-    # Without a size or a number of files: it has no bound, or does not say.
+    # A file system that reports no size, or no number of files, has no limit or does not report it.
     space = not found.f_blocks or found.f_bavail * found.f_frsize >= min(_ROOM, found.f_blocks * found.f_frsize // 2)
     return not (space and (not found.f_files or found.f_favail >= _FILES))
 
@@ -84,7 +84,7 @@ def _is_full(parent: str) -> bool:
 def _make(path: str, inner: str) -> str:
     os.mkdir(path, 0o700)
     try:
-        os.chmod(path, 0o700)  # whatever the umask has taken from its owner
+        os.chmod(path, 0o700)  # restores what the umask has taken from the owner
         return _drop_box(path, inner) if os.geteuid() == 0 else path
     except OSError:
         remove(path)
@@ -106,9 +106,9 @@ def link_reserve(first: str, second: str) -> None:
 
 
 def restore(directory: str) -> None:
-    """Make the directory again, after somebody has removed it.
+    """Make the directory again after it has been removed.
 
-    Raises OSError; FileExistsError if it is there.
+    Raises OSError; FileExistsError if it exists.
     """
     outer = home(directory)
     if outer == directory:
@@ -116,23 +116,23 @@ def restore(directory: str) -> None:
     else:
         with contextlib.suppress(FileExistsError):
             os.mkdir(outer, 0o700)
-        # Not into what a stranger has put in its place.
+        # Not inside a folder that another user has put in its place.
         if os.lstat(outer).st_uid != os.geteuid() or not stat.S_ISDIR(os.lstat(outer).st_mode):
             raise PermissionError(f"{outer} is another user's")
         _drop_box(outer, os.path.basename(directory))
 
 
 def places(directory: str) -> list[str]:
-    """The directory, and its reserve where it has one."""
+    """The directory, and its reserve if it has one."""
     other = reserve(directory)
     return [directory] if other is None else [directory, other]
 
 
 class Registration(NamedTuple):
-    """What a process reported last: ``image`` as in proc.Entry, ``kind`` one of startup/registration.py.
+    """The last report of a process: ``image`` as in proc.Entry, ``kind`` one of startup/registration.py.
 
-    ``files`` has a path for each report; ``reports`` are the kinds and details of all that the program that it runs
-    now has reported.
+    ``files`` has a path for each report; ``reports`` are the kinds and details of all reports from the program that
+    the process runs now.
     """
 
     written: int
@@ -144,7 +144,7 @@ class Registration(NamedTuple):
 
 
 def registered(directory: str, refuse: Callable[[str], object] = lambda _: None) -> dict[Identity, Registration]:
-    """Read the registrations; ``refuse`` gets the path of each file that is named like one and is none."""
+    """Read the registrations; ``refuse`` gets the path of each file that is named like one but is invalid."""
     found: dict[Identity, Registration] = {}
     for place in places(directory):
         for entry in _entries(place):
@@ -168,11 +168,11 @@ def _merged(one: Registration, other: Registration) -> Registration:
 
 
 def _read(entry: os.DirEntry[str], identity: Identity) -> Registration | None:
-    # All of it is in the name: a file that is never opened cannot hold anybody up.
+    # The name holds the whole registration: a file that is never opened cannot block the agent.
     info = entry.stat(follow_symlinks=False)
     _, image, kind, *rest = (entry.name.removesuffix(SUFFIX) + "..").split(".")
     good = stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and not info.st_size and image.isdecimal() and kind
-    # Nothing is left of one that has gone to tell whose it was, nor anything to be said of it: it is forgotten.
+    # For a process that has gone, the owner of the file cannot be checked; the registration is only removed.
     if not good or (not may_be_of(info.st_uid, identity.pid) and alive(identity)):
         return None
     return Registration(info.st_mtime_ns, int(image), kind, rest[0], (entry.path,), frozenset({(kind, rest[0])}))
@@ -186,15 +186,15 @@ def forget(registration: Registration) -> None:
 
 
 def has_data(directory: str) -> bool:
-    """Whether any process has ever had something to count here."""
+    """Whether any process has ever counted something here."""
     names = {name for place in {*places(directory), home(directory)} for name in _names(place)}
     return any(name.endswith((".sv", ".sum")) for name in names)
 
 
 def lock(directory: str) -> int | None:
-    """Become the one agent of a directory.
+    """Become the only agent of a directory.
 
-    Returns a descriptor to keep open, or None where there is another agent.
+    Returns a descriptor to keep open, or None if there is another agent.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(f"{home(directory)}/{LOCK}", flags, 0o600)
@@ -207,12 +207,12 @@ def lock(directory: str) -> int | None:
 
 
 def unlock(held: int) -> None:
-    """Give up a lock that ``lock`` gave."""
+    """Release a lock that ``lock`` returned."""
     os.close(held)
 
 
 def write_facts(directory: str, facts: Mapping[str, object]) -> None:
-    """Write who serves this directory and where, for `doctor` and for a person who looks."""
+    """Write which agent serves this directory, and where, for `doctor` and for people."""
     path = f"{home(directory)}/{FACTS}"
     with open(path + ".new", "w") as file:
         json.dump(facts, file)
@@ -220,7 +220,7 @@ def write_facts(directory: str, facts: Mapping[str, object]) -> None:
 
 
 def read_facts(directory: str) -> dict[str, object]:
-    """Read what the agent wrote about itself; empty where there is none."""
+    """Read what the agent wrote about itself; empty if there is nothing."""
     try:
         with open(f"{home(directory)}/{FACTS}") as file:
             facts = json.load(file)
@@ -237,16 +237,16 @@ def note(directory: str, text: str) -> None:
 
 
 def remove(directory: str) -> None:
-    """Remove the directory, all that is in it, and its reserve."""
+    """Remove the directory, its content, and its reserve."""
     for place in places(directory)[::-1]:
         outer = home(place)
         if _NAME.fullmatch(os.path.basename(outer)):
-            with contextlib.suppress(RecursionError):  # folders in folders, which a stranger has left
+            with contextlib.suppress(RecursionError):  # deeply nested folders, which another user has left
                 shutil.rmtree(outer, ignore_errors=True)
 
 
 def sweep(directory: str) -> None:
-    """Remove what agents that were killed left beside `directory`, unless somebody has come back for it."""
+    """Remove what killed agents have left beside `directory`, unless it is being served again."""
     for place in places(directory):
         own = home(place)
         for path in _siblings(os.path.dirname(own)):
@@ -263,13 +263,13 @@ def _siblings(parent: str) -> Iterator[str]:
 
 
 def _abandoned(path: str) -> bool:
-    """Whether nobody needs the folder around a directory, or a directory without one, any more."""
+    """Whether the folder around a directory, or a directory without one, is no longer needed."""
     try:
         inside = [entry.path for entry in _entries(path) if entry.is_dir(follow_symlinks=False)]
         if time.time() - max(os.stat(each).st_mtime for each in inside or [path]) < KEEP_ORPHANS:
             return False
         if os.path.lexists(f"{path}/{_FIRST}"):
-            # It goes with what it is the reserve of.
+            # A reserve is removed together with its directory.
             return not os.path.lexists(os.readlink(f"{path}/{_FIRST}"))
         owners = {parse_identity(name.split(".")[0]) for each in (path, *inside) for name in _names(each)}
         if any(owner is not None and alive(owner) for owner in owners):

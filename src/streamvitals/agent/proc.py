@@ -1,7 +1,7 @@
-"""Reads /proc: which processes are there, whose they are, and what they were started with.
+"""Reads /proc: which processes exist, whose they are, and what they were started with.
 
-Fields as proc(5) numbers them. Only "no such process" says that one is gone. Where that cannot be told (no
-descriptor or memory left, a process that is hidden from this user by hidepid) it is taken for alive.
+Fields are numbered as in proc(5). Only the error "no such process" means that a process is gone. Where that cannot be
+found out (no descriptor or memory left, a process that hidepid hides from this user) it is taken for alive.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..startup import registration
 
 
 class Identity(NamedTuple):
-    """A process, told apart from a later one with the same pid.
+    """A process, distinguished from a later one with the same pid.
 
     ``start`` is in clock ticks since the boot of the machine, not of a time namespace.
     """
@@ -29,7 +29,7 @@ class Identity(NamedTuple):
 class Entry(NamedTuple):
     """One row of the process table.
 
-    ``image`` tells programs apart that follow each other by exec; 0 where it may not be read.
+    ``image`` distinguishes programs that follow each other by exec; 0 where it may not be read.
     """
 
     identity: Identity
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
 
 def parse_identity(text: str) -> Identity | None:
-    """Read `<pid>-<starttime>`; None where it is something else."""
+    """Parse `<pid>-<starttime>`; None if the text is something else."""
     pid, dash, start = text.partition("-")
     if dash and pid.isdecimal() and start.isdecimal() and 0 < int(pid[:12]) < 1 << 31 and len(text) < 40:
         return Identity(int(pid), int(start))
@@ -50,7 +50,7 @@ def entry_of(pid: int) -> Entry | None:
     try:
         stat = _line(f"/proc/{pid}/stat")
         fields = stat[stat.rindex(b")") + 2 :].split()
-        # A main thread that has ended is a zombie for as long as others run.
+        # A main thread that has ended is a zombie for as long as other threads run.
         if fields[0] == b"X" or (fields[0] == b"Z" and len(os.listdir(f"/proc/{pid}/task")) < 2):
             return None
         return Entry(Identity(pid, int(fields[19]) - _boot_offset()), int(fields[1]), int(fields[25]))
@@ -65,7 +65,7 @@ def entry_of(pid: int) -> Entry | None:
 def _line(path: str) -> bytes:
     """Read a short file of /proc.
 
-    A look at an app reads one for each of its processes, and `open` takes twice as long.
+    A scan reads one for each process of the app, and `open` takes twice as long.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -75,7 +75,7 @@ def _line(path: str) -> bytes:
 
 
 def named(pid: int) -> str:
-    """The process with this pid as `<pid>-<starttime>`; "" if none is to be seen."""
+    """The process with this pid as `<pid>-<starttime>`; "" if none can be seen."""
     try:
         entry = entry_of(pid)
     except OSError:
@@ -84,8 +84,8 @@ def named(pid: int) -> str:
 
 
 def exists(pid: int) -> bool:
-    """Whether there is such a process, also where /proc shows none (hidepid in proc(5)). In doubt: yes."""
-    if pid <= 0:  # to kill(2) a group
+    """Whether the process exists, even if /proc does not show it (hidepid in proc(5)). In doubt: yes."""
+    if pid <= 0:  # a process group for kill(2)
         return False
     try:
         os.kill(pid, 0)
@@ -122,7 +122,7 @@ def table() -> dict[int, Entry]:
 
 
 def pids() -> list[int]:
-    """The pids that /proc lists. Raises OSError where it does not."""
+    """The pids that /proc lists. Raises OSError if it cannot be listed."""
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
@@ -143,7 +143,7 @@ def children_are_listed() -> bool:
 def below(roots: Iterable[Identity]) -> set[Identity]:
     """The live processes below `roots`, without the roots. Raises OSError.
 
-    Looks at these only, where the kernel lists children.
+    Reads only these processes where the kernel lists children.
     """
     if not children_are_listed():
         return descendants(roots, table())
@@ -161,7 +161,7 @@ def below(roots: Iterable[Identity]) -> set[Identity]:
 
 
 def _children(pid: int) -> list[int]:
-    """The children of a process, which are listed per thread; none if it has gone or is hidden."""
+    """The children of a process, which /proc lists per thread; none if the process has gone or is hidden."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -171,7 +171,7 @@ def _children(pid: int) -> list[int]:
 
 
 def processes_with_directory(directory: str) -> set[Identity]:
-    """The live processes that have this directory in their environment, whoever their parent is."""
+    """The live processes that have this directory in their environment, whatever their parent is."""
     return {entry.identity for pid, entry in table().items() if has_directory(environment(pid), directory)}
 
 
@@ -182,7 +182,7 @@ def has_directory(variables: bytes | None, directory: str = "") -> bool:
 
 
 def environment(pid: int) -> bytes | None:
-    """The environment that a process was started with, a NUL before each variable; None where unreadable."""
+    """The environment that a process was started with, a NUL before each variable; None if unreadable."""
     try:
         return b"\0" + _whole(f"/proc/{pid}/environ")
     except OSError:
@@ -190,7 +190,7 @@ def environment(pid: int) -> bytes | None:
 
 
 def arguments(pid: int) -> list[bytes]:
-    """The command line of a process, an empty one at its end. Raises OSError."""
+    """The command line of a process, with an empty argument at the end. Raises OSError."""
     return _whole(f"/proc/{pid}/cmdline").split(b"\0")
 
 
@@ -216,13 +216,13 @@ def _whole(path: str) -> bytes:
 def descriptors() -> list[int]:
     """The descriptors that this process has open. Raises OSError.
 
-    One of them was for listing them, and is closed by now.
+    One of them was used for the listing itself, and is closed by now.
     """
     return sorted(int(name) for name in os.listdir("/proc/self/fd"))
 
 
 def users_of(pid: int) -> frozenset[int]:
-    """The user ids of a process (real, effective, saved, of files); none where none is to be seen."""
+    """The user ids of a process (real, effective, saved, file system); none if they cannot be seen."""
     try:
         return frozenset(map(int, status(pid, "Uid")))
     except OSError:
@@ -230,15 +230,15 @@ def users_of(pid: int) -> frozenset[int]:
 
 
 def may_be_of(user: int, pid: int) -> bool:
-    """Whether a file of this user may be this process's.
+    """Whether a file that this user owns may have been written by this process.
 
-    Its own user's, or root's or ours, who may all become others.
+    That is so for a user of the process, and for root and our own user, which may have become that of the process.
     """
     return user in (0, os.geteuid()) or user in users_of(pid)
 
 
 def descendants(roots: Iterable[Identity], rows: Mapping[int, Entry]) -> set[Identity]:
-    """The live processes below `roots`, the roots not among them."""
+    """The live processes below `roots`, without the roots."""
     children: dict[int, list[Entry]] = {}
     for entry in rows.values():
         children.setdefault(entry.parent, []).append(entry)

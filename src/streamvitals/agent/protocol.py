@@ -1,11 +1,11 @@
-"""What launcher and agent agree on: how the agent is started, and how it is asked to leave.
+"""The protocol between launcher and agent: how the agent is started, and how it is asked to leave.
 
-The launcher (run/spawn.py) execs `python OPTIONS FOLDER` with three descriptors and one variable. Arguments are for
-everybody to read, so what the agent has to know is in the variable, as JSON:
+The launcher (run/spawn.py) execs `python OPTIONS FOLDER` with three descriptors and one variable. Every user can read
+a process's arguments, so what the agent must know is in the variable, as JSON:
 
     path       the launcher's sys.path: the agent finds what the launcher found
     directory  the private directory to serve
-    url        where /metrics is served, as the user was told
+    url        where /metrics is served, as printed for the user
     app        the app's main process, as <pid>-<start time>
     problems   what is known not to work (config/problems.py)
     speaks     whether the agent is given the app's stderr
@@ -17,15 +17,15 @@ import os
 import signal
 from collections.abc import Sequence
 
-# The agent's descriptors: the listening socket; where it says that it serves, or why not; and, for a few seconds, the
-# app's stderr, where it has something to find out first that is then said there.
+# The agent's descriptors: the listening socket; a pipe on which it reports that it serves, or why not; and, for a few
+# seconds, the app's stderr, if the agent has something to test and to report there.
 LISTENER, READY, STDERR = 3, 4, 5
 SERVING = b"serving"
 VARIABLE = "STREAMVITALS_AGENT"
-# Asks an agent whose app has gone to leave its port to a new run. Ignored by whatever does not expect it, an agent of
-# another version among that.
+# Asks an agent whose app has gone to leave its port to a new run. A process that does not expect this signal ignores
+# it, and so does an agent of another version.
 PLEASE_LEAVE = signal.SIGURG
-# No `site`: nothing of the environment's .pth files, no sitecustomize, no user's packages.
+# No `site`: no .pth files of the environment, no sitecustomize, no user's packages.
 OPTIONS = ("-s", "-S", "-W", "ignore")
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 

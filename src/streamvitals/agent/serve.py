@@ -1,8 +1,8 @@
-"""The agent's life: serve one directory until every process of it has gone, then a little longer.
+"""The agent's life: serve one directory until all its processes have gone, then a little longer.
 
-What ends an app is often sent to all of its service: systemd's KillMode=control-group, Heroku, `kill -TERM -1`. So a
-SIGTERM does not end the agent of an app that lives: it serves on, the streams that drain are counted, and it ends with
-the app, without lingering, for nobody is to wait for it.
+The signal that ends an app is often sent to its whole service: systemd's KillMode=control-group, Heroku, `kill -TERM
+-1`. So SIGTERM does not end the agent while the app lives: the agent serves on, so that the streams that drain are
+counted, and ends with the app. It then does not linger, so that the service's stop is not delayed.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How often to see who is left, and how often once asked to end with the app; how long to stay after an app that
-# never streamed anything. Seconds.
+# How often to check which processes are left, and how often once asked to end with the app; how long to stay after an
+# app that never streamed anything. Seconds.
 TICK, TICK_AT_END = 0.5, 0.1
 NO_DATA_LINGER = 1.0
-# How long the last export may take, and where somebody waits for us: 2 s from the end of the app to ours. Seconds.
+# How long the last export may take, and how long if a service manager waits for the agent, which then has 2 s from the
+# end of the app to its own. Seconds.
 EXPORT_AT_END, EXPORT_WHEN_ASKED = 2.0, 1.5
 # The signals that ask the agent to end with the app.
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
@@ -55,7 +56,7 @@ class Agent:
     """Serves one directory.
 
     ``app`` is the main process of the app beside it; None: there is no app, and it serves until it is asked to stop.
-    ``problems`` is what `run` found before, ``watch`` is what asks the collectors.
+    ``problems`` are those that `run` has found before, ``watch`` asks the collectors.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Agent:
     ) -> None:
         """Claim the directory.
 
-        Raises BlockingIOError where another agent has it, OSError where it cannot be had.
+        Raises BlockingIOError if another agent has it, OSError if it cannot be locked.
         """
         self._directory = directory
         self._url = url
@@ -87,7 +88,7 @@ class Agent:
         self._exporting = self._start_export(config) if config.otlp_metrics else None
 
     def take(self) -> Snapshot:
-        """The counts of the whole tree, with our own faults."""
+        """The counts of the whole tree of processes, with the agent's own faults."""
         snapshot = self._tree.snapshot()
         for place, count in tuple(self._faults.items()):
             snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, place)] += count
@@ -96,7 +97,7 @@ class Agent:
         return snapshot
 
     def _state(self) -> Health:
-        """The state of the processes, as of the last look at the tree."""
+        """The state of the processes, as of the last scan of the tree."""
         return self._monitor.health({Identity(i.pid, i.start): i.image for i in self._tree.builds_seen()})
 
     def health(self) -> dict[str, object]:
@@ -142,7 +143,7 @@ class Agent:
         ready()
         self._server.serve(self._stop)
         if self._exporting is not None:
-            # The directory is still to be seen to.
+            # Bounded, since the directory must still be removed after it.
             shutdown, hurry = self._exporting.shutdown, self._asked_to_end or self._port_is_wanted
             self._try(lambda: shutdown(EXPORT_WHEN_ASKED if hurry else EXPORT_AT_END))
         self._try(self._tree.close)
@@ -165,7 +166,7 @@ class Agent:
     def _on_ending(self, *_: object) -> None:
         self._asked_to_end = True
         if self._app is not None and self._app.pid == 1:
-            # An init: it tells us when its app has gone, or was not told itself (kill -1). Who registered counts.
+            # An init signals us when its app has gone, or did not get the signal (kill -1). Registered processes count.
             self._monitor.app = None
         if not self._beside:
             self._stop.set()
@@ -176,7 +177,7 @@ class Agent:
         self._server.hurry(TICK_AT_END)
 
     def _tick(self) -> None:
-        # Whatever fails of one step, the next ones are taken, and above all the last one.
+        # If one step fails the next ones are still taken, above all the last one.
         self._try(self._renew)
         self._try(self._look)
 
@@ -194,18 +195,18 @@ class Agent:
     def _look(self) -> None:
         now = time.monotonic()
         leaving = self._asked_to_end or self._port_is_wanted
-        # When a process died is when that was noticed.
+        # The time of a process's death is the time at which it is noticed here.
         counting = self._try(self._tree.builds)
-        # Also when its files have been removed since.
+        # True even if the files have been removed since.
         self._data = self._data or bool(counting) or private_directory.has_data(self._directory)
         self._try(self._monitor.look_now_and_then)
         if counting or self._monitor.anyone_left():
             self._last_seen = now
         elif self._beside:
-            # Where nothing was ever counted there is nothing to come for.
+            # If nothing was ever counted, no scraper needs the agent.
             linger = self._linger if self._data else min(self._linger, NO_DATA_LINGER)
             alone = now - self._last_seen
-            # A shell, say, that is yet to start a Python; or a daemon, for which the full time is enough.
+            # Such a process is a shell that will start a Python, or a daemon, for which the full time is enough.
             if leaving or alone > self._linger or (alone > linger and not processes_with_directory(self._directory)):
                 self._stop.set()
 
@@ -232,9 +233,9 @@ def _use_all_descriptors() -> None:
 def serve_beside_app(
     directory: str, url: str, app: str, problems: Sequence[Problem], watch: EndpointWatch
 ) -> None:
-    """Be the agent's process under `streamvitals run`: serve, linger, remove the directory.
+    """Run the agent under `streamvitals run`: serve, linger, remove the directory.
 
-    The caller reports what this raises, and the files stay where they are.
+    If this raises, the caller reports it and the files stay where they are.
     """
     listener = socket.socket(fileno=LISTENER)
     with contextlib.suppress(OSError):
@@ -257,9 +258,9 @@ def _say_ready() -> None:
 
 
 def serve_directory(directory: str, listener: socket.socket, url: str, config: Config) -> None:
-    """Serve what an agent that died left behind, until asked to stop; the directory stays.
+    """Serve the data of an agent that died, until asked to stop; the directory stays.
 
-    Raises BlockingIOError where an agent is serving it, OSError where it cannot be read.
+    Raises BlockingIOError if an agent is serving it, OSError if it cannot be read.
     """
     _use_all_descriptors()
     Agent(directory, listener, url, config).serve()

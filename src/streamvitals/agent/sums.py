@@ -13,9 +13,9 @@ Row = bytes | Sequence[float]
 
 
 class Sums:
-    """The last sums, which are kept for as long as their parts are the very same objects.
+    """The last sums, which are kept for as long as their rows are the very same objects.
 
-    Whoever reads rows gives a row that has not changed as the same object again, and one that has as another.
+    The reader of the rows returns an unchanged row as the same object, and a changed row as a new one.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Finds Pythons of the app that did not report in, and why, as far as can be seen from outside."""
+"""Finds Pythons of the app that did not register, and why, as far as can be seen from outside."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from . import proc
 from .proc import Identity
 from .protocol import is_agent
 
-# An interpreter that has just been started has not come to its `sitecustomize` yet. Seconds.
+# An interpreter that has just been started has not run its `sitecustomize` yet. Seconds.
 GRACE = 2.0
 
 
 class Unreported(NamedTuple):
-    """A Python that did not report in: ``exe`` is its executable's base name."""
+    """A Python that did not register: ``exe`` is its executable's base name."""
 
     pid: int
     exe: str
@@ -23,7 +23,7 @@ class Unreported(NamedTuple):
 
 
 def unreported_python(identity: Identity, directory: str) -> Unreported | None:
-    """Say why a process has not registered; None unless it is a Python that should have."""
+    """Find out why a process has not registered; None unless it is a Python that should have."""
     try:
         exe = proc.executable(identity.pid)
         arguments = proc.arguments(identity.pid)
@@ -39,7 +39,7 @@ def _age(identity: Identity) -> float:
 
 
 def _reason(exe: str, arguments: list[bytes], environment: bytes | None, directory: str) -> str:
-    """Why a Python did not report in; only known names are looked for in arguments and variables."""
+    """Why a Python did not register; only known names are searched for in arguments and variables."""
     for argument in arguments[1:]:
         if not argument.startswith(b"-") or argument.startswith(b"--") or argument in (b"-", b"-c", b"-m"):
             break
