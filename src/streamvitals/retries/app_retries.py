@@ -20,7 +20,7 @@ from ..stream.retry import FIRST_ATTEMPT, Retry
 from .failures import Chain, Failure, Origin, PendingFailures
 from .origin import alive, current_origin, running_task
 
-SWEEP_EVERY = 1.0  # seconds, on an event loop that has failures pending
+SWEEP_EVERY = 1.0  # seconds between sweeps on an event loop that has pending failures
 
 
 class Host(Protocol):
@@ -33,7 +33,7 @@ class Host(Protocol):
 
 
 class AppRetries:
-    """Remembers what has failed within ``window`` seconds. Free while ``failures`` is empty: who calls looks first."""
+    """Remembers what has failed within ``window`` seconds. Costs nothing while ``failures`` is empty: callers check."""
 
     def __init__(self, host: Host, window: float) -> None:
         self._host = host
@@ -44,23 +44,23 @@ class AppRetries:
         self.reset()
 
     def reset(self) -> None:
-        """A forked child has nothing to retry."""
+        """Forget all failures: a forked child has nothing to retry."""
         self.pending = PendingFailures(self._window, alive, self._gave_up)
         self.failures = self.pending.failures  # those that may be tried again; empty in nearly every process
         self._sweeping.clear()
         self._taking_up.clear()
 
     def begin(self, named: Key | None, key: RequestKey | None, now: float) -> Retry:
-        """A request for a stream begins now: which attempt it is of what has failed before. Counts the retry."""
+        """Find which attempt of a failed operation this request is, as it begins, and count the retry."""
         failure = self._failure_of(named, key, now)
         return FIRST_ATTEMPT if failure is None else failure.retried(now)
 
     def takes_up(self, named: Key, observation: Observation) -> None:
-        """The stream of a request that names a response has begun."""
+        """Note that the stream of a request that names a response has begun."""
         self._taking_up[named] = observation
 
     def ended(self, named: Key, observation: Observation) -> None:
-        """That stream has ended."""
+        """Note that the stream of a request that names a response has ended."""
         if self._taking_up.get(named) is observation:
             self._taking_up.pop(named, None)
 
@@ -68,18 +68,18 @@ class AppRetries:
         self, observation: Observation, record: StreamRecord, origin: Origin, key: RequestKey | None,
         span: object | None, now: float,
     ) -> None:
-        """A stream failed: wait for somebody to send the request again, unless its response has been taken up already.
-        ``origin`` is who failed, as ``current_origin`` gave it."""
+        """Remember a failed stream until its request is sent again, unless its response is already being resumed.
+        ``origin`` is the flow that failed, as ``current_origin`` returned it."""
         facts, key = observation.facts, key or NO_KEY
         first: Failure | None = observation.retry.failure
         chain = cast("Chain | None", observation.chain) or Chain(now)
-        # What the provider itself has called failed does not go on.
+        # A response that the provider itself has reported as failed cannot be resumed.
         response = None if "failed" in record.finish_reasons else facts.key_of(record.response_id)
         reason = record.error_type if record.error_type.isdigit() else record.outcome.value
         failure = Failure(
             first.labels if first is not None and facts.named is not None else record.labels,
             reason if reason in RETRY_REASONS else OTHER, now, record.chain_attempt, origin,
-            # A request that names no response tries again what had the same fingerprint.
+            # A request that names no response is matched by its fingerprint.
             first.fingerprint if first is not None and facts.named is None else fingerprint(key),
             span, record.retry_after, response, anywhere=key.background or facts.fetch,
             chain=chain,
@@ -102,13 +102,13 @@ class AppRetries:
         self._host.submit(RetryRecord(failure.labels, "app", failure.reason, max(0.0, now - failure.at)))
 
     def _failure_of(self, response: Key | None, key: RequestKey | None, now: float) -> Failure | None:
-        """The failure that the request which begins now tries again, if it does; counts the retry. A request that
-        names a ``response`` takes that up again, whoever sends it; any other asks the same in the same flow."""
+        """The failure that a request which begins now tries again, if any; counts the retry. A request that names a
+        ``response`` resumes it in any flow; any other request must be the same one, in the same flow."""
         if response is not None:
             failure = self.pending.take_up(response, now)
         elif key is not None:
             print_of = cache(partial(fingerprint, key))
-            # Who waits for the task is costly to ask, and in most retry loops of no interest.
+            # Finding the flows that wait for the task is slow, and most retry loops do not need it.
             task = running_task()
             failure = self.pending.match_own(print_of, task, now) if task is not None else None
             failure = failure or self.pending.match(print_of, current_origin(), now)
@@ -119,8 +119,8 @@ class AppRetries:
         return failure
 
     def fell_back(self, response: Key | None, key: RequestKey, now: float) -> Callable[[object | None], None] | None:
-        """A request that does not stream begins. If it tries again what has failed, count a fallback, and give back
-        what is to be called with the result, None where there is none."""
+        """Note that a request without streaming begins. If it tries a failed stream again, count a fallback and return
+        a function to call with the result, or with None if there is none."""
         failure = self._failure_of(response, key, now)
         if failure is None:
             return None
@@ -133,7 +133,7 @@ class AppRetries:
         worked = result is not None and (not named or progress_of(result))
         if worked:
             self._recovered(failure)
-        elif worked is None:  # it is still under way, which is no failure: there will be another look
+        elif worked is None:  # the response is still in progress, which is no failure: the app will fetch it again
             chain = failure.chain if failure.chain.failed else Chain(now)
             self._await(replace(failure, at=now, polled=True, anywhere=True, chain=chain))
         else:
@@ -145,28 +145,28 @@ class AppRetries:
             )
 
     def _recovered(self, failure: Failure) -> None:
-        """Nothing where it comes too late, and has been counted as failed."""
+        """Count a recovery, unless the operation has already been counted as failed."""
         if not failure.chain.failed:
             self._host.submit(ChainRecord(failure.labels, "recovered", failure.attempt))
 
     def sweep(self) -> None:
-        """Give up on what nobody can retry any more."""
+        """Give up on failures that can no longer be retried."""
         if self.failures:
             self.pending.sweep(self._host.clock())
 
     def sweep_some(self) -> None:
-        """The same at each request, which must cost the same whatever is pending."""
+        """Sweep a few failures at each request, so that its cost does not grow with the number pending."""
         self.pending.sweep_some(self._host.clock())
 
     def close(self) -> None:
-        """The process ends: nothing will be retried."""
+        """Give up on all failures, since the process ends."""
         self.pending.close()
 
     def _gave_up(self, failure: Failure) -> None:
         self._host.submit(ChainRecord(failure.labels, "failed", failure.attempt))
 
     def _sweep_on_loop(self) -> None:
-        """An idle loop has no next event that could notice that nobody tries again."""
+        """Sweep on a timer: on an idle loop no other event would notice that a failure was not retried."""
         asyncio = sys.modules.get("asyncio")
         try:
             loop = asyncio.get_running_loop() if asyncio is not None else None

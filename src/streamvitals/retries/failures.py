@@ -11,32 +11,32 @@ from ..stream.record import StreamLabels
 from ..stream.request import Key
 from ..stream.retry import Retry
 
-# An operation that has failed for longer has failed for its users, whatever is still tried. Nobody looks at a chat for
-# two minutes; and it is longer than the waits of retries that are meant to end, such as tenacity's usual ones.
+# An operation that has been failing for longer has failed for its users, even if it is still retried: no user waits two
+# minutes for a chat. It is also longer than the waits of retries that are meant to end, such as tenacity's usual ones.
 FAILED_AFTER = 120.0  # seconds since its first failed attempt
 _MAX_PENDING = 512
-_MAX_CANDIDATES = 16  # that asked the same in the same flow; the newest are looked at
+_MAX_CANDIDATES = 16  # failures of the same request in the same flow that are checked, newest first
 _SWEPT_AT_ONCE = 4
 
 
 class Waiting(NamedTuple):
-    """A flow (task, thread or work of a pool) that waits for the one that failed, straight or through others.
+    """A flow (task, thread or work of a pool) that waits for the one that failed, directly or through others.
 
-    It and what it ``awaits`` are held weakly. ``queued``: there was more for the pool to do on the way, so that its
-    next request may have been made before anything failed."""
+    The flow and what it ``awaits`` are held weakly. ``queued``: a pool on the way had more work queued, so its next
+    request may have been made before anything failed."""
 
     flow: Callable[[], object | None]
     awaits: Callable[[], object | None]
     queued: bool = False
 
     def still(self, earlier: Waiting) -> bool:
-        """Whether the same one waits for the same as it did earlier: then it has not heard of any failure."""
+        """Whether the same flow still waits for the same thing as earlier: then no failure has reached it."""
         awaited = self.awaits()
         return awaited is not None and awaited is earlier.awaits()
 
 
 class Origin(NamedTuple):
-    """The flow of the program that sent a request, those that wait for it, and its trace.
+    """The flow of the program that sent a request, the flows that wait for it, and its trace.
 
     ``flow`` is a task, else the work that a thread does for a pool, else the thread; None where that has no object."""
 
@@ -48,8 +48,8 @@ class Origin(NamedTuple):
     def same(self, other: Origin) -> bool:
         """Whether both are the same flow of the program; ``self`` is the earlier one, whose attempt failed.
 
-        A trace joins what is over to what comes after it. Two that go on beside each other do not try for each other,
-        nor do two for which the same one waits that has not heard of a failure.
+        Equal traces count only if the earlier flow is over. Two flows that run side by side do not retry for each
+        other, nor do two flows that the same third one waits for, if no failure has reached that one.
         """
         traced = bool(self.trace) and self.trace == other.trace
         if self.flow is None or other.flow is None:
@@ -65,7 +65,7 @@ class Origin(NamedTuple):
         return traced and not common and goes_on(self.flow()) is not True
 
     def askers(self) -> list[int]:
-        """A number for each of those that make it the same flow as another, as long as they live."""
+        """A number for each object by which this origin can be the same flow as another, while that object lives."""
         flows = [self.flow() if self.flow is not None else None, *(waiting.flow() for waiting in self.waiting)]
         found = [id(one) for one in flows if one is not None]
         if self.flow is None:
@@ -76,9 +76,9 @@ class Origin(NamedTuple):
 
 
 def goes_on(flow: Any) -> bool | None:
-    """Whether a flow is not over; None where that cannot be known, as of a request that is answered.
+    """Whether a flow is still running; None where that cannot be known, as for a request that a server answers.
 
-    It is a task, a thread, a greenlet or the work that a thread does for a pool."""
+    A flow is a task, a thread, a greenlet or the work that a thread does for a pool."""
     if hasattr(flow, "done"):
         return not flow.done()
     if hasattr(flow, "is_alive"):
@@ -91,7 +91,7 @@ def goes_on(flow: Any) -> bool | None:
 
 
 def nothing() -> None:
-    """In place of a reference, to nothing."""
+    """Takes the place of a weak reference, and refers to nothing."""
 
 
 class Chain:
@@ -101,22 +101,22 @@ class Chain:
 
     def __init__(self, since: float) -> None:
         self.since = since
-        self._uncounted = [True]  # taken by whoever counts it, of several threads one
+        self._uncounted = [True]  # removed by the one thread that counts it
 
     @property
     def failed(self) -> bool:
-        """Whether it has been counted: what still comes of it is no recovery."""
+        """Whether the operation has been counted as failed: a later success is then no recovery."""
         return not self._uncounted
 
     def fail(self) -> bool:
-        """Count it as failed. False where it has been."""
+        """Count the operation as failed; False if it had been counted before."""
         try:
             return self._uncounted.pop()
         except IndexError:
             return False
 
     def overdue(self, now: float) -> bool:
-        """Whether it has been failing for too long for its users and has not been counted for that; counts it."""
+        """Count the operation as failed if it has been failing for too long; True only once."""
         return now - self.since >= FAILED_AFTER and self.fail()
 
 
@@ -124,8 +124,8 @@ class Chain:
 class Failure:
     """An attempt that failed and may be made again. Times in seconds on the runtime's clock.
 
-    ``response``: a request that names it takes it up again, whoever sends it. ``anywhere``: that may
-    well be another flow than the first one. ``polled``: it has been fetched without streaming, which was counted.
+    ``response``: a request that names this response resumes it. ``anywhere``: that request may come from another flow
+    than the first one. ``polled``: the response has been fetched without streaming, which was counted.
     """
 
     labels: StreamLabels
@@ -139,7 +139,7 @@ class Failure:
     response: Key | None = None
     anywhere: bool = False
     polled: bool = False
-    chain: Chain = None  # type: ignore[assignment]  # the first failure of an operation begins one
+    chain: Chain = None  # type: ignore[assignment]  # the first failure of an operation begins a chain
 
     def __post_init__(self) -> None:
         if self.chain is None:
@@ -153,8 +153,10 @@ class Failure:
 
 
 class PendingFailures:
-    """Bounded. ``alive`` says whether an origin can still retry; ``gave_up`` is called once for each chain of which
-    nobody tried the last failure again within ``window`` seconds, or that has been failing for too long."""
+    """The failures that may be tried again; bounded.
+
+    ``alive`` returns whether an origin can still retry; ``gave_up`` is called once for each chain whose last failure
+    was not tried again within ``window`` seconds, or that has been failing for too long."""
 
     def __init__(
         self, window: float, alive: Callable[[Origin], bool], gave_up: Callable[[Failure], None]
@@ -163,8 +165,8 @@ class PendingFailures:
         self._alive = alive
         self._gave_up = gave_up
         self.failures: OrderedDict[int, Failure] = OrderedDict()  # those that may be tried again, the oldest first
-        # The same by who asked and by fingerprint, and by response: what a request costs in an outage must not grow
-        # with what is pending. What is not in ``failures`` any more may stand there for a moment.
+        # Indexes of the failures, by origin and fingerprint, and by response: in an outage the cost of a request must
+        # not grow with the number pending. An index may have a failure for a moment longer than ``failures``.
         self._by_asker: dict[int, dict[bytes, dict[int, None]]] = {}
         self._by_response: dict[Key, dict[int, None]] = {}
         self._askers: dict[int, list[int]] = {}
@@ -172,7 +174,7 @@ class PendingFailures:
         self._next = 0
 
     def add(self, failure: Failure) -> None:
-        """A stream failed. The oldest pending one makes room."""
+        """Add a failure; if there are too many, give up on the oldest."""
         self._overdue(failure, failure.at)
         self._next = number = self._next + 1
         self.failures[number] = failure
@@ -185,9 +187,9 @@ class PendingFailures:
             self._take_oldest()
 
     def match_own(self, print_of: Callable[[], bytes], task: object, now: float) -> Failure | None:
-        """Match what the running task itself has failed at, as ``match`` does.
+        """Match a failure of the running task itself, as ``match`` does.
 
-        The task tries that again, even if another that it waited for has failed at the same since."""
+        It takes precedence over a later failure of the same request in a task that this task has waited for."""
         found = self._by_asker.get(id(task))
         if found is None:
             return None
@@ -201,8 +203,8 @@ class PendingFailures:
         return None
 
     def match(self, print_of: Callable[[], bytes], origin: Origin, now: float) -> Failure | None:
-        """The newest failure that this request tries again, which is then no longer pending. The fingerprint
-        is only asked for if somebody of this origin has failed."""
+        """The newest failure that this request tries again, which is then no longer pending. The fingerprint is only
+        computed if a request of this origin has failed."""
         known = [found for asker in origin.askers() if (found := self._by_asker.get(asker)) is not None]
         if not known:
             return None
@@ -225,14 +227,14 @@ class PendingFailures:
         return None
 
     def sweep(self, now: float) -> None:
-        """Give up on what can no longer be retried: it was too long ago, or its flow is gone.
+        """Give up on failures that can no longer be retried: they are too old, or their flow is gone.
 
-        What has been tried again for too long is counted, and may go on."""
+        Operations that have been retried for too long are counted as failed, but may still be retried."""
         for number in list(self.failures):
             self._look_at(number, now)
 
     def sweep_some(self, now: float) -> None:
-        """The same for a few, in turn: for whoever comes by."""
+        """Sweep a few failures, the next ones at each call."""
         for _ in range(_SWEPT_AT_ONCE):
             if not self._to_sweep:
                 self._to_sweep = list(self.failures)
@@ -253,7 +255,7 @@ class PendingFailures:
             self._nobody_tried(failure)
 
     def _take(self, number: int) -> Failure | None:
-        """It is no longer pending. None where another thread was faster."""
+        """Remove a failure from the pending ones; None if another thread was faster."""
         failure = self.failures.pop(number, None)
         if failure is not None:
             for asker in self._askers.pop(number, ()):
@@ -266,7 +268,7 @@ class PendingFailures:
         return failure
 
     def close(self) -> None:
-        """Nothing will be retried any more."""
+        """Give up on all failures."""
         while self.failures:
             self._take_oldest()
 

@@ -1,7 +1,7 @@
-"""Finds the flows that wait for a task or a pool's work: they may try again what failed in there.
+"""Finds the flows that wait for a task or a pool's work, since they may retry its requests.
 
-Read from what asyncio, concurrent.futures and anyio keep for themselves, as it is up to Python 3.13; where it looks
-otherwise nobody is found, and a retry is not recognised as one. Takes no lock.
+It reads private state of asyncio, concurrent.futures and anyio, as it is up to Python 3.13; if that state looks
+different no flow is found, and a retry is not recognised as one. Takes no lock.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from typing import Any, NamedTuple
 from ..stream.tracebacks import is_foreign
 from .failures import Waiting, nothing
 
-_MAX_WAITING = 4  # tasks and threads; more than a framework or two put between a retry loop and its attempts
-_MAX_FRAMES = 500  # of a thread
+_MAX_WAITING = 4  # tasks and threads; more than one or two frameworks put between a retry loop and its attempts
+_MAX_FRAMES = 500  # most frames of a thread that are searched
 _MAX_THREADS = 500
-_NO_AWAIT = frozenset({"_wait.<locals>._on_completion"})  # goes on before the rest: it awaits the first of several
-# What asyncio and uvloop put onto the task that a thread runs a loop for.
+_NO_AWAIT = frozenset({"_wait.<locals>._on_completion"})  # does not wait for all: the first of several is enough
+# The callbacks that asyncio and uvloop add to the task for which a thread runs a loop.
 _RUNS_A_LOOP = frozenset({("asyncio.base_events", "_run_until_complete_cb"), ("uvloop.loop", "done_cb")})
-# Functions that do something for a pool, by module, with the name that its future has there.
+# Functions that run a pool's work, by module, with the name of the local variable that holds its future.
 _WORKS = {"run": {"concurrent.futures.thread": "self", "anyio._backends._asyncio": "future"}}
-# Functions in which the thread of a server answers one request, with the name that the request has there: the thread
-# answers another one afterwards, maybe with the same question. A dictionary cannot be held weakly.
+# Functions in which the thread of a server answers one request, with the name of the local variable that holds the
+# request: the thread answers another one afterwards, maybe with the same content. A dictionary cannot be held weakly.
 _SERVES = {
     "handle_request": {"gunicorn.workers.sync": "req"}, "service": {"waitress.task": "self"},
     "respond": {"cheroot.server": "self"},
 }
 _WORKS_OR_SERVES = frozenset((*_WORKS, *_SERVES))
 _TAKES_WORK = {"_worker": {"concurrent.futures.thread": "work_queue"}}
-# Functions in which a thread hands over work or waits for it.
+# Functions in which a thread submits work or waits for it.
 _HANDS_OVER = {
     "result": {"concurrent.futures._base": "self"}, "exception": {"concurrent.futures._base": "self"},
     "submit": {"concurrent.futures.thread": "f"}, "run_coroutine_threadsafe": {"asyncio.tasks": "future"},
 }
-_FRAMES_OF_WAITING = 6  # between those functions and the lock that the thread sleeps on
+_FRAMES_OF_WAITING = 6  # most frames between those functions and the lock that the thread sleeps on
 
 
 class Running(NamedTuple):
     """What runs in a thread: its work for a pool, the request that it answers, or the thread itself.
 
-    ``queued``: there is more to do for the same pool. ``flow`` is None where `threading` does not know the thread."""
+    ``queued``: the same pool has more work. ``flow`` is None where `threading` does not know the thread."""
 
     flow: Any
     queued: bool = False
@@ -58,8 +58,8 @@ def running_in_this_thread() -> Running:
 
 
 def _running(thread: int, frame: FrameType | None) -> Running:
-    # Numbers of threads are used again, so that the thread itself is what is compared. Those that were not started
-    # by `threading` have no object, and must not be given one.
+    # Thread numbers are reused, so the thread objects are compared. Threads that were not started by `threading` have
+    # no object, and must not be given one.
     known = threading._active.get(thread)  # type: ignore[attr-defined]
     try:
         return _work(frame) or Running(known)
@@ -90,15 +90,17 @@ def _outwards(frame: FrameType | None, most: int) -> Iterator[FrameType]:
 
 
 def _of_one_of(functions: dict[str, dict[str, str]], frame: FrameType) -> Any:
-    """The local variable that is looked for in a frame's function; None where it is none of those functions."""
+    """The value of the listed local variable of a frame's function; None if the function is not listed."""
     modules = functions.get(frame.f_code.co_name)
     name = modules.get(frame.f_globals.get("__name__", "")) if modules is not None else None
     return _local(frame, name) if name is not None else None
 
 
 def _local(frame: FrameType, name: str) -> Any:
-    """A local variable of a library's function. Before 3.13 to ask leaves a copy of all of them with the frame, which
-    would keep alive what the function lets go, and is what a debugger that is at it writes back."""
+    """A local variable of a library's function.
+
+    Before 3.13 reading it leaves a copy of all locals in the frame, which would keep alive objects that the function
+    releases, and which an active debugger would write back."""
     if sys.version_info >= (3, 13):
         return frame.f_locals.get(name)
     if frame.f_trace is not None:
@@ -110,8 +112,8 @@ def _local(frame: FrameType, name: str) -> Any:
 
 
 def frames_of_all_threads() -> dict[int, FrameType]:
-    """The innermost frame of each thread by its number. Before 3.12 a collection may begin in there, while the
-    interpreter holds a lock that a thread needs to end (https://github.com/python/cpython/issues/106883)."""
+    """The innermost frame of each thread by its number. Before 3.12 a garbage collection may begin in that call, while
+    the interpreter holds a lock that a thread needs to end (https://github.com/python/cpython/issues/106883)."""
     if sys.version_info >= (3, 12) or not gc.isenabled():
         return sys._current_frames()
     gc.disable()
@@ -129,7 +131,7 @@ def _is_future(thing: object) -> bool:
 
 
 def all_waiting_for(running: Running) -> tuple[Waiting, ...]:
-    """Who waits for a task or a pool's future, nearest first. Nobody for anything else."""
+    """The flows that wait for a task or a pool's future, nearest first; none for anything else."""
     try:
         return tuple(islice(_waiting_for(running), _MAX_WAITING))
     except Exception as error:  # another library than ours knows
@@ -139,7 +141,7 @@ def all_waiting_for(running: Running) -> tuple[Waiting, ...]:
 
 
 def _waiting_for(running: Running) -> Iterator[Waiting]:
-    """Follows ``await``, ``wait_for``, ``shield``, ``gather``, ``asyncio.run``, ``run_in_executor``,
+    """Follow ``await``, ``wait_for``, ``shield``, ``gather``, ``asyncio.run``, ``run_in_executor``,
     ``run_coroutine_threadsafe`` and a future's ``result()``."""
     link, queued, seen = running.flow, running.queued, [running.flow]
     while _is_future(link) and len(seen) <= 2 * _MAX_WAITING:
@@ -163,7 +165,7 @@ def _waiting_for(running: Running) -> Iterator[Waiting]:
 
 
 def _callbacks(future: Any) -> Iterable[Any]:
-    """The callbacks of a future; asyncio has them in pairs with a context."""
+    """The callbacks of a future; asyncio stores each in a pair with a context."""
     if hasattr(future, "_done_callbacks"):
         return tuple(future._done_callbacks)
     return [callback for callback, *_ in getattr(future, "_callbacks", None) or ()]
@@ -190,7 +192,7 @@ def _cells(function: Any) -> list[Any]:
 
 
 def _running_of_loop(task: Any) -> Running:
-    """What the thread does that runs the loop of a task until it is done."""
+    """What runs in the thread that runs an event loop until this task is done."""
     loop = task.get_loop()
     if sys.modules["asyncio"]._get_running_loop() is loop:
         return running_in_this_thread()
@@ -199,7 +201,7 @@ def _running_of_loop(task: Any) -> Running:
 
 
 def _running_that_awaits(future: Any) -> Running:
-    """What the thread does that sleeps until this future of concurrent.futures is done, or has just made it."""
+    """What runs in the thread that waits for this future of concurrent.futures, or has just made it."""
     for thread, innermost in islice(frames_of_all_threads().items(), _MAX_THREADS):
         for frame in _outwards(innermost, _FRAMES_OF_WAITING):
             if _of_one_of(_HANDS_OVER, frame) is future:
