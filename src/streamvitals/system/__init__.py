@@ -1,1 +1,1 @@
-"""What the operating system offers, by the standard library alone: forks, descriptors, a line on stderr."""
+"""Functions of the operating system, by the standard library alone: forks, descriptors, a line on stderr."""

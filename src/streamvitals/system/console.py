@@ -1,4 +1,4 @@
-"""Writes a line on stderr if that works at once and harms nobody; else the line is lost.
+"""Writes a line on stderr if that works at once and cannot harm the app; otherwise drops the line.
 
 Standard library only: this runs inside the app's processes too.
 """
@@ -11,14 +11,14 @@ import stat
 import sys
 
 STDERR = 2
-# What a pipe takes whole or not at all (PIPE_BUF on Linux); longer lines are cut. Bytes.
+# Most bytes that a pipe takes whole or not at all (PIPE_BUF on Linux); longer lines are cut.
 MOST = 4096
 
 
 def say(text: str, fd: int = STDERR, *, late: bool = False) -> bool:
     """Write one line that begins with our name; return whether it was written. Never blocks, never raises.
 
-    ``late``: the app is running, and may have made its terminal its own.
+    ``late``: the app is running, and may have changed the terminal's settings.
     """
     try:
         ending = b"\n"
@@ -46,9 +46,9 @@ class _Terminal:
 
 
 def _terminal(fd: int) -> _Terminal | None:
-    """How a terminal is set; None where it must not be written to.
+    """The settings of a terminal; None where it must not be written to.
 
-    That is where it is stopped (Ctrl-S), or a write from the background would stop this process (tostop).
+    It must not if it is stopped (Ctrl-S), or if a write from the background would stop this process (tostop).
     """
     import termios
 
@@ -59,17 +59,17 @@ def _terminal(fd: int) -> _Terminal | None:
         try:
             if os.tcgetpgrp(fd) != os.getpgrp():
                 return None
-        except OSError:  # it is not this session's: nothing stops us
+        except OSError:  # it is not this session's terminal: a write cannot stop this process
             pass
     return _Terminal(raw=not local & termios.ICANON, staircase=not output & termios.OPOST)
 
 
 def has_room(fd: int) -> bool:
     """Whether a write would neither block nor fail for want of a reader (SIGPIPE may be deadly here)."""
-    # gevent's own would hand over to another greenlet.
+    # gevent's replacement would switch to another greenlet.
     saved = getattr(sys.modules.get("gevent.monkey"), "saved", {})
     poll = saved.get("select", {}).get("poll") or getattr(select, "poll", None)
-    if poll is None:  # eventlet takes it away
+    if poll is None:  # eventlet removes it
         return stat.S_ISREG(os.fstat(fd).st_mode)
     waiting = poll()
     waiting.register(fd, select.POLLOUT)

@@ -1,7 +1,7 @@
 """Resolves paths that name a descriptor (`/dev/stdout`), and writes to the app's descriptors without blocking.
 
-Such a path is never opened as a file: that fails for a socket, as systemd gives, and of a file it makes a second
-position, at which each of the two writes over what the other has written.
+Such a path is never opened as a file. That fails for a socket, which systemd passes, and it gives a file a second
+position, so that each of the two writers overwrites the output of the other.
 
 Standard library only.
 """
@@ -17,7 +17,7 @@ import stat
 from . import console
 
 _NAMED = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
-# A link may lead there, as in containers whose log files are links to /dev/stdout.
+# A link may lead to such a path, as in containers whose log files are links to /dev/stdout.
 _MOST_LINKS = 8
 
 
@@ -38,15 +38,15 @@ def named_by(path: str) -> int | None:
 
 
 def identity(fd: int) -> tuple[int, int, int]:
-    """Identify what is open there, against another that gets the number later. Raises OSError."""
+    """Identify the open file, so that a later file with the same number is not confused with it. Raises OSError."""
     state = os.fstat(fd)
     return state.st_dev, state.st_ino, state.st_rdev
 
 
 def write(fd: int, data: bytes) -> int:
-    """Write to what the app has open; return how much was written. Never blocks.
+    """Write to a descriptor of the app's; return how many bytes were written. Never blocks.
 
-    Raises OSError, BlockingIOError among it, and changes nothing of the descriptor.
+    Raises OSError, including BlockingIOError, and changes no setting of the descriptor.
     """
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
@@ -56,9 +56,9 @@ def write(fd: int, data: bytes) -> int:
     if os.isatty(fd) and not console.may_write(fd):
         raise BlockingIOError(errno.EAGAIN, "the terminal takes nothing now")
     try:
-        # One of our own, as what is set of the app's is the app's.
+        # Opened again for ourselves, because O_NONBLOCK on the app's descriptor would affect the app.
         again = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError:  # another user's, say
+    except OSError:  # such as a file of another user
         return _write_little(fd, data)
     try:
         return os.write(again, data)
@@ -69,7 +69,7 @@ def write(fd: int, data: bytes) -> int:
 def _send(fd: int, data: bytes) -> int:
     import _socket
 
-    # Not blocking by its type and without a fcntl(2), which would make the app's socket non-blocking too.
+    # Made non-blocking by its type: fcntl(2) would make the app's socket non-blocking too.
     kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK
     sock = _socket.socket(_socket.AF_UNIX, kind, 0, os.dup(fd))
     try:

@@ -1,4 +1,4 @@
-"""Notices forks of this process, also those that Python does not see: uWSGI's master forks in C."""
+"""Notices forks of this process, even those that Python does not see: uWSGI's master forks in C."""
 
 from __future__ import annotations
 
