@@ -13,10 +13,10 @@ from typing import NamedTuple, TypeVar
 
 from ..names import PROVIDERS
 
-# How much of a bad value is shown. Characters.
+# Most characters of a bad value that are shown.
 MAX_SHOWN = 120
 MOST_PARTIAL = 1 << 20
-# Where OpenTelemetry's exporter for Prometheus serves, and `run` does; and where `run` does beside such an exporter.
+# The port of OpenTelemetry's exporter for Prometheus, and of `run`; and the port of `run` beside such an exporter.
 # https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#prometheus-exporter
 USUAL_PORT, PORT_BESIDE = 9464, 19464
 
@@ -39,7 +39,7 @@ class BadValue(NamedTuple):
 class Config:
     """The settings. Times in seconds, ``capture_partial`` in bytes.
 
-    ``providers`` are provider names by host, or by host and port, for servers whose address says nothing.
+    ``providers`` are provider names by host, or by host and port, for servers whose address does not show the provider.
     ``redact`` names a function, ``package.module:function``, that partial text is passed through. ``app_port`` is where
     the app's own OpenTelemetry exporter will serve, 0 where there is none.
     """
@@ -86,7 +86,7 @@ class Config:
         partial = take(_count, "STREAMVITALS_CAPTURE_PARTIAL", 0)
         redact = take(_function, "STREAMVITALS_REDACT", "", "no text is captured")
         if any(value.name == "STREAMVITALS_REDACT" for value in bad):
-            partial = 0  # never text that was to be redacted and is not
+            partial = 0  # text that the user wanted redacted is never kept unredacted
         endpoint = bool(env.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
         usual = take(_port, "OTEL_EXPORTER_PROMETHEUS_PORT", USUAL_PORT)
         app_port = 0
@@ -126,7 +126,7 @@ def _shown(default: object) -> str:
 
 
 def _bad(name: str, value: str, allowed: str) -> ConfigError:
-    # Somebody may have put a whole URL there.
+    # The value may be a whole URL, with a password in it.
     shown = re.sub(r"//[^/@]*@", "//...@", value)
     return ConfigError(f"{name}={shown[:MAX_SHOWN]!r} is not allowed: {allowed}")
 

@@ -1,6 +1,6 @@
-"""Finds what was configured and will not work, and how to fix it, for `run`, /healthz and `doctor`.
+"""Finds settings that will not work, and how to fix them, for `run`, /healthz and `doctor`.
 
-Nothing here asks the network or imports what it asks about. Standard library only: instrument() asks too.
+Nothing here uses the network or imports the packages that it checks for. Standard library only: instrument() uses it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ..system import descriptors
 from . import Config
 
 OURS = "STREAMVITALS_"
-# Set by `run` for the app and for the agent, and by nobody else.
+# Only `run` sets these, for the app and for the agent.
 INNER = {"STREAMVITALS_DIR", "STREAMVITALS_AGENT"}
-# How alike a name must be to one of ours to be taken for it. Of 1.
+# How similar a name must be to one of ours to be taken for a misspelling of it; 1 is identical.
 ALIKE = 0.75
 SIGNALS = ("TRACES", "METRICS")
 HTTP_PROTOBUF = "http/protobuf"
@@ -28,7 +28,7 @@ HTTP_PROTOBUF = "http/protobuf"
 GRPC_PORT, HTTP_PORT = 4317, 4318
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _INTERVALS = ("OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT")
-# What stands where a scheme should: another one, half a one, an opening quote is stripped before.
+# Matches what is in the place of a scheme: another scheme, or half of one. An opening quote is stripped before.
 _AS_SCHEME = re.compile(r"^(?:[a-zA-Z][\w+.-]*://|https?:/?|//)", re.IGNORECASE)
 _ENDING = re.compile("(/v1/(?:traces|metrics|logs))/?$")
 OTLP_PARTS = ("opentelemetry/sdk", "opentelemetry/exporter/otlp/proto/http")
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
 
 
 def of_variables(env: Mapping[str, str]) -> list[Problem]:
-    """Find values that are not allowed, names that look like ours and are none, OTLP that goes nowhere."""
+    """Find values that are not allowed, misspelt names of our variables, and OTLP settings without effect."""
     bad = [
         Problem(f"{value.text}; {value.instead}", "set an allowed value, or unset it", True)
         for value in Config.read(env)[1]
@@ -66,7 +66,7 @@ def known_variables() -> set[str]:
 
 
 class _Recorder(dict[str, str]):
-    """An empty environment that remembers what it was asked for."""
+    """An empty environment that records the names that are looked up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,9 +90,9 @@ def _misspelt(env: Mapping[str, str]) -> Iterator[Problem]:
 def _closest(name: str, known: Iterable[str]) -> str:
     """The name that was most likely meant.
 
-    What all of ours begin with tells nothing.
+    The prefix that all our names share is ignored.
     """
-    from difflib import SequenceMatcher  # only for the unlucky
+    from difflib import SequenceMatcher  # imported only if there is such a name
 
     if not name.startswith(OURS):
         whole = {SequenceMatcher(None, name, one).ratio(): one for one in known}
@@ -101,7 +101,7 @@ def _closest(name: str, known: Iterable[str]) -> str:
     return rest[max(rest)] if max(rest) >= ALIKE else ""
 
 
-# -- what only the app's own Python knows: it leaves one of these words for the agent
+# -- problems that only the app's own Python can find: it leaves one of these words for the agent
 
 _THERE = "in the app's environment"
 BY_WORD = {
@@ -119,7 +119,7 @@ BY_WORD = {
 
 
 def of_words(words: Iterable[str]) -> Iterator[Problem]:
-    """The problems that these words stand for; unknown words, which anybody may leave there, are skipped."""
+    """The problems that these words stand for; unknown words, which any user may leave there, are skipped."""
     return (BY_WORD[word] for word in words if word in BY_WORD)
 
 
@@ -127,7 +127,7 @@ def of_words(words: Iterable[str]) -> Iterator[Problem]:
 
 
 class Endpoint(NamedTuple):
-    """Where a signal goes over OTLP, and the variable that sets it."""
+    """The URL that a signal is sent to over OTLP, and the variable that sets it."""
 
     signal: str
     url: str
@@ -135,7 +135,7 @@ class Endpoint(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Host and port, for a person: user, password, path and query may hold secrets."""
+        """Host and port, for messages: user, password, path and query may be secret."""
         try:
             parts = urlsplit(self.url)
             return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
@@ -144,13 +144,13 @@ class Endpoint(NamedTuple):
 
 
 def endpoints(env: Mapping[str, str], config: Config) -> list[Endpoint]:
-    """The endpoints of the signals that are configured, as the specification of the exporters has it."""
+    """The endpoints of the configured signals, by the rules of the exporters' specification."""
     asked = {"TRACES": config.otlp_traces, "METRICS": config.otlp_metrics}
     return [_endpoint(env, signal) for signal in SIGNALS if asked[signal]]
 
 
 def endpoints_to_ask(env: Mapping[str, str], config: Config, problems: Iterable[Problem]) -> list[Endpoint]:
-    """The endpoints to try: none where a variable of theirs is known to be wrong."""
+    """The endpoints to test: none where one of their variables is known to be wrong."""
     wrong = any(problem.what.startswith("OTEL_EXPORTER_OTLP_") for problem in problems)
     return [] if wrong else endpoints(env, config)
 
@@ -186,7 +186,7 @@ def _of_signal(env: Mapping[str, str], signal: str) -> Iterator[Problem]:
 
 
 def _asked(env: Mapping[str, str], signal: str) -> bool:
-    """Whether OTLP is configured, by whatever protocol."""
+    """Whether OTLP is configured, with any protocol."""
     plain = {name: value for name, value in env.items() if not name.endswith("_PROTOCOL")}
     config = Config.read(plain)[0]
     return config.otlp_traces if signal == "TRACES" else config.otlp_metrics
@@ -238,7 +238,7 @@ def _both(signal: str, what: str) -> tuple[str, str]:
 
 
 def of_exporter(config: Config, paths: Iterable[str]) -> Iterator[Problem]:
-    """Find out whether the agent, which looks on ``paths``, lacks the exporter for OTLP metrics."""
+    """Find out whether the agent, which imports from ``paths``, lacks the exporter for OTLP metrics."""
     if config.otlp_metrics and not all(_is_there(part, paths) for part in OTLP_PARTS):
         what = "OTLP metrics are asked for, and OpenTelemetry's exporter is not installed beside streamvitals"
         yield Problem(what, INSTALL_OTLP)
@@ -252,7 +252,7 @@ def _is_there(part: str, paths: Iterable[str]) -> bool:
 
 
 def of_journal(path: str) -> Iterator[Problem]:
-    """Find out whether the journal can be written from here, as this user; it is not touched."""
+    """Find out whether this process can write the journal, without touching it."""
     fix = "set STREAMVITALS_JOURNAL to a file that the app may write"
     why = _not_writable(path) if path else ""
     if why:
@@ -260,9 +260,9 @@ def of_journal(path: str) -> Iterator[Problem]:
 
 
 def journal_is_reported(config: Config) -> bool:
-    """Whether our starter has already reported that the journal cannot be written.
+    """Whether `run` or instrument() has already reported that the journal cannot be written.
 
-    That is `run`, if it is the same file to the same user, or instrument().
+    A report of `run` counts only if the path is the same file for it, and the user is the same.
     """
     if not config.journal or not any(of_journal(config.journal)):
         return False
