@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -96,7 +97,7 @@ def faults(
     """
     from .faults import FaultServer, Mix, listing
     from .faults.script import by_model
-    from .faults.serve import serve
+    from .faults.serve import PortFileError, serve
 
     if as_list:
         click.echo(listing.text())
@@ -110,17 +111,26 @@ def faults(
             server = FaultServer(log_file=log_file, default=drawn)
             server.by_model.update(choices)
             serve(server, host, port, port_file)
+    except PortFileError as error:
+        raise click.UsageError(f"--port-file: {error}") from error
     except (OSError, UnicodeError) as error:
         raise click.UsageError(f"cannot serve on {host}:{port}: {error}") from error
 
 
-def _appended(log: str | None) -> AbstractContextManager[TextIO | None]:
+@contextmanager
+def _appended(log: str | None) -> Iterator[TextIO | None]:
     if log is None or log == "-":
-        return nullcontext(sys.stdout if log else None)
+        yield sys.stdout if log else None
+        return
     try:
-        return open(log, "a", encoding="utf-8")
+        file = open(log, "a", encoding="utf-8")  # noqa: SIM115  its close may fail
     except OSError as error:
         raise click.UsageError(f"--log: {error}") from error
+    try:
+        yield file
+    finally:
+        with suppress(OSError):  # reported when the line was written
+            file.close()
 
 
 @main.command(context_settings={"allow_interspersed_args": False})

@@ -176,3 +176,33 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
         [sys.executable, "-S", "-c", code], env={"PYTHONPATH": source}, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "['streamvitals']"
+
+
+def test_a_file_for_the_port_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    command = [*COMMAND, "--port-file", str(tmp_path / "none" / "port")]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"--port-file: {tmp_path / 'none' / 'port'}: No such file or directory" in done.stderr
+
+
+def test_a_full_disk_ends_the_log_and_not_the_answers() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--log", "/dev/full"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert sequence(url, 3) == [sequence(url, 1)[0]] * 3
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
+    assert errors == "the log cannot be written any more: No space left on device\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [("faults", "--list"), ("alerts",), ("doctor",)])
+def test_output_that_cannot_be_written_is_one_line(arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "streamvitals", *arguments]
+        done = subprocess.run(command, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1:] == ["streamvitals: No space left on device"]
+    assert "Traceback" not in done.stderr

@@ -174,3 +174,26 @@ def test_the_list_has_everything_that_can_be_named() -> None:
     for name in names:
         parse_spec(name)
     assert [name for name, _, _ in listing.defaults()] == list(json.loads(json.dumps(vars(Params()))))
+
+
+def test_a_number_is_the_scenario_of_that_name(faults: ThreadedFaultServer, client: openai.OpenAI) -> None:
+    faults.by_model["m"] = 429  # type: ignore[assignment]
+    with pytest.raises(openai.RateLimitError):
+        chunks(client)
+    faults.by_model.clear()
+    faults.play(500, "ok")
+    with pytest.raises(openai.InternalServerError):
+        chunks(client)
+    assert {Mix({429: 1.0})() for _ in range(3)} == {"429"}
+
+
+@pytest.mark.parametrize("choose", [
+    lambda server: server.by_model.__setitem__("m", "nonsense"),
+    lambda server: server.by_model.update({"m": "nonsense"}),
+    lambda server: server.play("nonsense"),
+    lambda server: FaultServer(default="nonsense"),
+    lambda server: Mix({"reset": "x"}),
+])
+def test_a_choice_that_is_unknown_is_refused_where_it_is_made(choose: object, faults: ThreadedFaultServer) -> None:
+    with pytest.raises(ValueError, match=r"nonsense|number from 0 to 1"):
+        choose(faults)  # type: ignore[operator]

@@ -129,3 +129,13 @@ def test_a_meter_provider_alone_leaves_the_default_registry_alone() -> None:
     streamvitals.uninstrument()
     streamvitals.instrument()
     assert [family.name for family in prometheus_client.REGISTRY.collect() if family.name.startswith("streamv")]
+
+
+def test_under_run_only_the_agent_exports_metrics(server: ThreadedFaultServer) -> None:
+    """Also where instrument() is called before openai is imported: a collector would get each number twice."""
+    env = environment(server.base_url, OTEL_METRICS_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    program = "import sys, streamvitals; streamvitals.instrument(); print('streamvitals.otel.metrics' in sys.modules)"
+    alone = subprocess.run(python("-c", program), env=env, capture_output=True, text=True, check=True)
+    command = [*RUN, "--port", "0", "--", *python("-c", program)]
+    beside = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert (alone.stdout, beside.stdout) == ("True\n", "False\n")

@@ -64,3 +64,30 @@ def test_a_journal_that_cannot_be_written_is_said_once_and_shown(server, tmp_pat
         out, errors = run.process.communicate(b"\n")
     assert out.count(b"app's own") == 4
     assert len(refusals(errors)) == 1, errors
+
+
+GONE = """
+import os, shutil, tempfile
+os.chdir(tempfile.mkdtemp())
+os.rmdir(os.getcwd())
+"""
+
+
+def test_a_journal_in_a_working_directory_that_is_gone_keeps_nothing_from_being_counted(server):
+    env = environment(server.base_url, STREAMVITALS_JOURNAL="journal.jsonl")
+    with started(app(GONE), env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        run.wait_for_agent()
+        run.wait_for_streams("completed", 4)
+        _, errors = run.process.communicate(b"\n")
+    assert len(refusals(errors)) == 1, errors
+
+
+def test_doctor_and_instrument_say_that_a_relative_journal_cannot_be_written_there(server, tmp_path):
+    env = environment(server.base_url, STREAMVITALS_JOURNAL="journal.jsonl")
+    program = f"{GONE}\nimport streamvitals; streamvitals.instrument(); print('went on')"
+    done = subprocess.run(python("-c", program), env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "went on\n"
+    assert len(refusals(done.stderr.encode())) == 1
+    code = f"{GONE}\nfrom streamvitals.config.problems import of_journal; print(*of_journal('journal.jsonl'))"
+    done = subprocess.run(python("-c", code), env=env, capture_output=True, text=True, check=True)
+    assert "the working directory has been removed" in done.stdout

@@ -283,7 +283,10 @@ def _not_writable(path: str) -> str:
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        folder = os.path.dirname(os.path.abspath(os.path.realpath(path)))
+        try:
+            folder = os.path.dirname(os.path.abspath(os.path.realpath(path)))
+        except OSError:
+            return "the working directory has been removed"
         if not os.path.isdir(folder):
             return f"there is no folder {folder}"
         return "" if os.access(folder, os.W_OK | os.X_OK) and _writable(folder) else f"{folder} is not writable"

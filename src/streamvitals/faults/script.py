@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
+from typing import Any
 
 from .ask import Ask, BadAsk, Params, parse_spec
 from .mix import InTurn
@@ -12,7 +13,25 @@ from .surface_scenarios import ONLY_SURFACES
 
 # A scenario with its parameters, or what returns one for every request.
 Choice = str | Callable[[], str]
-ByModel = dict[str, Choice]
+
+
+def checked(choice: Choice | int) -> Choice:
+    """Return the choice, a number as text. Raises ValueError for an unknown scenario."""
+    if callable(choice):
+        return choice
+    parse_spec(str(choice))
+    return str(choice)
+
+
+class ByModel(dict[str, Choice]):
+    """Choices by the model's name. Raises ValueError where an unknown scenario is set."""
+
+    def __setitem__(self, model: str, choice: Choice | int) -> None:
+        super().__setitem__(model, checked(choice))
+
+    def update(self, *args: Any, **more: Any) -> None:
+        for model, choice in dict(*args, **more).items():
+            self[model] = choice
 
 
 class Script:
@@ -23,10 +42,10 @@ class Script:
     """
 
     def __init__(self, default: Choice = "") -> None:
-        self.by_model: ByModel = {}
-        self.default = default
+        self.by_model = ByModel()
+        self.default = checked(default) if default != "" else ""
 
-    def play(self, *specs: str) -> None:
+    def play(self, *specs: str | int) -> None:
         """Play these one after another for requests that name no scenario; the last one from then on.
 
         Raises ValueError for an unknown scenario.
@@ -49,12 +68,11 @@ class Script:
 
 def by_model(given: Iterable[str]) -> ByModel:
     """Read `gpt-4o=429` and the like. Raises ValueError."""
-    choices: ByModel = {}
+    choices = ByModel()
     for text in given:
         model, equals, spec = text.partition("=")
         if not (model and equals):
             raise BadAsk(f"{text!r}: a model and a scenario are needed, as in gpt-4o=429")
-        parse_spec(spec)
         choices[model] = spec
     return choices
 

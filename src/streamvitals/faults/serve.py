@@ -11,10 +11,14 @@ from pathlib import Path
 from .server import FaultServer
 
 
+class PortFileError(Exception):
+    """The file for the port cannot be written; the message says why."""
+
+
 def serve(server: FaultServer, host: str, port: int, port_file: Path | None = None) -> None:
     """Serve until SIGINT or SIGTERM. Prints the base URL once connections are accepted.
 
-    Raises OSError, before anything is printed, if nothing can be served there.
+    Raises OSError, before anything is printed, if nothing can be served there, and PortFileError likewise.
     """
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(server, host, port, port_file))
@@ -27,11 +31,20 @@ async def _serve(server: FaultServer, host: str, port: int, port_file: Path | No
         with suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends asyncio.run
             loop.add_signal_handler(number, stop.set)
     await server.start(host, port)
-    print(server.base_url, flush=True)
-    if port_file is not None:
-        # Whoever waits for the file must never read it half written.
-        aside = port_file.with_name(port_file.name + ".new")
-        aside.write_text(f"{server.port}\n")
-        os.replace(aside, port_file)
-    await stop.wait()
-    await server.stop()
+    try:
+        if port_file is not None:
+            _write_port(server.port, port_file)
+        print(server.base_url, flush=True)
+        await stop.wait()
+    finally:
+        await server.stop()
+
+
+def _write_port(port: int, file: Path) -> None:
+    # A program that waits for the file must never read it half written.
+    aside = file.with_name(file.name + ".new")
+    try:
+        aside.write_text(f"{port}\n")
+        os.replace(aside, file)
+    except OSError as error:
+        raise PortFileError(f"{file}: {error.strerror}") from error

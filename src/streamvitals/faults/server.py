@@ -13,6 +13,7 @@ import functools
 import hashlib
 import itertools
 import json
+import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
@@ -185,12 +186,20 @@ class FaultServer(Script):
             self._idle.clear()
 
     def _leave(self, entry: RequestLog) -> None:
-        if self._log_file is not None:
-            self._log_file.write(json.dumps(entry.as_dict()) + "\n")
-            self._log_file.flush()
+        self._write(entry)
         self._busy -= 1
         if self._busy == 0 and self._idle is not None:
             self._idle.set()
+
+    def _write(self, entry: RequestLog) -> None:
+        if self._log_file is None:
+            return
+        try:
+            self._log_file.write(json.dumps(entry.as_dict()) + "\n")
+            self._log_file.flush()
+        except OSError as error:  # a full disk: requests are answered all the same
+            self._log_file = None
+            print(f"the log cannot be written any more: {error.strerror}", file=sys.stderr, flush=True)
 
     async def _perform(
         self, connection: Connection, request: Request, entry: RequestLog, steps: Steps

@@ -107,9 +107,9 @@ def _tracing(config: Config, provider: TracerProvider | None, problems: list[str
 
 
 def _metrics(config: Config, problems: list[str] | None) -> wiring.MetricsFactory | None:
-    """The same for metrics over OTLP."""
-    if not config.otlp_metrics:
-        return None
+    """How the runtime gets its exporter of metrics over OTLP, if it needs one."""
+    if not config.otlp_metrics or (config.directory and os.path.isdir(config.directory)):
+        return None  # an agent sends what is counted there
 
     def start(take: Callable[[], Snapshot]) -> wiring.Exporting | None:
         try:

@@ -28,7 +28,18 @@ def main() -> None:
     # Everything else, `run --help` and a mistake in its options among it.
     from ..cli import main as commands
 
-    commands(prog_name="streamvitals")
+    try:
+        commands(prog_name="streamvitals")
+    except OSError as error:  # stdout is full, say
+        _say(f"{error.strerror or error}")
+        _drop_output()
+        sys.exit(1)
+
+
+def _drop_output() -> None:
+    """Have the interpreter's last flush of stdout succeed, which would fail as the one before did."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
 
 
 def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ _MOST_LINKS = 8
 
 def named_by(path: str) -> int | None:
     """The descriptor that the path names, itself or by links; None where it names a file."""
-    path = os.path.abspath(path) if path else ""
+    path = _absolute(path)
     for _ in range(_MOST_LINKS):
         if path in _NAMED:
             return _NAMED[path]
@@ -35,6 +35,13 @@ def named_by(path: str) -> int | None:
         except (OSError, ValueError):
             return None
     return None
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path) if path else ""
+    except OSError:  # the working directory has been removed: what is relative to it names no descriptor
+        return path
 
 
 def identity(fd: int) -> tuple[int, int, int]:
