@@ -1,1 +1,1 @@
-"""Records in, telemetry out. Sinks know neither the SDK nor each other."""
+"""The sinks: they get records and write telemetry, and know neither the SDK nor each other."""

@@ -1,4 +1,4 @@
-"""How many lines may be written in a time, and how many were suppressed."""
+"""Limits how many lines are written in a time, and counts those that were suppressed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Budget:
-    """A burst at once, then one every few seconds; ``suppressed`` counts what was refused since it was last taken."""
+    """Allows a burst at once, then one line every few seconds, and counts the suppressed lines."""
 
     def __init__(self, burst: int, every: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst, self._every, self._clock = float(burst), every, clock
@@ -27,13 +27,13 @@ class Budget:
         return True
 
     def suppress(self) -> None:
-        """Count one that was not written."""
+        """Count a line that was not written."""
         if self._pid != os.getpid():
             self.take_suppressed()
         self.suppressed += 1
 
     def take_suppressed(self) -> int:
-        """Return how many were suppressed since the last call, and start again; in a forked child only its own."""
+        """Return how many lines were suppressed since the last call; in a forked child only its own count."""
         if self._pid != os.getpid():
             self._pid, self.suppressed = os.getpid(), 0
         suppressed, self.suppressed = self.suppressed, 0

@@ -1,8 +1,8 @@
-"""A snapshot as text, of which only what has changed since the last one is written anew.
+"""Writes snapshots as text; only the lines that have changed since the last snapshot are formatted again.
 
-Byte for byte what prometheus_client writes of the families of prometheus.py: every line is taken from there, with a
-place for its numbers. A label set is some 500 lines of which a busy minute changes 50, and the client takes 10
-microseconds for each. Exemplars are left out: an agent has none.
+The text is byte for byte what prometheus_client writes for the families of prometheus.py: every line is taken from its
+output, with placeholders for the numbers. A label set has some 500 lines, of which a busy minute changes 50, and the
+client takes 10 microseconds for each. Exemplars are left out, since an agent has none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .prometheus import Family, add, builds, family_of, series_of, unreported
 
 _EOF = b"# EOF\n"
 _NOT_A_NUMBER = float("nan")
-# In the place of the labels of a set: in those there is nothing unprintable (labels.py).
+# Placeholders for the four labels: real labels contain nothing unprintable (labels.py).
 _PLACES = StreamLabels("\0", "\1", "\2", "\3")
 
 
@@ -36,7 +36,7 @@ def _number(value: float) -> str:
 
 
 class _Lines(NamedTuple):
-    """The lines of one series, with places for its numbers and for the labels of a set."""
+    """The lines of one series, with placeholders for its numbers and its labels."""
 
     series: Series
     part: slice
@@ -54,7 +54,7 @@ class _Lines(NamedTuple):
 
 
 class _Escaped:
-    """The labels of a set, as they are to stand in a line."""
+    """The labels of a set, escaped as they are written in a line."""
 
     def __init__(self, labels: Iterable[str]) -> None:
         self._texts = [
@@ -85,7 +85,7 @@ class _Text:
         self._row: Sequence[float] = ()
 
     def tell(self, row: Sequence[float]) -> None:
-        """Write anew the lines of the series that differ from the last row."""
+        """Format again the lines of the series that differ from the last row."""
         before, self._row = self._row, row
         if before is row:
             return
@@ -99,13 +99,13 @@ class _Text:
 
 
 class Exposition:
-    """Writes snapshots, one after the other. A row that is the same list as last time must say the same."""
+    """Writes snapshots, one after the other. A row that is the same list as last time must be unchanged."""
 
     def __init__(self) -> None:
         self._texts: dict[StreamLabels, _Text] = {}
 
     def text(self, snapshot: Snapshot, *, openmetrics: bool = False) -> bytes:
-        """All of it, as Prometheus' text format or OpenMetrics."""
+        """The whole snapshot, in Prometheus' text format or in OpenMetrics."""
         known, self._texts = self._texts, {}
         for labels, row in snapshot.streams.items():
             text = self._texts[labels] = known.get(labels) or _Text(labels)
@@ -185,14 +185,14 @@ def _lines(metric: Metric, layout: Layout, labels: StreamLabels | tuple[()]) -> 
 
 def _template(metric: Metric, series: Series, labels: StreamLabels | tuple[()], layout: Layout) -> str:
     family = family_of(metric)
-    # Nothing else in a line is written as what is no number is.
+    # NaN serves as the placeholder of a number: nothing else in a line is written like it.
     add(family, series, labels, [_NOT_A_NUMBER] * layout.size, Snapshot())
     return _without_head(metric, family)
 
 
 @cache
 def _line(metric: Metric) -> str:
-    """The line of a gauge that is in no row."""
+    """The line of a gauge whose value is not in a row."""
     family = family_of(metric)
     family.add_metric(list(_PLACES), _NOT_A_NUMBER)  # type: ignore[arg-type, call-arg]
     return _without_head(metric, family)

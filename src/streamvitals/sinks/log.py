@@ -12,10 +12,10 @@ from ..stream.sink import Sink
 from .budget import Budget
 
 logger = logging.getLogger("streamvitals")
-# Not Python's last resort, which may block: process/visible.py decides what is seen without the app's handlers.
+# Prevents Python's last-resort handler, which may block; without handlers of the app process/visible.py is used.
 logger.addHandler(logging.NullHandler())
 
-# At most 20 in any minute, and the first of each outcome and error type.
+# At most 20 warnings in any minute, and the first of each outcome and error type.
 BURST = 10  # warnings at once
 EVERY = 6.0  # seconds until one more may be logged
 
@@ -23,8 +23,8 @@ EVERY = 6.0  # seconds until one more may be logged
 class LogSink(Sink):
     """Logs where a stream broke and who its owner is; names, numbers and ids only.
 
-    When a provider is down every stream fails: past ``BURST`` warnings, one every ``EVERY`` seconds, which says
-    how many were suppressed; one of a kind that has not been seen yet is always logged.
+    When a provider is down every stream fails: after ``BURST`` warnings there is one every ``EVERY`` seconds, with the
+    number of suppressed ones. The first warning of each kind is always logged.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,7 +58,7 @@ class LogSink(Sink):
         )
 
     def _recovered(self) -> None:
-        """Report what was not logged; else it would wait for the next failure."""
+        """Report the suppressed warnings now, which otherwise would wait for the next failure."""
         if self._budget.suppressed and self._budget.spend():
             self.report_suppressed()
 
@@ -72,12 +72,12 @@ class LogSink(Sink):
 
 
 def _one_line(text: str) -> str:
-    """The text in one line: what others chose must not pass for a line of ours."""
+    """The text in one line: a name from outside must not be able to forge a log line of ours."""
     return "".join(c if c.isprintable() else "?" for c in text[:128])
 
 
 def point_of_failure(record: StreamRecord) -> dict[str, object]:
-    """Where a stream broke: numbers, ids and closed names. Seconds are of the stream's own clock."""
+    """Where a stream broke: numbers, ids and names from closed lists. Seconds are on the stream's own clock."""
     return {
         "outcome": record.outcome.value,
         "error_type": record.error_type,

@@ -1,7 +1,7 @@
-"""For apps whose prometheus_client is in multiprocess mode: our numbers in its own files, beside the app's.
+"""Writes our numbers to prometheus_client's own files, for apps that use its multiprocess mode.
 
-Custom collectors are not asked there, so each series is one of the client's values. A stream that hangs is
-not to be seen in such files (``streams_stalled`` is absent); ``streamvitals run`` shows it.
+Custom collectors are not called in that mode, so each series is one of the client's values. Such files cannot show a
+stream that hangs (``streams_stalled`` is absent); ``streamvitals run`` shows it.
 https://prometheus.github.io/client_python/multiprocess/
 """
 
@@ -30,7 +30,7 @@ class _Row:
     def __init__(self, layout: Layout, labels: tuple[str, ...]) -> None:
         self._written = [0.0] * layout.size
         self._values: dict[int, Any] = {}
-        self._made_late: dict[int, tuple[Metric, tuple[str, ...], tuple[str, ...]]] = {}  # once there is something
+        self._made_late: dict[int, tuple[Metric, tuple[str, ...], tuple[str, ...]]] = {}  # made once there is a value
         for series in layout.series:
             if not series.metric.otel_only:
                 self._make(series, labels)
@@ -49,7 +49,7 @@ class _Row:
             self._made_late[at] = (metric, keys, texts)
 
     def write(self, numbers: list[float]) -> None:
-        """Write what has changed. What is hidden until a provider reports it is made now."""
+        """Write the numbers that have changed. Series that are hidden until a provider reports them are made now."""
         written, self._written = self._written, numbers
         for index, value in self._values.items():
             if numbers[index] != written[index]:
@@ -77,7 +77,7 @@ def _value(metric: Metric, suffix: str, keys: tuple[str, ...], texts: tuple[str,
 
 
 class MultiprocessSink(Sink):
-    """Writes what ``store`` has counted to the client's files."""
+    """Writes the counts of ``store`` to the client's files."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -39,16 +39,16 @@ _LE = {
 
 
 class SnapshotCollector(Collector):
-    """Yields the families of what ``take`` returns. Exemplars show in OpenMetrics only.
+    """Yields the families of the snapshot that ``take`` returns. Exemplars are in OpenMetrics only.
 
-    ``describe`` names the families without a snapshot, so that registering one does not take any.
+    ``describe`` names the families without a snapshot, so that registering the collector does not take one.
     """
 
     def __init__(self, take: Take) -> None:
         self._take = take
 
     def collect(self) -> Iterator[Family]:
-        """All families; what ``take`` raises goes through."""
+        """All families; raises what ``take`` raises."""
         snapshot = self._take()
         for metric in names.STREAM_METRICS:
             if not metric.otel_only:
@@ -73,12 +73,12 @@ class SnapshotCollector(Collector):
 
 
 def series_of(layout: Layout, metric: Metric) -> list[Series]:
-    """Those of a metric, in a layout that has it."""
+    """The series of a metric, in a layout that has it."""
     return _SERIES[layout][metric.otel]
 
 
 def builds(snapshot: Snapshot) -> Family:
-    """What runs."""
+    """The family of the builds that run, with their versions."""
     gauge = family_of(names.BUILD_INFO)
     for build in sorted(snapshot.builds):
         gauge.add_metric(list(build), 1.0)  # type: ignore[arg-type, call-arg]
@@ -86,7 +86,7 @@ def builds(snapshot: Snapshot) -> Family:
 
 
 def unreported(count: int) -> Family:
-    """The Pythons that are not observed."""
+    """The family with the number of Pythons that are not observed."""
     return GaugeMetricFamily(names.UNREPORTED.prometheus, names.UNREPORTED.help, value=count)
 
 
