@@ -1,13 +1,13 @@
 """Transport spans by opentelemetry-instrumentation-httpx for the SDK's HTTP client, made safe; an opt-in.
 
-As it comes, that instrumentation writes its own ``traceparent`` over the app's, exports URLs with their query,
-headers if a variable says so, and messages of exceptions. Here it stands between two shims of ours:
+By itself, that instrumentation overwrites the app's ``traceparent``, and exports URLs with their query, headers if a
+variable asks for them, and messages of exceptions. Here it runs between two shims of ours:
 
     client -> _Outer -> its transport class -> _Inner -> the client's transport, as it was
 
-The outer one keeps the request's headers, the inner one puts them back, so that what goes over the wire is what
-the app sent; a fault of the instrumentation becomes a request without a span. Its tracer is one of ours
-that passes on what is safe to tell, and makes no span current. Only requests of the SDK get spans.
+The outer shim saves the request's headers and the inner one restores them, so that the request on the wire is the
+app's. If the instrumentation fails, the request is made without a span. Its tracer is one of ours, which exports only
+what is safe and makes no span current. Only requests of the SDK get spans.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SDK_HEADER = "x-stainless-lang"
 
 
 class HttpSpans:
-    """Transport spans for any number of clients; ``on_error("otel")`` is called for each fault of theirs.
+    """Transport spans for any number of clients; ``on_error("otel")`` is called for each fault in making them.
 
     Raises ImportError where opentelemetry-instrumentation-httpx is not installed.
     """
@@ -63,8 +63,8 @@ class HttpSpans:
     def instrument_http_client(self, client: Any) -> bool:
         """Trace the requests that the SDK makes with this HTTP client (an SDK client's ``_client``).
 
-        Cheap when the client is known already; never raises. False for one that cannot be traced: not of
-        httpx or httpx2, a version of the instrumentation without httpx2, or traced by the app itself.
+        Cheap when the client is known already; never raises. False for a client that cannot be traced: it is not
+        httpx's or httpx2's, the instrumentation does not support httpx2, or the app traces it itself.
         """
         classes = self._classes(client)
         if classes is None:
@@ -79,7 +79,7 @@ class HttpSpans:
         return all(done)
 
     def remove(self) -> None:
-        """Leave all clients as they were. Where somebody wrapped ours, it stays underneath and does nothing."""
+        """Restore all clients. If another wrapper is around ours, ours stays underneath and does nothing."""
         for transport, outers in tuple(self._outers.items()):
             for outer in outers:
                 outer.active = False
@@ -113,13 +113,13 @@ class HttpSpans:
     def _wrap(self, traced_by: Any, inner: _Inner) -> Any:
         more: dict[str, Any] = {}
         if "meter_provider" in inspect.signature(traced_by.__init__).parameters:
-            # Spans were asked for, no metrics.
+            # The user asked for spans and not for metrics.
             more["meter_provider"] = NoOpMeterProvider()
         return traced_by(inner, tracer_provider=self._provider, **more)
 
 
 def _is_traced(transport_class: type) -> bool:
-    """Whether the app's own instrumentation traces it: by its class's method, or because it is one of theirs."""
+    """Whether the app's own instrumentation traces a class: it has patched its method, or has made the class."""
     if transport_class.__module__.startswith("opentelemetry."):
         return True
     return any(hasattr(getattr(transport_class, m, None), "__wrapped__") for m in _METHODS)
@@ -138,7 +138,7 @@ _call: ContextVar[_Call | None] = ContextVar("streamvitals_http_call", default=N
 
 
 class _Inner:
-    """Stands for the client's transport below the instrumentation."""
+    """Takes the place of the client's transport below the instrumentation."""
 
     def __init__(self, plain: Callable[[Any], Any]) -> None:
         self._plain = plain
@@ -166,9 +166,9 @@ class _Inner:
 
 
 class _Outer:
-    """Stands before a transport's method, as an attribute of the transport.
+    """Replaces a transport's method, as an attribute of the transport.
 
-    Refers to it weakly, since a cycle would keep its connections open until the collector comes.
+    Holds the transport weakly, since a cycle would keep its connections open until a garbage collection.
     """
 
     traced: Callable[[Any], Any]
@@ -182,14 +182,14 @@ class _Outer:
 
     def _plain(self, request: Any) -> Any:
         transport = self._transport()
-        # Of the class as it is now: the app may have had it instrumented since.
+        # Looked up at each call: the app may have instrumented the class since.
         return getattr(type(transport), self.method)(transport, request)
 
     def _wanted(self, request: Any) -> bool:
         return self.active and _SDK_HEADER in request.headers and not _is_traced(type(self._transport()))
 
     def _rescued(self, call: _Call) -> Any:
-        """The response, if the transport gave one: then it was the instrumentation that raised."""
+        """The response, if the transport returned one: then the instrumentation has raised."""
         if (call.response is not None or not call.sent) and self._on_error is not None:
             self._on_error("otel")
         return call.response
@@ -236,7 +236,7 @@ class _AsyncOuter(_Outer):
 
 
 class _Provider(TracerProvider):
-    """Gives the instrumentation a tracer that lets out what is safe."""
+    """Gives the instrumentation a tracer that exports only what is safe."""
 
     def __init__(self, get_tracer: TracerSource) -> None:
         self._get_tracer = get_tracer
@@ -269,7 +269,7 @@ class _SafeTracer(Tracer):
         )
         return _SafeSpan(span)
 
-    # A Tracer's is usable as a decorator too, which nobody needs here.
+    # A Tracer's own method is usable as a decorator too, which is not needed here.
     @contextmanager
     def start_as_current_span(self, *args: Any, **kwargs: Any) -> Iterator[Span]:  # type: ignore[override]
         span = self.start_span(*args, **kwargs)
@@ -297,7 +297,7 @@ def _without_query(url: str) -> str:
 
 
 class _SafeSpan(Span):
-    """Passes on what is safe to export: no headers, no messages of exceptions."""
+    """A span that keeps only what is safe to export: no headers, no messages of exceptions."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
@@ -323,13 +323,13 @@ class _SafeSpan(Span):
             self._span.set_status(code)
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-        """Events of this instrumentation are exceptions."""
+        """Drop the event: the events of this instrumentation are exceptions."""
 
     def record_exception(
         self, exception: BaseException, attributes: Any = None, timestamp: int | None = None,
         escaped: bool = False,
     ) -> None:
-        """Its message may hold what the server sent."""
+        """Drop the exception: its message may contain text from the server."""
 
     def end(self, end_time: int | None = None) -> None:
         self._span.end(end_time)

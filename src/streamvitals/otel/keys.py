@@ -1,11 +1,11 @@
-"""The attributes of our series on the OTel path, and those of the conventions' own metrics made of them."""
+"""The attributes of our series in OpenTelemetry, and of the conventions' own metrics that we make from them."""
 
 from __future__ import annotations
 
 from .. import names
 from ..stream.record import NOT_FAILURES, StreamLabels
 
-SCOPE = "streamvitals"  # of all that we make: spans, metrics
+SCOPE = "streamvitals"  # the instrumentation scope of all our spans and metrics
 Attributes = dict[str, str]
 
 _NO_ERRORS = frozenset(outcome.value for outcome in NOT_FAILURES)
@@ -22,7 +22,7 @@ def own_attributes(metric: names.Metric, values: tuple[str, ...]) -> Attributes:
 
 
 def semconv_attributes(metric: names.Metric, values: tuple[str, ...]) -> Attributes:
-    """The same for one of ``names.SEMCONV_METRICS``; several series of ours may be one of theirs."""
+    """The attributes of one of ``names.SEMCONV_METRICS``; several series of ours may become one of its."""
     if metric is names.TOKEN_USAGE:
         return {"gen_ai.token.type": values[0]}
     if metric is names.DURATION:

@@ -1,7 +1,7 @@
 """Our metrics on the app's own MeterProvider: counters and gauges observed, histograms once per stream.
 
-``streamvitals.chunk_gap`` is absent there: its counts come bucketed, and the metrics API takes single values
-only, some 8 µs each, which a chunk must not cost. Histograms begin with their first value, not at 0.
+``streamvitals.chunk_gap`` is absent there: we count it in buckets, but the metrics API takes single values only,
+at some 8 µs each, which a chunk must not cost. Histograms begin with their first value, not at 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .keys import SCOPE, Attributes, own_attributes, semconv_attributes, stream_
 
 
 class _Shared:
-    """One snapshot for all instruments of a collection: another is due when one of them asks again.
+    """One snapshot for all instruments of a collection; a new one is taken when an instrument asks again.
 
     ``take`` is None while nothing is observed.
     """
@@ -50,12 +50,12 @@ class _Shared:
             return self._snapshot
 
 
-# Instruments cannot be taken back, so a second call for the same meter finds those of the first.
+# Instruments cannot be removed, so a second call for the same meter uses those of the first.
 _sinks: weakref.WeakKeyDictionary[Meter, MeterSink] = weakref.WeakKeyDictionary()
 
 
 def on_app_provider(provider: MeterProvider, take: Take) -> MeterSink:
-    """Report to a provider of the app's. ``take`` is asked whenever its readers collect."""
+    """Report to a provider of the app's. ``take`` is called whenever its readers collect."""
     meter = provider.get_meter(SCOPE, __version__)
     sink = _sinks.get(meter)
     if sink is None:
@@ -148,17 +148,17 @@ class MeterSink(Sink):
         self._with_context = _takes(self._ours[names.DURATION.otel].record, "context")
 
     def observe(self, take: Take) -> None:
-        """Let the counters and gauges show what ``take`` returns."""
+        """Make the counters and gauges show the snapshot that ``take`` returns."""
         self._shared.take = take
 
     def close(self) -> None:
-        """Let them show nothing any more."""
+        """Make the counters and gauges show nothing any more."""
         self._shared.take = None
 
     def on_end(self, record: StreamRecord) -> None:
         """Record the histograms of a stream that ended."""
         base = stream_attributes(record.labels)
-        # Exemplars are to show the stream's trace, not that of whoever drains the sinks.
+        # Exemplars must show the stream's trace, not that of the thread that drains the sinks.
         parent = record.trace_parent
         context = parent if isinstance(parent, Context) else Context()
         for metric, values, value in measured(record):

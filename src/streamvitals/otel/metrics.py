@@ -37,11 +37,11 @@ _CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 
 class PreaggregatedExporter(MetricExporter):
-    """Adds our families to what a reader hands over, and passes it on to ``inner``.
+    """Adds our families to the metrics of a reader, and exports both with ``inner``.
 
-    ``take`` is asked for a snapshot at every export, and must not change one that it has given. Cumulative or
-    delta, by kind, as ``inner`` prefers. What was not delivered is told again: a delta only moves on when
-    ``inner`` says success. ``remake`` makes another ``inner`` for a forked child, which counts from the fork
+    ``take`` is called for a snapshot at every export, and must not change a snapshot that it has returned. Values are
+    cumulative or delta, by kind, as ``inner`` prefers. What was not delivered is sent again: a delta starts anew only
+    when ``inner`` reports success. ``remake`` makes another ``inner`` for a forked child, which counts from the fork
     and must not share a connection.
     """
 
@@ -92,7 +92,7 @@ class PreaggregatedExporter(MetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> MetricExportResult:
-        """Called by the reader, in its thread. Never raises."""
+        """Export what the reader has collected and our families; called in the reader's thread. Never raises."""
         reason = "refused or unreachable"
         try:
             with unnoticed(self._on_trouble):
@@ -113,7 +113,7 @@ class PreaggregatedExporter(MetricExporter):
     def _with_ours(self, data: MetricsData, families: list[Any]) -> MetricsData:
         first, *more = data.resource_metrics
         ours = ScopeMetrics(InstrumentationScope(SCOPE, __version__), families, "")
-        # Our own scope holds nothing but the instrument that keeps the reader calling.
+        # Our own scope contains only the instrument that makes the reader call its exporter.
         others = [scope for scope in first.scope_metrics if scope.scope.name != SCOPE]
         resource = first.resource if self._resource is None else self._resource.get()
         return MetricsData([ResourceMetrics(resource, [*others, ours], first.schema_url), *more])
@@ -123,21 +123,21 @@ class PreaggregatedExporter(MetricExporter):
             raise GaveUpError
 
     def close(self) -> None:
-        """The next export is the last: its first failed attempt ends it."""
+        """Make the next export the last, which ends with its first failed attempt."""
         self._closing = True
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Nothing is kept back here."""
+        """Do nothing: nothing is buffered here."""
         return self._inner.force_flush(timeout_millis)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Ends the inner exporter."""
+        """Shut the inner exporter down."""
         with unnoticed(lambda: None):
             self._inner.shutdown(timeout_millis)
 
 
 class MetricsConfig(Protocol):
-    """What ``start_exporting`` wants to know of the settings."""
+    """The settings that ``start_exporting`` needs."""
 
     @property
     def otlp_metrics(self) -> bool:
@@ -162,7 +162,7 @@ def start_exporting(
     *,
     on_error: Callable[[str], None] | None = None,
 ) -> Exporting:
-    """Export what ``take`` returns, periodically, as the standard variables say; at exit once more.
+    """Export what ``take`` returns, at the interval of the standard variables, and once more at exit.
 
     Does nothing unless ``config.otlp_metrics``. ``on_error("otel")`` is called, on any thread, for each
     export that failed. No global provider is set. Raises ImportError if the exporter
@@ -183,7 +183,7 @@ def _one(options: CallbackOptions) -> list[Observation]:
 
 class _Pipeline:
     def __init__(self, take: Take, losses: Losses) -> None:
-        # Here, as an app with a MeterProvider of its own needs no exporter of ours.
+        # Imported here, as an app with a MeterProvider of its own needs no exporter of ours.
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
         self._losses = losses
@@ -204,7 +204,7 @@ class _Pipeline:
         return Exporting(self.flush, self.shutdown, lambda: self._losses.failing)
 
     def flush(self, timeout: float = MOST) -> bool:
-        """Export now. The SDK does that in the calling thread, for as long as it takes; hence another one."""
+        """Export now, in another thread: the SDK would block the calling thread for as long as that takes."""
         lost = self._losses.count
         thread = threading.Thread(target=self._flush, name="streamvitals-flush", daemon=True)
         try:

@@ -1,4 +1,4 @@
-"""What both OTLP signals need: an exporter that nobody in the app notices.
+"""For both OTLP signals: runs OpenTelemetry's exporters so that the app does not notice them.
 
 The exporters of opentelemetry-exporter-otlp-proto-http log every failed attempt, draw jitter from the
 `random` module and can be traced by the app's own instrumentation. None of that may reach the app.
@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
 logger = logging.getLogger("streamvitals")
 
-# Told of every warning that the exporter wanted to log while it worked for us; None: it works for the app.
+# Called for every warning that an exporter tries to log while it works for us; None: it works for the app.
 _on_trouble: ContextVar[Callable[[], None] | None] = ContextVar("streamvitals_on_trouble", default=None)
 
 _NOISY = ("opentelemetry.", "urllib3", "requests", "charset_normalizer")
@@ -41,7 +41,7 @@ class GaveUpError(Exception):
 
 
 def reason_of(error: Exception) -> str:
-    """Why an export failed, for a log: no text of the exporter's."""
+    """Why an export failed, for the log, without any text of the exporter's."""
     return "refused or unreachable at the end" if isinstance(error, GaveUpError) else type(error).__name__
 
 
@@ -61,7 +61,7 @@ class _NotOurs(logging.Filter):
         return False
 
     def install(self) -> None:
-        """Stand before every logger that an exporter may use; loggers made since the last time included."""
+        """Filter every logger that an exporter may use, including loggers made since the last call."""
         known = logging.root.manager.loggerDict
         if len(known) == self._loggers_seen:
             return
@@ -78,8 +78,8 @@ _filter = _NotOurs()
 def unnoticed(on_trouble: Callable[[], None]) -> Iterator[None]:
     """Run an exporter: not traced, and its log records go nowhere.
 
-    ``on_trouble`` is called, in the exporter's thread, for every warning it wanted to log: an attempt that
-    failed, before the exporter waits to try again. What it raises comes out of the exporter.
+    ``on_trouble`` is called, in the exporter's thread, for every warning that it tries to log: an attempt has
+    failed, and the exporter is about to wait before the next. The exporter raises what ``on_trouble`` raises.
     """
     _filter.install()
     _leave_random_alone()
@@ -103,10 +103,10 @@ def _leave_random_alone() -> None:
 
 
 class ProcessResource:
-    """What the standard variables say of this service, with a ``service.instance.id`` of this process.
+    """The resource that the standard variables describe, with a ``service.instance.id`` of this process.
 
-    Without one, the processes of one service would report the same series. Detected once, because a detector
-    may ask the network; a forked child only gets another id. One that the user set is kept.
+    Without that id, the processes of one service would report the same series. Detected once, because a detector
+    may use the network; a forked child only gets another id. An id that the user has set is kept.
     """
 
     def __init__(self, env: Mapping[str, str] = os.environ) -> None:
@@ -138,7 +138,7 @@ class Losses:
         self._on_error = on_error
 
     def add(self, reason: str) -> None:
-        """One more export failed; ``reason`` must hold no address and no text of the collector's."""
+        """Count a failed export; ``reason`` must contain no address and no text of the collector's."""
         self.count += 1
         self.failing = True
         if self.count == 1:
@@ -149,19 +149,19 @@ class Losses:
             self._on_error("otel")
 
 
-_MAX_ANSWER = 1 << 16  # bytes of an answer that is looked into
+_MAX_ANSWER = 1 << 16  # most bytes of an answer that is parsed
 _REJECTED = ("rejectedSpans", "rejectedDataPoints")
 
 
 def count_rejected(exporter: Exporter, losses: Losses) -> Exporter:
-    """Have what a collector rejects of a request that it takes (OTLP's partial success) counted as lost. Exporters see
-    the status only: https://github.com/open-telemetry/opentelemetry-python/issues/4803. Gives the exporter back."""
-    transport = getattr(getattr(exporter, "_client", None), "_transport", None)  # of newer ones
+    """Count as lost what a collector rejects in a request that it accepts (OTLP's partial success). Exporters see only
+    the status: https://github.com/open-telemetry/opentelemetry-python/issues/4803. Returns the exporter."""
+    transport = getattr(getattr(exporter, "_client", None), "_transport", None)  # in newer exporters
     session = getattr(exporter, "_session", None) or getattr(transport, "_session", None)
     endpoint = getattr(exporter, "_endpoint", None)
 
     def look(response: Any, *args: Any, **kwargs: Any) -> None:
-        # A session may be shared, where the app's own credentials make it.
+        # A session may be shared, if the app's own credentials provider makes it.
         if response.ok and response.request.url == endpoint and _rejected(response):
             losses.add("rejected by the collector")
 
@@ -179,7 +179,7 @@ def _rejected(response: Any) -> bool:
         if "json" in response.headers.get("Content-Type", ""):
             told = response.json().get("partialSuccess") or {}
             return any(int(told.get(name) or 0) > 0 for name in _REJECTED)
-        # Of both signals the same on the wire, as far as it is read.
+        # The parts that are read are the same on the wire for both signals.
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
         return bool(ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans > 0)

@@ -1,7 +1,7 @@
 """The span pipeline for apps that have none: a tracer whose spans go out over OTLP, http/protobuf.
 
-Everything that belongs to one process (queue, thread, connection) is made at that process's first span and
-left behind by a fork: connections must not be shared, and a master that only forks needs none of it.
+Everything that belongs to one process (queue, thread, connection) is made at that process's first span, and a forked
+child makes its own: connections must not be shared, and a master process that only forks needs none of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .span_queue import MakeExporter, SpanQueue
 
 
 class _Ids(IdGenerator):
-    """Random ids that are not drawn from the ``random`` module, whose numbers may be the app's experiment."""
+    """Makes ids without the ``random`` module, so that a seeded app draws the same numbers as without us."""
 
     def __init__(self) -> None:
         self._bits = random.SystemRandom().getrandbits
@@ -42,7 +42,7 @@ class _Ids(IdGenerator):
 
 
 def make_exporter(timeout: float | None) -> SpanExporter:
-    """The exporter as the standard variables describe it; ``timeout``: seconds per request, None: theirs."""
+    """The exporter that the standard variables describe; ``timeout``: seconds per request, None: as they say."""
     return OTLPSpanExporter(timeout=timeout)  # type: ignore[arg-type, unused-ignore]
 
 
@@ -52,7 +52,7 @@ class OwnTracing:
     def __init__(self, on_error: Callable[[str], None] | None, make: MakeExporter = make_exporter) -> None:
         losses = self._losses = Losses("spans", on_error)
         self._make: MakeExporter = lambda timeout: count_rejected(make(timeout), losses)
-        # Both now, not at the first span: they import and may look things up.
+        # Both are made now and not at the first span: they import modules and may use the network.
         self._resource = ProcessResource()
         make(None)
         self._queue: SpanQueue | None = None
@@ -72,7 +72,7 @@ class OwnTracing:
         """The tracer of the calling process; made at the first call."""
         if self._tracer is None:
             self._queue = SpanQueue(self._make, self._losses)
-            # Nobody keeps the provider: it is not needed, and a dead one does nothing when the app forks.
+            # The provider is not kept: it is not needed, and once freed it does nothing when the app forks.
             provider = TracerProvider(
                 resource=self._resource.get(), id_generator=_Ids(), shutdown_on_exit=False
             )
@@ -98,8 +98,9 @@ class OwnTracing:
         return self._queue is None or self._queue.force_flush(int(timeout * 1000))
 
     def begin_shutdown(self) -> None:
-        """Begin to export what is queued, for the last time. Spans that are made later start anew, and go out with
-        the next flush or shutdown."""
+        """Begin to export what is queued, for the last time.
+
+        Spans that are made later go to a new queue, and are exported by the next flush or shutdown."""
         queue, self._queue, self._tracer = self._queue, None, None
         if queue is not None:
             self._ending.append(queue)

@@ -58,7 +58,7 @@ class SpanQueue(SpanProcessor):
         self._gave_up = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing to do before the end."""
+        """Do nothing: a span is queued when it has ended."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a sampled span; never blocks on the exporter."""
@@ -70,7 +70,7 @@ class SpanQueue(SpanProcessor):
         self._spans.append(span)
         if self._thread is None:
             self.start()
-        # Appended first, asked then; the thread says idle first and looks at the queue then.
+        # Appends before it reads `_idle`; the thread sets `_idle` before it checks the queue, so no span is missed.
         if self._idle or len(self._spans) >= self._batch:
             with self._changed:
                 self._changed.notify_all()
@@ -80,17 +80,17 @@ class SpanQueue(SpanProcessor):
         return self._flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
-        """As the interface wants it; see ``close``."""
+        """Close the queue, as the interface requires; see ``close``."""
         self.close(MOST)
 
     def begin_flush(self) -> None:
-        """Have the thread export what is queued now, and do not wait for it."""
+        """Make the thread export what is queued now, without waiting for it."""
         with self._changed:
             self._urgent = not self._nothing_left()
             self._changed.notify_all()
 
     def begin_close(self) -> None:
-        """Have the thread export what is queued and end, and do not wait for it; see ``close``."""
+        """Make the thread export what is queued and end, without waiting for it; see ``close``."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -111,7 +111,7 @@ class SpanQueue(SpanProcessor):
         return flushed
 
     def start(self) -> None:
-        """Start the thread, if it can be started; the first span does otherwise."""
+        """Start the thread, if it can be started; otherwise the first span starts it."""
         with self._changed:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="streamvitals-spans", daemon=True)
@@ -133,7 +133,7 @@ class SpanQueue(SpanProcessor):
         return done and self._losses.count == lost
 
     def _drain_here(self, patience: Patience) -> None:
-        """No thread could be started, so this one exports. A request must not take the exporter's own 10 s."""
+        """Export in the calling thread, as no other can be started; no request may take the exporter's own 10 s."""
         usual = self._exporter
         while self._spans and not self._gave_up and patience.left() > 0:
             self._exporter = self._make_exporter(max(patience.left(), 0.01))

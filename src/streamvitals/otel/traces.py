@@ -1,7 +1,7 @@
 """Makes one CLIENT span per stream when it has ended, and children for its HTTP attempts where they add something.
-The only attempt of a stream that did not fail adds nothing, and a span costs as much as all else that a stream does.
+The only attempt of a stream that did not fail adds nothing, and a span costs as much as all our other work on a stream.
 
-Made from the record with explicit times, so that nothing is attached to any context while the stream lives.
+Spans are made from the record with explicit times, so that nothing is attached to any context while the stream lives.
 Needs opentelemetry-api; the SDK and the exporter only for a pipeline of our own. Attributes:
 https://github.com/open-telemetry/semantic-conventions-genai (docs/gen-ai/client-inference.md) and
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/
@@ -37,28 +37,28 @@ from .keys import SCOPE
 from .patience import MOST, at_exit, exiting
 from .trace_parent import TracerSource
 
-_MAX_EVENTS = 16  # of each kind, on one span
-_MAX_REMEMBERED = 256  # label sets
+_MAX_EVENTS = 16  # most events of each kind on one span
+_MAX_REMEMBERED = 256  # most label sets whose attributes are cached
 _NO_CONTEXT = Context()
 
 Value = str | bool | int | float | tuple[str, ...]
 
 
 class TraceSink(Sink):
-    """Makes the spans of each record. ``get_tracer`` is called at every end; None: no spans are wanted."""
+    """Makes the spans of each record. ``get_tracer`` is called for each; it returns None if no spans are wanted."""
 
     def __init__(self, get_tracer: TracerSource) -> None:
         self._get_tracer = get_tracer
 
     def make_span(self, record: StreamRecord) -> SpanContext | None:
-        """Make the span of a stream that ended, and those of its attempts. None if it has none or was not sampled."""
+        """Make the spans of a stream that ended and of its attempts; None if it is not sampled."""
         tracer = self._get_tracer()
         if tracer is None:
             return None
         context = _context_of(record.trace_parent)
         if context.get(_SUPPRESS_INSTRUMENTATION_KEY):
             return None
-        # What a sampler may want to know is there from the start; the rest only if it said yes.
+        # Attributes that a sampler may use are set at the start; the others only if the span is sampled.
         span = tracer.start_span(
             _name(record.labels), context, SpanKind.CLIENT, _identity(record.labels, record.server_port).copy(),
             _link_to(record.retry_of),
@@ -78,15 +78,16 @@ class TraceSink(Sink):
 
 
 def _ns(record: StreamRecord, offset: float) -> int:
-    """Unix nanoseconds, so many seconds after the request.
+    """The Unix time in nanoseconds, ``offset`` seconds after the request.
 
-    The sum of two integers, as a float of this size is exact to 256 ns only, and a child must not end after its parent.
+    It is the sum of two integers: a float of this size is exact to 256 ns only, and a child must not end after its
+    parent.
     """
     return int(record.started * 1e9) + int(offset * 1e9)
 
 
 def _context_of(parent: object | None) -> Context:
-    """The captured parent as a context; never the current one, which is whatever thread drains the sinks."""
+    """The captured parent as a context; never the current one, which belongs to the thread that drains."""
     if isinstance(parent, Context):
         return parent
     if isinstance(parent, SpanContext):
@@ -95,10 +96,10 @@ def _context_of(parent: object | None) -> Context:
 
 
 def _link_to(failed: object | None) -> list[Link]:
-    """A link to the span of the stream that this one was asked for again."""
+    """A link to the span of the failed stream that this one retries."""
     if not isinstance(failed, TraceIds):
         return []
-    sampled = TraceFlags(TraceFlags.SAMPLED)  # else its ids would not have been offered
+    sampled = TraceFlags(TraceFlags.SAMPLED)  # the ids of an unsampled span are not passed on
     ids = SpanContext(int(failed.trace_id, 16), int(failed.span_id, 16), is_remote=False, trace_flags=sampled)
     return [Link(ids)]
 
@@ -110,7 +111,7 @@ def _name(labels: StreamLabels) -> str:
 
 @lru_cache(_MAX_REMEMBERED)
 def _identity(labels: StreamLabels, port: int | None) -> dict[str, Value]:
-    """What all spans of these streams have. For everybody: to be copied."""
+    """The attributes that all spans of these streams share. Callers must copy them."""
     identity: dict[str, Value] = {
         "gen_ai.operation.name": labels.operation,
         "gen_ai.provider.name": labels.provider,
@@ -150,7 +151,7 @@ def _attributes(record: StreamRecord) -> dict[str, Value]:
         ("streamvitals.retry_after_honored", record.retry_after_honored),
     ]
     if record.http_attempts > 1:
-        # Of the SDK; the app's own attempts are streams of their own.
+        # The SDK's attempts only; each attempt of the app itself is a stream of its own.
         more.append(("http.request.resend_count", record.http_attempts - 1))
     if record.usage is not None:
         more += _usage(record.usage).items()
@@ -206,7 +207,7 @@ def _make_attempts(tracer: Tracer, context: Context, record: StreamRecord) -> No
         attributes = {"http.request.method": record.method, "url.path": record.url_path, **server}
         attributes.update(_answer(attempt))
         if not failed:
-            # The app's own doing, such as a break, is no error of the request.
+            # An end by the app itself, such as a break, is no error of the request.
             attributes.pop("error.type", None)
         if attempt.number > 1:
             attributes["http.request.resend_count"] = attempt.number - 1
@@ -228,10 +229,10 @@ def tracer_of(provider: TracerProvider) -> TracerSource:
 
 
 class _AppFirst:
-    """The tracer of the app's own global provider, from when it sets one; ours until then.
+    """The tracer of the app's own global provider once it has set one; ours until then.
 
-    Asked at every end, because an app imports openai, and so starts us, before it sets its provider. Looks
-    at the variable itself: ``trace.get_tracer_provider()`` can set a provider, which is the app's to do.
+    Checked at the end of every stream, because an app imports openai, and so starts us, before it sets its provider.
+    Reads the variable itself: ``trace.get_tracer_provider()`` can set a provider, which only the app may do.
     """
 
     def __init__(self, own: TracerSource) -> None:
@@ -250,7 +251,7 @@ class _AppFirst:
 
 
 class TracesConfig(Protocol):
-    """What ``start_tracing`` wants to know of the settings."""
+    """The settings that ``start_tracing`` needs."""
 
     @property
     def otlp_traces(self) -> bool:
@@ -258,12 +259,12 @@ class TracesConfig(Protocol):
 
 
 class Tracing(NamedTuple):
-    """A sink for spans, and what is to be done at the end of the process.
+    """A sink for spans, and functions for the end of the process.
 
     ``flush`` and ``shutdown`` take the seconds that they may last (MOST by default) and return False if spans
-    were lost or are still queued. ``begin_flush`` and ``begin_shutdown`` begin that and do not wait. ``shutdown`` also
-    runs at exit; providers of the app are left to the app.
-    ``get_tracer`` is what the sink uses, for other spans that are to go the same way. ``prepare`` is for a process that
+    were lost or are still queued. ``begin_flush`` and ``begin_shutdown`` begin the same without waiting. ``shutdown``
+    also runs at exit; the app's own providers are left to the app.
+    ``get_tracer`` gives the sink's tracer, for other spans with the same destination. ``prepare`` is for a process that
     will make spans, while it can still start a thread.
     """
 
@@ -304,7 +305,7 @@ def start_tracing(
     source = _AppFirst(own.tracer)
 
     def shutdown(timeout: float = MOST) -> bool:
-        if not exiting():  # else for what other exit functions stream
+        if not exiting():  # at exit `end` stays registered, for streams of other exit functions
             atexit.unregister(end)
         return own.shutdown(timeout)
 
@@ -320,7 +321,7 @@ def start_tracing(
 
 
 def _nothing() -> None:
-    """There is nothing to begin."""
+    """Do nothing: there is nothing to begin."""
 
 
 def _done(timeout: float = MOST) -> bool:
