@@ -1,1 +1,1 @@
-"""What observes one process: the runtime and its wiring. It runs in the app."""
+"""The runtime that observes one process, and its wiring. It runs inside the app."""

@@ -1,4 +1,4 @@
-"""What sends telemetry to a collector, flushed and shut down within one bound."""
+"""Flushes and shuts down everything that sends telemetry to a collector, within one bound."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Finish = tuple[Callable[[float], object], ...]
 
 @dataclass(frozen=True)
 class Exporters:
-    """All begin before the first is waited for, with the seconds that are left."""
+    """Starts all exporters before it waits for the first; each gets the seconds that are left."""
 
     begin_flush: Begin = ()
     flush: Finish = ()
@@ -21,11 +21,11 @@ class Exporters:
     shutdown: Finish = ()
 
     def flush_all(self, patience: Patience) -> None:
-        """Have them send what they hold."""
+        """Make all exporters send what they hold."""
         _all(self.begin_flush, self.flush, patience)
 
     def shut_down_all(self, patience: Patience) -> None:
-        """Have them send what they hold, for the last time; a collector that refuses is not waited for."""
+        """Make all exporters send what they hold for the last time; a collector that refuses is not waited for."""
         _all(self.begin_shutdown, self.shutdown, patience)
 
 

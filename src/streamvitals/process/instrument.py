@@ -1,4 +1,4 @@
-"""``instrument()``: the same observation without an agent, for programs that serve their own /metrics."""
+"""``instrument()``: observes a process without an agent, for programs that serve their own /metrics."""
 
 from __future__ import annotations
 
@@ -40,9 +40,8 @@ def instrument(
     ``tracer_provider`` and ``meter_provider`` are the app's; without them the standard ``OTEL_*`` variables
     decide, and an app's global tracer provider is used once there is one. ``config`` replaces the environment.
 
-    Patches openai now, or when it is imported. Goes on after a bad value of a variable, as `streamvitals run`
-    does: that is logged, and the default is used. Raises TypeError, ConfigError or ImportError for an argument
-    that is wrong.
+    Patches openai now, or when it is imported. If a variable has a bad value that is logged and the default is
+    used, as under `streamvitals run`. Raises TypeError, ConfigError or ImportError for an argument that is wrong.
     """
     if config is not None and not isinstance(config, Config):
         raise TypeError(f"config must be a streamvitals.config.Config, not {type(config).__name__}")
@@ -62,7 +61,7 @@ def instrument(
         problems = []
         if not under_run:
             settings, problems = show_and_check(settings)
-            # `run` has said these before this program began.
+            # `run` has reported these before this program began.
             by_run = "_streamvitals_registration" in sys.modules
             for problem in () if by_run else (*of_variables(os.environ), *of_journal(settings.journal)):
                 logger.warning("%s", problem)
@@ -71,7 +70,7 @@ def instrument(
         metrics=_metrics(settings, problems) if meter_provider is None else None,
     )
     _undo.append(lambda: None)
-    # A reader of the app's provider may serve that same default registry: each stream would be there twice.
+    # A reader of the app's provider may serve the same default registry, which would then show each stream twice.
     if registry is not None or meter_provider is None:
         _serve_prometheus(started, registry)
     if meter_provider is not None:
@@ -82,7 +81,7 @@ def instrument(
 
 
 def uninstrument() -> None:
-    """Take the patches back and forget the numbers. Streams that are open are counted as they stand."""
+    """Remove the patches and forget the numbers. Open streams are counted with what is known of them."""
     while _undo:
         _undo.pop()()
     lifecycle.stop()
@@ -99,8 +98,9 @@ def flush() -> None:
 
 
 def _tracing(config: Config, provider: TracerProvider | None, problems: list[str] | None) -> wiring.TracingFactory:
-    """How the runtime, if it is this call that makes it, gets its span pipeline. ``problems`` is given where it is the
-    environment that asks: then what it asks for may be missing."""
+    """What makes the span pipeline, if this call makes the runtime.
+
+    ``problems`` is given if the settings come from the environment: a package that they need may then be missing."""
     if problems is None:
         return lambda: wiring.start_tracing(config, provider, lifecycle.count_fault)
     return lambda: wiring.start_tracing_if_possible(config, provider, lifecycle.count_fault, problems)

@@ -33,13 +33,13 @@ def start(
     sinks: Iterable[Sink] = (),
     metrics: MetricsFactory | None = None,
 ) -> Runtime:
-    """Make this process's runtime, or return the one that there is. Does not patch anything yet."""
+    """Make this process's runtime, or return the existing one. Does not patch anything yet."""
     global _runtime
     if _runtime is None:
         _runtime = build(config, tracing, sinks, metrics=metrics, on_error=count_fault)
         if next(_fork_hook) == 0:
             forks.in_child(_after_fork)
-        # Before the exit functions that exporters have registered: what ours counts is for them to send.
+        # To run before the exit functions that exporters have registered, so that they send what ours counts.
         atexit.unregister(_at_exit)
         atexit.register(_at_exit)
     return _runtime
@@ -52,7 +52,7 @@ def count_fault(where: str) -> None:
 
 
 def stop() -> None:
-    """Remove the patches and forget the runtime; open streams are counted as they stand."""
+    """Remove the patches and forget the runtime; open streams are counted with what is known of them."""
     global _runtime
     visible.hide()
     importhook.uninstall()
@@ -62,22 +62,22 @@ def stop() -> None:
 
 
 def activate() -> None:
-    """Called when the program under ``streamvitals run`` has imported openai.
+    """Start observing, when the program under ``streamvitals run`` has imported openai.
 
-    What is wrong in the environment has been said by `run`; what is wrong only in here is said now.
+    `run` has reported the problems of the environment; problems that only this process has are reported now.
     """
     config, _ = Config.read()
     if config.disabled:
         return
     problems: list[str] = []
-    if _runtime is None:  # else the program has called instrument(), which has looked
+    if _runtime is None:  # if there is one, the program has called instrument(), which has checked
         config, problems = show_and_check(config)
     start(config, lambda: _tracing_under_run(config, problems)).patch()
     report(problems)
 
 
 def _tracing_under_run(config: Config, problems: list[str]) -> Tracing | None:
-    """Spans only if the standard variables ask for them, or the app has OpenTelemetry loaded.
+    """The span pipeline, only if the standard variables ask for spans or the app has loaded OpenTelemetry.
 
     An app whose environment lacks the exporter is observed all the same.
     """

@@ -1,7 +1,7 @@
-"""How late the app's event loop runs while streams are open on it.
+"""Measures how late the app's event loop runs while streams are open on it.
 
-A saturated loop queues chunks, and a chunk that waited for the loop must not pass for a slow provider. One
-timer per loop, only while that loop has streams; it holds neither the loop nor anything of the app's.
+A saturated loop queues chunks, and a chunk that waited for the loop must not be blamed on the provider. There is one
+timer per loop, only while that loop has streams; it holds neither the loop nor any object of the app's.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class LoopLagMeter:
         self._beating: set[weakref.ref[Any]] = set()
 
     def watch(self, stream: Any) -> None:
-        """Beat on the running loop for as long as ``stream`` (an observation) is open. No loop: nothing."""
+        """Beat on the running loop, if there is one, for as long as ``stream`` (an observation) is open."""
         asyncio = sys.modules.get("asyncio")
         loop = asyncio._get_running_loop() if asyncio is not None else None
         if loop is None:
             return
-        # Of a loop there is one reference, which its streams share.
+        # There is one reference per loop, which its streams share.
         reference = weakref.ref(loop)
         stream.asked_on(reference)
         if reference not in self._beating:
@@ -44,7 +44,7 @@ class LoopLagMeter:
         self._beating = set()
 
     def _next_beat(self, loop: Any) -> None:
-        # An empty context, since a copy of the app's would keep its values alive.
+        # An empty context, since a copy of the app's context would keep the app's values alive.
         loop.call_later(INTERVAL, self._beat, loop, loop.time() + INTERVAL, context=Context())
 
     def _beat(self, loop: Any, due: float) -> None:

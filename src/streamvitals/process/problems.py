@@ -1,4 +1,4 @@
-"""What will not work in this process: logged, and reported to the agent."""
+"""Logs what will not work in this process, and reports it to the agent."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ logger = logging.getLogger("streamvitals")
 
 
 def show_and_check(config: Config) -> tuple[Config, list[str]]:
-    """Make warnings visible, unless the user asked not to, and find out whether the redaction hook is there.
+    """Make warnings visible, unless the user has turned that off, and check that the redaction hook exists.
 
-    Without it nothing is captured: never text that was to be redacted and is not.
+    If it does not exist no text is captured, since the user wanted the text redacted.
     """
     problems: list[str] = []
     if not config.quiet:
@@ -31,7 +31,7 @@ def show_and_check(config: Config) -> tuple[Config, list[str]]:
 
 
 def warn(problems: list[str], word: str, text: str) -> None:
-    """Log what will not work here, and remember the word for it (config/problems.py) for the agent."""
+    """Log a problem, and add its word (config/problems.py) to those for the agent."""
     problems.append(word)
     logger.warning("%s", text)
 

@@ -1,4 +1,4 @@
-"""The user's redaction hook: what text passes before it is kept."""
+"""Loads the user's redaction hook, which all text passes before it is kept."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def redaction_of(config: Config) -> Redact | None:
     except ImportError as error:
         raise ConfigError(f"{said}: {error}") from error
     except (Exception, SystemExit) as error:
-        # The class only: a message of the app's code may hold anything.
+        # The class name only: the message of an exception of the app may contain anything.
         raise ConfigError(f"{said}: its module raises {type(error).__name__}") from error
     if not hasattr(module, function) and getattr(module.__spec__, "_initializing", False):
-        # It is the one that imports openai: what it defines below that comes later.
+        # This module is importing openai right now, and may define the function below that import.
         return lambda text: getattr(module, function)(text)
     hook: Redact | None = getattr(module, function, None)
     if hook is None or not callable(hook):

@@ -1,4 +1,4 @@
-"""The runtime of one process: what patches and observations ask of it, and its life."""
+"""The runtime of one process: what patches and observations need from it, and its life."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ NO_EXPORTERS = Exporters()
 
 
 class HttpSpans(Protocol):
-    """What otel/http_spans.py gives."""
+    """The interface of otel/http_spans.py."""
 
     def instrument_http_client(self, client: Any) -> bool:
-        """Trace what the SDK sends with this client."""
+        """Trace the requests that the SDK sends with this client."""
 
     def remove(self) -> None:
-        """Leave all clients as they were."""
+        """Restore all clients."""
 
 
 class Runtime:
@@ -72,13 +72,13 @@ class Runtime:
         self._capture_parent = capture_parent
         self._http_spans = http_spans
         self.patches = Patches(self, config.finish_optional_hosts, config.providers)
-        self._open: dict[Observation, None] = {}  # in the order in which they were asked for
+        self._open: dict[Observation, None] = {}  # in the order of their requests
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
         self.retries = AppRetries(self, config.retry_window)
         self._redact = redaction_of(config)
         self._lag = LoopLagMeter(lambda seconds: self._dispatch.submit(LoopLag(seconds)), lambda: list(self._open))
 
-    # -- what patches ask
+    # -- called by the patches
 
     def begin(self, call: Call, holder: Holder | None = None) -> Observation:
         """Start observing one stream, and leave its observation with the holder."""
@@ -110,20 +110,20 @@ class Runtime:
                 self._dispatch.submit(Start(slot.labels))
             self._lag.watch(observation)
         except BaseException:
-            # Whatever it was, nobody will ever tell of this stream.
+            # After an exception of any kind no code would ever report the end of this stream.
             observation.discard()
             raise
         return observation
 
     def has_failures(self) -> bool:
-        """Whether anything has failed that a call without streaming could try again."""
+        """Whether a stream has failed that a call without streaming could try again."""
         return bool(self.retries.failures)
 
     def fell_back(self, named: Key | None, key: RequestKey) -> Callable[[object | None], None] | None:
-        """A call that does not stream begins; see ``AppRetries.fell_back``."""
+        """Note that a call without streaming begins; see ``AppRetries.fell_back``."""
         return self.retries.fell_back(named, key, self.clock())
 
-    # -- what observations ask
+    # -- called by observations
 
     def submit(self, item: Item) -> None:
         self._dispatch.submit(item)
@@ -141,10 +141,10 @@ class Runtime:
     def discard(self, observation: Observation) -> None:
         if self._forget(observation) and isinstance(observation.slot, Slot):
             self.store.close_slot(observation.slot)
-        observation.let_go()  # whoever holds it must not write into a slot that is another's by then
+        observation.let_go()  # a holder of the observation must not write into the slot, which another stream may take
 
     def fault(self, where: str) -> None:
-        """Count a fault of ours; the traceback is for whoever turned debug logging on."""
+        """Count a fault of ours; the traceback is logged at debug level."""
         logger.debug("fault in %s", where, exc_info=True)
         self._dispatch.submit(Fault(where))
 
@@ -168,7 +168,7 @@ class Runtime:
         self._forget(observation)
         observation.let_go()
         if isinstance(record.slot, Slot) and not record.slot.ended:
-            # Who counts has failed, and a stream that has ended must not be shown as one that hangs.
+            # The store's sink has failed, but a stream that has ended must not be shown as one that hangs.
             self.store.close_slot(record.slot)
         if observation.origin is None:
             return
@@ -189,7 +189,7 @@ class Runtime:
         importhook.install(self.patch)
 
     def patch(self) -> None:
-        """Patch the SDK that has just been imported, or step aside and say so once."""
+        """Patch the SDK that has just been imported, or leave it unpatched and log that once."""
         openai = sys.modules["openai"]
         problems = self.patches.apply(openai)
         version = str(getattr(openai, "__version__", "unknown"))
@@ -198,24 +198,24 @@ class Runtime:
             logger.warning("not observing: %s", "; ".join(problems))
 
     def snapshot(self) -> Snapshot:
-        """Everything counted so far, and the state of what is open now."""
+        """Everything counted so far, and the state of the streams that are open now."""
         forks.notice()
         self._dispatch.drain()
         self.retries.sweep()
         return self.store.snapshot(self.clock(), self.stall_after)
 
     def add_sink(self, sink: Sink) -> Callable[[], None]:
-        """Hand records to one more sink from now on, until what is returned is called."""
+        """Give records to one more sink from now on, until the returned function is called."""
         return self._dispatch.add(sink)
 
     def flush(self, timeout: float = MOST) -> None:
-        """Hand to the sinks what finalizers have left behind, and flush the exporters: ``timeout`` seconds for all."""
+        """Give the sinks what finalizers have queued, and flush the exporters: ``timeout`` seconds for all."""
         patience = Patience(timeout)
         self._dispatch.drain()
         self.exporters.flush_all(patience)
 
     def stop(self) -> None:
-        """Take the patches back; what is still open ends here, and exporters send for the last time."""
+        """Remove the patches, end all open streams, and make the exporters send for the last time."""
         self.patches.remove()
         self.close()
         self.exporters.shut_down_all(Patience())
@@ -223,7 +223,7 @@ class Runtime:
             self._http_spans.remove()
 
     def close(self) -> None:
-        """The process is exiting: what is still open ends here."""
+        """End all open streams, since the process is exiting."""
         interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
         for observation in list(self._open):
             if interrupted:
@@ -233,12 +233,12 @@ class Runtime:
         # Exporters have exit functions of their own.
         self._dispatch.drain()
         for observation in list(self._open):
-            # It had ended, and Ctrl-C kept us from saying so.
+            # The stream had ended, but Ctrl-C has interrupted us before its end was queued.
             self._dispatch.submit((observation, Ending(observation.drop_verdict(), self.clock())))
         self.retries.close()
 
     def forked(self) -> None:
-        """In the child: what is open belongs to the parent, and so does the memory it is counted in."""
+        """Start anew in a forked child: open streams, and the memory that counts them, belong to the parent."""
         for observation in list(self._open):
             observation.disown()
         self._open.clear()

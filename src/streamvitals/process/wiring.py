@@ -24,7 +24,7 @@ logger = logging.getLogger("streamvitals")
 
 
 class Tracing(Protocol):
-    """What otel/traces.py gives."""
+    """The interface of what otel/traces.py returns."""
 
     @property
     def sink(self) -> Any: ...
@@ -49,7 +49,7 @@ class Tracing(Protocol):
 
 
 class Exporting(Protocol):
-    """What otel/metrics.py gives."""
+    """The interface of what otel/metrics.py returns."""
 
     @property
     def flush(self) -> Callable[..., bool]: ...
@@ -70,10 +70,10 @@ def build(
     metrics: MetricsFactory | None = None,
     on_error: Callable[[str], None],
 ) -> Runtime:
-    """Make a runtime with everything that belongs to it; nothing is set afterwards.
+    """Make a runtime with all its parts; nothing is set afterwards.
 
-    ``tracing`` makes the span pipeline and ``metrics`` the one for OTLP metrics, if there are to be any. ``on_error``
-    is called, on any thread, for each fault of theirs.
+    ``tracing`` makes the span pipeline and ``metrics`` the pipeline for OTLP metrics, if they are wanted. ``on_error``
+    is called, on any thread, for each fault in one of them.
     """
     store = Store(MappedMemory(config.directory) if config.directory else HeapMemory())
     limited: list[LogSink | JournalSink] = [*_journal(config), LogSink()]
@@ -91,10 +91,10 @@ def build(
         )
     runtime: Runtime | None = None
     if metrics is not None:
-        # A reader may ask from its own thread before there is a runtime.
+        # A reader may call this from its own thread before there is a runtime.
         exported = metrics(lambda: Snapshot() if runtime is None else runtime.snapshot())
         if exported is not None:
-            # Before the spans', which are begun and go out meanwhile.
+            # Metrics are finished first: the export of spans has begun by then and goes on meanwhile.
             exporters = replace(
                 exporters,
                 flush=(exported.flush, *exporters.flush), shutdown=(exported.shutdown, *exporters.shutdown),
@@ -123,7 +123,7 @@ def _prepared(spans: Tracing) -> Callable[[], object | None]:
 
 
 def _http_spans(spans: Tracing, on_error: Callable[[str], None]) -> HttpSpans | None:
-    """Transport spans, where their package is installed; without it there are the others."""
+    """Transport spans, if their package is installed; without it the other spans are still made."""
     try:
         from ..otel import http_spans
 
@@ -151,7 +151,7 @@ def start_tracing(config: Config, provider: Any, on_error: Callable[[str], None]
 def start_tracing_if_possible(
     config: Config, provider: Any, on_error: Callable[[str], None], problems: list[str]
 ) -> Tracing | None:
-    """``start_tracing``; without spans, and a word, where the environment does not allow what it asks for."""
+    """As ``start_tracing``; if what the environment asks for is missing, there are no spans but a warning."""
     try:
         return start_tracing(config, provider, on_error)
     except ImportError as error:
