@@ -13,7 +13,7 @@ from ..sdk.versions import OPENAI
 from ..system import console
 from . import interpreter
 
-# So many lines at the most; /healthz has them all.
+# Most lines that are printed; /healthz has all problems.
 MOST_LINES = 12
 
 
@@ -24,7 +24,7 @@ def check_machine() -> None:
 
 
 def find_problems(command: Sequence[str], config: Config, env: Mapping[str, str]) -> list[Problem]:
-    """Find every problem that shows without asking the network or starting a Python."""
+    """Find every problem that can be found without using the network or starting a Python."""
     return [
         *_safely(lambda: found.of_variables(env)),
         *_safely(lambda: found.of_exporter(config, sys.path)),
@@ -50,7 +50,7 @@ def of_sdk(command: Sequence[str], env: Mapping[str, str]) -> Iterable[Problem]:
 
 
 def wants_to_speak(env: Mapping[str, str], config: Config, problems: Iterable[Problem]) -> bool:
-    """Whether the agent will have something to report on our stderr."""
+    """Whether the agent may have something to report on this process's stderr."""
     return not config.quiet and sys.stderr is not None and bool(found.endpoints_to_ask(env, config, problems))
 
 

@@ -1,4 +1,4 @@
-"""Finds the app's command as execvp does, and execs it as if nothing had stood in front of it."""
+"""Finds the app's command as execvp does, and execs it as if it had been started directly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 from ..agent import proc
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
-# What CPython ignores from its start on, whatever it inherited (install_signal_handlers in pylifecycle.c).
+# The signals that CPython ignores from its start, whatever it inherited (install_signal_handlers in pylifecycle.c).
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -69,7 +69,7 @@ def become(command: Command, env: Mapping[str, str]) -> NoReturn:
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
-            # A script without a first line that says what runs it; execvp(3) gives it to the shell.
+            # A script without a first line that names its interpreter; execvp(3) runs it with the shell.
             os.execve("/bin/sh", ("sh", command.path, *command.arguments[1:]), env)
     except OSError as error:
         if error.errno == errno.ENOENT:
@@ -79,19 +79,19 @@ def become(command: Command, env: Mapping[str, str]) -> NoReturn:
 
 
 def restore_signals() -> None:
-    """Undo what Python's start changed. Handlers go with exec; what is ignored stays ignored."""
+    """Undo what Python's start has changed. Exec resets handlers; ignored signals stay ignored."""
     inherited = _ignored_by_parent()
     for number in _PYTHON_IGNORES:
         signal.signal(number, signal.SIG_IGN if number in inherited else signal.SIG_DFL)
 
 
 def _ignored_by_parent() -> set[int]:
-    """The signals that this process was most likely started with as ignored: those its parent ignores.
+    """The signals that this process was most likely started with as ignored: those that its parent ignores.
 
-    What it really was is lost by the time Python code runs. A shell or a service manager that ignores a
-    signal hands that on; a Python ignores these two itself and gives children the default (subprocess,
-    `restore_signals`), but for one that forks and execs by itself, as supervisord does. A parent that has gone, or
-    that is outside of a container, ignores nothing as far as we know.
+    The real ones are lost by the time Python code runs. The children of a shell or a service manager inherit the
+    signals that it ignores. A Python ignores these two itself and gives children the default (subprocess,
+    `restore_signals`), unless it forks and execs by itself, as supervisord does. A parent that has gone, or that is
+    outside of a container, is taken to ignore nothing.
     """
     parent = os.getppid()
     try:
@@ -103,7 +103,7 @@ def _ignored_by_parent() -> set[int]:
 
 
 def _hands_on(pid: int) -> bool:
-    """Whether children of this process are started ignoring what it ignores itself."""
+    """Whether children of this process inherit the signals that it ignores."""
     arguments, executable = [b""], ""
     with contextlib.suppress(OSError):
         arguments = proc.arguments(pid)
@@ -115,9 +115,9 @@ def _hands_on(pid: int) -> bool:
 
 
 def original_environment() -> dict[str, str]:
-    """The environment as it was handed to this process.
+    """The environment that this process was started with.
 
-    Python adds LC_CTYPE to it where the locale is C (PEP 538), which a program that is no Python would see.
+    Python adds LC_CTYPE to it where the locale is C (PEP 538), which an app that is no Python program would see.
     """
     env = dict(os.environ)
     with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as file:

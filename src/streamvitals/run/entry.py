@@ -1,8 +1,8 @@
 """Starts the command `streamvitals`, with an import path of its own; nothing here can stop an app from starting.
 
-PYTHONPATH, the working folder and the user's packages are the app's. They are on this interpreter's path too, and hold
-old versions of what we need, or files named like standard modules. Until they are off it only what every interpreter
-has loaded anyway is imported here; and `run` needs no third-party package at all.
+PYTHONPATH, the working folder and the user's packages are the app's. They are on this interpreter's path too, and may
+contain old versions of what we need, or files named like standard modules. Until they are removed from the path, only
+modules that every interpreter has loaded anyway are imported here; `run` needs no third-party package at all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
         asked = parse_run(arguments[1:])
         if asked is not None:
             run(*asked)
-    # Everything else, `run --help` and a mistake in its options among it.
+    # Everything else, including `run --help` and mistakes in the options of `run`.
     from ..cli import main as commands
 
     try:
@@ -43,7 +43,7 @@ def _drop_output() -> None:
 
 
 def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
-    """Start the agent and become the command; only the latter where anything of ours fails."""
+    """Start the agent and become the command; if anything of ours fails, still become the command."""
     try:
         from . import launch
 
@@ -57,7 +57,7 @@ def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
 def parse_run(arguments: list[str]) -> tuple[str | None, int | None, tuple[str, ...]] | None:
     """Parse the options of `run` into host, port and command.
 
-    None where there is anything else: that is for the command line to judge.
+    None if there is anything else, which the full command line parser then handles.
     """
     host: str | None = None
     port: int | None = None
@@ -80,12 +80,12 @@ def parse_run(arguments: list[str]) -> tuple[str | None, int | None, tuple[str, 
 
 
 def own_import_path() -> None:
-    """Remove the app's folders from `sys.path`, and what came from there from `sys.modules`."""
+    """Remove the app's folders from `sys.path`, and modules that came from them from `sys.modules`."""
     before = list(sys.path)
     sys.path[:] = path_without(before, foreign(before))
     gone = {entry for entry in before if entry not in sys.path}
     for name, module in list(sys.modules.items()):
-        # A sitecustomize of the app has run by now, and what it imported is there.
+        # A sitecustomize of the app may have run by now, and the modules that it imported are loaded.
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and name != "__main__" and any(_lies_in(file, entry) for entry in gone):
             del sys.modules[name]
@@ -94,8 +94,8 @@ def own_import_path() -> None:
 def path_without(path: list[str], others: list[str]) -> list[str]:
     """Make an import path of our own, without the entries in ``others``.
 
-    The rest in its order; then where we are installed, if that is in one of the others (and then what we need may be in
-    any of them); then the user's packages, for what is nowhere else.
+    The rest keeps its order. If we are installed in one of the others, our folder follows, then they do, since what
+    we need may be in any of them. The user's packages are last, for what is nowhere else.
     """
     own = [entry for entry in path if entry not in others]
     if HOME not in own:
@@ -110,7 +110,7 @@ def foreign(path: list[str]) -> list[str]:
     if theirs and not sys.flags.ignore_environment:
         found += [os.path.normpath(os.path.join(_working_folder(), entry)) for entry in theirs.split(os.pathsep)]
     if path and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-        # `python -m` puts the working folder there, and a script its own.
+        # `python -m` puts the working folder first, and a script its own folder.
         found += [path[0]] if path[0] in ("", _working_folder(), os.path.dirname(os.path.realpath(sys.argv[0]))) else []
     site = sys.modules.get("site")
     needed = _standard() | set(getattr(site, "getsitepackages", list)())
@@ -124,7 +124,7 @@ def _user_packages() -> str:
 def _working_folder() -> str:
     try:
         return os.getcwd()
-    except OSError:  # it has been removed
+    except OSError:  # the folder has been removed
         return ""
 
 
@@ -154,7 +154,7 @@ def _become(command: tuple[str, ...]) -> None:
     try:
         import signal
 
-        # What Python ignores from its start on.
+        # The signals that Python ignores from its start.
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
     except Exception as error:  # noqa: BLE001

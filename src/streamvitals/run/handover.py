@@ -1,7 +1,7 @@
-"""Gets a new run its port from an agent whose app has gone, which waits for a last scrape.
+"""Frees the port for a new run, if an agent whose app has gone holds it for a last scrape.
 
-As after a crash, or a restart by a supervisor. Only an agent of the same user is asked, and only one whose app has gone
-leaves: a port is never taken from a run that lives.
+This happens after a crash, or a restart by a supervisor. Only an agent of the same user is asked, and only one whose
+app has gone leaves: a port is never taken from a run that lives.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def take_over(port: int, env: Mapping[str, str], listen: Callable[[], T]) -> T | None:
-    """Ask our agent on the port to leave; return what ``listen`` returns then, or None."""
+    """Ask this user's agent on the port to leave; return what ``listen`` returns then, or None."""
     holder = next((agent for agent, theirs in agents(env) if theirs == port), None)
     if holder is None:
         return None
@@ -45,7 +45,7 @@ def take_over(port: int, env: Mapping[str, str], listen: Callable[[], T]) -> T |
 
 
 def around(env: Mapping[str, str], port: int) -> str:
-    """The URL of the agent of a `run` around this one, if it has this very port; else ""."""
+    """The URL of the agent of a `run` around this one, if it serves this port; else ""."""
     directory = env.get("STREAMVITALS_DIR", "")
     if not directory or not port or "/streamvitals/startup/inject" not in env.get("PYTHONPATH", ""):
         return ""
@@ -55,7 +55,7 @@ def around(env: Mapping[str, str], port: int) -> str:
 
 
 def _port(url: str) -> int:
-    """The port of a URL. Raises ValueError for what is no URL."""
+    """The port of a URL. Raises ValueError for a text that is no URL."""
     return urlsplit(url).port or 80
 
 
@@ -68,7 +68,7 @@ def agents(env: Mapping[str, str]) -> Iterator[tuple[Identity, int]]:
             port = _port(str(facts.get("url")))
         except ValueError:
             continue
-        # What the app has left behind may still be ending: the agent knows.
+        # Other processes of the app may still be ending; the agent checks that before it leaves.
         if agent and app and alive(agent) and _is_mine(agent.pid) and not alive(app):
             yield agent, port
 
@@ -77,7 +77,7 @@ def _directories(env: Mapping[str, str]) -> Iterator[str]:
     for parent in dict.fromkeys(private_directory.parents(env)):
         for path in _folders(parent, re.escape(PREFIX) + "[0-9a-f]+"):
             yield path
-            # Root's is one further in.
+            # Root's directory is one level further down.
             yield from _folders(path, "[0-9a-f]+")
 
 

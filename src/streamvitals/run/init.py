@@ -1,9 +1,9 @@
 """An init for the app, where `streamvitals run` is PID 1.
 
-The kernel gives PID 1 no default dispositions and every orphan of its namespace, the agent among them; an
-app that was not written for that would neither end on SIGTERM nor reap. So here the app is a child, with
-everything this process was started with, and this process reaps and passes signals on. Of what it was started with it
-holds the standard descriptors, and nothing else: what is written to /proc/1/fd/1 in a container is for its log.
+PID 1 has no default dispositions for signals, and becomes the parent of every orphan of its namespace, including the
+agent. An app that was not written for that would neither end on SIGTERM nor reap. So the app becomes a child, with
+everything this process was started with, and this process reaps and passes signals on. It keeps open only the standard
+descriptors, since text written to /proc/1/fd/1 in a container must go to the container's log.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from .spawn import AgentHandle
 
 # si_code of a signal that the kernel sent, as for Ctrl-C at a terminal (sigaction(2)).
 _SI_KERNEL = 0x80
-# What a terminal sends to the whole foreground group, the app in it. A hang-up it sends to the session's
-# leader only.
+# The signals that a terminal sends to the whole foreground group, including the app. It sends a hang-up only to the
+# leader of the session.
 _FROM_TERMINAL = {
     signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH,
 }
-# How long an exporter may take to get rid of the last values before the container ends. Seconds.
+# How long an exporter may take to send the last values before the container ends. Seconds.
 FLUSH_TIMEOUT = 2.0
-# Whom what a manager hands on is for, by pid: sockets (sd_listen_fds(3)), a watchdog (sd_watchdog_enabled(3)), the
-# journal (SYSTEMD_EXEC_PID in systemd.exec(5)).
+# Variables in which a manager names the receiver by its pid: of sockets (sd_listen_fds(3)), a watchdog
+# (sd_watchdog_enabled(3)), the journal (SYSTEMD_EXEC_PID in systemd.exec(5)).
 _ADDRESSES = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
-# The same once more, by the inode of a pidfd, where it is set.
+# Names the receiver of sockets once more, by the inode of a pidfd, if it is set.
 _LISTEN_PIDFD = "LISTEN_PIDFDID"
 
 
 def run_as_init(command: Command, env: Mapping[str, str], agent: AgentHandle, *, flush: bool) -> NoReturn:
     """Run the app as a child; exit as it did, or with 128 + the signal that ended it."""
     every = signal.valid_signals()
-    # Before the fork, so that no signal falls between.
+    # Blocked before the fork, so that no signal is lost.
     before = signal.pthread_sigmask(signal.SIG_SETMASK, every)
     app = os.fork()
     if app == 0:
@@ -76,7 +76,7 @@ def _become_app(command: Command, env: Mapping[str, str], agent: AgentHandle, ma
 
 
 def addressed_to(env: Mapping[str, str], before: int, pid: int) -> dict[str, str]:
-    """The environment, with what was meant for the pid ``before`` changed to this pid."""
+    """The environment, with variables that name the pid ``before`` changed to name ``pid``."""
     changed = {name: str(pid) for name in _ADDRESSES if env.get(name) == str(before)}
     dropped = {_LISTEN_PIDFD} if "LISTEN_PID" in changed else set()
     return {name: value for name, value in {**env, **changed}.items() if name not in dropped}
@@ -108,7 +108,7 @@ def _reap(app: int) -> int | None:
 def _let_go_of_descriptors() -> None:
     """Close all descriptors but the standard ones.
 
-    A pipe or a socket that the app closes is to be closed for whoever reads it.
+    When the app closes a pipe or a socket, its reader must get the end of file.
     """
     for fd in proc.descriptors():
         if fd > 2:
@@ -117,7 +117,7 @@ def _let_go_of_descriptors() -> None:
 
 
 def _end_agent(pid: int) -> None:
-    """Have the agent export what it holds: when this process ends the container does, and the agent too."""
+    """Make the agent export what it holds, since the container and the agent end with this process."""
     deadline = time.monotonic() + FLUSH_TIMEOUT
     with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGTERM)

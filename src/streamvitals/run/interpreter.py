@@ -1,4 +1,4 @@
-"""Finds out which Python a command starts and, without starting it, whether that one has a package."""
+"""Finds out which Python a command starts and, without starting it, whether that Python has a package."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import NamedTuple
 
 from .command import Command
 
-# What starts another program, and is no Python for the app even where it is a Python program. By its own name.
-# They hand on, most of them with a changed environment:
+# Programs, by name, that start another program. Even if one is a Python program, it is not the app's Python.
+# They start the next command, most of them with a changed environment:
 HAND_ON = {
     "env", "nice", "nohup", "setsid", "timeout", "gtimeout", "stdbuf", "ionice", "chrt", "taskset", "time", "numactl",
     "prlimit", "xvfb-run", "dumb-init", "tini", "catatonit", "setpriv",
     "ddtrace-run", "newrelic-admin", "opentelemetry-instrument", "elasticapm-run",
 }
-# They hand on to a Python of an environment that they know:
+# They start a Python of an environment that they manage:
 ENVIRONMENTS = {"uv", "poetry", "pdm", "conda", "mamba", "micromamba"}
-# They would install, or start more than one:
+# They would install packages, or start more than one program:
 OTHERS = {
     "pipenv", "hatch", "rye", "pixi", "pipx", "uvx", "tox", "nox", "honcho", "foreman", "supervisord", "circusd",
     "dotenv", "make", "npm", "npx",
 }
 # They clear the environment:
 CLEAR = {"sudo", "doas", "su", "runuser", "pkexec", "systemd-run"}
-# They start it where we are not:
+# They start it in another place, which we cannot see:
 ELSEWHERE = {
     "docker", "docker-compose", "podman", "podman-compose", "nerdctl", "kubectl", "oc", "lxc", "ssh", "autossh", "mosh",
     "srun", "sbatch", "flatpak", "vagrant", "heroku", "fly", "modal",
@@ -42,7 +42,7 @@ _WITH_VALUE, _LAST = "WX", "cm"
 class Interpreter(NamedTuple):
     """A Python that the command would start, with its options and the program that it runs.
 
-    ``flags`` are the letters of the options, ``before`` is what stands in front and hands on to it.
+    ``flags`` are the letters of the options, ``before`` is the program before it that starts it.
     """
 
     path: str
@@ -58,10 +58,10 @@ def is_python(path: str) -> bool:
 
 
 def find(command: Sequence[str], env: Mapping[str, str]) -> Interpreter | None:
-    """The Python that the command starts, itself or by a script's first line; None where that is unknown.
+    """The Python that the command starts, itself or by a script's first line; None if unknown.
 
-    That is also where the command starts another one. Raises CommandError where the command, or what its first line
-    names, is not found.
+    It is also unknown if the command starts another command. Raises CommandError if the command, or the interpreter in
+    its first line, is not found.
     """
     name = os.path.basename(command[0])
     path = Command.find(command, env).path
@@ -90,9 +90,9 @@ def of_python(path: str, arguments: Sequence[str]) -> Interpreter:
 
 
 def first_line(path: str) -> list[str]:
-    """The words of the line that names a script's interpreter; none if there is none.
+    """The words of the line that names a script's interpreter; none if there is no such line.
 
-    The kernel splits off one argument at the most, and `env -S` the rest.
+    The kernel splits off at most one argument, and `env -S` splits the rest.
     """
     try:
         with open(path, "rb") as file:
@@ -108,7 +108,7 @@ def first_line(path: str) -> list[str]:
             if len(words) == 2 and os.path.basename(words[0]) == "env":
                 return [words[0], *_split_for_env(words[1])]
             return words
-        # What installers write where the interpreter's path is too long for a first line.
+        # Installers write this form if the interpreter's path is too long for a first line.
         if text.startswith("'''exec'"):
             return _split(text.removeprefix("'''exec'"))[:1]
     return []
@@ -154,7 +154,7 @@ def _options(arguments: Sequence[str]) -> tuple[list[str], str]:
 
 
 def lacks(package: str, interpreter: Interpreter, env: Mapping[str, str]) -> bool:
-    """Whether that Python will surely not find the package; False wherever it might be after all."""
+    """Whether that Python will certainly not find the package; False if it might."""
     path = os.path.abspath(interpreter.path)
     folders = _site_folders(path, env)
     if not folders or _is_archive(interpreter.program):
@@ -169,7 +169,7 @@ def lacks(package: str, interpreter: Interpreter, env: Mapping[str, str]) -> boo
 
 
 def _site_folders(path: str, env: Mapping[str, str]) -> list[str]:
-    """The folders of installed packages; none where that cannot be seen from outside."""
+    """The folders of installed packages; none if they cannot be found from outside."""
     root = os.path.dirname(os.path.dirname(path))
     try:
         with open(f"{root}/pyvenv.cfg", errors="replace") as file:

@@ -27,17 +27,17 @@ from .command import Command, CommandError, become, original_environment, otel_o
 from .spawn import AgentHandle, AgentOptions, spawn_agent
 
 INJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup", "inject")
-# What says where to serve.
+# The names of the settings for the address, for messages.
 HOST, PORT = "--host or STREAMVITALS_HOST", "--port or STREAMVITALS_PORT"
 
 
 def run_command(host: str | None, port: int | None, arguments: Sequence[str]) -> NoReturn:
-    """Do `streamvitals run` with its options read; exit as a shell would if there is nothing to exec."""
+    """Run `streamvitals run` with these options; exit as a shell would if there is nothing to exec."""
     env = original_environment()
     try:
         if env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             become(Command.find(arguments, env), env)
-        # The app starts whatever its variables say: the bad ones are told, and their defaults used.
+        # Bad variables do not stop the app from starting: they are reported, and their defaults are used.
         config = read_config(env, arguments)
         run(arguments, replace(config, host=host or config.host, port=config.port if port is None else port), env)
     except CommandError as error:
@@ -54,7 +54,7 @@ def read_config(env: Mapping[str, str], arguments: Sequence[str]) -> Config:
 
 def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoReturn:
     """Start the agent, then exec `arguments`. Raises CommandError where there is nothing to exec."""
-    # Until then an interrupt ends this process as it would have ended the app.
+    # Until the exec, an interrupt ends this process as it would have ended the app.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     command = Command.find(arguments, env)
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str], config: Config, env: Mapping[str, str]) -> NoR
 
 
 def watched_already(config: Config, env: Mapping[str, str]) -> bool:
-    """Whether a `run` around this one (an image's entrypoint, say) serves on this one's port; report it."""
+    """Whether a `run` that started this one (as an image's entrypoint) serves on the same port; report it."""
     try:
         url = handover.around(env, wanted_port(config))
     except Exception:  # noqa: BLE001  whatever it is, the app starts
@@ -93,7 +93,7 @@ def wanted_port(config: Config) -> int:
 
 
 def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()) -> AgentHandle | None:
-    """Make the directory, open the port and start the agent; where that fails, None and a line on stderr."""
+    """Make the directory, open the port and start the agent; on failure return None and report it on stderr."""
     directory = ""
     try:
         if os.pathsep in INJECT:
@@ -109,7 +109,7 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
             speaks = checks.wants_to_speak(env, config, problems)
             options = AgentOptions(directory, url, os.getpid(), problems, speaks=speaks, quiet=config.quiet)
             agent = spawn_agent(listener, options, env)
-            # For a next run that finds the port taken before the agent can say that it has it.
+            # For a later run, which may find the port taken before the agent has written its own facts.
             with contextlib.suppress(OSError):
                 facts = {"url": url, "agent": named(agent.pid), "app": named(os.getpid())}
                 private_directory.write_facts(directory, facts)
@@ -125,9 +125,9 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
 
 
 def listen_near(config: Config, env: Mapping[str, str], problems: list[Problem]) -> tuple[socket.socket, str]:
-    """Listen where the settings say, or near there, and return the socket and its host.
+    """Listen on the configured address, or a similar one, and return the socket and its host.
 
-    Where it is another place, ``problems`` gets an entry.
+    If it is another address, ``problems`` gets an entry.
     """
     host, port = config.host, wanted_port(config)
     if port != config.port:
@@ -148,7 +148,7 @@ def listen_near(config: Config, env: Mapping[str, str], problems: list[Problem])
 
 
 def tear_down(agent: AgentHandle) -> None:
-    """End the agent: there is no app for it to wait for."""
+    """End the agent, since the app has not started."""
     with contextlib.suppress(OSError):
         os.kill(agent.pid, signal.SIGTERM)
     private_directory.remove(agent.directory)
@@ -156,7 +156,7 @@ def tear_down(agent: AgentHandle) -> None:
 
 def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:
     """The variables that the app gets in addition to its own."""
-    # An empty PYTHONPATH is none; appended to ours it would become the working directory.
+    # An empty PYTHONPATH has no entries; appended to ours it would mean the working directory.
     others = env.get("PYTHONPATH", "")
     parts = [part for part in others.split(os.pathsep) if part != INJECT] if others else []
     return {"PYTHONPATH": os.pathsep.join([INJECT, *parts]), "STREAMVITALS_DIR": directory}
@@ -165,8 +165,8 @@ def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:
 def bind(host: str, port: int, env: Mapping[str, str] | None = None) -> socket.socket:
     """Listen on the port, or on any that is free. Raises OSError.
 
-    Never on a port next to it, which is another service's and will be scraped as that. ``env``: an agent that
-    lingers there after an app that has gone is asked to leave.
+    Never on a port next to it, which may belong to another service and be scraped as such. If ``env`` is given, an
+    agent that lingers on the port after its app has gone is asked to leave.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
@@ -199,7 +199,7 @@ def bind(host: str, port: int, env: Mapping[str, str] | None = None) -> socket.s
 def _check_other_family(family: int, address: str, port: int) -> None:
     """Raise OSError where another process has the port on the other family's loopback.
 
-    `localhost` leads there too.
+    `localhost` resolves to that address too.
     """
     if address not in ("127.0.0.1", "0.0.0.0", "::1"):  # "::" is both
         return
@@ -209,7 +209,7 @@ def _check_other_family(family: int, address: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((place, port))
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:  # else there is no such family here
+        if error.errno == errno.EADDRINUSE:  # other errors: this machine lacks the family
             raise
 
 
