@@ -39,7 +39,7 @@ from .trace_parent import TracerSource
 
 OnError = Callable[[str], None]
 
-# By the package that a client's class comes from: where its transport classes are found.
+# Where the transport classes are found, by the package that a client's class comes from.
 _TRANSPORTS = {
     "httpx": ("SyncOpenTelemetryTransport", "AsyncOpenTelemetryTransport"),
     "httpx2": ("SyncOpenTelemetryTransportHttpx2", "AsyncOpenTelemetryTransportHttpx2"),

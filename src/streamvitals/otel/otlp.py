@@ -84,7 +84,7 @@ def unnoticed(on_trouble: Callable[[], None]) -> Iterator[None]:
     _filter.install()
     _leave_random_alone()
     trouble = _on_trouble.set(on_trouble)
-    # The key that every instrumentation asks for; the API has no public name for it.
+    # The key that every instrumentation checks; the API has no public name for it.
     suppressed = otel_context.set_value(otel_context._SUPPRESS_INSTRUMENTATION_KEY, True)
     token = otel_context.attach(suppressed)
     try:

@@ -1,9 +1,9 @@
 """A bounded queue of ended spans and the thread that exports them.
 
 Why not the SDK's BatchSpanProcessor: its thread runs from the start (from Python 3.12 on, forking a process
-that has threads warns, and a preloading master forks), it starts one in every forked child, its flush and
-shutdown wait up to 30 s for a dead collector, and it logs when its queue is full. Same variables, same
-defaults.
+that has threads warns, and a preloading master forks), it starts a thread in every forked child, its flush and
+shutdown wait up to 30 s for a dead collector, and it logs when its queue is full. This queue has the same variables
+and defaults.
 """
 
 from __future__ import annotations
