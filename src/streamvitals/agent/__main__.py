@@ -36,7 +36,7 @@ if __name__ == "__main__":
         from streamvitals.agent.protocol import READY
 
         note(start["directory"], traceback.format_exc())
-        # If it has not served: whoever started it is start why not.
+        # If it has not served yet, the process that started it gets the reason.
         with contextlib.suppress(OSError):
             os.write(READY, f"{type(error).__name__}: {error}".encode(errors="replace"))
         os._exit(1)
