@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     encoding: str = ""
 
 
-class _Asked(NamedTuple):
+class _Query(NamedTuple):
     """The parts of a request for /metrics that decide what the answer is."""
 
     names: tuple[str, ...]
@@ -100,7 +100,7 @@ class AgentServer:
         self._hurried = asyncio.Event()
         self._clients: dict[_Client, None] = {}  # oldest first
         self._room = asyncio.Event()
-        self._answering: dict[_Asked, asyncio.Future[Answer]] = {}
+        self._answering: dict[_Query, asyncio.Future[Answer]] = {}
 
     def serve(self, stop: threading.Event) -> None:
         """Serve until ``stop`` is set by a signal handler or another thread, which is noticed at the next tick.
@@ -265,20 +265,20 @@ class AgentServer:
 
         The numbers are read after the last of these requests has come.
         """
-        asked = _Asked(names, _header(request, b"accept"), _takes_gzip(_header(request, b"accept-encoding")))
-        answering = self._answering.get(asked)
+        query = _Query(names, _header(request, b"accept"), _takes_gzip(_header(request, b"accept-encoding")))
+        answering = self._answering.get(query)
         if answering is None:
-            self._answering[asked] = answering = asyncio.ensure_future(self._look(asked))
+            self._answering[query] = answering = asyncio.ensure_future(self._look(query))
         return await asyncio.shield(answering)
 
-    async def _look(self, asked: _Asked) -> Answer:
+    async def _look(self, query: _Query) -> Answer:
         try:
             for _ in range(_TURNS):  # in these turns clients that are already connected send their requests
                 await asyncio.sleep(0)
         finally:
-            del self._answering[asked]
-        body, content_type = self._metrics(asked.names, asked.accept)
-        if asked.gzip:
+            del self._answering[query]
+        body, content_type = self._metrics(query.names, query.accept)
+        if query.gzip:
             return Answer(200, content_type, gzip.compress(body, compresslevel=1), "gzip")
         return Answer(200, content_type, body)
 

@@ -218,6 +218,6 @@ def _exports_otlp(env: Mapping[str, str], signal: str, endpoint: bool) -> bool:
     Other exporters and protocols are legal values meant for the app's own pipeline: not ours, no error.
     """
     exporters = _exporters(env, signal)
-    asked = "otlp" in exporters if exporters else endpoint or bool(env.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
+    wanted = "otlp" in exporters if exporters else endpoint or bool(env.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
     protocol = env.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or env.get("OTEL_EXPORTER_OTLP_PROTOCOL") or ""
-    return asked and protocol.strip().lower() in ("", "http/protobuf")
+    return wanted and protocol.strip().lower() in ("", "http/protobuf")

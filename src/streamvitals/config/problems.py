@@ -62,7 +62,7 @@ def known_variables() -> set[str]:
     """The names of the variables that are read."""
     recorder = _Recorder()
     Config.read(recorder)
-    return recorder.asked
+    return recorder.names
 
 
 class _Recorder(dict[str, str]):
@@ -70,10 +70,10 @@ class _Recorder(dict[str, str]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: set[str] = set()
+        self.names: set[str] = set()
 
     def get(self, key: str, default: Any = None) -> Any:
-        self.asked.add(key)
+        self.names.add(key)
         return default
 
 
@@ -145,8 +145,8 @@ class Endpoint(NamedTuple):
 
 def endpoints(env: Mapping[str, str], config: Config) -> list[Endpoint]:
     """The endpoints of the configured signals, by the rules of the exporters' specification."""
-    asked = {"TRACES": config.otlp_traces, "METRICS": config.otlp_metrics}
-    return [_endpoint(env, signal) for signal in SIGNALS if asked[signal]]
+    wanted = {"TRACES": config.otlp_traces, "METRICS": config.otlp_metrics}
+    return [_endpoint(env, signal) for signal in SIGNALS if wanted[signal]]
 
 
 def endpoints_to_ask(env: Mapping[str, str], config: Config, problems: Iterable[Problem]) -> list[Endpoint]:
@@ -170,7 +170,7 @@ def _otlp(env: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def _of_signal(env: Mapping[str, str], signal: str) -> Iterator[Problem]:
-    if not _asked(env, signal):
+    if not _is_asked_for(env, signal):
         return
     name = f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"
     name = name if env.get(name) else "OTEL_EXPORTER_OTLP_PROTOCOL"
@@ -185,7 +185,7 @@ def _of_signal(env: Mapping[str, str], signal: str) -> Iterator[Problem]:
     yield from _of_options(env, signal)
 
 
-def _asked(env: Mapping[str, str], signal: str) -> bool:
+def _is_asked_for(env: Mapping[str, str], signal: str) -> bool:
     """Whether OTLP is configured, with any protocol."""
     plain = {name: value for name, value in env.items() if not name.endswith("_PROTOCOL")}
     config = Config.read(plain)[0]

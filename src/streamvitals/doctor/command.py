@@ -31,11 +31,11 @@ def find_interpreter(command: Sequence[str], env: Mapping[str, str]) -> Iterator
 
 
 def _find(
-    before: tuple[str, ...], command: list[str], env: Mapping[str, str], asked: str = "", depth: int = 0
+    before: tuple[str, ...], command: list[str], env: Mapping[str, str], script: str = "", depth: int = 0
 ) -> Check | Interpreter:
     """Find the Python of a command. Raises CommandError.
 
-    ``before`` is what hands on to the command, ``asked`` the script whose first line it is.
+    ``before`` is what hands on to the command, ``script`` the one whose first line it is.
     """
     name = os.path.basename(command[0])
     if depth > _DEEPEST:
@@ -61,10 +61,10 @@ def _find(
             return Check(WARN, f"{path} cannot be read: what Python it starts, if any, is not known here", GIVE_PYTHON)
         words = interpreter.first_line(path)
         if words:
-            return _find(before, [*words, path, *command[1:]], env, asked or command[0], depth + 1)
+            return _find(before, [*words, path, *command[1:]], env, script or command[0], depth + 1)
     if name in OTHERS | HAND_ON:
         return Check(WARN, f"what Python {name} starts is not known here", GIVE_PYTHON)
-    what = f"{asked or command[0]} is not a Python program; what Python it starts is not known here"
+    what = f"{script or command[0]} is not a Python program; what Python it starts is not known here"
     return Check(WARN, what, GIVE_PYTHON)
 
 

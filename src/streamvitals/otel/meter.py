@@ -106,7 +106,7 @@ def _process_rows_of(metric: Metric) -> Callable[[Snapshot], Iterator[Observatio
 
 def _values(series: list[Series], row: list[float], base: Attributes) -> Iterator[Observation]:
     for one in series:
-        if one.told(row):
+        if one.is_shown(row):
             yield Observation(row[one.start], {**base, **own_attributes(one.metric, one.values)})
 
 

@@ -177,8 +177,8 @@ def _rejected(response: Any) -> bool:
         return False
     try:
         if "json" in response.headers.get("Content-Type", ""):
-            told = response.json().get("partialSuccess") or {}
-            return any(int(told.get(name) or 0) > 0 for name in _REJECTED)
+            partial = response.json().get("partialSuccess") or {}
+            return any(int(partial.get(name) or 0) > 0 for name in _REJECTED)
         # The parts that are read are the same on the wire for both signals.
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 

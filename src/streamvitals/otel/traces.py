@@ -133,7 +133,7 @@ def _server(labels: StreamLabels, port: int | None) -> dict[str, Value]:
 
 
 def _attributes(record: StreamRecord) -> dict[str, Value]:
-    told: dict[str, Value] = {
+    attributes: dict[str, Value] = {
         "streamvitals.outcome": record.outcome.value,
         "streamvitals.chunks": record.chunks,
         "streamvitals.max_gap": record.max_gap,
@@ -157,7 +157,7 @@ def _attributes(record: StreamRecord) -> dict[str, Value]:
         more += _usage(record.usage).items()
     if record.failed:
         more += _failure(record).items()
-    return told | {key: value for key, value in more if value is not None}
+    return attributes | {key: value for key, value in more if value is not None}
 
 
 def _usage(usage: Usage) -> dict[str, Value | None]:

@@ -44,7 +44,7 @@ class _Lines(NamedTuple):
 
     def within(self, labels: _Escaped, row: Sequence[float]) -> str:
         """The lines of a label set."""
-        if not self.series.told(row):
+        if not self.series.is_shown(row):
             return ""
         numbers, text = row[self.part], labels.put_into(self.text)
         if self.series.metric.kind != "histogram":
@@ -164,10 +164,10 @@ def _head(metric: Metric, write: Callable[[Family], str]) -> str:
 
 @cache
 def _families() -> tuple[_Family, ...]:
-    told = (metric for metric in names.STREAM_METRICS if not metric.otel_only)
+    exposed = (metric for metric in names.STREAM_METRICS if not metric.otel_only)
     return tuple(
         _Family(metric, lines, slice(lines[0].part.start, lines[-1].part.stop))
-        for metric in told if (lines := _lines(metric, STREAM_LAYOUT, _PLACES))
+        for metric in exposed if (lines := _lines(metric, STREAM_LAYOUT, _PLACES))
     )
 
 

@@ -114,7 +114,7 @@ def add(family: Family, series: Series, labels: _Labels, row: Sequence[float], s
     at = series.start
     if isinstance(family, HistogramMetricFamily):
         family.add_metric(values, list(_buckets(series, labels, row, snapshot)), row[at + series.width - 1])
-    elif series.told(row):
+    elif series.is_shown(row):
         family.add_metric(values, row[at])
 
 

@@ -27,7 +27,7 @@ class Series(NamedTuple):
     start: int
     width: int
 
-    def told(self, row: Sequence[float]) -> bool:
+    def is_shown(self, row: Sequence[float]) -> bool:
         """Whether the series is to be shown: some must be absent until a provider reports a value."""
         return not self.metric.hidden_at_zero or any(row[self.start : self.start + self.width])
 
