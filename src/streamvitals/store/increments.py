@@ -86,12 +86,12 @@ def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New
         for at, count in zip(_TOKENS_AT, record.usage, strict=True):
             if count is not None:
                 new += (at, row[at] + quantized(count))
-        for metric, values, given in usage_measured(record):
-            _observe(new, row, _HISTOGRAM_AT[metric.otel, values], metric.edges, given)
+        for metric, values, value in usage_measured(record):
+            _observe(new, row, _HISTOGRAM_AT[metric.otel, values], metric.edges, value)
     for limit in record.rate_limits:
-        for at, given in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
-            if given is not None:
-                new += (at, quantized(given), at + 1, unix_time())
+        for at, number in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
+            if number is not None:
+                new += (at, quantized(number), at + 1, unix_time())
     return new
 
 
