@@ -106,7 +106,7 @@ def test_a_descriptor_that_is_something_else_by_now_is_left_alone(tmp_path: Path
 @pytest.mark.parametrize(("make", "why"), [
     (lambda path: path.mkdir(), "it is a folder"),
     (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "it is a socket"),
-    (lambda path: path.symlink_to("/dev/fd/987"), "descriptor 987 is not open"),
+    (lambda path: path.symlink_to("/dev/fd/98765"), "descriptor 98765 is not open"),
     (lambda path: path.symlink_to("no/such"), "there is no folder"),
 ])
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

@@ -120,3 +120,12 @@ def test_a_url_that_has_gone_is_taken_for_no_other(known: Kinds) -> None:
     """What comes after it may lie where it lay."""
     for number in range(100):
         assert labels(known, client(f"http://s{number}.example/v1"), options()) == ("m", f"s{number}.example")
+
+
+def test_a_url_is_not_kept_for_there_may_be_a_password_in_it(known: Kinds) -> None:
+    asking = openai.OpenAI(api_key="k", base_url="http://user:SECRET@one.example/v1")
+    assert known.call(asking, options()) is not None
+    url = weakref.ref(asking.base_url)
+    del asking
+    gc.collect()
+    assert url() is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -73,7 +74,6 @@ def streams(sdk: SDK, options: Any, stream: object) -> bool:
 class _Endpoint(NamedTuple):
     """The parts of a client's base URL, kept because reading them from httpx's URL costs more than all the rest."""
 
-    url: Any
     client_type: type
     provider: str
     host: str
@@ -82,25 +82,26 @@ class _Endpoint(NamedTuple):
 
 
 _MAX_ENDPOINTS = 64
-_endpoints: dict[int, _Endpoint] = {}
+# By the URL's id, with a weak reference to it: there may be a password in a URL.
+_endpoints: dict[int, tuple[Callable[[], object], _Endpoint]] = {}
+_UNKNOWN: tuple[Callable[[], object], _Endpoint | None] = (lambda: None, None)
 
 
 def _endpoint(sdk: SDK, client: Any) -> _Endpoint:
     url = client.base_url
-    known = _endpoints.get(id(url))
-    # The entry holds the URL, so no other URL can have its id.
-    if known is not None and known.url is url and known.client_type is type(client):
+    reference, known = _endpoints.get(id(url), _UNKNOWN)
+    if known is not None and reference() is url and known.client_type is type(client):
         return known
     found = _endpoint_at(sdk, client, url, url.host)
     if len(_endpoints) >= _MAX_ENDPOINTS:
         _endpoints.clear()
-    _endpoints[id(url)] = found
+    _endpoints[id(url)] = weakref.ref(url), found
     return found
 
 
 def _endpoint_at(sdk: SDK, client: Any, url: Any, host: str) -> _Endpoint:
     port = url.port or {"https": 443, "http": 80}.get(url.scheme)
-    return _Endpoint(url, type(client), provider_of(sdk, client, host, url.path), host, url.path.rstrip("/"), port)
+    return _Endpoint(type(client), provider_of(sdk, client, host, url.path), host, url.path.rstrip("/"), port)
 
 
 def request_facts(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..stream.call import Call
@@ -18,14 +19,18 @@ _made: Any = tuple.__new__  # makes a named tuple from all its fields in less th
 _Key = tuple[int, type, str, str, str]
 
 
+def _no_url() -> None:
+    return None
+
+
 class Kind(NamedTuple):
     """A client's requests to one path, for one model.
 
-    ``url`` is the client's base URL: it is held here, so that no other URL can have its id."""
+    ``url`` refers to the client's base URL, by whose id the kind is known, weakly: there may be a password in it."""
 
     facts: RequestFacts
     reader: type[Reader]
-    url: object
+    url: Callable[[], object]
 
 
 class Kinds:
@@ -40,7 +45,7 @@ class Kinds:
         """Translate a streaming request; None for a surface that is not observed."""
         kind_key = _key(client, options)
         kind = self._known.get(kind_key) if kind_key is not None else None
-        if kind is None:
+        if kind is None or kind.url() is not client._base_url:  # else another URL has got the id of one that is gone
             kind = self._look(client, options, kind_key)
             if kind is None:
                 return None
@@ -54,10 +59,12 @@ class Kinds:
         if surface is None:
             return None
         operation, reader = surface
-        url = client._base_url if key is not None else None
+        url = weakref.ref(client._base_url) if key is not None else _no_url
         kind = Kind(facts.request_facts(self._sdk, client, options, operation, *self._settings), reader, url)
-        # The reader of these two kinds depends on other fields of the body; and an app's client may compute its URL.
-        if key is not None and reader not in (BodyBytes, SpeechEvents) and self._has_fixed_url(client):
+        # The reader of these two kinds depends on other fields of the body; an app's client may compute its URL; and
+        # in a path of the app's own, with a host or a query, there may be a secret.
+        plain = ":" not in options.url and "?" not in options.url
+        if key is not None and plain and reader not in (BodyBytes, SpeechEvents) and self._has_fixed_url(client):
             if len(self._known) >= _MAX_KINDS:
                 self._known.clear()
             self._known[key] = kind
