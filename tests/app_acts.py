@@ -118,9 +118,13 @@ def interrupted_in(where: str, app: App) -> Iterator[None]:
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
-        yield
-    finally:
-        thread.join()
+        try:
+            yield
+        finally:
+            thread.join()
+    except KeyboardInterrupt:
+        # It would end the whole run.
+        raise AssertionError("the interrupt came when nobody was reading any more") from None
 
 
 def stands_in(where: str, ident: int | None) -> bool:
