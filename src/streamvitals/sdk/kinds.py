@@ -59,15 +59,14 @@ class Kinds:
         if surface is None:
             return None
         operation, reader = surface
-        url = weakref.ref(client._base_url) if key is not None else _no_url
-        kind = Kind(facts.request_facts(self._sdk, client, options, operation, *self._settings), reader, url)
+        kind = Kind(facts.request_facts(self._sdk, client, options, operation, *self._settings), reader, _no_url)
         # The reader of these two kinds depends on other fields of the body; an app's client may compute its URL; and
         # in a path of the app's own, with a host or a query, there may be a secret.
         plain = ":" not in options.url and "?" not in options.url
         if key is not None and plain and reader not in (BodyBytes, SpeechEvents) and self._has_fixed_url(client):
             if len(self._known) >= _MAX_KINDS:
                 self._known.clear()
-            self._known[key] = kind
+            self._known[key] = kind._replace(url=weakref.ref(client._base_url))
         return kind
 
     def _has_fixed_url(self, client: Any) -> bool:

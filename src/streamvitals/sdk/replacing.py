@@ -18,7 +18,7 @@ class Replacements:
 
     def undo(self) -> None:
         """Restore the originals. Where another patch is over ours, ours stays underneath and must do nothing."""
-        for owner, name, original, ours in self._made:
+        for owner, name, original, ours in reversed(self._made):  # one may be over another
             if _found(owner, name) is not ours:
                 continue
             if original is None:
