@@ -103,10 +103,10 @@ def test_whatever_is_named_like_a_file_of_the_app_costs_only_itself(processes: P
     THINGS[thing](Path(processes.directory, "10-100.7.sv") if "0xff" not in thing
                   else Path(processes.directory, "11-100.0.sv"), own.read_bytes() if thing != "a copy of another's"
                   else one_stream(processes, 11).read_bytes())
-    files = processes.tree()
+    tree = processes.tree()
     streams = 2 if thing == "a copy of another's" else 1
     for _ in range(3):
-        snapshot = files.snapshot()
+        snapshot = tree.snapshot()
         assert ended(snapshot) == {"completed": streams}
         assert snapshot.active == {LABELS: streams}
         assert errors(snapshot) == 1, "counted once"
@@ -144,16 +144,16 @@ def damage(path: Path, how: str) -> None:
 def test_a_file_that_is_damaged_counts_as_it_did_when_it_was_last_whole(processes: Processes, how: str) -> None:
     bad = one_stream(processes, 10)
     one_stream(processes, 11)
-    files = processes.tree()
-    assert files.snapshot().active == {LABELS: 2}
+    tree = processes.tree()
+    assert tree.snapshot().active == {LABELS: 2}
     damage(bad, how)
     for _ in range(3):
-        snapshot = files.snapshot()
+        snapshot = tree.snapshot()
         assert ended(snapshot) == {"completed": 2}
         assert snapshot.active == {LABELS: 1}, "what is open in it nobody knows"
         assert errors(snapshot) == 1
     processes.die(10, 11)
-    assert ended(files.snapshot()) == {"completed": 2, "abandoned": 1}
+    assert ended(tree.snapshot()) == {"completed": 2, "abandoned": 1}
     assert segments(processes.directory) == []
     fresh = ended(Tree(processes.directory).snapshot())
     assert fresh == {"completed": 2, "abandoned": 1}
@@ -163,10 +163,10 @@ def test_a_damaged_file_that_nobody_has_read_whole_is_nothing(processes: Process
     bad = one_stream(processes, 10)
     one_stream(processes, 11)
     damage(bad, "0xff after a page")
-    files = processes.tree()
-    assert ended(files.snapshot()) == {"completed": 1}
+    tree = processes.tree()
+    assert ended(tree.snapshot()) == {"completed": 1}
     processes.die(10)
-    assert ended(files.snapshot()) == {"completed": 1}
+    assert ended(tree.snapshot()) == {"completed": 1}
     assert len(segments(processes.directory)) == 1, "and it goes with its process"
 
 
@@ -183,13 +183,13 @@ def test_more_files_than_there_are_descriptors_to_keep_are_read_all_the_same(
 ) -> None:
     one_stream(processes, 10)
     monkeypatch.setattr(reader.resource, "getrlimit", lambda _: (2, 2))
-    files = processes.tree()
+    tree = processes.tree()
     before = os.listdir("/proc/self/fd")
     for _ in range(2):
-        assert ended(files.snapshot()) == {"completed": 1}
+        assert ended(tree.snapshot()) == {"completed": 1}
     assert len(os.listdir("/proc/self/fd")) == len(before)
     processes.die(10)
-    assert ended(files.snapshot()) == {"completed": 1, "abandoned": 1}
+    assert ended(tree.snapshot()) == {"completed": 1, "abandoned": 1}
 
 
 # -- other users
@@ -209,7 +209,7 @@ def test_a_file_of_another_user_is_not_the_process_s(processes: Processes) -> No
 @contextlib.contextmanager
 def somebody_else(act: Callable[[], object]) -> Iterator[int]:
     """A child of another user that has done something and waits; its pid."""
-    files, writer = os.pipe()
+    ready, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
@@ -223,10 +223,10 @@ def somebody_else(act: Callable[[], object]) -> Iterator[int]:
             os._exit(1)
     os.close(writer)
     try:
-        assert os.read(files, 1) == b"x"
+        assert os.read(ready, 1) == b"x"
         yield pid
     finally:
-        os.close(files)
+        os.close(ready)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
@@ -252,11 +252,11 @@ def test_a_worker_that_has_become_another_user_goes_on_to_count(tmp_path: Path) 
         assert Path(directory, segments(str(directory))[0]).stat().st_uid == NOBODY
         assert watcher.anyone_left()
         assert [identity.pid for identity in watcher._registered] == [pid]
-        files = Tree(str(directory), trusts=watcher.trusts)
-        assert files.snapshot().active == {LABELS: 1}
+        tree = Tree(str(directory), trusts=watcher.trusts)
+        assert tree.snapshot().active == {LABELS: 1}
         assert not may_be_of(NOBODY, os.getpid())
         assert not watcher.trusts(NOBODY, os.getpid()), "he speaks for no other that lives"
-    assert ended(files.snapshot()) == {"abandoned": 1}
+    assert ended(tree.snapshot()) == {"abandoned": 1}
     assert watcher.trusts(NOBODY, pid), "also of what he has left and nobody has looked at"
 
 
@@ -291,9 +291,9 @@ def test_what_a_stranger_leaves_for_one_that_has_gone_is_removed(processes: Proc
     processes.die(10)
     complaints: list[str] = []
     watcher = ProcessMonitor(processes.directory, None, complaints.append)
-    files = processes.tree(trusts=watcher.trusts)
-    assert ended(files.snapshot()) == {"completed": 1, "abandoned": 1}
-    assert errors(files.snapshot()) == 1
+    tree = processes.tree(trusts=watcher.trusts)
+    assert ended(tree.snapshot()) == {"completed": 1, "abandoned": 1}
+    assert errors(tree.snapshot()) == 1
     assert not watcher.anyone_left()
     assert complaints == []
     assert not [name for name in os.listdir(processes.directory) if name.startswith("10-")]

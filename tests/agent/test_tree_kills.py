@@ -251,8 +251,8 @@ def test_an_agent_killed_before_any_of_its_lines_neither_loses_nor_doubles_a_pro
             call_traced(crash, lambda: processes.tree().snapshot())
         if not crash.crashed:
             break
-        for files in (processes.tree(), processes.tree()):
-            snapshot = files.snapshot()
+        for again in (processes.tree(), processes.tree()):
+            snapshot = again.snapshot()
             assert ended(snapshot) == {"completed": 33, "abandoned": 2}, steps
             assert snapshot.active == {LABELS: 1}, steps
         for name in os.listdir(directory):

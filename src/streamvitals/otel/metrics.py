@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -70,14 +69,7 @@ class PreaggregatedExporter(MetricExporter):
         self._closing = False
         self._inherited: list[MetricExporter] = []
         self._begin()
-        begin_anew = weakref.WeakMethod(self._begin_anew)
-
-        def streamvitals_after_fork() -> None:
-            alive = begin_anew()
-            if alive is not None:
-                alive()
-
-        forks.in_child(streamvitals_after_fork)
+        forks.in_child_while_alive(self._begin_anew)
 
     def _begin(self) -> None:
         self._began = self._last_exported = self._clock()

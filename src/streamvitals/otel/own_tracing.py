@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import sys
-import weakref
 from collections.abc import Callable
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -59,14 +58,7 @@ class OwnTracing:
         self._tracer: Tracer | None = None
         self._ending: list[SpanQueue] = []
         self._inherited: list[SpanQueue] = []
-        forget = weakref.WeakMethod(self._forget)
-
-        def streamvitals_after_fork() -> None:
-            alive = forget()
-            if alive is not None:
-                alive()
-
-        forks.in_child(streamvitals_after_fork)
+        forks.in_child_while_alive(self._forget)
 
     def tracer(self) -> Tracer:
         """The tracer of the calling process; made at the first call."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 
 _hooks: list[Callable[[], object]] = []
@@ -14,6 +15,18 @@ def in_child(hook: Callable[[], object]) -> None:
     if not _hooks:
         os.register_at_fork(after_in_child=_forked)
     _hooks.append(hook)
+
+
+def in_child_while_alive(method: Callable[[], object]) -> None:
+    """Call a bound method in every child, as long as its object is alive: the hook does not keep it."""
+    reference = weakref.WeakMethod(method)
+
+    def streamvitals_after_fork() -> None:
+        alive = reference()
+        if alive is not None:
+            alive()
+
+    in_child(streamvitals_after_fork)
 
 
 def notice() -> None:
