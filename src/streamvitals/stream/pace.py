@@ -3,9 +3,9 @@
     ask ... arrived      the app is blocked: wait, the provider's silence as the app feels it
     arrived ... ask      the app works on the chunk: hold, never the provider's
 
-Times are seconds on the observation's clock. The generators of observe.py stamp it for the common chunk in their own
-lines, with nothing called; everybody else uses the methods. An end that is queued may be frozen while the app reads on:
-nothing here is emptied.
+Times are seconds on the observation's clock. The generators of observe.py stamp a common chunk in their own lines, since
+a call costs more than all that is stamped; all other code uses the methods. The record may be made while the app reads
+on, so nothing here is reset at the end.
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ class Pace:
         self.first_token = now - self.started
 
     def gap(self, gap: float, now: float) -> Bucket:
-        """Count the gap before a chunk. Gives back the bucket that it is in: gaps that are longer than its first number
-        and no longer than its second are neither stalls nor the longest so far."""
+        """Count the gap before a chunk, and return its bucket: low, high, the counts, and the index in them.
+
+        A gap that is longer than low and no longer than high is neither a stall nor the longest so far."""
         counts, bucket = self._count(gap, now)
         high = min((self.max_gap, *GAP_EDGES[bucket : bucket + 1]))
         if high >= self._stall_after:
