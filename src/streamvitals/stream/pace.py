@@ -3,9 +3,9 @@
     ask ... arrived      the app is blocked: wait, the provider's silence as the app feels it
     arrived ... ask      the app works on the chunk: hold, never the provider's
 
-Times are seconds on the observation's clock. The generators of observe.py stamp a common chunk in their own lines, since
-a call costs more than all that is stamped; all other code uses the methods. The record may be made while the app reads
-on, so nothing here is reset at the end.
+Times are seconds on the observation's clock. The generators of observe.py stamp a common chunk in their own lines,
+since a call costs more than all that is stamped; all other code uses the methods. The record may be made while the app
+reads on, so nothing here is reset at the end.
 """
 
 from __future__ import annotations
