@@ -56,8 +56,11 @@ RETRY_REASONS = (
 )
 TOKEN_TYPES = ("input", "output", "cached", "reasoning")
 RATELIMIT_KINDS = ("requests", "tokens")
-# Where in our own code a fault was met; `internal_errors_total` must not depend on what an exception says.
-INTERNAL_PLACES = ("patch", "observe", "classify", "store", "sink", "otel", "journal", "agent", "config", OTHER)
+# Where in our own code a fault was met; `internal_errors_total` must not depend on what an exception says. `layout`
+# counts processes whose files are of another version than the agent.
+INTERNAL_PLACES = (
+    "patch", "observe", "classify", "store", "sink", "otel", "journal", "agent", "layout", "config", OTHER,
+)
 # What about a stream could not be known, or was not understood; each is counted once per stream, at its end.
 #   unknown_finish_reason   the provider ended it with a word that no table has: it counts as completed
 #   unread_body             nobody could look into its body: its outcome is the transport's

@@ -77,6 +77,6 @@ def test_its_log_says_which_file_is_not_believed(agent: Agent) -> None:
     for _ in range(3):
         agent._tick()
     log = Path(agent._directory, serve.private_directory.LOG).read_text()
-    assert log.count("10-100.0.sv is no file of this app's: no header") == 1
-    assert agent.health()["agent_faults"] == 1
-    assert os.listdir(agent._directory).count("10-100.0.sv") == 1, "and it is left where it is"
+    assert log.count("10-100.0.sv is of another version, or not of streamvitals: no header") == 1
+    assert agent.health()["internal_errors"] == {"layout": 1}
+    assert "10-100.0.sv" not in os.listdir(agent._directory), "its process is gone, and no other agent will read it"

@@ -36,7 +36,7 @@ def processes(directory: str, monkeypatch: pytest.MonkeyPatch) -> Processes:
 
 
 def errors(snapshot: Snapshot) -> float:
-    return value(snapshot, names.INTERNAL_ERRORS, "agent")
+    return sum(value(snapshot, names.INTERNAL_ERRORS, where) for where in ("agent", "layout"))
 
 
 def one_stream(processes: Processes, pid: int) -> Path:

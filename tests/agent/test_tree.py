@@ -372,7 +372,7 @@ def test_a_file_that_is_none_of_ours_is_skipped_and_counted_once(processes: Proc
     for _ in range(3):
         snapshot = reader.snapshot()
         assert ended(snapshot) == {"completed": 1}
-        assert value(snapshot, names.INTERNAL_ERRORS, "agent") == 1
+        assert sum(value(snapshot, names.INTERNAL_ERRORS, where) for where in ("agent", "layout")) == 1
 
 
 def test_a_pipe_does_not_hold_the_agent_up(processes: Processes) -> None:
@@ -381,26 +381,13 @@ def test_a_pipe_does_not_hold_the_agent_up(processes: Processes) -> None:
     assert processes.tree().snapshot().active == {LABELS: 1}
 
 
-def test_a_file_of_another_version_is_skipped(processes: Processes) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(STREAM_LAYOUT, "fingerprint", 1)
-        processes.start(10)[0].open_slot(LABELS, 990.0)
-    processes.start(11)[0].open_slot(LABELS, 990.0)
-    reader = processes.tree()
-    for _ in range(2):
-        assert reader.snapshot().active == {LABELS: 1}
-        assert value(reader.snapshot(), names.INTERNAL_ERRORS, "agent") == 1
-    processes.die(10, 11)
-    assert ended(reader.snapshot()) == {"abandoned": 1}
-
-
 def test_a_file_that_was_cut_is_skipped(processes: Processes) -> None:
     processes.start(10)[0].open_slot(LABELS, 990.0)
     (name,) = segments(processes.directory)
     os.truncate(os.path.join(processes.directory, name), segment.PAGE)
     snapshot = processes.tree().snapshot()
     assert snapshot.active == {}
-    assert value(snapshot, names.INTERNAL_ERRORS, "agent") == 1
+    assert value(snapshot, names.INTERNAL_ERRORS, "layout") == 1
 
 
 def test_links_are_not_followed_and_other_files_left_alone(processes: Processes, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from run_support import environment, eventually, python, started, total
 from store_support import LABELS, ended, record, segments
-from streamvitals.agent import private_directory
+from streamvitals.agent import health, private_directory
 from streamvitals.agent.claim import Claim
 from streamvitals.agent.monitor import ProcessMonitor
 from streamvitals.agent.tree import Tree
@@ -261,7 +261,9 @@ def test_a_limit_on_file_sizes_does_not_kill_the_app_and_somebody_is_told(server
         app.wait_for_agent()
         assert app.process.stdout is not None
         assert app.process.stdout.readline() == b"done\n"
-        assert eventually(lambda: app.health()["not_counting"]) == [{"pid": app.pid, "error": "EFBIG"}]
+        assert eventually(lambda: app.health()["not_counting"]) == [
+            {"pid": app.pid, "error": "EFBIG", "mend": health.NO_ROOM}
+        ]
         assert total(app.samples(), "streamvitals_internal_errors_total", where="store") == 1
         doctor = [str(Path(sys.executable).with_name("streamvitals")), "doctor", "--url", app.url]
         said = subprocess.run(doctor, env=environment(), capture_output=True, text=True, check=False)

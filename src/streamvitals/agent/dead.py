@@ -20,7 +20,7 @@ from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from ..store.segment import Identity
 from ..store.snapshot import Snapshot
 from ..stream.record import StreamLabels
-from .reader import FLAGS
+from .foreign import FLAGS
 
 # Layouts do not mix: an agent of another version keeps a file of its own.
 NAME = f"retired-{STREAM_LAYOUT.fingerprint:08x}{PROCESS_LAYOUT.fingerprint:08x}.sum"

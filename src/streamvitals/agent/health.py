@@ -13,15 +13,17 @@ from ..config.problems import Problem
 from ..store.layout import PROCESS_LAYOUT
 from ..store.segment import Identity
 from ..store.snapshot import Build
+from .foreign import NotCounted
 from .monitor import MAX_LISTED, Health
 
 OK, DEGRADED = "ok", "degraded"
+NO_ROOM = "give /dev/shm, or TMPDIR, more room, and start the process again"
 NOT_PATCHED = "openai {} is not supported, or another tool has changed it"
 
 
 def report(
     state: Health, builds: Mapping[Identity, Build | None], problems: Sequence[Problem], *,
-    agent_faults: int, counted: Sequence[float], started: float, url: str,
+    not_counted: Sequence[NotCounted], agent_faults: int, counted: Sequence[float], started: float, url: str,
 ) -> dict[str, object]:
     """Make the answer.
 
@@ -31,8 +33,9 @@ def report(
     for identity, build in builds.items():
         if build is not None and build[2] == "false":
             faults.setdefault(identity.pid, NOT_PATCHED.format(build[1]))
+    missing = [*(NotCounted(pid, error, NO_ROOM) for pid, error in state.unseen), *not_counted]
     internal = _internal_errors(counted)
-    fine = not (problems or faults or state.unreported or state.unseen or internal or agent_faults)
+    fine = not (problems or faults or state.unreported or missing or internal or agent_faults)
     return {
         "status": OK if fine else DEGRADED,
         "version": __version__,
@@ -42,7 +45,7 @@ def report(
         "agent_faults": agent_faults,
         "processes": {"seen": state.seen, "alive": state.alive},
         "not_reporting": [process._asdict() for process in state.unreported],
-        "not_counting": [{"pid": pid, "error": error} for pid, error in state.unseen],
+        "not_counting": [process._asdict() for process in missing[:MAX_LISTED]],
         "not_patched": [{"pid": pid, "error": error} for pid, error in sorted(faults.items())[:MAX_LISTED]],
         "sdk": [{"openai": version, "patched": patched == "true", "processes": count}
                 for (version, patched), count in sorted(_running(builds).items())][:MAX_LISTED],

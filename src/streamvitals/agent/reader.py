@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from ..store import increments, segment
 from ..store.labels import OTHER_SET
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
-from ..store.segment import BadSegmentError, Header, Identity, OpenSlot
+from ..store.segment import BadSegmentError, Header, Identity, OpenSlot, OtherLayoutError
 from ..store.snapshot import Build, Snapshot
 from ..stream.record import StreamLabels
+from .foreign import FLAGS, ForeignFileError
 from .liveness import pid_here
 from .sums import numbers
 
 NAME = re.compile(r"(\d+)-(\d+)\.\d+\.sv")
-FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 # Larger than any segment (store/segments.py). Bytes.
 _MAX_SIZE = 4 * 1024 * 1024
 # The first byte of a double, sign and exponent, tells what is no count, time or state: one that is negative, 2**65 or
@@ -53,7 +53,8 @@ class MappedFile:
     def __init__(self, path: str, trusted: Callable[[int, int], bool]) -> None:
         """Open a file; ``trusted`` says whether a file of this user may be the process's with that pid.
 
-        Raises OSError, BadSegmentError for what is no file of ours, and AnothersFileError.
+        Raises OSError, BadSegmentError for what is no file of ours, ForeignFileError for a process's file that this
+        version cannot read, and AnothersFileError.
         """
         fd = os.open(path, FLAGS)
         try:
@@ -66,12 +67,12 @@ class MappedFile:
             raw = os.pread(fd, found.st_size // 8 * 8, 0)
             if not raw:
                 raise BadSegmentError("empty")
-            self.header: Header = segment.read_header(memoryview(raw).cast("d"))
-            identity, name = self.header.identity, NAME.fullmatch(os.path.basename(path))
-            if name is None or (int(name[1]), int(name[2])) != (identity.pid, identity.start):
-                raise BadSegmentError("another process's")
+            header, identity = _header(raw, path)
             if not trusted(found.st_uid, pid_here(identity)):
                 raise AnothersFileError(identity)
+            if isinstance(header, BadSegmentError):
+                raise ForeignFileError(str(header), identity) from header
+            self.header = header
         except BaseException:
             os.close(fd)
             raise
@@ -161,6 +162,23 @@ class MappedFile:
         """Close the file; the object is of no use afterwards."""
         if self._fd >= 0:
             os.close(self._fd)
+
+
+def _header(raw: bytes, path: str) -> tuple[Header | BadSegmentError, Identity]:
+    """The header of a file, or what is wrong with it, and whose file it is."""
+    name = NAME.fullmatch(os.path.basename(path))
+    named = (int(name[1]), int(name[2])) if name is not None else (0, 0)
+    found: Header | BadSegmentError
+    try:
+        found = segment.read_header(memoryview(raw).cast("d"))
+        identity = found.identity
+    except OtherLayoutError as error:
+        found, identity = error, error.identity
+    except BadSegmentError as error:
+        found, identity = error, Identity(*named, 0, 0, 0)
+    if named != (identity.pid, identity.start):
+        raise BadSegmentError("another process's")
+    return found, identity
 
 
 def _plausible(part: bytes) -> bytes:

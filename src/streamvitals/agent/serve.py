@@ -75,7 +75,10 @@ class Agent:
         self._faults: Counter[str] = Counter()
         self._claim = Claim(directory)
         self._monitor = ProcessMonitor(directory, app, self._complain)
-        self._tree = Tree(directory, stall_after=config.stall_after, trusts=self._monitor.trusts, complain=self._note)
+        self._tree = Tree(
+            directory, stall_after=config.stall_after, trusts=self._monitor.trusts, complain=self._note,
+            tidy=self._beside,
+        )
         self._data = False
         self._started = time.time()
         self._last_seen = time.monotonic()
@@ -98,7 +101,7 @@ class Agent:
 
     def _state(self) -> Health:
         """The state of the processes, as of the last scan of the tree."""
-        return self._monitor.health({Identity(i.pid, i.start): i.image for i in self._tree.builds_seen()})
+        return self._monitor.health({Identity(i.pid, i.start): i.image for i in self._tree.counting()})
 
     def health(self) -> dict[str, object]:
         """The answer to /healthz.
@@ -109,7 +112,8 @@ class Agent:
         state, faults = self._state(), self._faults.total() + self._tree.errors
         return health.report(
             state, self._tree.builds_seen(), self._problems_now(state),
-            agent_faults=faults, counted=counted, started=self._started, url=self._url,
+            not_counted=self._tree.not_counted(), agent_faults=faults, counted=counted,
+            started=self._started, url=self._url,
         )
 
     def _problems_now(self, state: Health) -> list[Problem]:

@@ -24,6 +24,7 @@ from ..store.segment import BadSegmentError, Identity
 from ..store.snapshot import Build, Snapshot
 from ..stream.record import StreamLabels
 from .dead import DeadProcesses
+from .foreign import ForeignFileError, ForeignFiles, Key, NotCounted
 from .liveness import alive
 from .private_directory import places
 from .proc import may_be_of
@@ -34,11 +35,9 @@ _log = logging.getLogger("streamvitals")
 
 LOCK = "agent.fold.lock"
 _ERRORS_AT = PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "agent")
+_LAYOUT_AT = PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "layout")
 # How often another reader may change the directory under our eyes before we take what we have.
 _TRIES = 20
-
-# A file's path, and its inode: a name is used again after an exec.
-_Key = tuple[str, int]
 
 
 class Tree:
@@ -56,8 +55,12 @@ class Tree:
         alive: Callable[[Identity], bool] = alive,
         trusts: Callable[[int, int], bool] = may_be_of,
         complain: Callable[[str], object] = _log.debug,
+        tidy: bool = False,
     ) -> None:
-        """``trusts`` says whether a file of a user may be a process's; ``complain`` gets each error once."""
+        """``trusts`` says whether a file of a user may be a process's; ``complain`` gets each error once.
+
+        ``tidy``: remove what a process that is gone has left that cannot be read, since no other agent will read it.
+        """
         self._directory = directory
         self._trusts = trusts
         self._complain = complain
@@ -68,13 +71,15 @@ class Tree:
         self._admission = Admission()
         self._dead = DeadProcesses(home(directory))
         self._sums = Sums()
-        self._files: dict[_Key, MappedFile] = {}
+        self._files: dict[Key, MappedFile] = {}
         # Each is complained of once; those that cannot be read now may be read later.
-        self._bad: set[_Key] = set()
-        self._unread: set[_Key] = set()
+        self._bad: set[Key] = set()
+        self._unread: set[Key] = set()
         # Folded, but the sum could not be written.
         self._unwritten: dict[Identity, Snapshot] = {}
         self._living: set[Identity] = set()
+        self._foreign = ForeignFiles(alive)
+        self._tidy = tidy
         self._errors = 0.0
         self._write_failed = False
 
@@ -105,7 +110,7 @@ class Tree:
                     if build is not None:
                         total.builds[build] = total.builds.get(build, 0) + 1
             total.streams = self._sums.of(rows)
-            total.process[_ERRORS_AT] += self._errors
+            self._add_errors(total)
             return total
 
     def sweep(self) -> None:
@@ -138,8 +143,18 @@ class Tree:
                         with contextlib.suppress(OSError, BadSegmentError):  # the next scrape tells of it
                             file.read_process()
                     process.add_process(total)
-            total.process[_ERRORS_AT] += self._errors
+            self._add_errors(total)
             return total.process
+
+    def not_counted(self) -> list[NotCounted]:
+        """The living processes whose files cannot be read, as of the last sweep."""
+        with self._lock:
+            return self._foreign.not_counted()
+
+    def counting(self) -> set[Identity]:
+        """The living processes that have files here, readable or not, as of the last sweep."""
+        with self._lock:
+            return self._living | self._foreign.living()
 
     @property
     def errors(self) -> int:
@@ -183,6 +198,7 @@ class Tree:
         there = self._list()
         self._bad &= there
         self._unread &= there | self._files.keys()
+        self._foreign.look(there, remove=self._tidy)
         for key in there - self._files.keys() - self._bad:
             self._open(key)
         for key in list(self._files):
@@ -194,7 +210,7 @@ class Tree:
                     with contextlib.suppress(OSError):
                         os.unlink(file.path)
 
-    def _read(self, keys: Iterable[_Key]) -> None:
+    def _read(self, keys: Iterable[Key]) -> None:
         """Read these files, and admit the label sets that are new in them, the oldest file first."""
         for key in sorted(keys, key=lambda key: self._files[key].header.created):
             file = self._files[key]
@@ -207,19 +223,23 @@ class Tree:
             for ordinal, labels in list(file.new_blocks()):
                 file.labels[ordinal] = self._admission.admit(labels)
 
-    def _list(self) -> set[_Key]:
-        found: set[_Key] = set()
+    def _list(self) -> set[Key]:
+        found: set[Key] = set()
         for place in places(self._directory):
             # Files that are open stay readable without their directory.
             with contextlib.suppress(OSError), os.scandir(place) as entries:
                 found.update((entry.path, entry.inode()) for entry in entries if NAME.fullmatch(entry.name))
         return found
 
-    def _open(self, key: _Key) -> None:
+    def _open(self, key: Key) -> None:
         try:
             file = MappedFile(key[0], self._trusts)
         except FileNotFoundError:
             return
+        except ForeignFileError as error:
+            self._bad.add(key)
+            self._foreign.add(key, error.identity)
+            self._complain(f"{_name(key)} is of another version, or not of streamvitals: {error}")
         except BadSegmentError as error:
             self._bad.add(key)
             self._count_error(f"{_name(key)} is no file of this app's", error)
@@ -299,6 +319,10 @@ class Tree:
         finally:
             os.close(fd)
 
+    def _add_errors(self, total: Snapshot) -> None:
+        total.process[_ERRORS_AT] += self._errors
+        total.process[_LAYOUT_AT] += self._foreign.processes
+
     def _count_error(self, what: str, error: Exception) -> None:
         self._errors += 1.0
         self._complain(f"{what}: {error}")
@@ -308,5 +332,5 @@ def _process(identity: Identity) -> Identity:
     return Identity(identity.pid, identity.start, 0, identity.namespace, 0)
 
 
-def _name(key: _Key) -> str:
+def _name(key: Key) -> str:
     return os.path.basename(key[0])

@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..agent import private_directory
+from ..agent.foreign import MEND
+from ..agent.health import NO_ROOM
 from .check import FAIL, OK, WARN, Check
 
 FIXES = {
@@ -74,12 +76,16 @@ def check_url(url: str) -> Iterator[Check]:
         yield Check(FAIL, what, "run `streamvitals doctor -- <the app's command>`")
     for process in health.get("not_counting", ()):
         what = f"pid {process['pid']} counts where the agent does not see it: {process['error']}"
-        yield Check(FAIL, what, "give /dev/shm, or TMPDIR, more room, and start the process again")
+        yield Check(FAIL, what, process.get("mend", NO_ROOM))
     for problem in health.get("problems", ()):
         yield Check(FAIL, problem["what"], problem["mend"])
     if health["agent_faults"]:
         what = f"the agent has counted {health['agent_faults']} faults of its own"
         yield Check(WARN, what, "see agent.log in STREAMVITALS_DIR, or in the folder around it")
     for where, count in health.get("internal_errors", {}).items():
+        if where == "layout":
+            what = f"{count:g} processes, of those that run and have run, were of another version than the agent"
+            yield Check(WARN, what, MEND)
+            continue
         what = f"the app's processes have counted {count:g} faults of ours in {where}"
         yield Check(WARN, what, "set the level of the logger streamvitals to DEBUG in the app to see where")

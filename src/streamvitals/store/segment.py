@@ -2,7 +2,8 @@
 
 A segment is a row of doubles, on the heap or in a mapped file. It starts with a header that never changes;
 the first segment of a process also has the facts about its build, the process's own series and a redo record.
-Then come slots (one per open stream) and blocks (one per label set).
+Then come slots (one per open stream) and blocks (one per label set). The header and the facts about the build have the
+same place in every version, so that an agent can name a process of another version (agent/foreign.py).
 
 Every number is one aligned 8-byte store, so a reader in another process sees the old or the new number, never half of
 one. A change that takes several stores is arranged so that the process may be killed between any two of them: a block's
@@ -55,6 +56,14 @@ BLOCK = -(-(_BLOCK_HEAD + STREAM_LAYOUT.size) // SLOT) * SLOT
 
 class BadSegmentError(ValueError):
     """The bytes are no segment of this layout: torn, foreign, or of another version."""
+
+
+class OtherLayoutError(BadSegmentError):
+    """A whole segment that a process with this identity wrote, in a version with another layout."""
+
+    def __init__(self, identity: Identity) -> None:
+        super().__init__("another layout")
+        self.identity = identity
 
 
 class Identity(NamedTuple):
@@ -138,7 +147,7 @@ def read_header(view: memoryview[float]) -> Header:
         raise BadSegmentError("no header")
     stream, process, first, *identity, created, slots, blocks, ordinal, _ = fields
     if (stream, process) != (STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint):
-        raise BadSegmentError("another layout")
+        raise OtherLayoutError(Identity(*identity))
     form = Shape(bool(first), slots, blocks, ordinal)
     if form.size > view.nbytes:
         raise BadSegmentError("shorter than its header says")
