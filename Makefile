@@ -48,7 +48,7 @@ demo: .venv/.demo ## Break streams in every way and compare what is reported (AR
 
 .PHONY: test
 test: setup lint ## Lint, types and tests, as CI does
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --max-worker-restart 0 $(ARGS)
 
 .PHONY: test-thorough
 test-thorough: export THOROUGH = true

@@ -68,10 +68,12 @@ def _leaves_nothing_behind() -> Iterator[None]:
     """Garbage of one test must not end in another one's records, nor a runtime observe another one's streams."""
     yield
     _freeze()
-    left, enabled = lifecycle.current(), gc.isenabled()
+    left, enabled, on_interrupt = lifecycle.current(), gc.isenabled(), signal.getsignal(signal.SIGINT)
     if left is not None:
         lifecycle.stop()
     gc.enable()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     assert left is None, "the test left a runtime behind"
     assert sys.exc_info()[1] is None, "the test left an exception that is being handled for good"
     assert enabled, "the test left the collector switched off"
+    assert on_interrupt is signal.default_int_handler, "the test left SIGINT to another handler"

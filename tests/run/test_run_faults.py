@@ -183,7 +183,7 @@ def test_no_agent(monkeypatch, capfd, tmp_path, fault):
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
     """A launch that stops short of the exec has already given signals back: the tests' process needs its own."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
