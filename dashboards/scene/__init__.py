@@ -28,7 +28,7 @@ CLIENT = Path(__file__).with_name("client.py")
 class Service(NamedTuple):
     """A service of the fleet.
 
-    ``agent``: under `streamvitals run`; else it observes itself, and so has exemplars. ``users`` are a second's.
+    ``agent``: under `streamvitals run`; else it observes itself. ``users`` are a second's.
     """
 
     surfaces: str

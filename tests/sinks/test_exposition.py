@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,15 +11,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from busy_store import NASTY, busy
-from store_support import LABELS, record
+from store_support import LABELS, progress, record
+from streamvitals import names
 from streamvitals.agent.metrics import MetricsPage
+from streamvitals.outcome import Outcome
 from streamvitals.sinks import exposition
 from streamvitals.sinks.exposition import Exposition
 from streamvitals.sinks.prometheus import SnapshotCollector
 from streamvitals.store.memory import HeapMemory
-from streamvitals.store.snapshot import Snapshot
+from streamvitals.store.snapshot import Exemplar, ExemplarKey, Snapshot
 from streamvitals.store.store import Store, StoreSink
-from streamvitals.stream.record import StreamLabels
+from streamvitals.stream.record import StreamLabels, Usage
 
 HARD = StreamLabels("chat", "openai", "100%s %(a)s\\n", 'end"\\')
 
@@ -48,6 +52,42 @@ def test_it_is_what_the_client_writes_to_the_byte(openmetrics: bool) -> None:
             for labels in (HARD, NASTY, LABELS)[number:]:
                 store.open_slot(labels, 990.0)
                 sink.on_end(record(store.open_slot(labels, 990.0), labels=labels, duration=10.0**number, chunks=10**7))
+
+
+def test_exemplars_are_what_the_client_writes_to_the_byte_and_only_the_newest() -> None:
+    written, store = Exposition(), busy()
+    sink = StoreSink(store, exemplars=True, unix_time=itertools.count(1_700_000_000.25).__next__)
+    for labels, number, outcome in itertools.product((HARD, NASTY), range(4), ("completed", "truncated", "rejected")):
+        error = next((error for end, error in names.OUTCOME_ERRORS if end == outcome), "")
+        sink.on_end(record(
+            labels=labels, outcome=Outcome(outcome), error_type=error, duration=3.0**number, first_chunk=0.1,
+            first_token=0.1, progress=progress(labels, first_chunk=0.1, first_token=0.1), usage=Usage(1, 20, 3, 4),
+            span=SimpleNamespace(trace_id=1000 + number, span_id=2000 + number),
+        ))
+        snapshot = of(store)
+        text = written.text(snapshot, openmetrics=True)
+        assert text == clients(snapshot, openmetrics=True)
+        assert f'trace_id="{1000 + number:032x}"'.encode() in text
+        plain = written.text(snapshot)
+        assert plain == clients(snapshot, openmetrics=False)
+        assert b"trace_id" not in plain, "the other format has none"
+    shown = [line for line in text.splitlines() if b" # {" in line]
+    assert {line.partition(b"{")[0] for line in shown} == {
+        b"streamvitals_time_to_first_chunk_seconds_bucket", b"streamvitals_time_to_first_token_seconds_bucket",
+        b"streamvitals_stream_duration_seconds_bucket", b"streamvitals_output_tokens_per_second_bucket",
+    }
+
+
+def test_a_bucket_without_counts_shows_no_exemplar() -> None:
+    """A process may have counted, and kept, between the agent's look at the one and at the other."""
+    store = Store(HeapMemory())
+    store.open_slot(LABELS, 990.0)
+    snapshot = of(store)
+    at = ExemplarKey("streamvitals.stream_duration", LABELS, names.DURATION.values[0], 2)
+    snapshot.exemplars[at] = Exemplar(1.0, 0.6, "0" * 32, "0" * 16)
+    text = Exposition().text(snapshot, openmetrics=True)
+    assert b"trace_id" not in text
+    assert text == clients(snapshot, openmetrics=True)
 
 
 def test_without_label_sets_and_with_fewer_than_before() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,9 +19,8 @@ from store_support import (
 )
 from streamvitals import names
 from streamvitals.outcome import ERROR_TYPES, Outcome
-from streamvitals.store import store as store_module
 from streamvitals.store.layout import STREAM_LAYOUT
-from streamvitals.store.snapshot import ExemplarKey, Snapshot
+from streamvitals.store.snapshot import Snapshot
 from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Attempt, ChainRecord, RateLimit, RetryRecord, StreamLabels, Usage
 
@@ -345,33 +343,3 @@ def test_what_is_remembered_of_names_is_bounded(store: Store) -> None:
     for i in range(5000):
         store.close_slot(store.open_slot(StreamLabels("chat", "openai", f"m{i}", "s"), NOW))
     assert len(store._blocks) <= 4 * names.MAX_LABEL_SETS
-
-
-# -- exemplars
-
-
-def test_exemplars_are_kept_per_bucket_and_only_when_asked_for(store: Store) -> None:
-    span = SimpleNamespace(trace_id=0xABC, span_id=0xDEF)
-    StoreSink(store).on_end(record(span=span))
-    assert look(store).exemplars == {}
-    sink = StoreSink(store, exemplars=True, unix_time=lambda: 42.0)
-    sink.on_end(record())
-    assert look(store).exemplars == {}
-    sink.on_end(record(span=span, first_chunk=0.0042))
-    kept = look(store).exemplars
-    assert {key.metric for key in kept} == {
-        "streamvitals.time_to_first_chunk", "streamvitals.time_to_first_token", "streamvitals.stream_duration"
-    }
-    assert kept[ExemplarKey("streamvitals.time_to_first_chunk", LABELS, (), 0)] == (
-        42.0, 0.0042, f"{0xABC:032x}", f"{0xDEF:016x}"
-    )
-    assert kept[ExemplarKey("streamvitals.stream_duration", LABELS, ("completed",), 4)].value == 1.5
-
-
-def test_exemplars_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_MAX_EXEMPLARS", 10)
-    sink, span = StoreSink(store, exemplars=True), SimpleNamespace(trace_id=0xABC, span_id=0xDEF)
-    for duration in names.DURATION_EDGES:
-        for outcome in (Outcome.COMPLETED, Outcome.LENGTH):
-            sink.on_end(record(duration=duration, outcome=outcome, span=span))
-    assert len(look(store).exemplars) == 10

@@ -15,10 +15,11 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 
 from ..store import increments, segment
+from ..store.exemplars import shown
 from ..store.labels import OTHER_SET
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
-from ..store.segment import BadSegmentError, Header, Identity, OpenSlot, OtherLayoutError
-from ..store.snapshot import Build, Snapshot
+from ..store.segment import BadSegmentError, Header, Identity, OpenSlot, OtherLayoutError, Placed
+from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot
 from ..stream.record import StreamLabels
 from .foreign import FLAGS, ForeignFileError
 from .liveness import pid_here
@@ -86,6 +87,7 @@ class MappedFile:
         self.named: dict[int, StreamLabels] = {}
         self.slots: list[OpenSlot] = []
         self.redo: Sequence[float] = ()
+        self.exemplars: list[Placed] = []
         self.build: Build | None = None
         self.process_row: Sequence[float] = ()
         form = self.header.shape
@@ -106,6 +108,9 @@ class MappedFile:
             if len(raw) < form.size or not raw.startswith(self._head):
                 raise BadSegmentError("cut, or written over")
             view = memoryview(raw).cast("d")
+            if form.exemplars:
+                self.exemplars = list(segment.exemplars(view, form))
+                return
             slots = list(segment.open_slots(view, form))
             named = dict(self.named)
             for ordinal, at in self._blocks.items():
@@ -230,6 +235,15 @@ class ProcessFiles:
             stalled = slot.state > 0 and now - slot.state > stall_after
             total.add_open(labels, max(0.0, now - slot.started), stalled=stalled)
 
+    def exemplars(self) -> Iterator[tuple[ExemplarKey, Exemplar]]:
+        """The exemplars of the label sets that are known."""
+        labels = self._labels()
+        for file in self.files:
+            for placed in file.exemplars:
+                exemplar = shown(placed, labels)
+                if exemplar is not None:
+                    yield exemplar
+
     def final_snapshot(self, now: float) -> Snapshot:
         """All that a process that is gone has counted, with its open streams ended by its death.
 
@@ -250,8 +264,11 @@ class ProcessFiles:
             increments.write(row, increments.died(row, max(0.0, now - slot.started), slot.chunks))
         return total
 
+    def _labels(self) -> dict[int, StreamLabels]:
+        return {ordinal: labels for file in self.files for ordinal, labels in file.labels.items()}
+
     def _slots(self) -> Iterator[tuple[OpenSlot, StreamLabels]]:
-        labels = {ordinal: labels for file in self.files for ordinal, labels in file.labels.items()}
+        labels = self._labels()
         for file in self.files:
             for slot in file.slots:
                 yield slot, labels.get(slot.ordinal, OTHER_SET)

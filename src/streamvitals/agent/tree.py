@@ -21,7 +21,7 @@ from ..startup.registration import home
 from ..store.labels import Admission
 from ..store.layout import PROCESS_LAYOUT
 from ..store.segment import BadSegmentError, Identity
-from ..store.snapshot import Build, Snapshot
+from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot
 from ..stream.record import StreamLabels
 from .dead import DeadProcesses
 from .foreign import ForeignFileError, ForeignFiles, Key, NotCounted
@@ -38,6 +38,8 @@ _ERRORS_AT = PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "agent")
 _LAYOUT_AT = PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "layout")
 # How often another reader may change the directory under our eyes before we take what we have.
 _TRIES = 20
+# Most exemplars of processes that are gone; they are in no file, and lost if the agent is.
+_MOST_EXEMPLARS = 5000
 
 
 class Tree:
@@ -78,6 +80,7 @@ class Tree:
         # Folded, but the sum could not be written.
         self._unwritten: dict[Identity, Snapshot] = {}
         self._living: set[Identity] = set()
+        self._exemplars: dict[ExemplarKey, Exemplar] = {}  # of the dead
         self._foreign = ForeignFiles(alive)
         self._tidy = tidy
         self._errors = 0.0
@@ -98,12 +101,14 @@ class Tree:
                 for labels, row in part.streams.items():
                     rows.setdefault(self._admission.admit(labels), []).append(row)
                 total.add_process(part.process)
+            total.add_exemplars(self._exemplars.items())
             for identity, process in self._by_process().items():
                 if identity in self._unwritten:
                     continue
                 for labels, raw in process.rows():
                     rows.setdefault(labels, []).append(raw)
                 process.add_process(total)
+                total.add_exemplars(process.exemplars())
                 if identity in self._living:
                     process.add_open(total, now, self._stall_after)
                     build = process.build()
@@ -288,6 +293,7 @@ class Tree:
             for identity in dead:
                 if identity not in done and identity not in self._unwritten:
                     self._unwritten[identity] = processes[identity].final_snapshot(now)
+                    self._keep_exemplars(processes[identity])
             if self._unwritten:
                 try:
                     self._dead.write(self._unwritten, processes)
@@ -299,6 +305,13 @@ class Tree:
                     return
                 self._unwritten = {}
         self._scan()
+
+    def _keep_exemplars(self, process: ProcessFiles) -> None:
+        """Keep the newest exemplars of processes that are gone: nobody may have scraped the last ones."""
+        kept = Snapshot(exemplars=self._exemplars)
+        kept.add_exemplars(process.exemplars())
+        for key in sorted(kept.exemplars, key=kept.exemplars.__getitem__)[:-_MOST_EXEMPLARS]:
+            del kept.exemplars[key]
 
     @contextlib.contextmanager
     def _directory_lock(self) -> Iterator[bool]:

@@ -76,12 +76,12 @@ def build(
     is called, on any thread, for each fault in one of them.
     """
     store = Store(MappedMemory(config.directory) if config.directory else HeapMemory())
+    spans = tracing() if tracing is not None else None
     limited: list[LogSink | JournalSink] = [*_journal(config), LogSink()]
-    heard: list[Sink] = [StoreSink(store, exemplars=not store.mapped), *limited, *sinks]
+    heard: list[Sink] = [StoreSink(store, exemplars=spans is not None), *limited, *sinks]
     suppressed = tuple(sink.report_suppressed for sink in limited)
     exporters = Exporters(begin_flush=suppressed, begin_shutdown=suppressed)
     capture = http_spans = None
-    spans = tracing() if tracing is not None else None
     if spans is not None:
         heard.append(spans.sink)
         capture = _prepared(spans)

@@ -2,7 +2,7 @@
 
 The text is byte for byte what prometheus_client writes for the families of prometheus.py: every line is taken from its
 output, with placeholders for the numbers. A label set has some 500 lines, of which a busy minute changes 50, and the
-client takes 10 microseconds for each. Exemplars are left out, since an agent has none.
+client takes 10 microseconds for each. Exemplars, which only OpenMetrics has, are put behind the finished lines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prometheus_client.utils import floatToGoString
 from .. import names
 from ..names import Metric
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
-from ..store.snapshot import Snapshot
+from ..store.snapshot import Exemplar, Snapshot
 from ..stream.record import StreamLabels
 from .prometheus import Family, add, builds, family_of, series_of, unreported
 
@@ -75,6 +75,10 @@ class _Family(NamedTuple):
     part: slice
 
 
+# The exemplars of a label set, by metric, with the values of their series and their bucket.
+_Exemplars = dict[str, list[tuple[tuple[str, ...], int, Exemplar]]]
+
+
 class _Text:
     """All lines of one label set, by metric and by series, and the row that they show."""
 
@@ -97,6 +101,20 @@ class _Text:
                         texts[at] = lines.within(self.labels, row)
                 self.by_metric[number] = "".join(texts)
 
+    def with_exemplars(self, number: int, exemplars: _Exemplars) -> str:
+        """The lines of a metric, with the exemplars of buckets that have counted something."""
+        family = _families()[number]
+        found = exemplars.get(family.metric.otel)
+        if not found:
+            return self.by_metric[number]
+        texts = [text.splitlines(keepends=True) for text in self._by_series[number]]
+        places = {lines.series.values: at for at, lines in enumerate(family.series)}
+        for values, bucket, exemplar in found:
+            at = places[values]
+            if self._row[family.series[at].part][bucket]:
+                texts[at][bucket] = texts[at][bucket][:-1] + _exemplar(exemplar)
+        return "".join(line for text in texts for line in text)
+
 
 class Exposition:
     """Writes snapshots, one after the other. A row that is the same list as last time must be unchanged."""
@@ -115,10 +133,14 @@ class Exposition:
 
     def _parts(self, snapshot: Snapshot, openmetrics: bool) -> Iterator[str]:
         write = _write_openmetrics if openmetrics else _write
+        exemplars = _by_labels(snapshot) if openmetrics else {}
         for number, family in enumerate(_families()):
             yield _head(family.metric, write)
-            for text in self._texts.values():
-                yield text.by_metric[number]
+            for labels, text in self._texts.items():
+                if labels in exemplars:
+                    yield text.with_exemplars(number, exemplars[labels])
+                else:
+                    yield text.by_metric[number]
         for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
             yield _head(metric, write)
             line = _line(metric)
@@ -131,6 +153,19 @@ class Exposition:
         yield write(builds(snapshot))
         if snapshot.unreported is not None:
             yield write(unreported(snapshot.unreported))
+
+
+def _by_labels(snapshot: Snapshot) -> dict[StreamLabels, _Exemplars]:
+    found: dict[StreamLabels, _Exemplars] = {}
+    for key, exemplar in snapshot.exemplars.items():
+        found.setdefault(key.labels, {}).setdefault(key.metric, []).append((key.values, key.bucket, exemplar))
+    return found
+
+
+def _exemplar(exemplar: Exemplar) -> str:
+    """An exemplar as it stands at the end of a bucket's line."""
+    ids = f'span_id="{exemplar.span_id}",trace_id="{exemplar.trace_id}"'
+    return f" # {{{ids}}} {_number(exemplar.value)} {exemplar.time}\n"
 
 
 class _One:

@@ -123,7 +123,8 @@ def _buckets(series: Series, labels: _Labels, row: Sequence[float], snapshot: Sn
     for bucket, le in enumerate(_LE[metric.otel]):
         total += row[series.start + bucket]
         exemplar = None
-        if labels and snapshot.exemplars:
+        # The agent may have read a trace that a process has kept since the agent read its counts.
+        if labels and snapshot.exemplars and row[series.start + bucket]:
             exemplar = snapshot.exemplars.get(ExemplarKey(metric.otel, labels, series.values, bucket))
         if exemplar is None:
             yield le, total

@@ -18,10 +18,9 @@ from typing import Any
 
 from .. import names
 from ..outcome import ERROR_TYPES, GOOD_ENDS, Outcome
-from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
-from .measured import measured, quantized, usage_measured
-from .snapshot import ExemplarKey
+from .measured import quantized, usage_measured
 
 Row = Sequence[float]
 New = list[Any]  # an index, its number, another index, ...
@@ -33,6 +32,7 @@ _SECONDS_AT = (_GAP_AT + len(names.GAP_EDGES) + 1, _at(names.WAIT), _at(names.HO
 _STALLS_AT = _at(names.STALLS)
 _FIRST_CHUNK_AT = _at(names.TIME_TO_FIRST_CHUNK)
 _FIRST_TOKEN_AT = _at(names.TIME_TO_FIRST_TOKEN)
+_TOKEN_RATE_AT = _at(names.TOKEN_RATE)
 _SDK_RECOVERIES_AT = _at(names.RECOVERIES, "sdk")
 _APP_RECOVERIES_AT = _at(names.RECOVERIES, "app")
 _CHAIN_AT = {
@@ -158,13 +158,20 @@ def listed(record: StreamRecord) -> bool:
     return not types or record.error_type in types or names.OTHER in types
 
 
-def exemplars_of(record: StreamRecord, labels: StreamLabels) -> list[tuple[ExemplarKey, float]]:
-    """The buckets for which this record may be an exemplar, with its values."""
-    return [
-        (ExemplarKey(metric.otel, labels, values, bisect_left(metric.edges, value)), value)
-        for metric, values, value in measured(record)
-        if not metric.otel_only
-    ]
+def exemplars_of(record: StreamRecord) -> list[tuple[int, float]]:
+    """The buckets for which this record may be an exemplar, by their index in the row, with its values.
+
+    They are those of ``measured``, which takes three times as long."""
+    duration, chunk, token = record.duration, record.first_chunk, record.first_token
+    found = [(_PLANS[record.outcome].duration + bisect_left(names.DURATION_EDGES, duration), duration)]
+    if chunk is not None:
+        found.append((_FIRST_CHUNK_AT + bisect_left(names.FIRST_EDGES, chunk), chunk))
+    if token is not None:
+        found.append((_FIRST_TOKEN_AT + bisect_left(names.FIRST_EDGES, token), token))
+    rate = record.tokens_per_second if record.usage is not None else None
+    if rate is not None:
+        found.append((_TOKEN_RATE_AT + bisect_left(names.RATE_EDGES, rate), rate))
+    return found
 
 
 def _end(row: Row, plan: _Plan, error_type: str, duration: float, chunks: float) -> New:

@@ -8,6 +8,7 @@ fingerprint is written into every file, so that two versions never misread each 
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ class Layout:
     def __init__(self, metrics: tuple[Metric, ...]) -> None:
         self.series = tuple(_rows(metrics))
         self.size = self.series[-1].start + self.series[-1].width
+        self._starts = [s.start for s in self.series]
         self._index = {(s.metric.otel, s.values): s.start for s in self.series}
         text = repr([(s.metric.otel, s.metric.kind, s.values, s.metric.edges) for s in self.series])
         self.fingerprint = zlib.crc32(text.encode())
@@ -63,6 +65,10 @@ class Layout:
         index = self._index
         found = index.get((metric.otel, values))
         return found if found is not None else index[metric.otel, (*values[:-1], names.OTHER)]
+
+    def series_at(self, index: int) -> Series | None:
+        """The series that a double of the row belongs to."""
+        return self.series[bisect_right(self._starts, index) - 1] if 0 <= index < self.size else None
 
 
 STREAM_LAYOUT = Layout(names.STREAM_METRICS)

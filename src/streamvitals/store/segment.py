@@ -54,6 +54,12 @@ _BLOCK_HEAD = _BLOCK_HEADER_BYTES // _DOUBLE
 BLOCK = -(-(_BLOCK_HEAD + STREAM_LAYOUT.size) // SLOT) * SLOT
 
 
+# Instead of slots a segment may have exemplars, in as much room each: a checksum of what follows, the bucket's index in
+# the block's row, the block's ordinal, the value, the Unix time, the ids of the trace and the span.
+_EXEMPLAR = struct.Struct("<IQdd16s8s")
+_CHECKED = struct.Struct(f"<I{_EXEMPLAR.size}s")
+
+
 class BadSegmentError(ValueError):
     """The bytes are no segment of this layout: torn, foreign, or of another version."""
 
@@ -82,12 +88,15 @@ class Identity(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What a segment holds; ``ordinal`` is the number, within its process, of its first block."""
+    """What a segment holds; ``ordinal`` is the number, within its process, of its first block.
+
+    ``exemplars``: exemplars stand where slots would."""
 
     first: bool
     slots: int
     blocks: int
     ordinal: int
+    exemplars: bool = False
 
     @property
     def slots_at(self) -> int:
@@ -107,9 +116,9 @@ class Shape(NamedTuple):
         return self.blocks_at + BLOCK * (ordinal - self.ordinal) + _BLOCK_HEAD
 
 
-def shape(*, first: bool, slots: int, blocks: int, ordinal: int) -> Shape:
+def shape(*, first: bool, slots: int, blocks: int, ordinal: int, exemplars: bool = False) -> Shape:
     """A shape with at least that many slots, and as many more as fill the segment's last page."""
-    least = Shape(first, slots, blocks, ordinal)
+    least = Shape(first, slots, blocks, ordinal, exemplars)
     room = -least.size % PAGE
     return least._replace(slots=slots + room // (SLOT * _DOUBLE))
 
@@ -125,8 +134,9 @@ class Header(NamedTuple):
 def write_header(view: memoryview[float], header: Header) -> None:
     """Write the header of a new segment; ``view`` holds doubles."""
     identity, form = header.identity, header.shape
+    kind = form.first | form.exemplars << 1
     fields = (
-        STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint, int(form.first), *identity, header.created,
+        STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint, kind, *identity, header.created,
         form.slots, form.blocks, form.ordinal, 0,
     )
     crc = zlib.crc32(repr(fields).encode())
@@ -145,10 +155,10 @@ def read_header(view: memoryview[float]) -> Header:
         magic, crc, *fields = _HEADER.unpack_from(raw, 0)
     if magic != MAGIC or crc != zlib.crc32(repr(tuple(fields)).encode()):
         raise BadSegmentError("no header")
-    stream, process, first, *identity, created, slots, blocks, ordinal, _ = fields
+    stream, process, kind, *identity, created, slots, blocks, ordinal, _ = fields
     if (stream, process) != (STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint):
         raise OtherLayoutError(Identity(*identity))
-    form = Shape(bool(first), slots, blocks, ordinal)
+    form = Shape(bool(kind & 1), slots, blocks, ordinal, bool(kind & 2))
     if form.size > view.nbytes:
         raise BadSegmentError("shorter than its header says")
     return Header(Identity(*identity), created, form)
@@ -235,3 +245,32 @@ def open_slots(view: memoryview[float], form: Shape) -> Iterator[OpenSlot]:
         state, started, ordinal, chunks, index, value = doubles(view, form.slots_at + SLOT * number, 6)
         if state:
             yield OpenSlot(state, started, int(ordinal), chunks, index, value)
+
+
+class Placed(NamedTuple):
+    """An exemplar in a segment: the bucket's index in the row of the block with this ordinal, and what was observed."""
+
+    bucket: int
+    ordinal: int
+    value: float
+    time: float
+    trace_id: bytes
+    span_id: bytes
+
+
+def write_exemplar(
+    view: memoryview[float], at: int, bucket: int, ordinal: int, value: float, time: float, trace_id: bytes,
+    span_id: bytes,
+) -> None:
+    """Write an exemplar, with its checksum; the facts are those of ``Placed``."""
+    body = _EXEMPLAR.pack(bucket, ordinal, value, time, trace_id, span_id)
+    _CHECKED.pack_into(view, at * _DOUBLE, zlib.crc32(body), body)
+
+
+def exemplars(view: memoryview[float], form: Shape) -> Iterator[Placed]:
+    """The exemplars of a segment that has some, but for those that are half written."""
+    with view.cast("B") as raw:
+        for at in range(form.slots_at * _DOUBLE, form.blocks_at * _DOUBLE, SLOT * _DOUBLE):
+            crc, body = _CHECKED.unpack_from(raw, at)
+            if zlib.crc32(body) == crc:
+                yield Placed(*_EXEMPLAR.unpack(body))

@@ -100,6 +100,18 @@ class Segments:
                 view = HeapMemory().allocate(form)
             self._add(view, form)
 
+    def for_exemplars(self, count: int) -> tuple[memoryview[float], Shape] | None:
+        """A segment with room for at least that many exemplars; None if there is no memory for them."""
+        with self.lock:
+            self.first()
+            form = shape(first=False, slots=count, blocks=0, ordinal=0, exemplars=True)
+            try:
+                return self._memory.allocate(form), form
+            except MemoryUnavailableError as error:
+                self.first()[_FAULT_AT] += 1.0
+                logger.debug("no memory for exemplars (%s)", error)
+                return None
+
     def release(self) -> None:
         """Make every view raise ValueError from now on, without touching the memory behind it."""
         for view, _ in self.made:

@@ -76,6 +76,12 @@ class Snapshot:
             self.stalled[labels] = self.stalled.get(labels, 0) + 1
         self.oldest[labels] = max(age, self.oldest.get(labels, 0.0))
 
+    def add_exemplars(self, exemplars: Iterable[tuple[ExemplarKey, Exemplar]]) -> None:
+        """Add exemplars; of two of the same bucket the newer one stays."""
+        for key, exemplar in exemplars:
+            known = self.exemplars.get(key)
+            self.exemplars[key] = exemplar if known is None else max(known, exemplar)
+
     def merge(self, other: Snapshot) -> None:
         """Add all of another snapshot to this one."""
         for labels, row in other.streams.items():
@@ -90,9 +96,7 @@ class Snapshot:
             self.builds[build] = self.builds.get(build, 0) + count
         if other.unreported is not None:
             self.unreported = (self.unreported or 0) + other.unreported
-        for key, exemplar in other.exemplars.items():
-            known = self.exemplars.get(key)
-            self.exemplars[key] = exemplar if known is None else max(known, exemplar)
+        self.add_exemplars(other.exemplars.items())
 
 
 Take = Callable[[], Snapshot]

@@ -14,16 +14,16 @@ from .. import names
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from ..stream.sink import Sink
 from . import increments, segment
+from .exemplars import Exemplars, shown
 from .increments import New, Row
 from .labels import OTHER_SET, Admission
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from .memory import Memory
 from .segments import Place, Segments
-from .snapshot import Build, Exemplar, ExemplarKey, Snapshot
+from .snapshot import Build, Snapshot
 
 # Raw label sets whose block is remembered; more than can be admitted, as several may be counted as one.
 _MAX_KNOWN = 4 * names.MAX_LABEL_SETS
-_MAX_EXEMPLARS = 2000
 # The position in bytes of the number of the block that the redo record is for; it follows the number of entries.
 _REDO_BLOCK_AT = 8 * (segment.REDO_AT + 1)
 # A state "since the clock's zero", because 0 would mean that the slot is free.
@@ -80,7 +80,7 @@ class Store:
         self._blocks: dict[StreamLabels, Block] = {}
         self._admitted: dict[StreamLabels, Block] = {}
         self._admission = Admission()
-        self.exemplars: dict[ExemplarKey, Exemplar] = {}
+        self.exemplars = Exemplars(segments.for_exemplars)
         if self._build is not None or self._memory.at_once:
             self._write_build()
 
@@ -187,7 +187,7 @@ class Store:
 
     def snapshot(self, now: float, stall_after: float) -> Snapshot:
         """All numbers as of ``now`` (monotonic seconds); any thread."""
-        result = Snapshot(exemplars=dict(self.exemplars))
+        result = Snapshot()
         by_ordinal: dict[int, StreamLabels] = {}
         for block in list(self._admitted.values()):
             by_ordinal[block.ordinal] = block.labels
@@ -200,6 +200,7 @@ class Store:
                 if labels is not None:
                     stalled = slot.state > 0 and now - slot.state > stall_after
                     result.add_open(labels, max(0.0, now - slot.started), stalled=stalled)
+        result.exemplars.update(filter(None, (shown(placed, by_ordinal) for placed in self.exemplars.all())))
         if self._build is not None:
             result.builds[self._build] = 1
         return result
@@ -209,10 +210,11 @@ class Store:
 
         Slots that were open keep their views, which raise ValueError from now on.
         """
-        inherited = self._segments
+        inherited, exemplars = self._segments, self.exemplars
         self._memory.after_fork()
         self._begin(Segments(self._memory, quiet=inherited.reported))
         inherited.release()
+        exemplars.release()
 
 
 class StoreSink(Sink):
@@ -281,14 +283,13 @@ class StoreSink(Sink):
         return block
 
     def _keep_exemplars(self, record: StreamRecord, block: Block) -> None:
-        ids = record.trace_ids
-        if ids is None:
+        span = record.span
+        if span is None:
             return
-        kept, now = self._store.exemplars, self._unix_time()
-        for key, value in increments.exemplars_of(record, block.labels):
-            if key not in kept and len(kept) >= _MAX_EXEMPLARS:
-                kept.pop(next(iter(kept)))
-            kept[key] = Exemplar(now, value, *ids)
+        keep, now = self._store.exemplars.keep, self._unix_time()
+        trace_id, span_id = span.trace_id.to_bytes(16, "big"), span.span_id.to_bytes(8, "big")
+        for bucket, value in increments.exemplars_of(record):
+            keep(bucket, block.ordinal, value, now, trace_id, span_id)
 
 
 def _ours(slot: Slot) -> bool:
