@@ -6,7 +6,6 @@ events to the observation. https://html.spec.whatwg.org/multipage/server-sent-ev
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from ..outcome import Outcome, Verdict
 from .inflate import Damaged, Unreadable, inflater
 from .observation import Observation
+from .repetition import Parser
 from .tracebacks import is_foreign
 from .vocabulary import classify_error_event
 
@@ -36,6 +36,7 @@ class ByteWatch:
         self._observation = observation
         self._pieces = inflater(encoding, cpu)
         self._lines = _Lines()
+        self._parse = Parser().parse
         self._data: list[bytes] = []
         self._name = ""
         self._named = observation.reader.named_events
@@ -76,7 +77,7 @@ class ByteWatch:
         events: list[Any] = []
         if self._pieces is not None:
             if self._plain and raw.startswith(b"data:") and self._alone(raw):
-                return list(self._event(raw[5:-2].removeprefix(b" ")))
+                return self._event(raw[5:-2].removeprefix(b" "))
             try:
                 for piece in self._pieces(raw):
                     for line in self._lines.feed(piece):
@@ -92,8 +93,8 @@ class ByteWatch:
     def _alone(self, raw: bytes) -> bool:
         """Whether these bytes are exactly one event of one line, as most pieces are."""
         return (
-            raw.endswith(b"\n\n") and raw.count(b"\n") == 2 and b"\r" not in raw and _LEAST < len(raw) < _MAX_EVENT
-            and not self._data and self._lines.between()
+            raw.endswith(b"\n\n") and raw.find(b"\n") == len(raw) - 2 and raw.find(b"\r") < 0
+            and _LEAST < len(raw) < _MAX_EVENT and not self._data and self._lines.between()
         )
 
     def _line(self, line: bytes, events: list[Any]) -> None:
@@ -115,26 +116,27 @@ class ByteWatch:
         elif field == b"id" and len(line) < SHORT:
             self._observation.event_id(value.strip().decode("utf-8", "replace"))
 
-    def _event(self, data: bytes) -> Iterator[Any]:
+    def _event(self, data: bytes) -> list[Any]:
+        """The event with these data, if it is one for the reader."""
         observation = self._observation
         if data.startswith(b"[DONE]"):
             observation.done()
-            return
+            return []
         try:
-            event = json.loads(data)
+            event = self._parse(data)
         except (ValueError, RecursionError) as error:
             if self._begun:
-                return  # the end of an event whose beginning another reader has read
+                return []  # the end of an event whose beginning another reader has read
             kind = "unicode_decode" if isinstance(error, UnicodeDecodeError) else "json_decode"
             observation.in_band(Verdict(Outcome.MALFORMED, kind))
-            return
+            return []
         if self._named:
             event, self._name = {"event": self._name, "data": event}, ""
         problem = event.get("error") if isinstance(event, dict) else None
         if problem and not (observation.reader.reads_errors and event.get("type") == "error"):
             observation.in_band(classify_error_event(problem))
-        else:
-            yield event
+            return []
+        return [event]
 
 
 class MarkWatch:
