@@ -36,6 +36,7 @@ STRANGE = {
     "x_groq": chunk(x_groq={"error": "over capacity"}),
     "base_resp": chunk(base_resp={"status_code": 1002}),
     "error in a choice": chunk(choice={"error": {"code": 502}}),
+    "usage in a choice": chunk(choice={"usage": USAGE}),
     "another choice": chunk(choice={"index": 1}),
     "two choices": ChatCompletionChunk.construct(**{**chunk().to_dict(), "choices": chunk().to_dict()["choices"] * 2}),
     "no choice": chunk(choices=[]),

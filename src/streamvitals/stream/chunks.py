@@ -30,6 +30,7 @@ _SEVERITY = (
 # https://console.groq.com/docs/api-reference (x_groq), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlmyncueh
 # (error_code), https://platform.minimax.io/docs/api-reference/errorcode (base_resp)
 _ERRORS = frozenset({"error", "error_code", "x_groq", "base_resp"})
+_IN_CHOICE = _ERRORS | {"usage"}
 
 
 class Reader(Protocol):
@@ -110,7 +111,7 @@ class ChatChunks:
             choice = each.__dict__
             if choice["finish_reason"] is None and choice["index"] in self._open and chunk["usage"] is None:
                 beside, within = item.__pydantic_extra__, each.__pydantic_extra__
-                return (not beside or _ERRORS.isdisjoint(beside)) and (not within or _ERRORS.isdisjoint(within))
+                return (not beside or _ERRORS.isdisjoint(beside)) and (not within or _IN_CHOICE.isdisjoint(within))
         except (AttributeError, TypeError, ValueError, LookupError):
             pass  # a dict, an omitted field, a null or several choices
         return False
