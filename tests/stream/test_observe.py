@@ -72,6 +72,24 @@ def test_an_event_is_common_after_one_of_its_type() -> None:
     assert not agents.is_common(delta)
 
 
+FIRSTS = [
+    chunk(), chunk(choice={"index": 3}), chunk(choice={"index": -1}), chunk(choice={"index": True}),
+    chunk(choice={"index": "0"}), chunk(id="", model=""), chunk(id=None, model=7), chunk(id="a\nb"),
+    chunk(choices=None), chunk(choice={"delta": None}), chunk(native_finish_reason="stop"), chunk(error=None),
+    chunk(choice={"usage": None}), ChatCompletionChunk.construct(), chunk().to_dict(), [chunk()], None,
+]
+
+
+@given(st.lists(st.sampled_from([*FIRSTS, *STRANGE.values()]), max_size=4))
+def test_a_stream_begins_in_the_quick_way_as_in_the_patient_way(items: list[Any]) -> None:
+    quick, patient = ChatChunks(), ChatChunks()
+    for item in items:
+        quick.read(item)
+        patient._read_patiently(item)
+        for name in ChatChunks.__slots__:
+            assert getattr(quick, name) == getattr(patient, name), name
+
+
 class Tape:
     """An application and a provider that take turns by a host's clock, as ``steps`` say: wait, hold, chunk."""
 

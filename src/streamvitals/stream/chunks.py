@@ -117,8 +117,30 @@ class ChatChunks:
         return False
 
     def read(self, item: Any) -> None:
-        if type(item) is not dict or not self._is_common(item):
-            self._read_patiently(item)
+        if type(item) is dict:
+            if self._is_common(item):
+                return
+        elif not self._seen and self._begins(item):
+            return
+        self._read_patiently(item)
+
+    def _begins(self, item: Any) -> bool:
+        """Read a first chunk that would be common if its choice had been seen before; False for any other."""
+        try:
+            chunk = item.__dict__
+            index, found_id, model = chunk["choices"][0].__dict__["index"], chunk["id"], chunk["model"]
+        except (AttributeError, TypeError, LookupError):
+            return False
+        if type(index) is not int or index < 0:
+            return False
+        self._open = (index,)
+        if not self.is_common(item):
+            self._open = ()
+            return False
+        self._seen = self._open
+        if self.response_id is None:
+            self.response_id, self.response_model = identifier(found_id), text(model)
+        return True
 
     def _is_common(self, chunk: dict[str, Any]) -> bool:
         """``is_common`` for a chunk that was parsed from bytes."""
