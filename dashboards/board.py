@@ -25,7 +25,7 @@ from grafana_foundation_sdk.models.dashboard import (
 
 from streamvitals import names
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.promql import OUTCOME, equals
+from streamvitals.alerts.promql import RESULT, equals
 
 from . import links
 from .panels import PROMETHEUS
@@ -93,7 +93,7 @@ def _annotations() -> list[AnnotationQuery]:
     # A lost scrape is no start, another version is one.
     by = "job, instance, version, openai_version"
     new = f"group by ({by}) ({build}) unless group by ({by}) (last_over_time({build}[10m] offset $__interval))"
-    counters = series(names.STREAMS, equals(OUTCOME, "completed"))
+    counters = series(names.STREAMS, equals(RESULT, "completed"))
     restarted = f"sum by (job, instance) (resets({counters}[$__rate_interval])) > 0"
     kinds = (
         (PAGES, f'ALERTS{{{firing},severity="page"}}', "red", True),

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import failure_share
-from streamvitals.alerts.promql import COUNTED, FAILED, FAILED_OUTCOMES, OUTCOME, among, ratio
+from streamvitals.alerts.promql import COUNTED, FAILED, FAILED_OUTCOMES, RESULT, among, ratio
 
 from .board import COMPARE, board
 from .links import drill, traces
@@ -38,6 +38,7 @@ from .promql import (
     RATE,
     SERVER,
     buckets,
+    counted,
     in_one_line,
     increase,
     operation_failures,
@@ -49,7 +50,7 @@ from .streams import FAILING, FIRST_TOKEN, GAP, firing
 
 BEFORE = f"${COMPARE}"
 # The ends that are in no ratio: the caller's mistakes, and the application's own doing.
-OWN = among(OUTCOME, ("rejected", "cancelled", "abandoned"))
+OWN = among(RESULT, ("rejected", "left"))
 
 
 def beside(title: str, now: str, before: str, description: str, *, unit: str, **how: object) -> object:
@@ -72,8 +73,8 @@ def share_by(what: str, *by: str) -> object:
 
 
 def broken() -> object:
-    errors = increase(names.STREAM_ERRORS, "outcome", "error_type", PROVIDER, MODEL, SERVER,
-                      where=(among(OUTCOME, (*FAILED_OUTCOMES, "rejected")),))
+    errors = counted(names.STREAM_ERRORS, "outcome", "error_type", PROVIDER, MODEL, SERVER,
+                     where=(among(RESULT, ("failed", "rejected")),))
     own = {"model": "${__data.fields.Model}", "provider": "${__data.fields.Provider}"}
     return grid(
         "What broke, and where", [Query(f"topk(15, {errors} >= 0.5)")],
@@ -123,17 +124,14 @@ def figures() -> Sequence[object]:
 
 
 def where_in_the_stream() -> Sequence[object]:
-    chunks = ratio(increase(names.CHUNKS, "outcome", where=(FAILED,), over=RATE),
-                   increase(names.STREAMS, "outcome", where=(FAILED,), over=RATE))
+    chunks = ratio(increase(names.CHUNKS, MODEL, where=(FAILED,), over=RATE),
+                   increase(names.STREAMS, MODEL, where=(FAILED,), over=RATE))
     return [
-        colored(
-            lines(
-                "Chunks until it broke", [Query(chunks, "{{outcome}}")],
-                "How many chunks a broken stream had brought, on average, by how it ended. None: it broke before the "
-                "first; always the same: a limit somewhere between.",
-                unit="locale", legend="bottom",
-            ),
-            OUTCOME_COLORS,
+        lines(
+            "Chunks until it broke", [Query(chunks, f"{{{{{MODEL}}}}}")],
+            "How many chunks a broken stream had brought, on average, for each model. None: it broke before the first;"
+            " always the same: a limit somewhere between.",
+            unit="locale", legend="bottom",
         ),
         heat(
             "Seconds until it broke", buckets(names.DURATION, FAILED),
@@ -142,9 +140,11 @@ def where_in_the_stream() -> Sequence[object]:
             exemplars=True, links=[traces("status = error")],
         ),
         lines(
-            "Error types", [Query(rate(names.STREAM_ERRORS, "error_type", where=(FAILED,)) + " > 0", "{{error_type}}")],
-            "Failed streams per second by error type.", unit="reqps", stacked=True, bars=True, calcs=("last",),
-            shades=RED, idle="nothing failed", links=[traces("status = error")],
+            "Error types",
+            [Query(counted(names.STREAM_ERRORS, "error_type", where=(FAILED,), over=RATE) + " > 0", "{{error_type}}")],
+            "Failed streams by error type. A type appears with its first stream, which is counted here.",
+            unit="locale", stacked=True, bars=True, calcs=("last",), shades=RED, idle="nothing failed",
+            links=[traces("status = error")],
         ),
     ]
 

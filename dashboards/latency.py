@@ -12,7 +12,7 @@ from streamvitals.names import Metric
 
 from .board import board
 from .links import traces
-from .panels import AMBER, OUTCOME_COLORS, RED, Query, colored, heat, lines, number, spread, steps
+from .panels import AMBER, RED, RESULT_COLORS, Query, colored, heat, lines, number, spread, steps
 from .promql import (
     INSTANCE,
     MODEL,
@@ -172,9 +172,9 @@ def latency() -> Dashboard:
             (7, [
                 (8, colored(lines(
                     "Duration, by how it ended",
-                    [Query(quantile("0.95", names.DURATION, "outcome"), "{{outcome}}")],
+                    [Query(quantile("0.95", names.DURATION, "result"), "{{result}}")],
                     "Request to end, 95 of 100 sooner.", unit="s", calcs=("lastNotNull",),
-                ), OUTCOME_COLORS)),
+                ), RESULT_COLORS)),
                 (8, heat("Durations", buckets(names.DURATION), "How long streams took.")),
                 (8, lines(
                     "Event loop lag",

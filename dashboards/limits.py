@@ -7,7 +7,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import LIMIT_LOW, LIMITED_RETRIES
-from streamvitals.alerts.promql import FAILED, RATE_LIMITED, ratio
+from streamvitals.alerts.promql import FAILED, RATE_LIMITED, RESULT, among, ratio
 
 from .board import board
 from .links import drill
@@ -15,8 +15,8 @@ from .panels import (
     AMBER,
     GAUGE,
     GREEN,
-    OUTCOME_COLORS,
     RED,
+    RESULT_COLORS,
     Column,
     Query,
     colored,
@@ -38,6 +38,8 @@ from .promql import (
     series,
 )
 
+# Streams that ended before their answer did.
+UNFINISHED = among(RESULT, ("failed", "left"))
 HEADROOM = steps((LIMIT_LOW, AMBER), (2 * LIMIT_LOW, GREEN), base=RED)
 
 
@@ -130,11 +132,11 @@ def limits() -> Dashboard:
             ))]),
             "Cost of failure",
             (8, [(8, colored(lines(
-                "Chunks, by what became of their stream",
-                [Query(rate(names.CHUNKS, "outcome", where=(FAILED,)) + " > 0", "{{outcome}}")],
-                "Chunks per second of streams that then broke.", unit="locale", stacked=True,
-                legend="bottom", idle="none wasted",
-            ), OUTCOME_COLORS)), (8, lines(
+                "Chunks that came to nothing",
+                [Query(rate(names.CHUNKS, "result", where=(UNFINISHED,)) + " > 0", "{{result}}")],
+                "Chunks per second of streams that then failed, or that the application left.", unit="locale",
+                stacked=True, legend="bottom", idle="none wasted",
+            ), RESULT_COLORS)), (8, lines(
                 "Retries, by why", [Query(rate(names.RETRIES, "source", "reason") + " > 0", "{{source}}: {{reason}}")],
                 "Attempts made again per second.", unit="reqps", stacked=True, bars=True,
                 idle="none", legend="bottom",
@@ -144,11 +146,11 @@ def limits() -> Dashboard:
                 legend="bottom",
             ))]),
             (7, [(8, colored(lines(
-                "Seconds of streams that broke",
-                [Query(rate(names.DURATION, "outcome", where=(FAILED,), suffix="_sum") + " > 0", "{{outcome}}")],
-                "Seconds of streaming per second that led to nothing.", unit="s",
+                "Seconds that came to nothing",
+                [Query(rate(names.DURATION, "result", where=(UNFINISHED,), suffix="_sum") + " > 0", "{{result}}")],
+                "Seconds per second of streams that then failed, or that the application left.", unit="s",
                 stacked=True, legend="bottom", idle="none wasted",
-            ), OUTCOME_COLORS)), (8, lines(
+            ), RESULT_COLORS)), (8, lines(
                 "Fallbacks", [Query(rate(names.FALLBACKS, MODEL) + " > 0", f"{{{{{MODEL}}}}}")],
                 "Failed streams asked again without streaming, per second.", unit="reqps",
                 idle="none", legend="bottom",

@@ -52,6 +52,9 @@ OUTCOME_COLORS = {
     "api_error": "semi-dark-red", "http_error": "dark-orange", "connect_error": "super-light-red",
     "rate_limited": "purple", "rejected": "dark-purple", "cancelled": "blue", "abandoned": "super-light-blue",
 }
+RESULT_COLORS = {
+    "completed": "green", "limit": "light-yellow", "failed": "red", "rejected": "dark-purple", "left": "blue",
+}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from streamvitals import names
 from streamvitals.alerts import measures, promql
 from streamvitals.alerts.language import FAST, MID, Language
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.promql import OUTCOME, Matcher, Where, equals, total
+from streamvitals.alerts.promql import RESULT, Matcher, Where, equals, total
 from streamvitals.names import Metric
 
 _SELECTED = re.compile(r"\b([A-Za-z_]\w*)\{")
@@ -60,8 +60,16 @@ def increase(metric: Metric, *by: str, where: Where = (), over: str = RANGE, suf
     return promql.increase(metric, *by, over=over, where=where, suffix=suffix, offset=offset)
 
 
+def counted(metric: Metric, *by: str, where: Where = (), over: str = RANGE, suffix: str = "") -> str:
+    """Sum up how much a counter has grown that may have begun with its first count."""
+    where, replicas = (*chosen(metric), *where), chosen(names.INTERNAL_ERRORS)
+    return in_one_line(promql.counted(metric, *by, over=over, where=where, suffix=suffix, replicas=replicas))
+
+
 def quantile(q: str, metric: Metric, *by: str, over: str = RATE, offset: str = "") -> str:
     """Estimate a quantile of a histogram by these labels; no sample where nothing was observed."""
+    if metric.hidden_at_zero:
+        return f"histogram_quantile({q}, {counted(metric, *by, 'le', over=over, suffix='_bucket')}) >= 0"
     return promql.quantile(q, metric, *by, over=over, where=chosen(metric), offset=offset) + " >= 0"
 
 
@@ -86,7 +94,7 @@ class Counts(measures.Counts):
 
     def none(self) -> str:
         # Everything that streams has this series from its first stream on. All outcomes would cost three times more.
-        return f"0 * {self.streams(equals(OUTCOME, 'completed'))}"
+        return f"0 * {self.streams(equals(RESULT, 'completed'))}"
 
 
 def stream_failures(*by: str, over: str = RATE, offset: str = "") -> str:

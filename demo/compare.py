@@ -96,7 +96,7 @@ def _reported(scrape: Scrape) -> tuple[Ends, Ends]:
 
 
 def _errors(outcome: str, planned: Ends, ended: Ends) -> Iterator[Count]:
-    for mine, error_type in names.OUTCOME_ERRORS:
+    for mine, error_type, _ in names.OUTCOME_ERRORS:
         if mine == outcome:
             counts = [
                 sum(count for (_, o, e), count in ends.items() if (o, e) == (outcome, error_type))

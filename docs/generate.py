@@ -89,15 +89,53 @@ def _sample(metric: Metric) -> str:
     return metric.prometheus + ("_total" if metric.kind == "counter" else "")
 
 
+def series() -> Iterator[str]:
+    """How many series of each family a label set has at 0, and how many may come."""
+    yield "| family | at 0 | may appear |"
+    yield "|---|---|---|"
+    for metric in names.ALL_METRICS:
+        if metric.per_stream and not metric.otel_only:
+            standing, all_of_it = _standing(metric), len(metric.values) * _samples(metric)
+            yield f"| `{_sample(metric)}` | {standing} | {all_of_it - standing or ''} |"
+    yield f"| **together** | **{_of_label_set()}** | |"
+
+
+def formula() -> Iterator[str]:
+    """How many series there are."""
+    own, each = sum(_standing(m) for m in (*names.PROCESS_METRICS, names.UNREPORTED)) + 1, _of_label_set()
+    yield "```"
+    yield f"series = replicas x ({own} + label sets x {each})"
+    yield "```"
+    yield ""
+    yield "| label sets | 1 replica | 10 replicas | 100 replicas |"
+    yield "|---|---|---|---|"
+    for sets in (1, 5, 20):
+        yield " | ".join((f"| {sets}", *(f"{replicas * (own + sets * each):,}" for replicas in (1, 10, 100)))) + " |"
+
+
+def _of_label_set() -> int:
+    return sum(_standing(m) for m in names.ALL_METRICS if m.per_stream and not m.otel_only)
+
+
+def _standing(metric: Metric) -> int:
+    return len(metric.standing if metric.hidden_at_zero else metric.values) * _samples(metric)
+
+
+def _samples(metric: Metric) -> int:
+    """The samples of a series: of a histogram its buckets, their count and their sum."""
+    return len(metric.edges) + 3 if metric.kind == "histogram" else 1
+
+
 def outcomes() -> Iterator[str]:
     """The outcomes, as drawn at the top of outcome.py."""
     meaning = dict(re.findall(r"^ +[|`]- (\w+) +(.+?) +\(.+\)$", outcome.__doc__ or "", re.MULTILINE))
-    yield "| outcome | when | owner | error types |"
-    yield "|---|---|---|---|"
+    yield "| outcome | when | result | owner | error types |"
+    yield "|---|---|---|---|---|"
     for one in Outcome:
         owner = outcome.owner(one)
         errors = ", ".join(f"`{error}`" for error in ERROR_TYPES.get(one, ()))
-        yield f"| `{one.value}` | {meaning[one.value]} | {'-' if owner == 'nobody' else owner} | {errors} |"
+        means = f"`{outcome.result(one)}`"
+        yield f"| `{one.value}` | {meaning[one.value]} | {means} | {'-' if owner == 'nobody' else owner} | {errors} |"
 
 
 def settings() -> Iterator[str]:
@@ -197,6 +235,7 @@ def parameters() -> Iterator[str]:
 # Page -> the tables in it, by the name of their markers.
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "outcomes.md": {"outcomes": outcomes},
+    "series.md": {"series": series, "formula": formula},
     "metrics.md": {"metrics": metrics, "semconv": semconv},
     "settings.md": {"settings": settings},
     "costs.md": {"bench": benchmark},

@@ -77,7 +77,7 @@ CASES = (
     case(
         "StreamvitalsRefused", {streams("rejected"): 65.0, errors("rejected", "401"): 65.0},
         {streams("rejected"): 36.0, errors("rejected", "401"): 36.0},
-        "1462 requests for gpt-4o refused by api.example with 401, 15m", soon=7,
+        "1462 requests for gpt-4o at api.example refused with 401, 15m", soon=7,
     ),
     case(
         "StreamvitalsSlow", latency(FIRST, 4.0, 1.0, 2 * COMPLETED), latency(FIRST, 2.5, 1.0, 2 * COMPLETED),
@@ -105,7 +105,7 @@ CASES = (
     case(
         "StreamvitalsRejected", {streams("rejected"): 12.0, errors("rejected", "401"): 12.0},
         {streams("rejected"): 5.5, errors("rejected", "401"): 5.5},
-        "522 requests for gpt-4o rejected by api.example with 401, 15m",
+        "522 requests for gpt-4o at api.example rejected with 401, 15m",
     ),
     case(
         "StreamvitalsRetryStorm", {retries("sdk", "503"): 22.0}, {retries("sdk", "503"): 11.0},

@@ -8,7 +8,7 @@ from typing import Literal
 
 from streamvitals import names
 from streamvitals.names import Metric
-from streamvitals.outcome import ERROR_TYPES, Outcome
+from streamvitals.outcome import ERROR_TYPES, Outcome, result
 
 STEP = 30.0
 SERVER = "api.example"
@@ -53,13 +53,15 @@ def _braces(labels: dict[str, str]) -> str:
     return "{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
 
 
-def streams(outcome: str, **more: str) -> Thing:
+def streams(outcome: str, error_type: str = "", **more: str) -> Thing:
     """``streams_total`` of one outcome; ``model`` may be given."""
-    return Thing(names.STREAMS, (("outcome", outcome),), **more)  # type: ignore[arg-type]
+    means = result(Outcome(outcome), error_type)
+    return Thing(names.STREAMS, (("outcome", outcome), ("result", means)), **more)  # type: ignore[arg-type]
 
 
 def errors(outcome: str, error_type: str) -> Thing:
-    return Thing(names.STREAM_ERRORS, (("outcome", outcome), ("error_type", error_type)))
+    means = result(Outcome(outcome), error_type)
+    return Thing(names.STREAM_ERRORS, (("outcome", outcome), ("error_type", error_type), ("result", means)))
 
 
 def retries(source: str, reason: str) -> Thing:
@@ -100,7 +102,7 @@ HEALTHY: dict[Thing, Rate] = {
     **latency(names.TIME_TO_FIRST_TOKEN, 0.5, 1.0, 2 * COMPLETED),
     **latency(names.CHUNK_GAP, 0.02, 1.0, 80 * COMPLETED),
     **latency(names.LOOP_LAG, 0.005, 1.0, 60),
-    Thing(names.DURATION, (("suffix", "_sum"), ("outcome", "completed"))): 16 * COMPLETED,
+    Thing(names.DURATION, (("suffix", "_sum"), ("result", "completed"))): 16 * COMPLETED,
     Thing(names.ACTIVE): 16.0,
     Thing(names.STALLED): 0.0,
     Thing(names.RATELIMIT_REMAINING, (("kind", "requests"),)): 8000.0,

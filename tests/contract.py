@@ -4,16 +4,16 @@ from __future__ import annotations
 
 # Typed by hand: Prometheus name, type, own labels.
 CONTRACT = {
-    ("streamvitals_streams_total", "counter", ("outcome",)),
-    ("streamvitals_stream_errors_total", "counter", ("outcome", "error_type")),
+    ("streamvitals_streams_total", "counter", ("outcome", "result")),
+    ("streamvitals_stream_errors_total", "counter", ("outcome", "error_type", "result")),
     ("streamvitals_streams_active", "gauge", ()),
     ("streamvitals_streams_stalled", "gauge", ()),
     ("streamvitals_time_to_first_chunk_seconds", "histogram", ()),
     ("streamvitals_time_to_first_token_seconds", "histogram", ()),
     ("streamvitals_chunk_gap_seconds", "histogram", ()),
-    ("streamvitals_stream_duration_seconds", "histogram", ("outcome",)),
+    ("streamvitals_stream_duration_seconds", "histogram", ("result",)),
     ("streamvitals_output_tokens_per_second", "histogram", ()),
-    ("streamvitals_chunks_total", "counter", ("outcome",)),
+    ("streamvitals_chunks_total", "counter", ("result",)),
     ("streamvitals_wait_seconds_total", "counter", ()),
     ("streamvitals_hold_seconds_total", "counter", ()),
     ("streamvitals_stalls_total", "counter", ()),

@@ -11,7 +11,7 @@ from typing import Any
 from streamvitals import names
 from streamvitals.agent.tree import Tree
 from streamvitals.names import Metric
-from streamvitals.outcome import Outcome
+from streamvitals.outcome import RESULTS, Outcome
 from streamvitals.store import memory
 from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from streamvitals.store.memory import MappedMemory
@@ -43,12 +43,13 @@ def record(slot: object = None, **facts: Any) -> StreamRecord:
 
 
 def value(snapshot: Snapshot, metric: Metric, *values: str, labels: StreamLabels = LABELS) -> float:
-    """A counter's or gauge's value; of a histogram the number of observations."""
-    if metric.per_stream:
-        row, at = snapshot.streams[labels], STREAM_LAYOUT.at(metric, *values)
-    else:
-        row, at = snapshot.process, PROCESS_LAYOUT.at(metric, *values)
-    return sum(row[at : at + len(metric.edges) + 1])
+    """A counter's or gauge's value; of a histogram the number of observations.
+
+    ``values`` are those of its first labels: the sum of all series that have them."""
+    layout, row = (STREAM_LAYOUT, snapshot.streams[labels]) if metric.per_stream else (PROCESS_LAYOUT, snapshot.process)
+    found = [s.start for s in layout.series if s.metric is metric and s.values[: len(values)] == values]
+    assert found, (metric.otel, values)
+    return sum(sum(row[at : at + len(metric.edges) + 1]) for at in found)
 
 
 def total(snapshot: Snapshot, metric: Metric, *values: str) -> float:
@@ -65,12 +66,16 @@ def ended(snapshot: Snapshot) -> dict[str, float]:
 def assert_consistent(snapshot: Snapshot) -> None:
     """What one stream's end counts in several places agrees in all of them."""
     for row in snapshot.streams.values():
-        for outcome in Outcome:
-            streams = row[STREAM_LAYOUT.at(names.STREAMS, outcome.value)]
-            at = STREAM_LAYOUT.at(names.DURATION, outcome.value)
-            assert sum(row[at : at + len(names.DURATION_EDGES) + 1]) == streams, outcome
-            pairs = [pair for pair in names.OUTCOME_ERRORS if pair[0] == outcome.value]
-            errors = [row[STREAM_LAYOUT.at(names.STREAM_ERRORS, *pair)] for pair in pairs]
+        for means in RESULTS:
+            streams = sum(
+                row[STREAM_LAYOUT.at(names.STREAMS, *ends)] for ends in names.OUTCOME_RESULTS if ends[1] == means
+            )
+            at = STREAM_LAYOUT.at(names.DURATION, means)
+            assert sum(row[at : at + len(names.DURATION_EDGES) + 1]) == streams, means
+        for outcome, means in names.OUTCOME_RESULTS:
+            streams = row[STREAM_LAYOUT.at(names.STREAMS, outcome, means)]
+            ends = [ends for ends in names.OUTCOME_ERRORS if (ends[0], ends[2]) == (outcome, means)]
+            errors = [row[STREAM_LAYOUT.at(names.STREAM_ERRORS, *each)] for each in ends]
             assert not errors or sum(errors) == streams, outcome
 
 

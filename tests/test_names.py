@@ -9,7 +9,7 @@ import pytest
 from contract import CONTRACT, NOT_PER_STREAM, STREAM_LABELS
 from streamvitals import names
 from streamvitals.names import Metric
-from streamvitals.outcome import ERROR_TYPES, Outcome
+from streamvitals.outcome import ERROR_TYPES, RESULTS, Outcome
 from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
 
 OUTCOMES = (
@@ -33,6 +33,7 @@ def test_the_metrics_are_those_of_the_contract() -> None:
 def test_the_labels_are_those_of_the_contract() -> None:
     assert names.STREAM_LABELS == STREAM_LABELS
     assert names.OUTCOMES == OUTCOMES
+    assert RESULTS == ("completed", "limit", "failed", "rejected", "left")
     assert names.RETRY_SOURCES == ("sdk", "app")
     assert names.RATELIMIT_KINDS == ("requests", "tokens")
 
@@ -67,14 +68,19 @@ def test_no_two_metrics_share_a_name() -> None:
 
 
 def test_every_error_type_of_every_outcome_is_a_series() -> None:
-    assert set(names.OUTCOME_ERRORS) == {(o.value, e) for o, errors in ERROR_TYPES.items() for e in errors}
+    pairs = {(o.value, e) for o, errors in ERROR_TYPES.items() for e in errors}
+    assert {ends[:2] for ends in names.OUTCOME_ERRORS} == pairs
     good = {Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER}
     assert set(ERROR_TYPES) == set(Outcome) - good
 
 
 def test_what_must_be_absent_until_reported_is_hidden_and_nothing_else() -> None:
     hidden = {sample_name(m) for m in SHOWN if m.hidden_at_zero}
-    assert hidden == {"streamvitals_tokens_total", "streamvitals_ratelimit_remaining", "streamvitals_ratelimit_limit"}
+    assert hidden == {
+        "streamvitals_tokens_total", "streamvitals_ratelimit_remaining", "streamvitals_ratelimit_limit",
+        "streamvitals_stream_errors_total", "streamvitals_output_tokens_per_second",
+    }
+    assert {m.otel for m in names.ALL_METRICS if m.standing} == {"streamvitals.stream_errors"}
 
 
 def test_the_conventions_names_are_the_conventions() -> None:

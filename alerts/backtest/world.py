@@ -14,6 +14,7 @@ from random import Random
 from typing import TextIO
 
 from streamvitals import names
+from streamvitals.outcome import Outcome, result
 
 from .chance import binomial, poisson, spread
 from .events import DAY, HOUR, MINUTE, Event, draw, log_uniform
@@ -184,6 +185,11 @@ def _les(metric: names.Metric) -> tuple[str, ...]:
     return (*(f"{edge:g}" for edge in metric.edges), "+Inf")
 
 
+def means(outcome: str, error_type: str = "") -> str:
+    """The result that follows from an end."""
+    return result(Outcome(outcome), error_type)
+
+
 def retry_reason(outcome: str, error_type: str) -> str:
     return error_type if error_type.isdigit() else outcome
 
@@ -203,7 +209,7 @@ class _Cell:
                 counts.add(metric, values)
         for key in (*BACKGROUND, *ORDINARY, ("rejected", "401"), ("http_error", "503"), ("truncated",
                     "missing_terminal"), ("api_error", "overloaded_error"), ("malformed", "unexpected_content_type")):
-            counts.add(names.STREAM_ERRORS, key)
+            counts.add(names.STREAM_ERRORS, (*key, means(*key)))
         for reason in sorted({retry_reason(*key) for key in (*BACKGROUND, ("http_error", "503"))}):
             counts.add(names.RETRIES, ("app", reason))
         for reason in ("429", "503"):
@@ -312,15 +318,15 @@ class _Cell:
                 shares["length"] += event.size
         for outcome, share in shares.items():
             some = binomial(rng, count, share)
-            self._bump(names.STREAMS, some, outcome)
+            self._bump(names.STREAMS, some, outcome, means(outcome))
             count -= some
-        self._bump(names.STREAMS, count, "completed")
+        self._bump(names.STREAMS, count, "completed", "completed")
         self.counts.values[self.counts.at(names.DURATION, "completed", suffix="_sum")] += count * STREAM_SECONDS
 
     def _end(self, outcome: str, error_type: str, count: int) -> None:
         if count:
-            self._bump(names.STREAMS, count, outcome)
-            self._bump(names.STREAM_ERRORS, count, outcome, error_type)
+            self._bump(names.STREAMS, count, outcome, means(outcome, error_type))
+            self._bump(names.STREAM_ERRORS, count, outcome, error_type, means(outcome, error_type))
 
     def _latencies(self, asked: int, now: float, here: list[Event]) -> None:
         rng, manner = self.world.rng, self.world.manner

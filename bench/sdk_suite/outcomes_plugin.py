@@ -93,7 +93,7 @@ def _observer() -> dict[str, object]:
         found = lifecycle.current()
         if found is not None:
             snapshot = found.snapshot()
-            counters = [STREAM_LAYOUT.at(names.STREAMS, outcome) for outcome in names.OUTCOMES]
+            counters = [STREAM_LAYOUT.at(names.STREAMS, *ends) for ends in names.OUTCOME_RESULTS]
             faults = [PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, where) for where in names.INTERNAL_PLACES]
             told["streams"] = sum(row[at] for row in snapshot.streams.values() for at in counters)
             told["faults"] = sum(snapshot.process[at] for at in faults)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .outcome import ERROR_TYPES, Outcome
+from .outcome import ERROR_TYPES, RESULTS, Outcome, result
 
 # The labels that every stream metric carries: Prometheus label -> OTel attribute key.
 STREAM_LABELS: dict[str, str] = {
@@ -23,6 +23,7 @@ STREAM_LABELS: dict[str, str] = {
 # The labels that only some metrics carry; `error_type` alone has a dotted key in the conventions.
 OWN_LABELS: dict[str, str] = {
     "outcome": "outcome",
+    "result": "result",
     "error_type": "error.type",
     "source": "source",
     "reason": "reason",
@@ -48,11 +49,21 @@ PROVIDERS = (
 )
 
 OUTCOMES = tuple(o.value for o in Outcome)
-OUTCOME_ERRORS = tuple((o.value, e) for o, errors in ERROR_TYPES.items() for e in errors)
+OUTCOME_ERRORS = tuple((o.value, e, result(o, e)) for o, errors in ERROR_TYPES.items() for e in errors)
+# Each outcome has one result; `timeout` alone has two, as waiting for the application's own pool is its own doing.
+OUTCOME_RESULTS = tuple(
+    dict.fromkeys((o.value, result(o, error)) for o in Outcome for error in ("", *ERROR_TYPES.get(o, ())))
+)
 RETRY_SOURCES = ("sdk", "app")
 RETRY_REASONS = (
     "408", "409", "429", "500", "502", "503", "504", "529",
     "connect_error", "reset", "timeout", "truncated", "malformed", "api_error", "rate_limited", OTHER,
+)
+# Words for what happens within a stream that has begun: the SDK tries only requests again.
+_APP_ALONE = {"truncated", "api_error", "rate_limited"}
+SOURCE_REASONS = tuple(
+    (source, reason) for source in RETRY_SOURCES for reason in RETRY_REASONS
+    if source == "app" or reason not in _APP_ALONE
 )
 TOKEN_TYPES = ("input", "output", "cached", "reasoning")
 RATELIMIT_KINDS = ("requests", "tokens")
@@ -87,8 +98,8 @@ class Metric:
 
     ``labels`` are its own labels and ``values`` every combination of them that exists (a closed list: each
     is a series that stands at 0 from the start). ``per_stream`` metrics carry STREAM_LABELS besides.
-    ``hidden_at_zero`` is for what must be absent until a provider reports it. ``otel_only`` has no
-    Prometheus form of ours.
+    ``hidden_at_zero`` is for what appears with its first count, or is absent until a provider reports it; those of
+    its ``values`` that are ``standing`` stand at 0 nevertheless. ``otel_only`` has no Prometheus form of ours.
     """
 
     otel: str
@@ -100,6 +111,7 @@ class Metric:
     edges: tuple[float, ...] = ()
     per_stream: bool = True
     hidden_at_zero: bool = False
+    standing: tuple[Values, ...] = ()
     otel_only: bool = False
 
     @property
@@ -119,11 +131,14 @@ def _each(*values: str) -> tuple[Values, ...]:
 
 STREAMS = Metric(
     "streamvitals.streams", "counter", "{stream}",
-    "Streams that ended, by how they ended.", ("outcome",), _each(*OUTCOMES),
+    "Streams that ended, by how they ended.", ("outcome", "result"), OUTCOME_RESULTS,
 )
 STREAM_ERRORS = Metric(
     "streamvitals.stream_errors", "counter", "{stream}",
-    "Streams that did not complete, by error type.", ("outcome", "error_type"), OUTCOME_ERRORS,
+    "Streams that did not complete, by error type.", ("outcome", "error_type", "result"), OUTCOME_ERRORS,
+    hidden_at_zero=True,
+    # Rules tell the caller's mistakes apart by their type. Of the others no rule asks more than the outcome.
+    standing=tuple(values for values in OUTCOME_ERRORS if values[-1] == "rejected"),
 )
 ACTIVE = Metric("streamvitals.streams_active", "gauge", "{stream}", "Streams that are open now.")
 STALLED = Metric(
@@ -142,23 +157,24 @@ CHUNK_GAP = Metric(
     "For every chunk after the first, how long the app was blocked waiting for it.", edges=GAP_EDGES,
 )
 DURATION = Metric(
-    "streamvitals.stream_duration", "histogram", "s", "Request issued to end, by how the stream ended.",
-    ("outcome",), _each(*OUTCOMES), DURATION_EDGES,
+    "streamvitals.stream_duration", "histogram", "s", "Request issued to end, by result.",
+    ("result",), _each(*RESULTS), DURATION_EDGES,
 )
 TOKEN_RATE = Metric(
     "streamvitals.output_tokens", "histogram", "{token}/s",
     "Output tokens per second of a completed stream, first token to end, when usage is reported.", edges=RATE_EDGES,
+    hidden_at_zero=True,
 )
 CHUNKS = Metric(
     "streamvitals.chunks", "counter", "{chunk}",
-    "Chunks received, by how their stream ended.", ("outcome",), _each(*OUTCOMES),
+    "Chunks received, by the result of their stream.", ("result",), _each(*RESULTS),
 )
 WAIT = Metric("streamvitals.wait", "counter", "s", "Time the app was blocked waiting for the provider.")
 HOLD = Metric("streamvitals.hold", "counter", "s", "Time the app held streams between chunks.")
 STALLS = Metric("streamvitals.stalls", "counter", "{stall}", "Waits for a chunk that exceeded the stall threshold.")
 RETRIES = Metric(
     "streamvitals.retries", "counter", "{retry}", "Attempts made again, by who retried and why.",
-    ("source", "reason"), tuple((s, r) for s in RETRY_SOURCES for r in RETRY_REASONS),
+    ("source", "reason"), SOURCE_REASONS,
 )
 BACKOFF = Metric(
     "streamvitals.retry_backoff", "counter", "s", "Time slept between attempts.", ("source",), _each(*RETRY_SOURCES)

@@ -57,8 +57,8 @@ class Verdict(NamedTuple):
     error_type: str = ""
 
 
-# Every error type that can be reported with an outcome. Closed, because each pair is a series that
-# stands at 0 from the start; what is not listed is reported as "other".
+# Every error type that can be reported with an outcome. Closed, because each pair is a series; what is not listed is
+# reported as "other".
 ERROR_TYPES: dict[Outcome, tuple[str, ...]] = {
     Outcome.TRUNCATED: ("missing_terminal", "missing_finish_reason", "empty_stream", "incomplete_read"),
     Outcome.RESET: (
@@ -103,6 +103,20 @@ def owner(outcome: Outcome, error_type: str = "") -> Owner:
     if error_type == "pool_timeout":
         return "caller"
     return _OWNERS.get(outcome, "provider")
+
+
+# The closed set of the label `result`: five words for what the fourteen outcomes mean to those who asked. A ratio of
+# failures is `failed` over `completed`, `limit` and `failed`; in the others the provider had no part.
+RESULTS = ("completed", "limit", "failed", "rejected", "left")
+_RESULT_OF = {
+    "nobody": "completed", "limit": "limit", "provider": "failed", "quota": "failed", "caller": "rejected",
+    "app": "left",
+}
+
+
+def result(outcome: Outcome, error_type: str = "") -> str:
+    """What an end means to those who asked: one of ``RESULTS``, which follows from whose doing it was."""
+    return _RESULT_OF[owner(outcome, error_type)]
 
 
 def closed(outcome: Outcome, error_type: str) -> Verdict:

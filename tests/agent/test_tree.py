@@ -92,8 +92,8 @@ def test_open_streams_of_a_process_that_died_are_abandoned_once(processes: Proce
         snapshot = look.snapshot()
         assert ended(snapshot) == {"completed": 3, "abandoned": 2}
         assert value(snapshot, names.STREAM_ERRORS, "abandoned", "process_died") == 2
-        assert value(snapshot, names.CHUNKS, "abandoned") == 15
-        at = STREAM_LAYOUT.at(names.DURATION, "abandoned")
+        assert value(snapshot, names.CHUNKS, "left") == 15
+        at = STREAM_LAYOUT.at(names.DURATION, "left")
         durations = snapshot.streams[LABELS][at : at + len(names.DURATION_EDGES) + 2]
         assert durations[names.DURATION_EDGES.index(15.0)] == durations[names.DURATION_EDGES.index(60.0)] == 1
         assert durations[-1] == 50.0
@@ -293,7 +293,7 @@ def test_a_sum_that_cannot_be_written_is_kept_in_memory_and_written_later(
     assert segments(processes.directory) == []
     again = Tree(processes.directory)
     assert ended(again.snapshot()) == {"completed": 1, "abandoned": 1}
-    at = STREAM_LAYOUT.at(names.DURATION, "abandoned")
+    at = STREAM_LAYOUT.at(names.DURATION, "left")
     assert again.snapshot().streams[LABELS][at + len(names.DURATION_EDGES) + 1] == 10.0, "as first noticed"
 
 

@@ -108,7 +108,7 @@ def test_a_process_killed_before_any_of_its_instructions_has_each_stream_counted
     finally:
         sys.settrace(None)
     assert len(photographer.states) > 400, "the test has looked at nothing"
-    abandoned_seconds = STREAM_LAYOUT.at(names.DURATION, "abandoned") + len(names.DURATION_EDGES) + 1
+    abandoned_seconds = STREAM_LAYOUT.at(names.DURATION, "left") + len(names.DURATION_EDGES) + 1
     for number, ((kind, before, done), contents) in enumerate(photographer.states):  # type: ignore[misc]
         there = tmp_path / str(number)
         there.mkdir()
@@ -124,7 +124,7 @@ def test_a_process_killed_before_any_of_its_instructions_has_each_stream_counted
         assert done <= finished <= done + (kind == "closing"), (number, counts)
         assert {*snapshot.streams} <= {LABELS, other}
         lasted = [row[abandoned_seconds] for row in snapshot.streams.values()]
-        by_app = total(snapshot, names.STREAMS, "abandoned") - died
+        by_app = sum(total(snapshot, names.STREAMS, outcome) for outcome in ("cancelled", "abandoned")) - died
         # The first five streams were asked for 10 s before the death, the others 20 s.
         assert sum(lasted) == 3.0 * by_app + (10.0 if before <= len(plan) and done < len(plan) else 20.0) * died
         # All that belongs to one end is there or none of it is.
@@ -150,7 +150,7 @@ def child_that_counts_until_it_is_killed(directory: str, pipe: int, seed: int) -
             os.write(pipe, b"O")
         else:
             slot, labels = open_now.pop(chosen.randrange(len(open_now)))
-            outcome, error = chosen.choice([("completed", ""), *names.OUTCOME_ERRORS])
+            outcome, error, _ = chosen.choice([("completed", "", ""), *names.OUTCOME_ERRORS])
             os.write(pipe, b"e")
             sink.on_end(everything_of(Outcome(outcome), "closed" if error == "process_died" else error, slot, labels))
             os.write(pipe, b"E")

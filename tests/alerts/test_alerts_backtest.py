@@ -118,16 +118,19 @@ def test_users_who_ask_again_for_ever(one_prompt: bool) -> None:
     def counted(metric: names.Metric, *values: str) -> float:
         return cell.counts.values[cell.counts.at(metric, *values)]
 
+    def ended(outcome: str, means: str) -> float:
+        return counted(names.STREAMS, outcome, means)
+
     for step in range(1, 21):
         cell.step(world.begin + 30 * step, 2.0, [down])
-    failed, retried = counted(names.STREAMS, "reset"), counted(names.RETRIES, "app", "reset")
+    failed, retried = ended("reset", "failed"), counted(names.RETRIES, "app", "reset")
     assert failed > 500
-    assert counted(names.STREAMS, "completed") == 0
+    assert ended("completed", "completed") == 0
     assert retried == failed - (1 if one_prompt else world.waiting)
     late = counted(names.OPERATIONS_FAILED)
     assert late == (1 if one_prompt else world.waiting)
     cell.step(world.begin + 630, 0.0, [down])
-    assert counted(names.STREAMS, "completed") > 0
+    assert ended("completed", "completed") > 0
     assert world.waiting == 0
     assert counted(names.OPERATIONS_FAILED) == late
 

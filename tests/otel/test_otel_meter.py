@@ -86,7 +86,7 @@ def test_counters_and_gauges_are_the_snapshots(app: App) -> None:
     assert dict(point(errors, error__type="connection_reset").attributes) == {
         "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "gpt-4o-mini", "server.address": "api.example.com",
-        "outcome": "reset", "error.type": "connection_reset",
+        "outcome": "reset", "error.type": "connection_reset", "result": "failed",
     }
     assert point(found["streamvitals.streams_active"]).value == 1
     assert point(found["streamvitals.streams_stalled"]).value == 1
@@ -96,7 +96,7 @@ def test_counters_and_gauges_are_the_snapshots(app: App) -> None:
 def test_the_series_of_the_store_stand_at_0_before_anything_ended(app: App) -> None:
     app.store.open_slot(LABELS, started=1.0)
     found = app.read()
-    assert len(found["streamvitals.streams"].data.data_points) == len(Outcome)
+    assert len(found["streamvitals.streams"].data.data_points) == len(names.STREAMS.values)
     assert "streamvitals.tokens" not in found
 
 
@@ -111,7 +111,7 @@ def test_histograms_get_one_value_per_stream_whatever_its_chunks(app: App) -> No
     ):
         one = point(found[name])
         assert (one.count, one.sum) == (2, total)
-    assert point(found["streamvitals.stream_duration"]).attributes["outcome"] == "completed"
+    assert point(found["streamvitals.stream_duration"]).attributes["result"] == "completed"
     assert point(found["gen_ai.client.token.usage"], gen_ai__token__type="output").sum == 36
     assert point(found["streamvitals.output_tokens"]).sum == pytest.approx(2 * 18 / 1.375)
 
@@ -128,7 +128,7 @@ def test_the_conventions_duration_has_an_error_type_only_for_errors(app: App) ->
     app.end(failed())
     app.end(failed(Outcome.CANCELLED, "cancelled"))
     durations = app.read()["gen_ai.client.operation.duration"]
-    assert [p.attributes.get("error.type") for p in durations.data.data_points] == ["reset", None]
+    assert [p.attributes.get("error.type") for p in durations.data.data_points] == ["_OTHER", None]
 
 
 def test_what_is_unknown_is_not_recorded(app: App) -> None:

@@ -82,7 +82,7 @@ def test_what_was_counted_reaches_the_collector(
     assert number(streams, outcome="completed") == 1
     assert number(streams, outcome="reset") == 1
     assert point(streams, outcome="reset").WhichOneof("value") == "as_int"
-    assert attributes(point(streams, outcome="reset")) == {**STREAM, "outcome": "reset"}
+    assert attributes(point(streams, outcome="reset")) == {**STREAM, "outcome": "reset", "result": "failed"}
     errors = found["streamvitals.stream_errors"]
     assert number(errors, error__type="connection_reset") == 1
     assert number(found["streamvitals.wait"]) == 3.0
@@ -138,12 +138,13 @@ def test_all_series_stand_at_0_from_the_first_stream(
     assert exporting.flush(PATIENCE)
     found = collector.metrics()
     for metric in names.STREAM_METRICS:
-        if metric.hidden_at_zero or metric.otel_only:
-            assert metric.otel not in found, "what no provider reported is absent, not 0"
+        standing = () if metric.otel_only else metric.standing if metric.hidden_at_zero else metric.values
+        if standing:
+            assert len(points(found[metric.otel])) == len(standing), metric.otel
         else:
-            assert len(points(found[metric.otel])) == len(metric.values), metric.otel
+            assert metric.otel not in found, "what no provider reported is absent, not 0"
     assert number(found["streamvitals.streams"], outcome="reset") == 0
-    assert point(found["streamvitals.stream_duration"], outcome="reset").count == 0
+    assert point(found["streamvitals.stream_duration"], result="failed").count == 0
     assert number(found["streamvitals.streams_active"]) == 1
     assert number(found["streamvitals.streams_stalled"]) == 0
 
@@ -160,9 +161,9 @@ def test_the_conventions_own_metrics(exporting: Exporting, collector: Receiver, 
     (fine,) = (p for p in points(durations) if "error.type" not in attributes(p))
     assert attributes(fine) == STREAM
     assert (fine.count, fine.sum) == (2, 3.0), "an end that is the app's own is no error"
-    assert point(durations, error__type="reset").sum == 4.0
+    assert point(durations, error__type="_OTHER").sum == 4.0
     assert {attributes(p).get("error.type") for p in points(durations)} == {
-        None, *(o.value for o in Outcome if failed(o).failed),
+        None, "_OTHER",
     }
     usage = found["gen_ai.client.token.usage"]
     assert point(usage, gen_ai__token__type="input").sum == 10
@@ -207,7 +208,7 @@ def test_deltas_add_up_and_their_windows_join(
     assert exported[1]["streamvitals.streams"].sum.aggregation_temporality == DELTA
     assert not points(exported[1]["streamvitals.streams"], outcome="reset"), "it did not move"
     durations = [
-        p for m in exported[1:3] for p in points(m["streamvitals.stream_duration"], outcome="completed")
+        p for m in exported[1:3] for p in points(m["streamvitals.stream_duration"], result="completed")
     ]
     assert [(p.count, p.sum, max(p.bucket_counts)) for p in durations] == [(1, 0.5, 1), (3, 1.5, 3)]
     assert "streamvitals.streams" not in exported[3], "nothing moved"
@@ -270,7 +271,7 @@ def test_a_count_that_fell_began_anew() -> None:
 
     def take() -> Snapshot:
         row = [0.0] * STREAM_LAYOUT.size
-        row[STREAM_LAYOUT.at(names.STREAMS, "completed")] = next(rows)
+        row[STREAM_LAYOUT.at(names.STREAMS, "completed", "completed")] = next(rows)
         return Snapshot(streams={LABELS: row})
 
     memory = Memory(AggregationTemporality.DELTA)
@@ -464,4 +465,4 @@ def test_both_paths_give_a_prometheus_the_same_samples(counted: Counted) -> None
 
     scraped, over_otlp = samples(SnapshotCollector(counted.take).collect()), samples(translator.collect())
     assert over_otlp == scraped
-    assert len(scraped) > 400
+    assert len(scraped) > 200

@@ -18,7 +18,7 @@ def busy() -> Store:
     store.set_build("0.1", "3.52.0", "true")
     sink = StoreSink(store)
     for labels in (LABELS, NASTY):
-        for outcome, error in [("completed", ""), *names.OUTCOME_ERRORS]:
+        for outcome, error, _ in [("completed", "", ""), *names.OUTCOME_ERRORS]:
             one = record(
                 store.open_slot(labels, 990.0), labels=labels, outcome=Outcome(outcome), error_type=error,
                 usage=Usage(1, 2, 3, 4), rate_limits=(RateLimit("tokens", 1.0, 2.0), RateLimit("requests", 0.0, 2.0)),

@@ -58,7 +58,7 @@ def test_exemplars_are_what_the_client_writes_to_the_byte_and_only_the_newest() 
     written, store = Exposition(), busy()
     sink = StoreSink(store, exemplars=True, unix_time=itertools.count(1_700_000_000.25).__next__)
     for labels, number, outcome in itertools.product((HARD, NASTY), range(4), ("completed", "truncated", "rejected")):
-        error = next((error for end, error in names.OUTCOME_ERRORS if end == outcome), "")
+        error = next((error for end, error, _ in names.OUTCOME_ERRORS if end == outcome), "")
         sink.on_end(record(
             labels=labels, outcome=Outcome(outcome), error_type=error, duration=3.0**number, first_chunk=0.1,
             first_token=0.1, progress=progress(labels, first_chunk=0.1, first_token=0.1), usage=Usage(1, 20, 3, 4),

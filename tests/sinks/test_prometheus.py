@@ -113,12 +113,12 @@ def test_values_are_those_of_the_snapshot() -> None:
     def get(name: str, **own: str) -> float | None:
         return found.get((name, frozenset({**dict(zip(names.STREAM_LABELS, LABELS, strict=True)), **own}.items())))
 
-    assert get("streamvitals_streams_total", outcome="completed") == 4
-    assert get("streamvitals_stream_errors_total", outcome="reset", error_type="other") == 1
+    assert get("streamvitals_streams_total", outcome="completed", result="completed") == 4
+    assert get("streamvitals_stream_errors_total", outcome="reset", error_type="other", result="failed") == 1
     bucket = "streamvitals_stream_duration_seconds_bucket"
-    assert [get(bucket, outcome="completed", le=le) for le in ("0.1", "2.0", "4.0", "600.0", "+Inf")] == [2, 2, 3, 3, 4]
-    assert get("streamvitals_stream_duration_seconds_count", outcome="completed") == 4
-    total = get("streamvitals_stream_duration_seconds_sum", outcome="completed")
+    assert [get(bucket, result="completed", le=le) for le in ("0.1", "2.0", "4.0", "600.0", "+Inf")] == [2, 2, 3, 3, 4]
+    assert get("streamvitals_stream_duration_seconds_count", result="completed") == 4
+    total = get("streamvitals_stream_duration_seconds_sum", result="completed")
     assert total == pytest.approx(10003.15, abs=1e-5)
     assert get("streamvitals_streams_active") == 1
     assert get("streamvitals_streams_stalled") == 1
@@ -136,7 +136,8 @@ def test_all_is_at_zero_from_the_first_stream_but_what_no_provider_has_said(rend
     there = {name for name, _ in found}
     assert {"streamvitals_retries_total", "streamvitals_recoveries_total", "streamvitals_stalls_total"} < there
     assert not there & {"streamvitals_tokens_total", "streamvitals_ratelimit_remaining", "streamvitals_ratelimit_limit"}
-    assert len([name for name, _ in found if name == "streamvitals_streams_total"]) == len(Outcome)
+    streams = [name for name, _ in found if name == "streamvitals_streams_total"]
+    assert len(streams) == len(Outcome) + 1, "timeout has two results"
 
 
 @FORMATS
@@ -157,7 +158,7 @@ def test_exemplars_lead_to_a_trace_of_their_bucket() -> None:
     for family in parse_openmetrics(openmetrics(store)):
         for sample in family.samples:
             if sample.exemplar is not None:
-                found[sample.name, sample.labels.get("outcome"), sample.labels["le"]] = sample.exemplar
+                found[sample.name, sample.labels.get("result"), sample.labels["le"]] = sample.exemplar
     assert set(found) == {
         ("streamvitals_time_to_first_chunk_seconds_bucket", None, "0.5"),
         ("streamvitals_stream_duration_seconds_bucket", "completed", "4.0"),

@@ -25,6 +25,12 @@ from streamvitals.stream.record import (
     Usage,
 )
 
+# Typed by hand, but for `timeout`, whose `pool_timeout` is `rejected`.
+_RESULTS = {
+    "completed": "completed", "length": "limit", "content_filter": "limit", "truncated": "failed", "reset": "failed",
+    "timeout": "failed", "malformed": "failed", "api_error": "failed", "rate_limited": "failed",
+    "http_error": "failed", "connect_error": "failed", "rejected": "rejected", "cancelled": "left", "abandoned": "left",
+}
 SECONDS = st.one_of(st.floats(0.0, 700.0), st.sampled_from([-1e-17, 0.0, 0.001, 0.1, 2.0**-21, 3 * 2.0**-21, 1e300]))
 TOKENS = st.none() | st.integers(0, 2**40)
 LIMIT = st.none() | st.floats(0.0, 1e6)
@@ -98,14 +104,17 @@ class Model:
         self.add(metric[chain.event], *values)
 
     def end(self, ended: StreamRecord) -> None:
-        outcome = ended.outcome.value
-        self.add(names.STREAMS, outcome)
-        self.row[STREAM_LAYOUT.at(names.CHUNKS, outcome)] += ended.chunks
-        self.observe(names.DURATION, outcome, value=ended.duration)
+        outcome, means = ended.outcome.value, _RESULTS[ended.outcome.value]
+        if ended.error_type == "pool_timeout":
+            means = "rejected"
+        self.add(names.STREAMS, outcome, means)
+        self.row[STREAM_LAYOUT.at(names.CHUNKS, means)] += ended.chunks
+        self.observe(names.DURATION, means, value=ended.duration)
         types = ERROR_TYPES.get(ended.outcome, ())
         if types:
             listed = ended.error_type in types or "other" in types
-            self.add(names.STREAM_ERRORS, outcome, ended.error_type if listed else types[0])
+            error_type = ended.error_type if ended.error_type in types else "other" if listed else types[0]
+            self.add(names.STREAM_ERRORS, outcome, error_type, means)
         self.progress(ended.progress)
         if ended.outcome in GOOD_ENDS and not ended.given_up:
             self.add(names.RECOVERIES, "sdk", more=len(ended.attempts) > 1)

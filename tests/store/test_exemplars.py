@@ -210,7 +210,7 @@ def test_one_with_any_bytes_changed_is_not_shown(changed: int) -> None:
 
 @pytest.mark.parametrize("placed", [
     Placed(10**9, 1, 0.5, 42.0, bytes(16), bytes(8)),
-    Placed(STREAM_LAYOUT.at(names.STREAMS, "completed"), 1, 0.5, 42.0, bytes(16), bytes(8)),
+    Placed(STREAM_LAYOUT.at(names.STREAMS, "completed", "completed"), 1, 0.5, 42.0, bytes(16), bytes(8)),
     Placed(STREAM_LAYOUT.at(names.TIME_TO_FIRST_CHUNK) + len(names.FIRST_EDGES) + 1, 1, 0.5, 42.0, bytes(16), bytes(8)),
     Placed(STREAM_LAYOUT.at(names.TIME_TO_FIRST_CHUNK), 99, 0.5, 42.0, bytes(16), bytes(8)),
     Placed(STREAM_LAYOUT.at(names.TIME_TO_FIRST_CHUNK), 1, math.nan, 42.0, bytes(16), bytes(8)),
@@ -226,7 +226,7 @@ def test_what_is_that_of_no_bucket_is_not_shown(placed: Placed) -> None:
     {}, {"first_chunk": None, "first_token": None}, {"usage": Usage(1, 30, None, None)},
     {"outcome": Outcome.RESET, "error_type": "other", "usage": Usage(1, 30, None, None)}, {"duration": 1e9},
     {"usage": Usage(None, None, None, None)}, {"first_chunk": 0.005, "first_token": 0.35},
-    *({"outcome": Outcome(outcome), "error_type": error} for outcome, error in names.OUTCOME_ERRORS),
+    *({"outcome": Outcome(outcome), "error_type": error} for outcome, error, _ in names.OUTCOME_ERRORS),
 ])
 def test_they_are_of_the_buckets_in_which_the_stream_is_counted(processes: Processes, facts: Any) -> None:
     made, _ = processes.start(10)

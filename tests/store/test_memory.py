@@ -71,13 +71,13 @@ def labels_of(i: int) -> StreamLabels:
 # -- files
 
 
-def test_a_process_that_makes_one_stream_costs_three_pages(directory: str, ordinary_user: None) -> None:
+def test_a_process_that_makes_one_stream_costs_two_pages(directory: str, ordinary_user: None) -> None:
     store = Store(MappedMemory(directory))
     assert files(directory) == [], "nothing until it is needed"
     store.open_slot(LABELS, NOW)
     assert files(directory) == [f"{stem()}.0.sv"]
     found = os.stat(os.path.join(directory, files(directory)[0]))
-    assert found.st_size == found.st_blocks * 512 == 3 * segment.PAGE
+    assert found.st_size == found.st_blocks * 512 == 2 * segment.PAGE
     assert stat.S_IMODE(found.st_mode) == 0o600
 
 
@@ -131,7 +131,7 @@ def test_numbers_are_in_the_file_as_soon_as_they_are_counted(directory: str, ord
     assert header.identity == process_identity()._replace(store=header.identity.store)
     at = header.shape.block_at(1)
     assert segment.read_labels(raw, at) == LABELS
-    assert raw[at + STREAM_LAYOUT.at(names.STREAMS, "completed")] == 1.0
+    assert raw[at + STREAM_LAYOUT.at(names.STREAMS, "completed", "completed")] == 1.0
 
 
 # -- when there is no memory
@@ -199,7 +199,7 @@ def test_a_file_system_without_fallocate_is_filled_by_writing(
     store = Store(MappedMemory(directory))
     store.open_slot(LABELS, NOW)
     assert store.mapped
-    assert os.stat(os.path.join(directory, files(directory)[0])).st_blocks * 512 == 3 * segment.PAGE
+    assert os.stat(os.path.join(directory, files(directory)[0])).st_blocks * 512 == 2 * segment.PAGE
 
 
 @pytest.mark.parametrize("missing", ["directory", "ctypes"])
@@ -307,7 +307,7 @@ def test_a_full_tmpfs_neither_kills_the_app_nor_loses_what_was_counted_before(
         assert counted == {}
     else:
         assert counted["completed"] == 1501
-        assert counted["abandoned"] > 30, "those of the open ones that found a slot in a file"
+        assert counted["abandoned"] > 0, "those of the open ones that found a slot in a file"
 
 
 def test_an_app_that_closes_every_descriptor_and_reuses_their_numbers_is_not_hurt(directory: str) -> None:

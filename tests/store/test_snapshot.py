@@ -15,7 +15,7 @@ from store_support import (
     record,
 )
 from streamvitals import names
-from streamvitals.outcome import Outcome
+from streamvitals.outcome import RESULTS, Outcome
 from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.store.memory import HeapMemory
 from streamvitals.store.snapshot import Snapshot, merged
@@ -39,7 +39,7 @@ ENDS = st.builds(
         first_token=duration / 2, usage=Usage(output=output), rate_limits=(RateLimit("tokens", limit),),
         progress=progress(labels, wait=duration / 3, first_chunk=first),
     ),
-    LABEL_SETS, st.sampled_from([*names.OUTCOME_ERRORS, ("completed", ""), ("length", "")]), SECONDS, SECONDS,
+    LABEL_SETS, st.sampled_from([*names.OUTCOME_ERRORS, ("completed", "", ""), ("length", "", "")]), SECONDS, SECONDS,
     st.integers(0, 50), st.integers(0, 10**6), SECONDS,
 )
 
@@ -74,18 +74,19 @@ def test_the_sum_of_processes_is_what_a_naive_count_of_their_records_says(proces
     buckets: Counter[Any] = Counter()
     waits: dict[Any, Fraction] = {}
     for one in (one for ends in processes for one in ends):
-        streams[one.labels, one.outcome.value] += 1
-        chunks[one.labels, one.outcome.value] += one.chunks
-        buckets[one.labels, one.outcome.value, sum(edge < one.duration for edge in names.DURATION_EDGES)] += 1
+        streams[one.labels, one.outcome.value, one.result] += 1
+        chunks[one.labels, one.result] += one.chunks
+        buckets[one.labels, one.result, sum(edge < one.duration for edge in names.DURATION_EDGES)] += 1
         waits[one.labels] = waits.get(one.labels, Fraction(0)) + Fraction(one.progress.wait)
-    assert set(everything.streams) == {labels for labels, _ in streams}
+    assert set(everything.streams) == {labels for labels, *_ in streams}
     for labels, row in everything.streams.items():
-        for outcome in names.OUTCOMES:
-            assert row[STREAM_LAYOUT.at(names.STREAMS, outcome)] == streams[labels, outcome]
-            assert row[STREAM_LAYOUT.at(names.CHUNKS, outcome)] == chunks[labels, outcome]
-            at = STREAM_LAYOUT.at(names.DURATION, outcome)
+        for outcome, means in names.OUTCOME_RESULTS:
+            assert row[STREAM_LAYOUT.at(names.STREAMS, outcome, means)] == streams[labels, outcome, means]
+        for means in RESULTS:
+            assert row[STREAM_LAYOUT.at(names.CHUNKS, means)] == chunks[labels, means]
+            at = STREAM_LAYOUT.at(names.DURATION, means)
             for bucket in range(len(names.DURATION_EDGES) + 1):
-                assert row[at + bucket] == buckets[labels, outcome, bucket]
+                assert row[at + bucket] == buckets[labels, means, bucket]
         # Each is rounded to a multiple of 2**-20 once, and never again.
         assert abs(Fraction(row[STREAM_LAYOUT.at(names.WAIT)]) - waits[labels]) <= Fraction(20, 2**21)
 

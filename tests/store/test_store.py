@@ -18,7 +18,7 @@ from store_support import (
     value,
 )
 from streamvitals import names
-from streamvitals.outcome import ERROR_TYPES, Outcome
+from streamvitals.outcome import ERROR_TYPES, RESULTS, Outcome, result
 from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.store.snapshot import Snapshot
 from streamvitals.store.store import Store, StoreSink
@@ -99,9 +99,11 @@ def test_every_outcome_with_every_error_type_is_counted_where_it_belongs(
         sink.on_end(record(store.open_slot(LABELS, NOW), outcome=outcome, error_type=error))
     snapshot = look(store)
     assert ended(snapshot) == {outcome.value: len(errors)}
-    assert value(snapshot, names.CHUNKS, outcome.value) == 3 * len(errors)
-    for pair in names.OUTCOME_ERRORS:
-        assert value(snapshot, names.STREAM_ERRORS, *pair) == (pair[0] == outcome.value)
+    assert total(snapshot, names.CHUNKS) == 3 * len(errors)
+    for means in RESULTS:
+        assert value(snapshot, names.CHUNKS, means) == 3 * sum(result(outcome, error) == means for error in errors)
+    for ends in names.OUTCOME_ERRORS:
+        assert value(snapshot, names.STREAM_ERRORS, *ends) == (ends[0] == outcome.value)
     assert_consistent(snapshot)
     assert snapshot.active == {}
     assert not any(snapshot.process)

@@ -11,7 +11,7 @@ from app_acts import act_of
 from app_support import VERSION, verdicts
 from streamvitals.config import Config
 from streamvitals.faults.scenarios import SCENARIOS, Scenario
-from streamvitals.outcome import ERROR_TYPES, Outcome, owner
+from streamvitals.outcome import ERROR_TYPES, RESULTS, Outcome, owner, result
 from streamvitals.testing import RecordList
 
 # Ctrl-C reaches a coroutine as a cancellation: the KeyboardInterrupt is asyncio.run's.
@@ -64,24 +64,31 @@ def test_the_lists_are_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "error_type", "whose"),
+    ("outcome", "error_type", "whose", "means"),
     [
-        (Outcome.COMPLETED, "", "nobody"),
-        (Outcome.LENGTH, "", "limit"),
-        (Outcome.CONTENT_FILTER, "", "limit"),
-        (Outcome.TRUNCATED, "missing_terminal", "provider"),
-        (Outcome.RESET, "connection_reset", "provider"),
-        (Outcome.TIMEOUT, "read_timeout", "provider"),
-        (Outcome.TIMEOUT, "pool_timeout", "caller"),
-        (Outcome.MALFORMED, "json_decode", "provider"),
-        (Outcome.API_ERROR, "server_error", "provider"),
-        (Outcome.RATE_LIMITED, "429", "quota"),
-        (Outcome.HTTP_ERROR, "500", "provider"),
-        (Outcome.REJECTED, "401", "caller"),
-        (Outcome.CONNECT_ERROR, "dns", "provider"),
-        (Outcome.CANCELLED, "cancelled", "app"),
-        (Outcome.ABANDONED, "closed", "app"),
+        (Outcome.COMPLETED, "", "nobody", "completed"),
+        (Outcome.LENGTH, "", "limit", "limit"),
+        (Outcome.CONTENT_FILTER, "", "limit", "limit"),
+        (Outcome.TRUNCATED, "missing_terminal", "provider", "failed"),
+        (Outcome.RESET, "connection_reset", "provider", "failed"),
+        (Outcome.TIMEOUT, "read_timeout", "provider", "failed"),
+        (Outcome.TIMEOUT, "pool_timeout", "caller", "rejected"),
+        (Outcome.MALFORMED, "json_decode", "provider", "failed"),
+        (Outcome.API_ERROR, "server_error", "provider", "failed"),
+        (Outcome.RATE_LIMITED, "429", "quota", "failed"),
+        (Outcome.HTTP_ERROR, "500", "provider", "failed"),
+        (Outcome.REJECTED, "401", "caller", "rejected"),
+        (Outcome.CONNECT_ERROR, "dns", "provider", "failed"),
+        (Outcome.CANCELLED, "cancelled", "app", "left"),
+        (Outcome.ABANDONED, "closed", "app", "left"),
     ],
 )
-def test_whose_doing_it_was(outcome: Outcome, error_type: str, whose: str) -> None:
+def test_whose_doing_it_was_and_what_it_means(outcome: Outcome, error_type: str, whose: str, means: str) -> None:
     assert owner(outcome, error_type) == whose
+    assert result(outcome, error_type) == means
+    assert means in RESULTS
+
+
+def test_an_outcome_has_one_result_but_for_what_was_waited_for() -> None:
+    several = {o for o, types in ERROR_TYPES.items() if len({result(o, kind) for kind in types}) > 1}
+    assert several == {Outcome.TIMEOUT}

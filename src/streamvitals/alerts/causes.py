@@ -10,12 +10,12 @@ from .measures import rate_limited
 from .promql import (
     COUNTED,
     ERROR_TYPE,
+    FAILED,
     OUTCOME,
     RATE_LIMITED,
     REASON,
     REJECTED,
     SOURCE,
-    among,
     equals,
     increase,
     name_of,
@@ -38,8 +38,8 @@ _COUNTS = Counts(MID, WHOLE.by)
 def _ended(outcome: str, name: str, what: str, first: str, second: str) -> Alert:
     return Alert(
         f"Streamvitals{name}", "cause", "ticket",
-        share_beyond(_COUNTS.streams(equals(OUTCOME, outcome)), _COUNTS.streams(COUNTED), "$ticket_share"),
-        summary=worst_now(what, among(OUTCOME, (outcome,))),
+        share_beyond(_COUNTS.streams(equals(OUTCOME, outcome), FAILED), _COUNTS.streams(COUNTED), "$ticket_share"),
+        summary=worst_now(what, equals(OUTCOME, outcome), FAILED),
         description=f"{what}. Look next: 1. {first}; 2. {second}.",
         dashboard=links.INCIDENT, for_=60, keep_firing_for=KEEP_FIRING_FOR, cause=outcome,
     )
@@ -59,7 +59,7 @@ BY_OUTCOME = (
     _ended(
         "timeout", "Timeouts", "Nothing comes within the client's timeout",
         "whether streams hang right now, and on which model",
-        "the error type: connect_timeout is the network, pool_timeout the application's own connection pool",
+        "the error type: connect_timeout is the network, read_timeout a provider that is silent",
     ),
     _ended(
         "api_error", "ApiErrors", "The provider reports errors inside streams that began with status 200",
@@ -106,7 +106,7 @@ OTHERS = (
         "StreamvitalsRateLimited", "cause", "ticket",
         share_beyond(f"({rate_limited(_COUNTS, f'0 * {_ASKED}')})", _ATTEMPTS, "$ticket_share"),
         summary=query_text(
-            f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, over=MID, where=(OURS, RATE_LIMITED))}"
+            f"topk(1, {increase(names.STREAMS, MODEL, SERVER, over=MID, where=(OURS, RATE_LIMITED))}"
             f" + {increase(names.RETRIES, MODEL, SERVER, over=MID, where=(OURS, equals(REASON, '429')))})",
             f"{COUNT} requests for {THE_MODEL} limited by {THE_SERVER}, {MID}",
         ),
@@ -121,12 +121,12 @@ OTHERS = (
         share_beyond(rejected(MID), _ASKED, "0.05"),
         summary=query_text(
             f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, ERROR_TYPE, over=MID, where=(OURS, REJECTED))})",
-            f"{COUNT} requests for {THE_MODEL} rejected by {THE_SERVER} with {label(ERROR_TYPE)}, {MID}",
+            f"{COUNT} requests for {THE_MODEL} at {THE_SERVER} rejected with {label(ERROR_TYPE)}, {MID}",
         ),
         description=(
-            "The provider refuses requests as the caller's mistake; none of them counts against the objective. Look"
-            " next: 1. the status: 400 and 422 are the request, 401 and 403 the key, 404 the model's name, 413 the"
-            " size; 2. which part of the application, or which of its users, asks so."
+            "Requests fail by the caller's mistake; none of them counts against the objective. Look next: 1. the error"
+            " type: 400 and 422 are the request, 401 and 403 the key, 404 the model's name, 413 the size, pool_timeout"
+            " the application's own connection pool; 2. which part of the application, or which of its users, asks so."
         ),
         dashboard=links.STREAMS, for_=120, keep_firing_for=KEEP_FIRING_FOR, cause="rejected",
     ),

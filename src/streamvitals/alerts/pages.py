@@ -11,7 +11,7 @@ from .. import names
 from . import links
 from .language import FAST, HALF_HOUR, MID, MODEL, SERVER
 from .latency import CHUNK_GAP, FIRST_TOKEN, Latency
-from .promql import ERROR_TYPE, REJECTED, increase, selector, total
+from .promql import ERROR_TYPE, FAILED, REJECTED, increase, selector, total
 from .rule import Alert
 from .series import EACH_MODEL, EACH_SERVER, ENDED, WHOLE
 from .texts import (
@@ -67,7 +67,7 @@ PAGES = (
         "StreamvitalsFailing", "symptom", "page", "streamvitals:failing",
         summary=query_text(
             " or ".join(of_service(scope.failing) for scope in (WHOLE, EACH_MODEL, EACH_SERVER)),
-            worst_now("operations fail"),
+            worst_now("operations fail", FAILED),
             _HANGING,
         ),
         description=(
@@ -86,12 +86,13 @@ PAGES = (
         "StreamvitalsRefused", "symptom", "page", f"streamvitals:refusing:service {_OUTRANKED}",
         summary=query_text(
             f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, ERROR_TYPE, over=MID, where=(SERVICE, REJECTED))})",
-            f"{COUNT} requests for {THE_MODEL} refused by {THE_SERVER} with {label(ERROR_TYPE)}, {MID}",
+            f"{COUNT} requests for {THE_MODEL} at {THE_SERVER} refused with {label(ERROR_TYPE)}, {MID}",
         ),
         description=(
-            "The provider refuses what the service asks: 401 and 403 are a key that was revoked or has no right to"
-            " this, 404 a model that is no more, other statuses a request that a deployment has broken. Look next:"
-            " 1. which status on the dashboard, and since when; 2. the last change of keys, model names and code."
+            "What the service asks is refused: 401 and 403 are a key that was revoked or has no right to this, 404 a"
+            " model that is no more, pool_timeout the application's own connection pool, which is full, other statuses"
+            " a request that a deployment has broken. Look next: 1. which error type on the dashboard, and since when;"
+            " 2. the last change of keys, model names and code."
         ),
         dashboard=links.INCIDENT, keep_firing_for=1200,
     ),

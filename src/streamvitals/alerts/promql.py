@@ -12,16 +12,16 @@ from typing import Literal
 
 from .. import names
 from ..names import Metric
-from ..outcome import Outcome, owner
+from ..outcome import RESULTS, Outcome, result
 
 _LABELS = {key: label for label, key in names.OWN_LABELS.items()}
-OUTCOME, ERROR_TYPE, SOURCE, REASON, KIND, WHERE = (
-    _LABELS[key] for key in ("outcome", "error.type", "source", "reason", "kind", "where")
+OUTCOME, RESULT, ERROR_TYPE, SOURCE, REASON, KIND, WHERE = (
+    _LABELS[key] for key in ("outcome", "result", "error.type", "source", "reason", "kind", "where")
 )
 VERSION, OPENAI_VERSION, PATCHED = names.BUILD_INFO.labels
 # What a label may say, where that is a closed list.
 VALUES: dict[str, tuple[str, ...]] = {
-    OUTCOME: names.OUTCOMES, ERROR_TYPE: tuple({error for _, error in names.OUTCOME_ERRORS}),
+    OUTCOME: names.OUTCOMES, RESULT: RESULTS, ERROR_TYPE: tuple({error for _, error, _ in names.OUTCOME_ERRORS}),
     SOURCE: names.RETRY_SOURCES, REASON: names.RETRY_REASONS, KIND: names.RATELIMIT_KINDS,
     WHERE: names.INTERNAL_PLACES, PATCHED: ("true", "false"),
 }
@@ -63,20 +63,15 @@ def among(label: str, values: Iterable[str]) -> Matcher:
     return Matcher(label, "=~", tuple(values))
 
 
-def _of(*owners: str) -> tuple[str, ...]:
-    return tuple(o.value for o in Outcome if owner(o) in owners)
-
-
-FAILED_OUTCOMES = _of("provider", "quota")
-# What the error ratio is taken of: what could have failed and did not, and what failed.
-COUNTED_OUTCOMES = _of("nobody", "limit", "provider", "quota")
-# What ended well, for the users.
-WELL_OUTCOMES = tuple(outcome for outcome in COUNTED_OUTCOMES if outcome not in FAILED_OUTCOMES)
-
-FAILED, COUNTED, WELL = (among(OUTCOME, outcomes) for outcomes in (FAILED_OUTCOMES, COUNTED_OUTCOMES, WELL_OUTCOMES))
-REJECTED, RATE_LIMITED = equals(OUTCOME, "rejected"), equals(OUTCOME, "rate_limited")
-# Statuses that say "not with this key" or "no such model"; the others say that the request was bad.
-REFUSED = (REJECTED, among(ERROR_TYPE, ("401", "403", "404")))
+# What the error ratio is taken of: what failed, and with it what could have failed and ended well for the users.
+FAILED, COUNTED, WELL = (
+    equals(RESULT, "failed"), among(RESULT, ("completed", "limit", "failed")), among(RESULT, ("completed", "limit"))
+)
+FAILED_OUTCOMES = tuple(o.value for o in Outcome if result(o) == "failed")
+REJECTED, RATE_LIMITED = equals(RESULT, "rejected"), equals(OUTCOME, "rate_limited")
+# What is "not with this key", "no such model", or no free connection of the application's own; other mistakes of the
+# caller are single requests.
+REFUSED = among(ERROR_TYPE, ("401", "403", "404", "pool_timeout"))
 BY_APP, BY_SDK = equals(SOURCE, "app"), equals(SOURCE, "sdk")
 
 Where = tuple[Matcher | str, ...]
@@ -107,6 +102,24 @@ def increase(
 ) -> str:
     """Sum up by these labels how much a counter has grown over a window."""
     return total(f"increase({_range(selector(metric, *where, suffix=suffix), over, offset)})", *by)
+
+
+def counted(
+    metric: Metric, *by: str, over: str, where: Where = (), suffix: str = "", replicas: Where = ()
+) -> str:
+    """Sum up how much a counter has grown that may have begun with its first count, which `increase` does not see.
+
+    The first value in the window is added where Prometheus has looked at the replica before: a series that it sees for
+    the first time together with all others of its replica may be old. So two Prometheus say the same. ``replicas``
+    matches those that may count.
+    """
+    series = selector(metric, *where, suffix=suffix)
+    # Of this metric every replica has all series from its start.
+    always = selector(names.INTERNAL_ERRORS, *replicas, equals(WHERE, names.OTHER))
+    first = f"""\
+min_over_time({series}[{over}]) unless {series} offset {over}
+  and count_over_time({series}[{over}]) < on (job, instance) group_left () count_over_time({always}[{over}])"""
+    return total(f'increase({series}[{over}]) or label_replace({first}, "first", "true", "", "")', *by)
 
 
 def rate(metric: Metric, *by: str, over: str, where: Where = (), suffix: str = "", offset: str = "") -> str:

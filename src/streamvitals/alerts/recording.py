@@ -25,7 +25,7 @@ from .language import (
     THREE_DAYS,
 )
 from .latency import latencies
-from .promql import BY_APP, COUNTED, FAILED, KIND, OUTCOME, Matcher, increase, matching, selector, total
+from .promql import BY_APP, COUNTED, FAILED, KIND, OUTCOME, RESULT, Matcher, increase, matching, selector, total
 from .refusing import refusing
 from .replicas import replicas
 from .rule import Record
@@ -55,7 +55,7 @@ class Counts(measures.Counts):
 
 def _counts(window: str) -> Iterator[Record]:
     """Record operations and failures of each model, and their sums for the service."""
-    yield Record(STREAMS[window], increase(names.STREAMS, SERVICE, MODEL, SERVER, OUTCOME, over=window))
+    yield Record(STREAMS[window], increase(names.STREAMS, SERVICE, MODEL, SERVER, OUTCOME, RESULT, over=window))
     counts = Counts(window, EACH_MODEL.by)
     fallbacks, retried = FALLBACKS[window], RETRIED[window]
     yield Record(fallbacks, measures.fallbacks(counts))

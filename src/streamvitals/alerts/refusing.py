@@ -26,7 +26,7 @@ def refusing() -> Iterator[Record]:
     """Record the share of what is asked that is refused, where it is the key, the model, or nearly everything."""
     for window in RATE_WINDOWS:
         none = f"0 * {total(STREAMS[window], SERVICE)}"
-        refused = increase(names.STREAM_ERRORS, SERVICE, over=window, where=REFUSED_ERRORS)
+        refused = increase(names.STREAM_ERRORS, SERVICE, over=window, where=(REFUSED_ERRORS,))
         yield Record(REFUSED[window], f"{refused} or {none}")
         yield Record(ASKED[window], f"""
         {WHOLE.operations[window]}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .language import FAST, MID, MODEL, SERVER
 from .objectives import Objectives
-from .promql import FAILED, FAILED_OUTCOMES, OUTCOME, Matcher, matching
+from .promql import FAILED_OUTCOMES, OUTCOME, Matcher, matching
 from .series import FAILURE_SHARE, STREAMS
 
 # Stands for the matchers of the service that the alert is about, in the queries of texts.
@@ -69,14 +69,14 @@ def _fate() -> str:
     return f'{{{{ $$fate := label "{OUTCOME}" . }}}}{branches}{{{{ end }}}}'
 
 
-def worst(window: str, outcomes: Matcher, otherwise: str) -> str:
+def worst(window: str, otherwise: str, *outcomes: Matcher) -> str:
     """Say what broke most often, and its share: `34% of gpt-4o streams reset by api.example mid-stream, 5m`."""
-    top = f"topk(1, {of_service(STREAMS[window], outcomes)} > 0)"
+    top = f"topk(1, {of_service(STREAMS[window], *outcomes)} > 0)"
     # The labels of the most frequent failure, with the value of its share.
     expression = f"100 * {FAILURE_SHARE[window]} and on ($service, {MODEL}, {SERVER}, {OUTCOME}) {top}"
     return query_text(expression, f"{PERCENT} of {THE_MODEL} streams {_fate()}, {window}", otherwise)
 
 
-def worst_now(otherwise: str, outcomes: Matcher = FAILED) -> str:
+def worst_now(otherwise: str, *outcomes: Matcher) -> str:
     """Say the same of the last minutes, or of a quarter of an hour where little is asked."""
-    return worst(FAST, outcomes, worst(MID, outcomes, otherwise))
+    return worst(FAST, worst(MID, otherwise, *outcomes), *outcomes)

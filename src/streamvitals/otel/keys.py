@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from .. import names
-from ..stream.record import NOT_FAILURES, StreamLabels
+from ..stream.record import StreamLabels
 
 SCOPE = "streamvitals"  # the instrumentation scope of all our spans and metrics
 Attributes = dict[str, str]
-
-_NO_ERRORS = frozenset(outcome.value for outcome in NOT_FAILURES)
+_ERRORS = ("failed", "rejected")
 
 
 def stream_attributes(labels: StreamLabels) -> Attributes:
@@ -26,6 +25,6 @@ def semconv_attributes(metric: names.Metric, values: tuple[str, ...]) -> Attribu
     if metric is names.TOKEN_USAGE:
         return {"gen_ai.token.type": values[0]}
     if metric is names.DURATION:
-        # The outcome is the low-cardinality class of error; ends that are no errors have none.
-        return {} if values[0] in _NO_ERRORS else {"error.type": values[0]}
+        # Ends that are no errors have no type; the conventions' own fallback stands for all types of the others.
+        return {"error.type": "_OTHER"} if values[0] in _ERRORS else {}
     return own_attributes(metric, values)

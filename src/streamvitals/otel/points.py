@@ -40,10 +40,11 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class _Point:
-    """One series: the rows of the layout that add up to it, and the attributes that only it has."""
+    """One series: the rows of the layout that add up to it, the attributes that only it has, whether it stands at 0."""
 
     rows: tuple[int, ...]
     attributes: Attributes
+    stands: bool
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,18 @@ class _Family:
 def _family(name: str, metric: names.Metric, layout: Layout) -> _Family:
     semconv = name in names.SEMCONV_METRICS
     rows: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    standing: set[int] = set()
     width = 0
     for series in layout.series:
         if series.metric is metric:
             width = series.width
+            if series.stands:
+                standing.add(series.start)
             found = (semconv_attributes if semconv else own_attributes)(metric, series.values)
             rows.setdefault(tuple(found.items()), []).append(series.start)
-    points = tuple(_Point(tuple(starts), dict(key)) for key, starts in rows.items())
+    points = tuple(
+        _Point(tuple(starts), dict(key), not standing.isdisjoint(starts)) for key, starts in rows.items()
+    )
     return _Family(name, metric, width, points)
 
 
@@ -155,7 +161,7 @@ def _points(
     start = window.last_exported if delta else window.began
     for point in family.points:
         values = _sum_of_rows(point, family.width, row)
-        if family.metric.hidden_at_zero and not any(values):
+        if not (point.stands or any(values)):
             continue
         if delta and before is not None:
             known = _sum_of_rows(point, family.width, before)

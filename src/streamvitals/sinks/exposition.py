@@ -1,7 +1,7 @@
 """Writes snapshots as text; only the lines that have changed since the last snapshot are formatted again.
 
 The text is byte for byte what prometheus_client writes for the families of prometheus.py: every line is taken from its
-output, with placeholders for the numbers. A label set has some 500 lines, of which a busy minute changes 50, and the
+output, with placeholders for the numbers. A label set has some 210 lines, of which a busy minute changes 50, and the
 client takes 10 microseconds for each. Exemplars, which only OpenMetrics has, are put behind the finished lines.
 """
 

@@ -30,40 +30,45 @@ class _Row:
     def __init__(self, layout: Layout, labels: tuple[str, ...]) -> None:
         self._written = [0.0] * layout.size
         self._values: dict[int, Any] = {}
-        self._made_late: dict[int, tuple[Metric, tuple[str, ...], tuple[str, ...]]] = {}  # made once there is a value
+        self._late: dict[int, Series] = {}  # made once there is a value
+        self._labels = labels
         for series in layout.series:
             if not series.metric.otel_only:
-                self._make(series, labels)
+                if series.stands and series.metric.kind != "gauge":
+                    self._make(series)
+                else:
+                    self._late[series.start] = series
 
-    def _make(self, series: Series, labels: tuple[str, ...]) -> None:
+    def _make(self, series: Series) -> None:
         metric, at = series.metric, series.start
-        keys, texts = (*_LABELS[: len(labels)], *metric.labels), (*labels, *series.values)
-        if metric.kind == "counter" and not metric.hidden_at_zero:
+        keys, texts = self._keys(series)
+        if metric.kind == "counter":
             self._values[at] = _value(metric, "_total", keys, texts)
-        elif metric.kind == "histogram":
-            for index, edge in enumerate((*metric.edges, float("inf"))):
-                bucket = (*keys, "le"), (*texts, _go(edge))
-                self._values[at + index] = _value(metric, "_bucket", *bucket)
-            self._values[at + series.width - 1] = _value(metric, "_sum", keys, texts)
-        else:
-            self._made_late[at] = (metric, keys, texts)
+            return
+        for index, edge in enumerate((*metric.edges, float("inf"))):
+            bucket = (*keys, "le"), (*texts, _go(edge))
+            self._values[at + index] = _value(metric, "_bucket", *bucket)
+        self._values[at + series.width - 1] = _value(metric, "_sum", keys, texts)
+
+    def _keys(self, series: Series) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return (*_LABELS[: len(self._labels)], *series.metric.labels), (*self._labels, *series.values)
 
     def write(self, numbers: list[float]) -> None:
-        """Write the numbers that have changed. Series that are hidden until a provider reports them are made now."""
+        """Write the numbers that have changed. Series that do not stand at 0 are made with their first value."""
         written, self._written = self._written, numbers
+        for at, series in list(self._late.items()):
+            last = at + series.width - 1
+            if numbers[last] == written[last]:
+                continue
+            if series.metric.kind == "gauge":
+                keys, texts = self._keys(series)
+                _value(series.metric, "", keys, texts, "mostrecent").set(numbers[at], timestamp=numbers[at + 1])
+            else:
+                self._make(series)
+                del self._late[at]
         for index, value in self._values.items():
             if numbers[index] != written[index]:
                 value.inc(numbers[index] - written[index])
-        for index, late in list(self._made_late.items()):
-            if numbers[index] == written[index]:
-                continue
-            metric, keys, texts = late
-            if metric.kind == "counter":
-                self._values[index] = _value(metric, "_total", keys, texts)
-                self._values[index].inc(numbers[index])
-                del self._made_late[index]
-            else:
-                _value(metric, "", keys, texts, "mostrecent").set(numbers[index], timestamp=numbers[index + 1])
 
 
 def _go(edge: float) -> str:

@@ -112,9 +112,11 @@ def add(family: Family, series: Series, labels: _Labels, row: Sequence[float], s
     """Add a series' samples to the family of its metric."""
     values = [*labels, *series.values]
     at = series.start
+    if not series.is_shown(row):
+        return
     if isinstance(family, HistogramMetricFamily):
         family.add_metric(values, list(_buckets(series, labels, row, snapshot)), row[at + series.width - 1])
-    elif series.is_shown(row):
+    else:
         family.add_metric(values, row[at])
 
 

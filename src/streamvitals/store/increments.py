@@ -17,7 +17,7 @@ from itertools import compress
 from typing import Any
 
 from .. import names
-from ..outcome import ERROR_TYPES, GOOD_ENDS, Outcome
+from ..outcome import ERROR_TYPES, GOOD_ENDS, Outcome, result
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from .measured import quantized, usage_measured
@@ -52,19 +52,27 @@ _LAG_AT = PROCESS_LAYOUT.at(names.LOOP_LAG)
 
 
 class _Plan:
-    """The indexes at which a stream with this outcome is counted."""
+    """The indexes at which a stream with this outcome and result is counted.
+
+    ``errors`` has, for each error type, its index and the plan of its result."""
 
     __slots__ = ("chunks", "duration", "errors", "good", "streams", "unlisted")
 
-    def __init__(self, outcome: Outcome) -> None:
-        self.streams = _at(names.STREAMS, outcome.value)
-        self.chunks = _at(names.CHUNKS, outcome.value)
-        self.duration = _at(names.DURATION, outcome.value)
+    def __init__(self, outcome: Outcome, error_type: str = "") -> None:
+        means = result(outcome, error_type)
+        self.streams = _at(names.STREAMS, outcome.value, means)
+        self.chunks = _at(names.CHUNKS, means)
+        self.duration = _at(names.DURATION, means)
         self.good = outcome in GOOD_ENDS
-        types = ERROR_TYPES.get(outcome, ())
-        self.errors = {kind: _at(names.STREAM_ERRORS, outcome.value, kind) for kind in types}
-        # An error type that is not listed is counted under `other`, or under the outcome's first one.
-        self.unlisted = self.errors[names.OTHER if names.OTHER in types else types[0]] if types else 0
+        self.errors: dict[str, tuple[int, _Plan]] = {}
+        self.unlisted = (0, self)
+        for kind in () if error_type else ERROR_TYPES.get(outcome, ()):
+            same = result(outcome, kind) == means
+            at = _at(names.STREAM_ERRORS, outcome.value, kind, result(outcome, kind))
+            self.errors[kind] = (at, self if same else _Plan(outcome, kind))
+        if self.errors:
+            # An error type that is not listed is counted under `other`, or under the outcome's first one.
+            self.unlisted = self.errors.get(names.OTHER) or next(iter(self.errors.values()))
 
 
 _PLANS = {outcome: _Plan(outcome) for outcome in Outcome}
@@ -163,7 +171,10 @@ def exemplars_of(record: StreamRecord) -> list[tuple[int, float]]:
 
     They are those of ``measured``, which takes three times as long."""
     duration, chunk, token = record.duration, record.first_chunk, record.first_token
-    found = [(_PLANS[record.outcome].duration + bisect_left(names.DURATION_EDGES, duration), duration)]
+    plan = _PLANS[record.outcome]
+    if plan.errors:
+        _, plan = plan.errors.get(record.error_type, plan.unlisted)
+    found = [(plan.duration + bisect_left(names.DURATION_EDGES, duration), duration)]
     if chunk is not None:
         found.append((_FIRST_CHUNK_AT + bisect_left(names.FIRST_EDGES, chunk), chunk))
     if token is not None:
@@ -175,12 +186,14 @@ def exemplars_of(record: StreamRecord) -> list[tuple[int, float]]:
 
 
 def _end(row: Row, plan: _Plan, error_type: str, duration: float, chunks: float) -> New:
+    error_at = 0
+    if plan.errors:
+        error_at, plan = plan.errors.get(error_type, plan.unlisted)
     at, chunks_at = plan.streams, plan.chunks
     new = [at, row[at] + 1.0, chunks_at, row[chunks_at] + chunks]
     _observe(new, row, plan.duration, names.DURATION_EDGES, duration)
-    if plan.errors:
-        at = plan.errors.get(error_type, plan.unlisted)
-        new += (at, row[at] + 1.0)
+    if error_at:
+        new += (error_at, row[error_at] + 1.0)
     return new
 
 

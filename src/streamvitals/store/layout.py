@@ -29,8 +29,13 @@ class Series(NamedTuple):
     width: int
 
     def is_shown(self, row: Sequence[float]) -> bool:
-        """Whether the series is to be shown: some must be absent until a provider reports a value."""
-        return not self.metric.hidden_at_zero or any(row[self.start : self.start + self.width])
+        """Whether the series is to be shown: some appear with their first count, or what a provider reports."""
+        return self.stands or any(row[self.start : self.start + self.width])
+
+    @property
+    def stands(self) -> bool:
+        """Whether the series stands at 0 from the start."""
+        return not self.metric.hidden_at_zero or self.values in self.metric.standing
 
 
 def _width(metric: Metric) -> int:

@@ -32,7 +32,7 @@ def quantized(value: float) -> float:
 def measured(record: StreamRecord) -> Iterator[Measured]:
     """All values of a stream that ended, each once."""
     yield from first_times(record.first_chunk, record.first_token)
-    yield names.DURATION, (record.outcome.value,), record.duration
+    yield names.DURATION, (record.result,), record.duration
     yield from usage_measured(record)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..outcome import GOOD_ENDS, Outcome
+from ..outcome import GOOD_ENDS, Outcome, result
 
 
 class StreamLabels(NamedTuple):
@@ -159,6 +159,11 @@ class StreamRecord(NamedTuple):
     def failed(self) -> bool:
         """Whether a user or the app's owner would call it a failure; ends by the app and limits are not."""
         return self.outcome not in NOT_FAILURES
+
+    @property
+    def result(self) -> str:
+        """What its end means to those who asked: one of ``outcome.RESULTS``."""
+        return result(self.outcome, self.error_type)
 
     def with_span(self, context: object) -> StreamRecord:
         """This record with the context of its span. Not ``_replace``, which takes several times as long."""
