@@ -68,7 +68,7 @@ def _outcomes(truth: Truth, scrape: Scrape, problems: list[str]) -> Iterator[Out
             if here != there:
                 wrong.add(outcome)
                 ending = " ".join(filter(None, (outcome, error_type, what)))
-                problems.append(f"{ending} ({'/'.join(labels)}): injected {here}, reported {there}")
+                problems.append(f"{ending} ({'/'.join(labels[:4])}): injected {here}, reported {there}")
     for outcome in names.OUTCOMES:
         mine = [stream for stream in truth.streams if stream.job.outcome == outcome]
         raised = sum(stream.said is not None and stream.said.saw != "" for stream in mine)

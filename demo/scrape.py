@@ -99,8 +99,9 @@ def _samples(text: str) -> Iterator[Sample]:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = dict(sample.labels)
-            values = [labels.pop(name, None) for name in STREAM_LABELS]
-            stream = StreamLabels(*(value or "" for value in values)) if None not in values else None
+            operation, *others = [labels.pop(name, None) for name in STREAM_LABELS]
+            provider, model, server = (value or "" for value in others)
+            stream = StreamLabels(operation, provider, model, server) if operation is not None else None
             yield Sample(sample.name, stream, labels, sample.value)
 
 

@@ -52,6 +52,11 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "STREAMVITALS_PROVIDERS": (
         "", "names the provider behind an address: `localhost:11434=ollama,llm.corp=litellm`"
     ),
+    "STREAMVITALS_LABELS": ("", "[labels of your own](labels.md): `tenant=metadata:tenant_id,feature=code`"),
+    "STREAMVITALS_LABEL_VALUES": (str(Config.label_values), "how many values of each are told apart"),
+    "STREAMVITALS_LABEL_SETS": (
+        str(Config.label_sets), "how many sets of labels are told apart, half of them without labels of your own"
+    ),
     "STREAMVITALS_HTTP_SPANS": ("false", "`true`: transport spans of the SDK's HTTP client (extra `http-spans`)"),
     "STREAMVITALS_CAPTURE_PARTIAL": (
         "0", "how many bytes of a failed stream's last text its span and the journal get; off, since it is content"

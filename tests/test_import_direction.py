@@ -71,7 +71,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 DOORS: dict[str, tuple[str, ...]] = {
     "streamvitals": (
         "streamvitals._version", "streamvitals.outcome", "streamvitals.process.instrument",
-        "streamvitals.stream.record",
+        "streamvitals.stream.code_labels", "streamvitals.stream.record",
     ),
     "streamvitals.testing": ("streamvitals.config", "streamvitals.process.lifecycle", *_SINKS),
     "streamvitals.pytest_plugin": ("streamvitals.faults", "streamvitals.testing"),

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from .outcome import Outcome
     from .process.instrument import flush, instrument, uninstrument
+    from .stream.code_labels import labels
     from .stream.record import StreamRecord
 
-__all__ = ["Outcome", "StreamRecord", "__version__", "flush", "instrument", "uninstrument"]
+__all__ = ["Outcome", "StreamRecord", "__version__", "flush", "instrument", "labels", "uninstrument"]
 
 # Where each name lives: imported when it is asked for, since `streamvitals run` needs none of them.
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "StreamRecord": ".stream.record",
     "flush": ".process.instrument",
     "instrument": ".process.instrument",
+    "labels": ".stream.code_labels",
     "uninstrument": ".process.instrument",
 }
 

@@ -8,6 +8,7 @@ https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetric
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,7 +78,11 @@ INTERNAL_PLACES = (
 #   unread_body             nobody could look into its body: its outcome is the transport's
 #   unread_encoding         the same, as its content-encoding cannot be decoded here
 #   inflate_limit           the same, as it was more to unpack, or a longer line, than a look may cost
-HINTS = ("unknown_finish_reason", "unread_body", "unread_encoding", "inflate_limit", OTHER)
+#   label_withheld          the value of a custom label looked like a secret or a person's, was no text, or too long
+#   label_limit             the value of a custom label was one too many: it counts as `other`, as the one before does
+HINTS = (
+    "unknown_finish_reason", "unread_body", "unread_encoding", "inflate_limit", "label_withheld", "label_limit", OTHER,
+)
 
 # Seconds. The gap's edges are fine where providers live (1-40 ms a chunk); the last ones show a stall.
 GAP_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.08, 0.2, 0.5, 1.0, 5.0, 15.0, 60.0)
@@ -249,5 +254,23 @@ SEMCONV_METRICS: dict[str, Metric] = {
 # Bounds on what an app can make us keep: label sets past these are reported under `other`.
 MAX_MODELS = 50
 MAX_SERVERS = 20
-MAX_LABEL_SETS = 100
 MAX_LABEL_LENGTH = 128
+# Half of the label sets are for operations, providers, models and servers alone, so that custom labels take none of
+# theirs. Both numbers are defaults of settings.
+MAX_LABEL_SETS = 200
+MAX_LABEL_VALUES = 50
+# Custom labels: how many at a time, characters of a name, bytes of UTF-8 of a value.
+MAX_CUSTOM_LABELS = 3
+MAX_CUSTOM_NAME = 32
+MAX_CUSTOM_VALUE = 64
+# Names that no custom label may have: our own, and what Prometheus, its rules, exemplars or Collectors set.
+_TAKEN = {
+    *STREAM_LABELS, *OWN_LABELS, *BUILD_INFO.labels, "result", "phase",
+    "le", "quantile", "job", "instance", "replica", "alertname", "severity", "trace_id", "span_id",
+}
+_TAKEN_STARTS = ("gen_ai_", "streamvitals_", "otel_", "exported_")
+
+
+def may_be_custom(name: str) -> bool:
+    """Whether a custom label may have this name, which consists of lower-case letters, digits and underscores."""
+    return name not in _TAKEN and not name.startswith(_TAKEN_STARTS) and bool(re.fullmatch("[a-z][a-z0-9_]*", name))

@@ -25,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app_support import MESSAGES, settle
 from streamvitals import names
 from streamvitals.config import Config
+from streamvitals.config.labels import parse
 from streamvitals.faults import ThreadedFaultServer, refused_url
 from streamvitals.process import lifecycle
 from streamvitals.sinks.prometheus import SnapshotCollector
@@ -141,11 +142,14 @@ SCENARIOS = (
 
 
 def converse(client: openai.OpenAI) -> None:
-    """Everything that an app can hand to the SDK has the secret in it."""
+    """Everything that an app can hand to the SDK has the secret in it, but for two values that may be labels."""
     body: dict[str, Any] = {
         "messages": [{"role": "system", "content": SECRET}, {"role": "user", "content": f"what is {SECRET}?"}],
-        "user": SECRET, "stop": [SECRET], "metadata": {"key": SECRET},
-        "extra_headers": {"x-own": SECRET, "cookie": SECRET, "traceparent": SECRET}, "extra_query": {"key": SECRET},
+        "user": SECRET, "stop": [SECRET], "metadata": {"key": SECRET, "tenant": "acme", SECRET: "acme"},
+        "extra_headers": {
+            "x-own": SECRET, "x-route": "chat", "authorization": SECRET, "cookie": SECRET, "traceparent": SECRET
+        },
+        "extra_query": {"key": SECRET},
         "tools": [{"type": "function", "function": {"name": SECRET, "parameters": {}}}],
     }
     for model in SCENARIOS:
@@ -199,7 +203,11 @@ def spans_of(records: list[Any]) -> str:
     return "".join(span.to_json() for span in exporter.get_finished_spans())
 
 
-def test_no_content_secret_or_header_is_kept_or_told(server: ThreadedFaultServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("declared", ["", "tenant=metadata:tenant,route=header:x-route,who=header:authorization"])
+def test_no_content_secret_or_header_is_kept_or_told(
+    declared: str, server: ThreadedFaultServer, tmp_path: Path
+) -> None:
+    labels = parse(declared)
     said = io.StringIO()
     handler = logging.StreamHandler(said)
     handler.setFormatter(logging.Formatter("%(message)s %(streamvitals)s %(exc_text)s", defaults={"streamvitals": ""}))
@@ -210,12 +218,14 @@ def test_no_content_secret_or_header_is_kept_or_told(server: ThreadedFaultServer
     try:
         with openai.OpenAI(
             api_key=SECRET, base_url=url, max_retries=1, organization=SECRET, default_headers={"x-key": SECRET}
-        ) as client, recorded(Config(directory=str(tmp_path))) as records:
+        ) as client, recorded(Config(directory=str(tmp_path), labels=labels)) as records:
             converse(client)
             settle()
             current = lifecycle.current()
             assert current is not None
             assert len(records) == 2 * len(SCENARIOS) + 1
+            shown = (("tenant", "acme"), ("route", "chat")) if declared else ()
+            assert {record.labels.custom for record in records} == {shown}
             found = leaks("metrics", exposition())
             registry = CollectorRegistry()
             registry.register(SnapshotCollector(current.snapshot))

@@ -393,25 +393,33 @@ def test_a_segment_that_was_cut_is_refused() -> None:
         segment.read_header(view[:3])
 
 
-@given(st.lists(st.text(), min_size=4, max_size=4), st.integers(0, 2))
-def test_labels_are_read_as_they_were_written_whatever_they_are(texts: list[str], block: int) -> None:
-    fields = zip(texts, segment.LABEL_FIELDS, strict=True)
-    labels = StreamLabels(*(clean(text, size) for text, size in fields))
-    form = shape(first=False, slots=1, blocks=3, ordinal=0)
+@given(st.lists(st.text(), min_size=4, max_size=4), st.lists(st.text(), max_size=3), st.integers(0, 2))
+def test_labels_are_read_as_they_were_written_whatever_they_are(
+    texts: list[str], custom: list[str], block: int
+) -> None:
+    operation, provider, model, server = (
+        clean(text, size) for text, size in zip(texts, segment.LABEL_FIELDS, strict=True)
+    )
+    values = [clean(text, names.MAX_CUSTOM_VALUE) for text in custom]
+    pairs = tuple((f"{'n' * (names.MAX_CUSTOM_NAME - 1)}{at}", value) for at, value in enumerate(values) if value)
+    labels = StreamLabels(operation, provider, model, server, pairs)
+    form = shape(first=False, slots=1, blocks=3, ordinal=0, custom=bool(custom))
     view = heap(form)
-    segment.write_labels(view, form.block_at(block), labels)
+    segment.write_labels(view, form.block_at(block), labels, form.custom)
     for ordinal in range(3):
-        read = segment.read_labels(view, form.block_at(ordinal))
+        read = segment.read_labels(view, form.block_at(ordinal), form.custom)
         assert read == (labels if ordinal == block and any(labels) else None)
     assert not any(view[form.block_at(2) : form.block_at(2) + STREAM_LAYOUT.size])
 
 
-def test_labels_that_are_half_written_are_none_yet() -> None:
-    form = shape(first=False, slots=1, blocks=1, ordinal=0)
+@pytest.mark.parametrize("custom", [False, True])
+def test_labels_that_are_half_written_are_none_yet(custom: bool) -> None:
+    form = shape(first=False, slots=1, blocks=1, ordinal=0, custom=custom)
     view = heap(form)
-    segment.write_labels(view, form.block_at(0), LABELS)
-    view[form.block_at(0) - segment._BLOCK_HEAD + 3] = 0.5
-    assert segment.read_labels(view, form.block_at(0)) is None
+    segment.write_labels(view, form.block_at(0), LABELS, custom)
+    assert segment.read_labels(view, form.block_at(0), custom) == LABELS
+    view[form.blocks_at + 3] = 0.5
+    assert segment.read_labels(view, form.block_at(0), custom) is None
 
 
 def test_a_build_is_read_as_it_was_written() -> None:
@@ -426,12 +434,13 @@ def test_a_build_is_read_as_it_was_written() -> None:
     assert not any(view[segment.PROCESS_AT : segment.PROCESS_AT + 24])
 
 
-def test_regions_of_a_segment_do_not_overlap() -> None:
+@pytest.mark.parametrize("custom", [False, True])
+def test_regions_of_a_segment_do_not_overlap(custom: bool) -> None:
     for first in (True, False):
-        form = shape(first=first, slots=3, blocks=2, ordinal=7)
+        form = shape(first=first, slots=3, blocks=2, ordinal=7, custom=custom)
         head = segment.REDO_AT + segment.REDO_DOUBLES if first else segment.BUILD_AT
         assert head <= form.slots_at < form.blocks_at < form.block_at(7)
-        assert form.block_at(8) - form.block_at(7) == segment.BLOCK >= STREAM_LAYOUT.size
+        assert form.block_at(7) - form.blocks_at + STREAM_LAYOUT.size <= form.block_at(8) - form.block_at(7)
         assert form.block_at(8) + STREAM_LAYOUT.size <= form.size // 8
         assert form.slots_at % segment.SLOT == 0, "a slot must not straddle cache lines"
 

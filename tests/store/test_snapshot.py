@@ -30,7 +30,8 @@ def look(store: Store, now: float = NOW, stall_after: float = 5.0) -> Snapshot:
 
 
 LABEL_SETS = st.builds(
-    StreamLabels, st.just("chat"), st.just("openai"), st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"])
+    StreamLabels, st.just("chat"), st.just("openai"), st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"]),
+    st.sampled_from([(), (("tenant", "acme"),)]),
 )
 SECONDS = st.floats(min_value=0.0, max_value=1000.0, allow_nan=False)
 ENDS = st.builds(

@@ -32,7 +32,7 @@ class Talk(Conversation):
         self.asked_for: list[Any] = []
         super().__init__(host.clock, self.begin, host.fault, realtime, model)
 
-    def begin(self, model: str | None, asks: Any) -> Observation:
+    def begin(self, model: str | None, asks: Any, fields: Any = None) -> Observation:
         self.models.append(model)
         self.asked_for.append(asks)
         slot = Slot()

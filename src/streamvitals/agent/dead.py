@@ -125,7 +125,8 @@ def _decode(raw: bytes) -> tuple[Snapshot, dict[Identity, None]]:
     numbers = array("d", body[length:]).tolist()
     total = Snapshot(process=numbers[: PROCESS_LAYOUT.size])
     at = PROCESS_LAYOUT.size
-    for labels in facts["labels"]:
-        total.streams[StreamLabels(*labels)] = numbers[at : at + STREAM_LAYOUT.size]
+    for operation, provider, model, server, custom in facts["labels"]:
+        labels = StreamLabels(operation, provider, model, server, tuple((name, value) for name, value in custom))
+        total.streams[labels] = numbers[at : at + STREAM_LAYOUT.size]
         at += STREAM_LAYOUT.size
     return total, {Identity(*identity): None for identity in facts["included"]}

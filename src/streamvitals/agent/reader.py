@@ -115,7 +115,7 @@ class MappedFile:
             named = dict(self.named)
             for ordinal, at in self._blocks.items():
                 if ordinal not in named:
-                    labels = segment.read_labels(view, at)
+                    labels = segment.read_labels(view, at, form.custom)
                     if labels is not None:
                         named[ordinal] = labels
             rows = {ordinal: self._row(raw, ordinal) for ordinal in named}

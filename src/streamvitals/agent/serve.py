@@ -24,6 +24,7 @@ from .. import names
 from .._version import __version__
 from ..config import Config
 from ..config.problems import INSTALL_OTLP, Problem, of_words
+from ..store.labels import Limits
 from ..store.layout import PROCESS_LAYOUT
 from ..store.snapshot import Snapshot
 from . import health, private_directory
@@ -78,6 +79,7 @@ class Agent:
         self._tree = Tree(
             directory, stall_after=config.stall_after, trusts=self._monitor.trusts, complain=self._note,
             tidy=self._beside,
+            limits=Limits(tuple(label.name for label in config.labels), config.label_values, config.label_sets),
         )
         self._data = False
         self._started = time.time()

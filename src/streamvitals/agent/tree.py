@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from .. import names
 from ..startup.registration import home
-from ..store.labels import Admission
+from ..store.labels import NO_CUSTOM_LABELS, Admission, Limits
 from ..store.layout import PROCESS_LAYOUT
 from ..store.segment import BadSegmentError, Identity
 from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot
@@ -53,6 +53,7 @@ class Tree:
         directory: str,
         *,
         stall_after: float = 5.0,
+        limits: Limits = NO_CUSTOM_LABELS,
         clock: Callable[[], float] = time.monotonic,
         alive: Callable[[Identity], bool] = alive,
         trusts: Callable[[int, int], bool] = may_be_of,
@@ -70,7 +71,7 @@ class Tree:
         self._clock = clock
         self._alive = alive
         self._lock = threading.RLock()
-        self._admission = Admission()
+        self._admission = Admission(limits)
         self._dead = DeadProcesses(home(directory))
         self._sums = Sums()
         self._files: dict[Key, MappedFile] = {}

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from ..names import PROVIDERS
+from ..names import MAX_LABEL_SETS, MAX_LABEL_VALUES, PROVIDERS
+from . import labels
+from .labels import CustomLabel
 
 # Most characters of a bad value that are shown.
 MAX_SHOWN = 120
@@ -41,7 +43,8 @@ class Config:
 
     ``providers`` are provider names by host, or by host and port, for servers whose address does not show the provider.
     ``redact`` names a function, ``package.module:function``, that partial text is passed through. ``app_port`` is where
-    the app's own OpenTelemetry exporter will serve, 0 where there is none.
+    the app's own OpenTelemetry exporter will serve, 0 where there is none. ``labels`` are the custom labels that may be
+    read; of each, ``label_values`` values are told apart, and ``label_sets`` sets of all labels together.
     """
 
     disabled: bool = False
@@ -62,6 +65,12 @@ class Config:
     app_port: int = 0
     otlp_traces: bool = False
     otlp_metrics: bool = False
+    labels: tuple[CustomLabel, ...] = ()
+    label_values: int = MAX_LABEL_VALUES
+    label_sets: int = MAX_LABEL_SETS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(label for label in self.labels if not label.never_read))
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Config:
@@ -83,7 +92,7 @@ class Config:
                 bad.append(BadValue(name, str(error), instead or f"{_shown(default)} is used"))
                 return default
 
-        partial = take(_count, "STREAMVITALS_CAPTURE_PARTIAL", 0)
+        partial = take(_number(0, MOST_PARTIAL, "of bytes from 0 (off) to"), "STREAMVITALS_CAPTURE_PARTIAL", 0)
         redact = take(_function, "STREAMVITALS_REDACT", "", "no text is captured")
         if any(value.name == "STREAMVITALS_REDACT" for value in bad):
             partial = 0  # text that the user wanted redacted is never kept unredacted
@@ -110,6 +119,9 @@ class Config:
             app_port=app_port,
             otlp_traces=_exports_otlp(env, "TRACES", endpoint),
             otlp_metrics=_exports_otlp(env, "METRICS", endpoint),
+            labels=take(_labels, "STREAMVITALS_LABELS", (), "no custom labels are counted"),
+            label_values=take(_number(1, 1000), "STREAMVITALS_LABEL_VALUES", MAX_LABEL_VALUES),
+            label_sets=take(_number(20, 5000), "STREAMVITALS_LABEL_SETS", MAX_LABEL_SETS),
         )
         return config, tuple(bad)
 
@@ -158,13 +170,25 @@ def _seconds(low: float, high: float) -> Callable[[Mapping[str, str], str, float
     return parse
 
 
-def _count(env: Mapping[str, str], name: str, default: int) -> int:
-    text = env.get(name, "").strip()
-    if not text:
-        return default
-    if not _is_whole(text, MOST_PARTIAL):
-        raise _bad(name, text, f"a number of bytes from 0 (off) to {MOST_PARTIAL}")
-    return int(text)
+def _number(
+    least: int, most: int, words: str = ""
+) -> Callable[[Mapping[str, str], str, int], int]:
+    def parse(env: Mapping[str, str], name: str, default: int) -> int:
+        text = env.get(name, "").strip()
+        if not text:
+            return default
+        if not _is_whole(text, most) or int(text) < least:
+            raise _bad(name, text, f"a number {words or f'from {least} to'} {most}")
+        return int(text)
+
+    return parse
+
+
+def _labels(env: Mapping[str, str], name: str, default: tuple[CustomLabel, ...]) -> tuple[CustomLabel, ...]:
+    try:
+        return labels.parse(env.get(name, "")) or default
+    except ValueError as error:
+        raise _bad(name, env[name], f"{error}; {labels.GRAMMAR}") from None
 
 
 def _is_whole(text: str, most: int) -> bool:

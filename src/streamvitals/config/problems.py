@@ -5,6 +5,7 @@ Nothing here uses the network or imports the packages that it checks for. Standa
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..system import descriptors
-from . import Config
+from . import Config, labels
 
 OURS = "STREAMVITALS_"
 # Only `run` sets these, for the app and for the agent.
@@ -55,7 +56,18 @@ def of_variables(env: Mapping[str, str]) -> list[Problem]:
         Problem(f"{value.text}; {value.instead}", "set an allowed value, or unset it", True)
         for value in Config.read(env)[1]
     ]
-    return [*bad, *_misspelt(env), *_otlp(env)]
+    return [*bad, *_never_read(env), *_misspelt(env), *_otlp(env)]
+
+
+def _never_read(env: Mapping[str, str]) -> Iterator[Problem]:
+    """Custom labels whose values would be secrets: the others are read all the same."""
+    with contextlib.suppress(ValueError):  # it is among the bad values
+        for label in labels.parse(env.get("STREAMVITALS_LABELS", "")):
+            if label.never_read:
+                yield Problem(
+                    f"STREAMVITALS_LABELS: {label} may hold a secret and is never read; there is no label {label.name}",
+                    "take its value from somewhere else, or leave it out",
+                )
 
 
 def known_variables() -> set[str]:

@@ -11,8 +11,9 @@ _ERRORS = ("failed", "rejected")
 
 
 def stream_attributes(labels: StreamLabels) -> Attributes:
-    """The attributes that every stream metric carries."""
-    return dict(zip(names.STREAM_LABELS.values(), labels, strict=True))
+    """The attributes that every stream metric carries. A custom label's key is its name, as in Prometheus."""
+    *values, custom = labels
+    return dict(zip(names.STREAM_LABELS.values(), values, strict=True), **dict(custom))
 
 
 def own_attributes(metric: names.Metric, values: tuple[str, ...]) -> Attributes:

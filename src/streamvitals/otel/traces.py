@@ -120,6 +120,7 @@ def _identity(labels: StreamLabels, port: int | None) -> dict[str, Value]:
     if labels.model != UNKNOWN_MODEL:
         identity["gen_ai.request.model"] = labels.model
     identity.update(_server(labels, port))
+    identity.update(labels.custom)
     return identity
 
 

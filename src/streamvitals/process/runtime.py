@@ -71,7 +71,9 @@ class Runtime:
         self.exporters = exporters
         self._capture_parent = capture_parent
         self._http_spans = http_spans
-        self.patches = Patches(self, config.finish_optional_hosts, config.providers)
+        self.patches = Patches(
+            self, config.finish_optional_hosts, config.providers, labels=config.labels
+        )
         self._open: dict[Observation, None] = {}  # in the order of their requests
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
         self.retries = AppRetries(self, config.retry_window)
@@ -93,7 +95,8 @@ class Runtime:
         now = self.clock()
         slot = self.store.take_slot(facts.labels)
         if slot.labels != facts.labels:
-            facts = facts._replace(labels=slot.labels)
+            hints = facts.hints if slot.labels.custom == facts.labels.custom else (*facts.hints, "label_limit")
+            facts = facts._replace(labels=slot.labels, hints=hints)
         retry = retries.begin(facts.named, key, now) if retries.failures else FIRST_ATTEMPT
         if self.config.capture_partial:
             reader = TailReader(reader, self.config.capture_partial, self._redact)

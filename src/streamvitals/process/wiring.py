@@ -12,6 +12,7 @@ from ..config.problems import journal_is_reported
 from ..otel.trace_parent import capture_parent
 from ..sinks.journal import JournalSink
 from ..sinks.log import LogSink
+from ..store.labels import Limits
 from ..store.memory import HeapMemory, MappedMemory
 from ..store.snapshot import Snapshot
 from ..store.store import Store, StoreSink
@@ -75,7 +76,8 @@ def build(
     ``tracing`` makes the span pipeline and ``metrics`` the pipeline for OTLP metrics, if they are wanted. ``on_error``
     is called, on any thread, for each fault in one of them.
     """
-    store = Store(MappedMemory(config.directory) if config.directory else HeapMemory())
+    limits = Limits(tuple(label.name for label in config.labels), config.label_values, config.label_sets)
+    store = Store(MappedMemory(config.directory) if config.directory else HeapMemory(), limits)
     spans = tracing() if tracing is not None else None
     limited: list[LogSink | JournalSink] = [*_journal(config), LogSink()]
     heard: list[Sink] = [StoreSink(store, exemplars=spans is not None), *limited, *sinks]

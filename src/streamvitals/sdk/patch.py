@@ -19,12 +19,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
+from ..stream.call import Call
 from ..stream.observation import Observation
 from ..stream.request_key import request_key_of
 from ..stream.tracebacks import is_foreign
 from . import facts
 from .attach import ClassHooks, attach, watch
 from .bodies import Bodies
+from .custom_labels import CustomLabels, Declared, Request
 from .host import Host
 from .kinds import Kinds
 from .openai_sdk import OPENAI, SDK
@@ -84,17 +86,22 @@ def _wrapped_before(owner: type, original: Any) -> Iterator[tuple[type, Any, Any
 
 
 class Patches:
-    """The patches on one SDK: applied once, removable. For the settings see ``facts.request_facts``."""
+    """The patches on one SDK: applied once, removable. For the settings see ``facts.request_facts``.
+
+    ``labels`` are the custom labels that are declared."""
 
     def __init__(
-        self, host: Host, finish_optional_hosts: frozenset[str], providers: Mapping[str, str], sdk: SDK = OPENAI
+        self, host: Host, finish_optional_hosts: frozenset[str], providers: Mapping[str, str], sdk: SDK = OPENAI,
+        labels: Declared = (),
     ) -> None:
         self._host = host
         self._sdk = sdk
         self._active = False
         self._replaced = Replacements()
+        self._labels = CustomLabels(labels)
         self._kinds = Kinds(sdk, finish_optional_hosts, providers)
-        self._sockets = SocketPatches(sdk, host, providers)
+        self._call = self._labelled_call if self._labels else self._kinds.call
+        self._sockets = SocketPatches(sdk, host, providers, self._labels)
         self._hooks = ClassHooks(Bodies(host.fault), Taps(sdk.package))
 
     def apply(self, module: Any) -> list[str]:
@@ -139,7 +146,7 @@ class Patches:
         try:
             options = kwargs["options"] if "options" in kwargs else args[1]
             if facts.streams(self._sdk, options, kwargs.get("stream")):
-                call = self._kinds.call(client, options)
+                call = self._call(client, options)
                 if call is not None:
                     self._host.begin(call, request)
             if request.observation is None and self._host.has_failures():
@@ -155,6 +162,13 @@ class Patches:
         elif request.on_result is not None or previous is not None:
             request.entered = True
             _current.set(None)
+
+    def _labelled_call(self, client: Any, options: Any) -> Call | None:
+        call = self._kinds.call(client, options)
+        if call is None:
+            return None
+        request = Request((getattr(options, "extra_json", None), options.json_data), options.headers)
+        return call._replace(facts=self._labels.put_into(call.facts, request))
 
     def _fallback(self, client: Any, options: Any) -> Callable[[object | None], None] | None:
         named = facts.named_by(self._sdk, client, options)

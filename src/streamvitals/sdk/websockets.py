@@ -26,6 +26,7 @@ from ..stream.request import RequestFacts
 from ..stream.request_key import digested
 from ..stream.tracebacks import is_foreign
 from . import facts
+from .custom_labels import CustomLabels, Request
 from .host import Host
 from .openai_sdk import SDK
 from .replacing import Replacements
@@ -38,10 +39,11 @@ _OPERATION = "chat"
 class SocketPatches:
     """Applied once, removable. What the installed SDK does not have is skipped."""
 
-    def __init__(self, sdk: SDK, host: Host, providers: Mapping[str, str]) -> None:
+    def __init__(self, sdk: SDK, host: Host, providers: Mapping[str, str], labels: CustomLabels) -> None:
         self._sdk = sdk
         self._host = host
         self._providers = providers
+        self._labels = labels
         self._active = False
         self._replaced = Replacements()
         self._seen: set[str] = set()
@@ -143,12 +145,15 @@ class SocketPatches:
             self._host.fault("observe")
 
     def _begin(
-        self, request: RequestFacts, request_id: str | None, model: str | None, body: Any
+        self, request: RequestFacts, request_id: str | None, model: str | None, body: Any, fields: Any
     ) -> Observation | None:
         if not self._active:
             return None
         if model is not None:
             request = request._replace(labels=request.labels._replace(model=model))
+        if self._labels:
+            # The headers are those of the connection, which are not this request's own.
+            request = self._labels.put_into(request, Request((fields,), None))
         # Nothing of the message itself may be held while the response is open.
         key = digested(body) if body is not None else None
         observation = self._host.begin(Call(request, ResponsesEvents(), key))

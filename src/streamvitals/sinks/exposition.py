@@ -7,7 +7,7 @@ client takes 10 microseconds for each. Exemplars, which only OpenMetrics has, ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -21,12 +21,16 @@ from ..names import Metric
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
 from ..store.snapshot import Exemplar, Snapshot
 from ..stream.record import StreamLabels
-from .prometheus import Family, add, builds, family_of, series_of, unreported
+from .prometheus import Family, add, builds, custom_names, family_of, series_of, texts_of, unreported
 
 _EOF = b"# EOF\n"
 _NOT_A_NUMBER = float("nan")
-# Placeholders for the four labels: real labels contain nothing unprintable (labels.py).
-_PLACES = StreamLabels("\0", "\1", "\2", "\3")
+_Names = tuple[str, ...]  # of the custom labels
+
+
+def _places(custom: _Names) -> list[str]:
+    """Placeholders for the labels: real labels contain nothing unprintable (store/labels.py)."""
+    return [*"\0\1\2\3", *map(chr, range(14, 14 + len(custom)))]
 
 
 @lru_cache(1024)
@@ -56,13 +60,15 @@ class _Lines(NamedTuple):
 class _Escaped:
     """The labels of a set, escaped as they are written in a line."""
 
-    def __init__(self, labels: Iterable[str]) -> None:
-        self._texts = [
-            text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"").replace("%", "%%") for text in labels
-        ]
+    def __init__(self, labels: StreamLabels, custom: _Names) -> None:
+        texts = (
+            text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"").replace("%", "%%")
+            for text in texts_of(labels, custom)
+        )
+        self._texts = list(zip(_places(custom), texts, strict=True))
 
     def put_into(self, text: str) -> str:
-        for place, label in zip(_PLACES, self._texts, strict=True):
+        for place, label in self._texts:
             text = text.replace(place, label)
         return text
 
@@ -82,10 +88,11 @@ _Exemplars = dict[str, list[tuple[tuple[str, ...], int, Exemplar]]]
 class _Text:
     """All lines of one label set, by metric and by series, and the row that they show."""
 
-    def __init__(self, labels: StreamLabels) -> None:
-        self.labels = _Escaped(labels)
-        self.by_metric: list[str] = [""] * len(_families())
-        self._by_series = [[""] * len(family.series) for family in _families()]
+    def __init__(self, labels: StreamLabels, custom: _Names) -> None:
+        self.labels = _Escaped(labels, custom)
+        self._families = _families(custom)
+        self.by_metric: list[str] = [""] * len(self._families)
+        self._by_series = [[""] * len(family.series) for family in self._families]
         self._row: Sequence[float] = ()
 
     def tell(self, row: Sequence[float]) -> None:
@@ -93,7 +100,7 @@ class _Text:
         before, self._row = self._row, row
         if before is row:
             return
-        for number, family in enumerate(_families()):
+        for number, family in enumerate(self._families):
             if row[family.part] != before[family.part]:
                 texts = self._by_series[number]
                 for at, lines in enumerate(family.series):
@@ -103,7 +110,7 @@ class _Text:
 
     def with_exemplars(self, number: int, exemplars: _Exemplars) -> str:
         """The lines of a metric, with the exemplars of buckets that have counted something."""
-        family = _families()[number]
+        family = self._families[number]
         found = exemplars.get(family.metric.otel)
         if not found:
             return self.by_metric[number]
@@ -121,12 +128,16 @@ class Exposition:
 
     def __init__(self) -> None:
         self._texts: dict[StreamLabels, _Text] = {}
+        self._custom: _Names = ()
 
     def text(self, snapshot: Snapshot, *, openmetrics: bool = False) -> bytes:
         """The whole snapshot, in Prometheus' text format or in OpenMetrics."""
         known, self._texts = self._texts, {}
+        custom = custom_names(snapshot.streams)
+        if custom != self._custom:
+            known, self._custom = {}, custom
         for labels, row in snapshot.streams.items():
-            text = self._texts[labels] = known.get(labels) or _Text(labels)
+            text = self._texts[labels] = known.get(labels) or _Text(labels, custom)
             text.tell(row)
         written = "".join(self._parts(snapshot, openmetrics)).encode()
         return written + _EOF if openmetrics else written
@@ -134,7 +145,7 @@ class Exposition:
     def _parts(self, snapshot: Snapshot, openmetrics: bool) -> Iterator[str]:
         write = _write_openmetrics if openmetrics else _write
         exemplars = _by_labels(snapshot) if openmetrics else {}
-        for number, family in enumerate(_families()):
+        for number, family in enumerate(_families(self._custom)):
             yield _head(family.metric, write)
             for labels, text in self._texts.items():
                 if labels in exemplars:
@@ -143,7 +154,7 @@ class Exposition:
                     yield text.by_metric[number]
         for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
             yield _head(metric, write)
-            line = _line(metric)
+            line = _line(metric, self._custom)
             for labels, text in self._texts.items():
                 yield text.labels.put_into(line) % _number(float(counts.get(labels, 0)))
         for metric in names.PROCESS_METRICS:
@@ -178,7 +189,7 @@ class _One:
         yield self._family
 
 
-_NO_LABELS = _Escaped(_PLACES)
+_NO_LABELS = _Escaped(StreamLabels("", "", "", ""), ())
 
 
 def _write(family: Family) -> str:
@@ -197,12 +208,12 @@ def _head(metric: Metric, write: Callable[[Family], str]) -> str:
     return write(family_of(metric))
 
 
-@cache
-def _families() -> tuple[_Family, ...]:
+@lru_cache(8)
+def _families(custom: _Names) -> tuple[_Family, ...]:
     exposed = (metric for metric in names.STREAM_METRICS if not metric.otel_only)
     return tuple(
         _Family(metric, lines, slice(lines[0].part.start, lines[-1].part.stop))
-        for metric in exposed if (lines := _lines(metric, STREAM_LAYOUT, _PLACES))
+        for metric in exposed if (lines := _lines(metric, STREAM_LAYOUT, custom))
     )
 
 
@@ -211,25 +222,25 @@ def _process_lines(metric: Metric) -> tuple[_Lines, ...]:
     return _lines(metric, PROCESS_LAYOUT, ())
 
 
-def _lines(metric: Metric, layout: Layout, labels: StreamLabels | tuple[()]) -> tuple[_Lines, ...]:
+def _lines(metric: Metric, layout: Layout, custom: _Names) -> tuple[_Lines, ...]:
     return tuple(
-        _Lines(series, slice(series.start, series.start + series.width), _template(metric, series, labels, layout))
+        _Lines(series, slice(series.start, series.start + series.width), _template(metric, series, custom, layout))
         for series in series_of(layout, metric)
     )
 
 
-def _template(metric: Metric, series: Series, labels: StreamLabels | tuple[()], layout: Layout) -> str:
-    family = family_of(metric)
+def _template(metric: Metric, series: Series, custom: _Names, layout: Layout) -> str:
+    family = family_of(metric, custom)
     # NaN serves as the placeholder of a number: nothing else in a line is written like it.
-    add(family, series, labels, [_NOT_A_NUMBER] * layout.size, Snapshot())
+    add(family, series, _places(custom) if metric.per_stream else (), [_NOT_A_NUMBER] * layout.size)
     return _without_head(metric, family)
 
 
-@cache
-def _line(metric: Metric) -> str:
+@lru_cache(16)
+def _line(metric: Metric, custom: _Names) -> str:
     """The line of a gauge whose value is not in a row."""
-    family = family_of(metric)
-    family.add_metric(list(_PLACES), _NOT_A_NUMBER)  # type: ignore[arg-type, call-arg]
+    family = family_of(metric, custom)
+    family.add_metric(_places(custom), _NOT_A_NUMBER)  # type: ignore[arg-type, call-arg]
     return _without_head(metric, family)
 
 

@@ -49,10 +49,11 @@ class LogSink(Sink):
         point["trace_id"], point["span_id"] = record.trace_ids or (None, None)
         labels = record.labels
         logger.warning(
-            "stream %s (%s): %s of %s at %s after %d chunks, %.3f s; request: %s; owner: %s; causes: %s%s",
+            "stream %s (%s): %s of %s at %s after %d chunks, %.3f s; request: %s; owner: %s; causes: %s%s%s",
             record.outcome.value, record.error_type, labels.operation, _one_line(labels.model),
             _one_line(labels.server), record.chunks, record.duration, _one_line(record.request_id or "unknown"),
             point["owner"], " < ".join(record.cause_chain) or "none raised",
+            "".join(f"; {name}: {_one_line(value)}" for name, value in labels.custom),
             f"; and {suppressed} more not logged" if suppressed else "",
             extra={"streamvitals": point},
         )
@@ -78,11 +79,14 @@ def _one_line(text: str) -> str:
 
 def point_of_failure(record: StreamRecord) -> dict[str, object]:
     """Where a stream broke: numbers, ids and names from closed lists. Seconds are on the stream's own clock."""
+    labels = record.labels._asdict()
+    custom = labels.pop("custom")
     return {
         "outcome": record.outcome.value,
         "error_type": record.error_type,
         "owner": owner(record.outcome, record.error_type),
-        **record.labels._asdict(),
+        **labels,
+        **({"labels": dict(custom)} if custom else {}),
         "chunk_index": record.chunks,
         "bytes": record.bytes_received,
         "elapsed": record.duration,

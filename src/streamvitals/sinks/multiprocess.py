@@ -27,7 +27,8 @@ _LABELS = tuple(names.STREAM_LABELS)
 class _Row:
     """The client's values for one row of a layout, and the numbers that were last written to them."""
 
-    def __init__(self, layout: Layout, labels: tuple[str, ...]) -> None:
+    def __init__(self, layout: Layout, labels: tuple[tuple[str, str], ...]) -> None:
+        """``labels`` are names and values of what all series of the row have."""
         self._written = [0.0] * layout.size
         self._values: dict[int, Any] = {}
         self._late: dict[int, Series] = {}  # made once there is a value
@@ -51,7 +52,8 @@ class _Row:
         self._values[at + series.width - 1] = _value(metric, "_sum", keys, texts)
 
     def _keys(self, series: Series) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return (*_LABELS[: len(self._labels)], *series.metric.labels), (*self._labels, *series.values)
+        keys, texts = zip(*self._labels, strict=True) if self._labels else ((), ())
+        return (*keys, *series.metric.labels), (*texts, *series.values)
 
     def write(self, numbers: list[float]) -> None:
         """Write the numbers that have changed. Series that do not stand at 0 are made with their first value."""
@@ -99,8 +101,11 @@ class MultiprocessSink(Sink):
         if self._pid != os.getpid():
             self._begin()  # a forked child starts from 0, as its store does
         if labels not in self._rows:
-            self._rows.setdefault(labels, _Row(STREAM_LAYOUT, labels))
-            self._active.setdefault(labels, _value(names.ACTIVE, "", _LABELS, labels, "livesum"))
+            *values, custom = labels
+            pairs = (*zip(_LABELS, values, strict=True), *custom)
+            self._rows.setdefault(labels, _Row(STREAM_LAYOUT, pairs))
+            active = _value(names.ACTIVE, "", tuple(n for n, _ in pairs), tuple(v for _, v in pairs), "livesum")
+            self._active.setdefault(labels, active)
         self._active[labels].inc(1.0)
 
     def on_end(self, record: StreamRecord) -> None:

@@ -5,7 +5,7 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -15,12 +15,12 @@ from prometheus_client.utils import floatToGoString
 from .. import names
 from ..names import Metric
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
-from ..store.snapshot import ExemplarKey, Snapshot, Take
+from ..store.snapshot import Exemplar, ExemplarKey, Snapshot, Take
 from ..stream.record import StreamLabels
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 _Bucket = tuple[str, float] | tuple[str, float, ClientExemplar]
-_Labels = StreamLabels | tuple[()]
+_NONE: Mapping[ExemplarKey, Exemplar] = {}
 
 
 def _by_metric(layout: Layout) -> dict[str, list[Series]]:
@@ -50,18 +50,19 @@ class SnapshotCollector(Collector):
     def collect(self) -> Iterator[Family]:
         """All families; raises what ``take`` raises."""
         snapshot = self._take()
+        custom = custom_names(snapshot.streams)
         for metric in names.STREAM_METRICS:
             if not metric.otel_only:
-                yield _stream_family(metric, snapshot)
+                yield _stream_family(metric, snapshot, custom)
         for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
-            gauge = GaugeMetricFamily(metric.prometheus, metric.help, labels=list(names.STREAM_LABELS))
+            gauge = family_of(metric, custom)
             for labels in snapshot.streams:
-                gauge.add_metric(list(labels), float(counts.get(labels, 0)))
+                gauge.add_metric(texts_of(labels, custom), float(counts.get(labels, 0)))  # type: ignore[arg-type, call-arg]
             yield gauge
         for metric in names.PROCESS_METRICS:
             family = family_of(metric)
             for series in series_of(PROCESS_LAYOUT, metric):
-                add(family, series, (), snapshot.process, snapshot)
+                add(family, series, (), snapshot.process)
             yield family
         yield builds(snapshot)
         if snapshot.unreported is not None:
@@ -90,17 +91,29 @@ def unreported(count: int) -> Family:
     return GaugeMetricFamily(names.UNREPORTED.prometheus, names.UNREPORTED.help, value=count)
 
 
-def _stream_family(metric: Metric, snapshot: Snapshot) -> Family:
-    family = family_of(metric)
+def custom_names(label_sets: Iterable[StreamLabels]) -> tuple[str, ...]:
+    """The names of all custom labels; processes need not have the same. A label without a value is as good as none."""
+    return tuple(sorted({name for labels in label_sets for name, _ in labels.custom}))
+
+
+def texts_of(labels: StreamLabels, custom: tuple[str, ...]) -> list[str]:
+    """The values of a label set, with those of these custom labels."""
+    *texts, given = labels
+    return [*texts, *map(dict(given).get, custom, [""] * len(custom))] if custom else texts
+
+
+def _stream_family(metric: Metric, snapshot: Snapshot, custom: tuple[str, ...]) -> Family:
+    family = family_of(metric, custom)
     for labels, row in snapshot.streams.items():
+        texts = texts_of(labels, custom)
         for series in series_of(STREAM_LAYOUT, metric):
-            add(family, series, labels, row, snapshot)
+            add(family, series, texts, row, snapshot.exemplars, labels)
     return family
 
 
-def family_of(metric: Metric) -> Family:
-    """A metric's family, without samples."""
-    labels = [*(names.STREAM_LABELS if metric.per_stream else ()), *metric.labels]
+def family_of(metric: Metric, custom: tuple[str, ...] = ()) -> Family:
+    """A metric's family, without samples. ``custom`` are the names of custom labels."""
+    labels = [*((*names.STREAM_LABELS, *custom) if metric.per_stream else ()), *metric.labels]
     if metric.kind == "counter":
         return CounterMetricFamily(metric.prometheus, metric.help, labels=labels)
     if metric.kind == "gauge":
@@ -108,26 +121,31 @@ def family_of(metric: Metric) -> Family:
     return HistogramMetricFamily(metric.prometheus, metric.help, labels=labels)
 
 
-def add(family: Family, series: Series, labels: _Labels, row: Sequence[float], snapshot: Snapshot) -> None:
-    """Add a series' samples to the family of its metric."""
-    values = [*labels, *series.values]
+def add(
+    family: Family, series: Series, texts: Sequence[str], row: Sequence[float],
+    exemplars: Mapping[ExemplarKey, Exemplar] = _NONE, labels: StreamLabels | None = None,
+) -> None:
+    """Add a series' samples to the family of its metric; ``texts`` are the values of the labels of its stream."""
+    values = [*texts, *series.values]
     at = series.start
     if not series.is_shown(row):
         return
     if isinstance(family, HistogramMetricFamily):
-        family.add_metric(values, list(_buckets(series, labels, row, snapshot)), row[at + series.width - 1])
+        family.add_metric(values, list(_buckets(series, row, exemplars, labels)), row[at + series.width - 1])
     else:
         family.add_metric(values, row[at])
 
 
-def _buckets(series: Series, labels: _Labels, row: Sequence[float], snapshot: Snapshot) -> Iterator[_Bucket]:
+def _buckets(
+    series: Series, row: Sequence[float], exemplars: Mapping[ExemplarKey, Exemplar], labels: StreamLabels | None
+) -> Iterator[_Bucket]:
     metric, total = series.metric, 0.0
     for bucket, le in enumerate(_LE[metric.otel]):
         total += row[series.start + bucket]
         exemplar = None
         # The agent may have read a trace that a process has kept since the agent read its counts.
-        if labels and snapshot.exemplars and row[series.start + bucket]:
-            exemplar = snapshot.exemplars.get(ExemplarKey(metric.otel, labels, series.values, bucket))
+        if labels is not None and exemplars and row[series.start + bucket]:
+            exemplar = exemplars.get(ExemplarKey(metric.otel, labels, series.values, bucket))
         if exemplar is None:
             yield le, total
         else:

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from .. import names
 from ..stream.record import StreamLabels
 from .segment import LABEL_FIELDS, fit
 
 OTHER_SET = StreamLabels(names.OTHER, names.OTHER, names.OTHER, names.OTHER)
+# Most names of custom labels at a time: processes of one tree need not declare the same ones.
+_MAX_NAMES = 2 * names.MAX_CUSTOM_LABELS
+
+
+class Limits(NamedTuple):
+    """What is told apart: ``values`` of each custom label, and ``sets`` of labels, half of them without custom ones.
+
+    ``custom`` are the names of the custom labels that are declared, the most important one first.
+    """
+
+    custom: tuple[str, ...] = ()
+    values: int = names.MAX_LABEL_VALUES
+    sets: int = names.MAX_LABEL_SETS
+
+
+NO_CUSTOM_LABELS = Limits()
 
 
 def clean(text: object, size: int) -> str:
@@ -21,20 +40,31 @@ def clean(text: object, size: int) -> str:
 
 
 class Admission:
-    """Decides which label sets are kept: the first ones, up to ``names.MAX_*``.
+    """Decides which label sets are kept: the first ones, up to ``names.MAX_*`` and the limits.
 
-    In later ones the model is replaced by ``other`` first, then the server, then the whole set. A label set that was
-    admitted once stays admitted."""
+    In later ones the model is replaced by ``other`` first, then the server, then the whole set. Custom labels change
+    nothing about that: they have room of their own, and when that is full they become ``other``, the last one first. A
+    label set that was admitted once stays admitted."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = NO_CUSTOM_LABELS) -> None:
+        self._limits = limits
         self._models: set[str] = set()
         self._servers: set[str] = set()
         self._sets: set[StreamLabels] = set()
+        self._values: dict[str, set[str]] = {name: set() for name in limits.custom}
+        # Label sets that were admitted with custom labels, and those that will take their place when there is no room.
+        self._kept: set[StreamLabels] = set()
 
     def admit(self, labels: StreamLabels) -> StreamLabels:
         """The label set to count under."""
+        base = self._without_custom(labels)
+        if base == OTHER_SET or not (labels.custom or self._values):
+            return base
+        return self._with_custom(base, labels.custom)
+
+    def _without_custom(self, labels: StreamLabels) -> StreamLabels:
         operation, provider, model, server = (
-            clean(text, size) for text, size in zip(labels, LABEL_FIELDS, strict=True)
+            clean(text, size) for text, size in zip(labels[:4], LABEL_FIELDS, strict=True)
         )
         folded = StreamLabels(
             operation if operation in names.OPERATIONS else names.OTHER,
@@ -44,12 +74,47 @@ class Admission:
         )
         if folded == OTHER_SET or folded in self._sets:
             return folded
-        if len(self._sets) >= names.MAX_LABEL_SETS:
+        if len(self._sets) >= self._limits.sets // 2:
             return OTHER_SET
         self._models.add(folded.model)
         self._servers.add(folded.server)
         self._sets.add(folded)
         return folded
+
+    def _with_custom(self, base: StreamLabels, custom: tuple[tuple[str, str], ...]) -> StreamLabels:
+        for name, _ in custom:
+            # What is in a file of another process may be anything.
+            if len(self._values) < _MAX_NAMES and names.may_be_custom(name):
+                self._values.setdefault(name, set())
+        given, values = dict(custom), {}
+        for name, known in self._values.items():
+            value = clean(given.get(name, ""), names.MAX_CUSTOM_VALUE)
+            values[name] = value and _within(known, value, self._limits.values)
+        *wanted, last = _from_full_to_other(base, values)
+        room = self._limits.sets - self._limits.sets // 2
+        for at, labels in enumerate(wanted):
+            if labels == last or labels in self._kept:
+                return labels
+            new = {*wanted[at:]} - self._kept - {last}
+            if len(self._kept) + len(new) <= room:
+                self._kept |= new
+                for name, value in labels.custom:
+                    self._values[name].add(value)
+                return labels
+        return last
+
+
+def _from_full_to_other(base: StreamLabels, values: dict[str, str]) -> Iterator[StreamLabels]:
+    """The label set with the values of its custom labels, with the last of them replaced by ``other``, and so on.
+
+    A label without a value is no label to Prometheus. In the last label set all are ``other``: there is one of these
+    for each operation, provider, model and server."""
+    of = {name: value for name, value in values.items() if value}
+    yield base._replace(custom=tuple(of.items()))
+    for name in [*of][:0:-1]:
+        of[name] = names.OTHER
+        yield base._replace(custom=tuple(of.items()))
+    yield base._replace(custom=tuple((name, names.OTHER) for name in values))
 
 
 def _within(known: set[str], value: str, most: int) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from itertools import compress
 from typing import NamedTuple, cast
 
+from .. import names
 from ..stream.record import StreamLabels
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
 
@@ -37,10 +38,9 @@ HEADER_BYTES = 128
 _BUILD = struct.Struct("<IHHH")
 _BUILD_BYTES = 256
 _BUILD_FIELDS = (40, 40, 160)
-_LABELS = struct.Struct("<IHHHH")
-_BLOCK_HEADER_BYTES = 384
 # Operation, provider, model, server: bytes of UTF-8.
 LABEL_FIELDS = (32, 64, 128, 128)
+_CUSTOM_FIELDS = names.MAX_CUSTOM_LABELS * (names.MAX_CUSTOM_NAME, names.MAX_CUSTOM_VALUE)
 
 BUILD_AT = HEADER_BYTES // _DOUBLE
 PROCESS_AT = BUILD_AT + _BUILD_BYTES // _DOUBLE
@@ -50,8 +50,25 @@ REDO_ENTRIES = 64
 REDO_DOUBLES = 2 + 2 * REDO_ENTRIES
 _FIRST_HEAD = -(-(REDO_AT + REDO_DOUBLES) // SLOT) * SLOT
 _HEAD = HEADER_BYTES // _DOUBLE
-_BLOCK_HEAD = _BLOCK_HEADER_BYTES // _DOUBLE
-BLOCK = -(-(_BLOCK_HEAD + STREAM_LAYOUT.size) // SLOT) * SLOT
+
+
+class _BlockForm(NamedTuple):
+    """Where the labels of a block stand, and how much room, in doubles, they and the whole block take."""
+
+    fields: tuple[int, ...]
+    lengths: struct.Struct
+    head: int
+    size: int
+
+
+def _block_form(fields: tuple[int, ...], head_bytes: int) -> _BlockForm:
+    head = head_bytes // _DOUBLE
+    lengths = struct.Struct(f"<I{len(fields)}H")
+    return _BlockForm(fields, lengths, head, -(-(head + STREAM_LAYOUT.size) // SLOT) * SLOT)
+
+
+# By whether there is room for custom labels: who declares none does not pay for it.
+_BLOCKS = {False: _block_form(LABEL_FIELDS, 384), True: _block_form((*LABEL_FIELDS, *_CUSTOM_FIELDS), 704)}
 
 
 # Instead of slots a segment may have exemplars, in as much room each: a checksum of what follows, the bucket's index in
@@ -90,13 +107,14 @@ class Identity(NamedTuple):
 class Shape(NamedTuple):
     """What a segment holds; ``ordinal`` is the number, within its process, of its first block.
 
-    ``exemplars``: exemplars stand where slots would."""
+    ``exemplars``: exemplars stand where slots would. ``custom``: its blocks have room for custom labels."""
 
     first: bool
     slots: int
     blocks: int
     ordinal: int
     exemplars: bool = False
+    custom: bool = False
 
     @property
     def slots_at(self) -> int:
@@ -109,16 +127,19 @@ class Shape(NamedTuple):
     @property
     def size(self) -> int:
         """The size of the segment in bytes."""
-        return (self.blocks_at + BLOCK * self.blocks) * _DOUBLE
+        return (self.blocks_at + _BLOCKS[self.custom].size * self.blocks) * _DOUBLE
 
     def block_at(self, ordinal: int) -> int:
         """The index of the first double of a block's series."""
-        return self.blocks_at + BLOCK * (ordinal - self.ordinal) + _BLOCK_HEAD
+        form = _BLOCKS[self.custom]
+        return self.blocks_at + form.size * (ordinal - self.ordinal) + form.head
 
 
-def shape(*, first: bool, slots: int, blocks: int, ordinal: int, exemplars: bool = False) -> Shape:
+def shape(
+    *, first: bool, slots: int, blocks: int, ordinal: int, exemplars: bool = False, custom: bool = False
+) -> Shape:
     """A shape with at least that many slots, and as many more as fill the segment's last page."""
-    least = Shape(first, slots, blocks, ordinal, exemplars)
+    least = Shape(first, slots, blocks, ordinal, exemplars, custom)
     room = -least.size % PAGE
     return least._replace(slots=slots + room // (SLOT * _DOUBLE))
 
@@ -134,7 +155,7 @@ class Header(NamedTuple):
 def write_header(view: memoryview[float], header: Header) -> None:
     """Write the header of a new segment; ``view`` holds doubles."""
     identity, form = header.identity, header.shape
-    kind = form.first | form.exemplars << 1
+    kind = form.first | form.exemplars << 1 | form.custom << 2
     fields = (
         STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint, kind, *identity, header.created,
         form.slots, form.blocks, form.ordinal, 0,
@@ -158,7 +179,7 @@ def read_header(view: memoryview[float]) -> Header:
     stream, process, kind, *identity, created, slots, blocks, ordinal, _ = fields
     if (stream, process) != (STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint):
         raise OtherLayoutError(Identity(*identity))
-    form = Shape(bool(kind & 1), slots, blocks, ordinal, bool(kind & 2))
+    form = Shape(bool(kind & 1), slots, blocks, ordinal, bool(kind & 2), bool(kind & 4))
     if form.size > view.nbytes:
         raise BadSegmentError("shorter than its header says")
     return Header(Identity(*identity), created, form)
@@ -183,23 +204,33 @@ def read_build(view: memoryview[float]) -> tuple[str, str, str] | None:
     return (texts[0], texts[1], texts[2]) if texts else None
 
 
-def write_labels(view: memoryview[float], at: int, labels: StreamLabels) -> None:
-    """Write the labels of the block whose series start at ``at``; they are already cleaned."""
-    texts = [fit(text, size) for text, size in zip(labels, LABEL_FIELDS, strict=True)]
+def write_labels(view: memoryview[float], at: int, labels: StreamLabels, custom: bool = False) -> None:
+    """Write the labels of the block whose series start at ``at``; they are already cleaned.
+
+    ``custom``: the block has room for custom labels, as in its segment's shape."""
+    form = _BLOCKS[custom]
+    given = [*labels[:4], *(text for pair in labels.custom for text in pair)]
+    given += [""] * len(form.fields)
+    texts = [fit(text, size) for text, size in zip(given, form.fields, strict=False)]
     body = b"".join(texts)
     with view.cast("B") as raw:
-        start = (at - _BLOCK_HEAD) * _DOUBLE
-        raw[start + _LABELS.size : start + _LABELS.size + len(body)] = body
-        _LABELS.pack_into(raw, start, zlib.crc32(body), *map(len, texts))
+        start = (at - form.head) * _DOUBLE
+        raw[start + form.lengths.size : start + form.lengths.size + len(body)] = body
+        form.lengths.pack_into(raw, start, zlib.crc32(body), *map(len, texts))
 
 
-def read_labels(view: memoryview[float], at: int) -> StreamLabels | None:
+def read_labels(view: memoryview[float], at: int, custom: bool = False) -> StreamLabels | None:
     """The labels of the block whose series start at ``at``; None if it is not in use yet."""
+    form = _BLOCKS[custom]
     with view.cast("B") as raw:
-        start = (at - _BLOCK_HEAD) * _DOUBLE
-        crc, *lengths = _LABELS.unpack_from(raw, start)
-        texts = _texts(raw, start + _LABELS.size, crc, lengths, sum(LABEL_FIELDS))
-    return StreamLabels(*texts) if texts else None
+        start = (at - form.head) * _DOUBLE
+        crc, *lengths = form.lengths.unpack_from(raw, start)
+        texts = _texts(raw, start + form.lengths.size, crc, lengths, sum(form.fields))
+    if not texts:
+        return None
+    operation, provider, model, server, *custom_texts = texts
+    pairs = zip(custom_texts[::2], custom_texts[1::2], strict=True)
+    return StreamLabels(operation, provider, model, server, tuple(pair for pair in pairs if all(pair)))
 
 
 def _texts(raw: memoryview, at: int, crc: int, lengths: list[int], most: int) -> list[str] | None:

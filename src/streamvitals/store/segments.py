@@ -37,15 +37,18 @@ class Place(NamedTuple):
 class Segments:
     """Grows only. ``free`` holds the slots not in use: pop() and append() by any thread.
 
+    ``custom``: blocks have room for custom labels.
+
     ``lock`` is reentrant because a signal handler may run while this thread is getting memory. The handler then does
     again what is half done; at worst one segment stays unused.
     """
 
-    def __init__(self, memory: Memory, *, quiet: bool = False) -> None:
+    def __init__(self, memory: Memory, *, custom: bool = False, quiet: bool = False) -> None:
         self.lock = threading.RLock()
         self.free: list[tuple[memoryview[float], int]] = []
         self.made: list[tuple[memoryview[float], Shape]] = []
         self._memory = memory
+        self.custom = custom
         self._first: memoryview[float] | None = None
         self._other: Place | None = None
         self._vacant: list[Place] = []
@@ -142,7 +145,7 @@ class Segments:
         # The numbers of blocks are taken before their memory is allocated, so that no two blocks get the same one.
         ordinal = self._ordinal
         self._ordinal += blocks
-        return shape(first=first, slots=slots, blocks=blocks, ordinal=ordinal)
+        return shape(first=first, slots=slots, blocks=blocks, ordinal=ordinal, custom=self.custom)
 
     def _allocate(self, form: Shape) -> memoryview[float] | None:
         try:

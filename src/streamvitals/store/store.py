@@ -10,20 +10,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from .. import names
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from ..stream.sink import Sink
 from . import increments, segment
 from .exemplars import Exemplars, shown
 from .increments import New, Row
-from .labels import OTHER_SET, Admission
+from .labels import NO_CUSTOM_LABELS, OTHER_SET, Admission, Limits
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from .memory import Memory
 from .segments import Place, Segments
 from .snapshot import Build, Snapshot
 
-# Raw label sets whose block is remembered; more than can be admitted, as several may be counted as one.
-_MAX_KNOWN = 4 * names.MAX_LABEL_SETS
+# Raw label sets whose block is remembered, for each that can be admitted: several may be counted as one.
+_KNOWN_PER_SET = 4
 # The position in bytes of the number of the block that the redo record is for; it follows the number of entries.
 _REDO_BLOCK_AT = 8 * (segment.REDO_AT + 1)
 # A state "since the clock's zero", because 0 would mean that the slot is free.
@@ -69,17 +68,18 @@ class Slot:
 class Store:
     """The numbers of this process; ``StoreSink`` writes them and ``snapshot`` reads them."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, limits: Limits = NO_CUSTOM_LABELS) -> None:
         self._memory = memory
+        self._limits = limits
         self._build: Build | None = None
-        self._begin(Segments(memory))
+        self._begin(Segments(memory, custom=bool(limits.custom)))
 
     def _begin(self, segments: Segments) -> None:
         self._segments = segments
         self._free = segments.free
         self._blocks: dict[StreamLabels, Block] = {}
         self._admitted: dict[StreamLabels, Block] = {}
-        self._admission = Admission()
+        self._admission = Admission(self._limits)
         self.exemplars = Exemplars(segments.for_exemplars)
         if self._build is not None or self._memory.at_once:
             self._write_build()
@@ -125,7 +125,7 @@ class Store:
             with self._segments.lock:
                 folded = self._admission.admit(labels)
                 found = self._admitted.get(folded) or self._new_block(folded)
-                if len(self._blocks) < _MAX_KNOWN:
+                if len(self._blocks) < _KNOWN_PER_SET * self._limits.sets:
                     self._blocks[labels] = found
         return found
 
@@ -136,7 +136,7 @@ class Store:
             if folded in self._admitted:
                 return self._admitted[folded]
             place = self._segments.other()
-        segment.write_labels(place.view, place.at, folded)
+        segment.write_labels(place.view, place.at, folded, self._segments.custom)
         # A signal handler may have made one in between: there must not be two blocks, each with its own row.
         return self._admitted.setdefault(folded, Block(place, folded))
 
@@ -212,7 +212,7 @@ class Store:
         """
         inherited, exemplars = self._segments, self.exemplars
         self._memory.after_fork()
-        self._begin(Segments(self._memory, quiet=inherited.reported))
+        self._begin(Segments(self._memory, custom=inherited.custom, quiet=inherited.reported))
         inherited.release()
         exemplars.release()
 

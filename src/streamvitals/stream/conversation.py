@@ -46,7 +46,7 @@ _MAX_PAST = 16
 # Beginnings of codes of Realtime's errors about messages of the app other than requests for a response.
 _NOT_OF_RESPONSES = ("input_audio_buffer", "item_", "session_", "conversation_item", "output_audio_buffer")
 
-Begin = Callable[[str | None, Any], Observation | None]
+Begin = Callable[[str | None, Any, Any], Observation | None]
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -105,8 +105,8 @@ class _Response:
 class Conversation:
     """The responses of one connection; no method raises. ``model`` is the connection's, if it has one.
 
-    ``begin`` makes the observation of a response from its model and the request's body (None where the body identifies
-    nothing); ``fault`` counts a fault of ours."""
+    ``begin`` makes the observation of a response from its model, the request's body (None where the body identifies
+    nothing), and its fields (None where there was no request); ``fault`` counts a fault of ours."""
 
     def __init__(
         self, clock: Callable[[], float], begin: Begin, fault: Callable[[str], None], realtime: bool,
@@ -147,7 +147,8 @@ class Conversation:
         model = self._model if self._realtime else text(body.get("model"))
         lane = None if self._realtime else text(body.get("stream_id"))
         # On Realtime the input was sent in earlier messages, so the body identifies no request.
-        return self._add(model, None if self._realtime else body, lane, text(body.get("event_id")))
+        identifying, fields = (None, body.get("response")) if self._realtime else (body, body)
+        return self._add(model, identifying, lane, text(body.get("event_id")), fields)
 
     @_guarded
     def not_sent(self, response: object, error: BaseException) -> None:
@@ -159,11 +160,13 @@ class Conversation:
             self._forget(response)
             response.observation.discard()
 
-    def _add(self, model: str | None, body: Any, lane: str | None, event_id: str | None = None) -> _Response | None:
+    def _add(
+        self, model: str | None, body: Any, lane: str | None, event_id: str | None = None, fields: Any = None
+    ) -> _Response | None:
         for other in self._responses():
             if other.begun and other.observation.in_band_verdict is not None:
                 self._end(other)  # there was an error event, and then nothing more
-        observation = self._begin(model, body)
+        observation = self._begin(model, body, fields)
         if observation is None:
             return None
         if self._reading is None:

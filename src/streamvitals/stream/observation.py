@@ -106,7 +106,7 @@ class Observation:
         self.response: ResponseFacts | None = None
         self.closed_by_app = False
         self.in_band_verdict: Verdict | None = None
-        self.hints: tuple[str, ...] = ()
+        self.hints = facts.hints
         self.ended = False
         self.request_key = request_key
         self.last_event_id: str | None = None

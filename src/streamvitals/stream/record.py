@@ -11,12 +11,15 @@ from ..outcome import GOOD_ENDS, Outcome, result
 
 
 class StreamLabels(NamedTuple):
-    """The label set of a stream, in the order of ``names.STREAM_LABELS``; already bounded."""
+    """The label set of a stream: what ``names.STREAM_LABELS`` lists, in that order, and the user's custom labels.
+
+    ``custom`` are those that have a value, as pairs of name and value, in the order of their declaration."""
 
     operation: str
     provider: str
     model: str
     server: str
+    custom: tuple[tuple[str, str], ...] = ()
 
 
 class Usage(NamedTuple):

@@ -26,7 +26,7 @@ class RequestFacts(NamedTuple):
 
     ``finish_optional``: this server is known never to send a finish_reason, so its ``[DONE]`` is enough. ``place``: set
     where another request can name the response by its id; ``named``: the response that this request names. ``fetch``
-    and ``resumes``: see ``Responses.settle``."""
+    and ``resumes``: see ``Responses.settle``. ``hints`` are what could not be known of the request."""
 
     labels: StreamLabels
     method: str = "POST"
@@ -37,6 +37,7 @@ class RequestFacts(NamedTuple):
     named: Key | None = None
     fetch: bool = False
     resumes: bool = False
+    hints: tuple[str, ...] = ()
 
     def key_of(self, response_id: str | None) -> Key | None:
         """The key of the response with this id; None if no other request can name it."""
