@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from streamvitals import config, names, outcome
+from streamvitals.alerts.objectives import Objectives
+from streamvitals.alerts.ruleset import rule_groups
 from streamvitals.config import PORT_BESIDE, Config
+from streamvitals.export.leaving_out import PageLostError, without
 from streamvitals.faults import listing
 from streamvitals.faults.surface_scenarios import ONLY_SURFACES
 from streamvitals.names import Metric
@@ -56,6 +59,10 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "STREAMVITALS_LABEL_VALUES": (str(Config.label_values), "how many values of each are told apart"),
     "STREAMVITALS_LABEL_SETS": (
         str(Config.label_sets), "how many sets of labels are told apart, half of them without labels of your own"
+    ),
+    "STREAMVITALS_METRICS": (
+        "all", "what to show of the metrics: `-durations,-first_chunk` leaves these groups out"
+        " ([groups](series.md#what-to-leave-out-first))"
     ),
     "STREAMVITALS_HTTP_SPANS": ("false", "`true`: transport spans of the SDK's HTTP client (extra `http-spans`)"),
     "STREAMVITALS_CAPTURE_PARTIAL": (
@@ -116,6 +123,21 @@ def formula() -> Iterator[str]:
     yield "|---|---|---|---|"
     for sets in (1, 5, 20):
         yield " | ".join((f"| {sets}", *(f"{replicas * (own + sets * each):,}" for replicas in (1, 10, 100)))) + " |"
+
+
+def groups() -> Iterator[str]:
+    """What STREAMVITALS_METRICS leaves out, and what alerts then lack."""
+    yield "| group | metrics | series of a label set | without it |"
+    yield "|---|---|---|---|"
+    content = rule_groups(Objectives())
+    for group, metrics in names.GROUPS.items():
+        try:
+            _, lost = without(content, frozenset(metric.otel for metric in metrics))
+            lacking = ", ".join(sorted(lost)) or "no alert is lost"
+        except PageLostError as error:
+            lacking = f"no pages: {str(error).split(' cannot')[0]}"
+        count = sum(_standing(metric) for metric in metrics if metric.per_stream)
+        yield f"| `{group}` | {', '.join(f'`{_sample(metric)}`' for metric in metrics)} | {count} | {lacking} |"
 
 
 def _of_label_set() -> int:
@@ -240,7 +262,7 @@ def parameters() -> Iterator[str]:
 # Page -> the tables in it, by the name of their markers.
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "outcomes.md": {"outcomes": outcomes},
-    "series.md": {"series": series, "formula": formula},
+    "series.md": {"series": series, "formula": formula, "groups": groups},
     "metrics.md": {"metrics": metrics, "semconv": semconv},
     "settings.md": {"settings": settings},
     "costs.md": {"bench": benchmark},

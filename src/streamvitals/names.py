@@ -243,6 +243,23 @@ PROCESS_METRICS = (LOOP_LAG, INTERNAL_ERRORS, HINTS_SEEN)
 SLOT_METRICS = (ACTIVE, STALLED)
 ALL_METRICS = (*STREAM_METRICS, *PROCESS_METRICS, *SLOT_METRICS, BUILD_INFO, UNREPORTED)
 
+# What can be left out (STREAMVITALS_METRICS). All else is always there: without it no ratio is right, and no loss seen.
+GROUPS: dict[str, tuple[Metric, ...]] = {
+    "errors": (STREAM_ERRORS,),
+    "first_chunk": (TIME_TO_FIRST_CHUNK,),
+    "first_token": (TIME_TO_FIRST_TOKEN,),
+    "gaps": (CHUNK_GAP,),
+    "durations": (DURATION,),
+    "token_rate": (TOKEN_RATE,),
+    "chunks": (CHUNKS,),
+    "waits": (WAIT, HOLD, STALLS),
+    "retries": (RETRIES, BACKOFF, RECOVERIES, OPERATIONS_FAILED, FALLBACKS),
+    "tokens": (TOKENS,),
+    "limits": (RATELIMIT_REMAINING, RATELIMIT_LIMIT),
+    "open": (ACTIVE, STALLED),
+    "lag": (LOOP_LAG,),
+}
+
 # The conventions' own metrics on the OTel path, made from ours. Upstream is moving these names to
 # `gen_ai.client.inference.*`; the move is this table. Attribute keys are renamed where they differ.
 SEMCONV_METRICS: dict[str, Metric] = {

@@ -15,7 +15,7 @@ VARIABLES = (
     "OTEL_METRICS_EXPORTER", "STREAMVITALS_DIR", "STREAMVITALS_STALL_SECONDS", "STREAMVITALS_LINGER_SECONDS",
     "STREAMVITALS_RETRY_WINDOW_SECONDS", "STREAMVITALS_FINISH_OPTIONAL_HOSTS", "STREAMVITALS_HTTP_SPANS",
     "STREAMVITALS_CAPTURE_PARTIAL", "STREAMVITALS_REDACT", "STREAMVITALS_PROVIDERS", "STREAMVITALS_HOST",
-    "STREAMVITALS_PORT",
+    "STREAMVITALS_PORT", "STREAMVITALS_METRICS",
 )
 
 
@@ -41,6 +41,23 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 def test_the_port_is_the_apps_where_its_own_exporter_serves_on_it(env: dict[str, str], ours: int, theirs: int) -> None:
     config = Config.from_env(env)
     assert (config.port, config.app_port) == (ours, theirs)
+
+
+@pytest.mark.parametrize(("text", "hidden"), [
+    ("", []), ("all", []), (" ALL ", []), ("-durations", ["streamvitals.stream_duration"]),
+    (" -Tokens , -lag,", ["streamvitals.event_loop_lag", "streamvitals.tokens"]),
+    ("errors,first_token,gaps,retries,open,waits,limits,durations,first_chunk,token_rate,chunks,tokens",
+     ["streamvitals.event_loop_lag"]),
+])
+def test_what_is_left_out(text: str, hidden: list[str]) -> None:
+    assert sorted(Config.from_env({"STREAMVITALS_METRICS": text}).left_out) == hidden
+
+
+@pytest.mark.parametrize("text", ["-durations,gaps", "duration", "-", "none", "-all", "all,-gaps", "-streams"])
+def test_a_group_that_there_is_not(text: str) -> None:
+    config, (bad,) = Config.read({"STREAMVITALS_METRICS": text})
+    assert bad.text.startswith(f"STREAMVITALS_METRICS={text!r} is not allowed: all, or ")
+    assert (config.left_out, bad.instead) == (frozenset(), "all are shown")
 
 
 def test_our_own_host_outranks_the_standard_one() -> None:

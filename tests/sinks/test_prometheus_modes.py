@@ -34,6 +34,13 @@ def test_multiprocess_mode_by_either_spelling(tmp_path: Path, name: str) -> None
     assert done.stdout == "True False\n"
 
 
+def test_what_is_left_out_is_not_in_the_files(tmp_path: Path) -> None:
+    script = SCRIPT + "print('stream_duration' in generate_latest(files).decode())\n"
+    told = script.format(before="", path=str(tmp_path))
+    some = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "STREAMVITALS_METRICS": "-durations,-open"}
+    assert run_script(told, **some).stdout == "True False\nFalse\n"
+
+
 def test_a_variable_that_is_set_too_late_is_no_mode(tmp_path: Path) -> None:
     before = f"os.environ['PROMETHEUS_MULTIPROC_DIR'] = {str(tmp_path)!r}"
     assert run_script(SCRIPT.format(before=before, path=str(tmp_path))).stdout == "False True\n"

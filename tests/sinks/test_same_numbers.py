@@ -16,6 +16,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from otel_support import CLOCK, LABELS, failed, record
@@ -24,6 +25,7 @@ from streamvitals.otel.meter import on_app_provider
 from streamvitals.otel.points import Window, to_metrics
 from streamvitals.otel.traces import TraceSink, tracer_of
 from streamvitals.outcome import ERROR_TYPES, Outcome
+from streamvitals.sinks.exposition import Exposition
 from streamvitals.sinks.journal import JournalSink
 from streamvitals.sinks.log import point_of_failure
 from streamvitals.sinks.prometheus import SnapshotCollector
@@ -50,15 +52,18 @@ NOT_BY_METER = {names.CHUNK_GAP.otel}
 class Paths:
     """The same records, everywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, left_out: frozenset[str] = frozenset()) -> None:
         self.store = Store(HeapMemory())
+        self.left_out = left_out
         self.reader = InMemoryMetricReader()
         self.provider = MeterProvider([self.reader], shutdown_on_exit=False)
-        self.meter = on_app_provider(self.provider, self.take)
+        self.meter = on_app_provider(self.provider, self.take, left_out)
         self.sinks = (StoreSink(self.store, unix_time=lambda: 1.7e9), self.meter)
 
     def take(self) -> Snapshot:
-        return self.store.snapshot(now=1000.0, stall_after=5.0)
+        snapshot = self.store.snapshot(now=1000.0, stall_after=5.0)
+        snapshot.left_out = self.left_out
+        return snapshot
 
     def tell(self, *told: StreamRecord | RetryRecord | ChainRecord | float) -> None:
         for item in told:
@@ -159,6 +164,29 @@ def test_every_number_of_every_path() -> None:
     )
     assert_same(paths)
     paths.provider.shutdown()
+
+
+@pytest.mark.parametrize("group", names.GROUPS)
+def test_what_is_left_out_is_on_no_path_and_all_else_is(group: str) -> None:
+    every = {metric.otel for metrics in names.GROUPS.values() for metric in metrics}
+    hidden = frozenset(metric.otel for metric in names.GROUPS[group])
+    paths, whole = Paths(hidden), Paths()
+    for each in (paths, whole):
+        each.store.open_slot(LABELS, 1.0)
+        each.tell(*MIXED, 0.003)
+    by_name = {metric.prometheus: metric.otel for metric in names.ALL_METRICS}
+
+    def written(of: Paths) -> set[str]:
+        text = Exposition().text(of.take()).decode()
+        return {by_name[family.name] for family in text_string_to_metric_families(text) if family.samples}
+
+    for look in (Paths.scraped, Paths.exported, Paths.metered):
+        shown, all_of_them = ({by_name.get(name, name) for name, _ in look(of)} for of in (paths, whole))
+        assert shown == all_of_them - hidden, look
+    assert written(paths) == written(whole) - hidden
+    assert every - hidden <= written(paths)
+    for each in (paths, whole):
+        each.provider.shutdown()
 
 
 def test_tokens_within_a_millisecond_have_no_rate_on_any_path() -> None:

@@ -28,7 +28,16 @@ class MetricsPage:
         if names or "escaping=dots" in content_type:
             return of_registry(self._registry, names, accept)
         openmetrics = content_type.startswith("application/openmetrics-text")
-        return self._exposition.text(self._take(), openmetrics=openmetrics), content_type
+        text = self._exposition.text(self._take(), openmetrics=openmetrics, created=_wants_created(accept))
+        return text, content_type
+
+
+def _wants_created(accept: str) -> bool:
+    """Whether a client of OpenMetrics makes use of the lines `_created`.
+
+    Prometheus does with its feature created-timestamp-zero-ingestion, with which it asks for protobuf first; otherwise
+    it keeps each of them as a series."""
+    return "application/vnd.google.protobuf" in accept or "text/plain" not in accept
 
 
 def of_registry(registry: Any, names: tuple[str, ...], accept: str) -> tuple[bytes, str]:

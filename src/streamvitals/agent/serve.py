@@ -73,6 +73,7 @@ class Agent:
         self._app = app
         self._beside = app is not None
         self._linger = config.linger
+        self._left_out = config.left_out
         self._faults: Counter[str] = Counter()
         self._claim = Claim(directory)
         self._monitor = ProcessMonitor(directory, app, self._complain)
@@ -99,6 +100,9 @@ class Agent:
             snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, place)] += count
         snapshot.process[PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, "store")] += self._monitor.unseen
         snapshot.unreported = len(self._state().unreported)
+        snapshot.left_out = self._left_out
+        # Where there is no app beside, an agent that is gone may have shown the same numbers before.
+        snapshot.began = self._started if self._beside else None
         return snapshot
 
     def _state(self) -> Health:

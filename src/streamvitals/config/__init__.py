@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from ..names import MAX_LABEL_SETS, MAX_LABEL_VALUES, PROVIDERS
+from ..names import GROUPS, MAX_LABEL_SETS, MAX_LABEL_VALUES, PROVIDERS
 from . import labels
 from .labels import CustomLabel
 
@@ -21,6 +21,8 @@ MOST_PARTIAL = 1 << 20
 # The port of OpenTelemetry's exporter for Prometheus, and of `run`; and the port of `run` beside such an exporter.
 # https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#prometheus-exporter
 USUAL_PORT, PORT_BESIDE = 9464, 19464
+
+_LEAVING_OUT = "all, or what to leave out as -durations,-gaps, or all that is to be shown as errors,retries"
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ class BadValue(NamedTuple):
 class Config:
     """The settings. Times in seconds, ``capture_partial`` in bytes.
 
+    ``left_out`` are the metrics that are not shown, by their OTel names.
     ``providers`` are provider names by host, or by host and port, for servers whose address does not show the provider.
     ``redact`` names a function, ``package.module:function``, that partial text is passed through. ``app_port`` is where
     the app's own OpenTelemetry exporter will serve, 0 where there is none. ``labels`` are the custom labels that may be
@@ -60,6 +63,7 @@ class Config:
     redact: str = ""
     journal: str = ""
     quiet: bool = False
+    left_out: frozenset[str] = frozenset()
     host: str = "localhost"
     port: int = USUAL_PORT
     app_port: int = 0
@@ -114,6 +118,7 @@ class Config:
             journal=env.get("STREAMVITALS_JOURNAL", ""),
             quiet=take(_flag, "STREAMVITALS_QUIET", False),
             http_spans=take(_flag, "STREAMVITALS_HTTP_SPANS", False),
+            left_out=take(_metrics, "STREAMVITALS_METRICS", frozenset(), "all are shown"),
             host=env.get("STREAMVITALS_HOST") or env.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
             port=take(_port, "STREAMVITALS_PORT", usual),
             app_port=app_port,
@@ -230,6 +235,22 @@ def _providers(env: Mapping[str, str], name: str, default: Mapping[str, str]) ->
                 raise _bad(name, entry, f"host=provider or host:port=provider, provider one of {', '.join(PROVIDERS)}")
             found[host] = provider
     return found or default
+
+
+def left_out(text: str, name: str = "STREAMVITALS_METRICS") -> frozenset[str]:
+    """The metrics that are not to be shown, by their OTel names. Raises ConfigError."""
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
+    without = {word[1:] for word in words if word.startswith("-")}
+    groups = without or set(words)
+    if words in ([], ["all"]):
+        return frozenset()
+    if not groups <= GROUPS.keys() or 0 < len(without) < len(set(words)):
+        raise _bad(name, text, f"{_LEAVING_OUT}, of {', '.join(GROUPS)}")
+    return frozenset(metric.otel for group in (without or GROUPS.keys() - groups) for metric in GROUPS[group])
+
+
+def _metrics(env: Mapping[str, str], name: str, default: frozenset[str]) -> frozenset[str]:
+    return left_out(env.get(name, ""), name) or default
 
 
 def _exporters(env: Mapping[str, str], signal: str) -> set[str]:

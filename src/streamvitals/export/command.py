@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import Config, ConfigError
+from ..config import Config, ConfigError, left_out
 
 if TYPE_CHECKING:
     from ..alerts.objectives import Objectives
@@ -22,12 +22,16 @@ AVAILABILITY = click.option("--availability", type=float, default=99.5, show_def
 TTFT = click.option("--ttft-p95", default="2.5s", show_default=True, metavar="DURATION", help="Time to first token.")
 GAP = click.option("--chunk-gap-p95", default="250ms", show_default=True, metavar="DURATION",
                    help="Time between chunks; beyond a quarter of a second text comes slower than people read.")
+METRICS = click.option("--metrics", default="", metavar="GROUPS",
+                       help="What the applications have in STREAMVITALS_METRICS: nothing is written that reads what "
+                       "is left out there.  [default: that variable here]")
 
 
 @click.command()
 @AVAILABILITY
 @TTFT
 @GAP
+@METRICS
 @click.option("--scrape-interval", default="30s", show_default=True, metavar="DURATION",
               help="How often Prometheus scrapes, or the Collector receives.")
 @click.option("--interval", default="30s", show_default=True, metavar="DURATION", help="How often rules are evaluated.")
@@ -45,7 +49,7 @@ GAP = click.option("--chunk-gap-p95", default="250ms", show_default=True, metava
               help="Write streamvitals.rules.yaml there; otherwise it is printed.")
 @FORCE
 def alerts(
-    availability: float, ttft_p95: str, chunk_gap_p95: str, scrape_interval: str, interval: str,
+    availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, scrape_interval: str, interval: str,
     service: tuple[str, ...], runbook_url: str | None, dashboard_url: str | None, form: str,
     namespace: str, labels: tuple[str, ...], with_examples: bool, output: str | None, force: bool,
 ) -> None:
@@ -54,12 +58,14 @@ def alerts(
     For Prometheus 2.42 and later. The same rules work on what is scraped and on what comes through a Collector.
     """
     from ..alerts.objectives import ObjectiveError
+    from ..alerts.ruleset import rule_groups
     from . import kubernetes
     from .examples import examples
     from .find import MissingFileError
+    from .leaving_out import PageLostError, without
     from .rules import FILE, render
 
-    checked_config(os.environ)
+    hidden = _left_out(metrics)
     _only(form != "prometheus", "--format kubernetes or configmap", {"--namespace": namespace, "--label": labels})
     _only(output is not None, "--output DIR", {"--with-examples": with_examples})
     try:
@@ -69,11 +75,15 @@ def alerts(
             availability=availability, service=service, runbook_url=runbook_url, dashboard_url=dashboard_url,
         )
         metadata = kubernetes.Metadata(namespace, kubernetes.labels(labels))
-        files = {FILE: render(objectives, form, metadata)} | (examples(objectives) if with_examples else {})
-    except (ObjectiveError, kubernetes.ManifestError) as error:
+        content, lost = without(rule_groups(objectives), hidden)
+        files = {FILE: render(objectives, form, metadata, content)}
+        files |= examples(objectives) if with_examples else {}
+    except (ObjectiveError, kubernetes.ManifestError, PageLostError) as error:
         raise click.UsageError(str(error)) from error
     except MissingFileError as error:
         raise click.ClickException(str(error)) from error
+    for name, groups in lost.items():
+        click.echo(f"{name} is not written: it reads what is left out, {', '.join(sorted(groups))}", err=True)
     _write(files, output, force)
 
 
@@ -84,6 +94,7 @@ def alerts(
 @AVAILABILITY
 @TTFT
 @GAP
+@METRICS
 @click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks that panels lead to.")
 @click.option("--folder", metavar="NAME", help="Of Grafana's, to put them into; for kubernetes the annotation "
               "grafana_folder, which the chart must know (sidecar.dashboards.folderAnnotation).")
@@ -98,7 +109,7 @@ def alerts(
               help="Write them there; --format kubernetes is printed otherwise.")
 @FORCE
 def dashboards(
-    form: str, availability: float, ttft_p95: str, chunk_gap_p95: str, runbook_url: str | None,
+    form: str, availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, runbook_url: str | None,
     folder: str | None, namespace: str, labels: tuple[str, ...],
     prometheus_url: str, tempo_url: str, scrape_interval: str, output: str | None, force: bool,
 ) -> None:
@@ -110,8 +121,9 @@ def dashboards(
     from . import grafana, kubernetes
     from .dashboards import dashboards_for
     from .find import MissingFileError
+    from .leaving_out import panels_without
 
-    checked_config(os.environ)
+    hidden = _left_out(metrics)
     _only(form == "kubernetes", "--format kubernetes", {"--namespace": namespace, "--label": labels})
     sources_given = {"--prometheus-url": prometheus_url, "--tempo-url": tempo_url}
     _only(form == "provisioning", "--format provisioning", sources_given)
@@ -128,6 +140,10 @@ def dashboards(
         )
         sources = grafana.Sources(prometheus_url, tempo_url, scrape_interval)
         files = dashboards_for(objectives)
+        for name, text in files.items() if hidden else ():
+            files[name], lost = panels_without(text, hidden)
+            for title in lost:
+                click.echo(f"{name}: {title} is not written: it reads what is left out", err=True)
         if form == "provisioning":
             files = grafana.provisioning(files, sources, folder or grafana.FOLDER)
         elif form == "kubernetes":
@@ -145,6 +161,15 @@ def _objectives(durations: Mapping[str, str], **others: Any) -> Objectives:
 
     given = {name.replace("-", "_"): seconds(text, name) for name, text in durations.items()} | others
     return Objectives(**{name: value for name, value in given.items() if value is not None})
+
+
+def _left_out(metrics: str) -> frozenset[str]:
+    """The metrics that are not shown, by the option or else by the variable. A bad value ends the command with 2."""
+    config = checked_config(os.environ)
+    try:
+        return left_out(metrics, "--metrics") if metrics else config.left_out
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def checked_config(env: Mapping[str, str]) -> Config:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..alerts.objectives import Objectives
 from ..alerts.ruleset import rule_groups
 from .kubernetes import Metadata, config_map
@@ -15,9 +17,14 @@ _HEADER = (
 )
 
 
-def render(objectives: Objectives, form: str = "prometheus", metadata: Metadata | None = None) -> str:
-    """The file, as text. ``form`` is one of FORMATS; ``metadata`` is for those of Kubernetes."""
-    content = rule_groups(objectives)
+def render(
+    objectives: Objectives, form: str = "prometheus", metadata: Metadata | None = None,
+    content: dict[str, Any] | None = None,
+) -> str:
+    """The file, as text. ``form`` is one of FORMATS; ``metadata`` is for those of Kubernetes.
+
+    ``content`` are the rules, if not all of these objectives."""
+    content = content or rule_groups(objectives)
     metadata = metadata or Metadata()
     if form == "configmap":
         content = config_map("streamvitals-rules", {FILE: _HEADER + to_yaml(content)}, metadata)

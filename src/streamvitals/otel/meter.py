@@ -54,15 +54,17 @@ class _Shared:
 _sinks: weakref.WeakKeyDictionary[Meter, MeterSink] = weakref.WeakKeyDictionary()
 
 
-def on_app_provider(provider: MeterProvider, take: Take) -> MeterSink:
-    """Report to a provider of the app's. ``take`` is called whenever its readers collect."""
+def on_app_provider(provider: MeterProvider, take: Take, left_out: frozenset[str] = frozenset()) -> MeterSink:
+    """Report to a provider of the app's. ``take`` is called whenever its readers collect.
+
+    ``left_out`` are the metrics that are not shown, as in the snapshots that it returns."""
     meter = provider.get_meter(SCOPE, __version__)
     sink = _sinks.get(meter)
     if sink is None:
         shared = _Shared()
         _observe_all(meter, shared)
         sink = _sinks[meter] = MeterSink(meter, shared)
-    sink.observe(take)
+    sink.observe(take, left_out)
     return sink
 
 
@@ -83,7 +85,7 @@ def _observe(
 ) -> None:
     def observe(options: CallbackOptions) -> Iterable[Observation]:
         snapshot = shared.get(metric.otel)
-        return [] if snapshot is None else list(read(snapshot))
+        return [] if snapshot is None or metric.otel in snapshot.left_out else list(read(snapshot))
 
     create = meter.create_observable_counter if metric.kind == "counter" else meter.create_observable_gauge
     create(metric.otel, [observe], metric.unit, metric.help)
@@ -129,6 +131,7 @@ class MeterSink(Sink):
 
     def __init__(self, meter: Meter, shared: _Shared) -> None:
         self._shared = shared
+        self._left_out: frozenset[str] = frozenset()
         create = meter.create_histogram
         # Not in opentelemetry-api 1.27; the provider's default edges are used there.
         advice = _takes(create, "explicit_bucket_boundaries_advisory")
@@ -147,9 +150,9 @@ class MeterSink(Sink):
             self._semconv.setdefault(metric.otel, []).append(histogram(name, metric))
         self._with_context = _takes(self._ours[names.DURATION.otel].record, "context")
 
-    def observe(self, take: Take) -> None:
+    def observe(self, take: Take, left_out: frozenset[str] = frozenset()) -> None:
         """Make the counters and gauges show the snapshot that ``take`` returns."""
-        self._shared.take = take
+        self._shared.take, self._left_out = take, left_out
 
     def close(self) -> None:
         """Make the counters and gauges show nothing any more."""
@@ -162,7 +165,7 @@ class MeterSink(Sink):
         parent = record.trace_parent
         context = parent if isinstance(parent, Context) else Context()
         for metric, values, value in measured(record):
-            if not metric.otel_only:
+            if not metric.otel_only and metric.otel not in self._left_out:
                 attributes = {**base, **own_attributes(metric, values)}
                 self._record(self._ours[metric.otel], value, attributes, context)
             for instrument in self._semconv.get(metric.otel, ()):
@@ -170,6 +173,8 @@ class MeterSink(Sink):
 
     def on_loop_lag(self, seconds: float) -> None:
         """Record how late the event loop was."""
+        if names.LOOP_LAG.otel in self._left_out:
+            return
         self._record(self._ours[names.LOOP_LAG.otel], seconds, {}, Context())
 
     def _record(self, to: Histogram, value: float, attributes: Attributes, context: Context) -> None:

@@ -108,7 +108,7 @@ def to_metrics(
         points = list(_points(family, {}, snapshot.process, before, window, temporality))
         found.append(_metric(family, points, temporality))
     found.extend(_current_gauges(snapshot, window))
-    return [metric for metric in found if metric.data.data_points]
+    return [metric for metric in found if metric.data.data_points and metric.name not in snapshot.left_out]
 
 
 def _current_gauges(snapshot: Snapshot, window: Window) -> Iterator[Metric]:

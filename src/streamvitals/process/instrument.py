@@ -139,7 +139,7 @@ def _serve_prometheus(started: Runtime, registry: CollectorRegistry | None) -> N
     if registry is None and getattr(prometheus_client.values.ValueClass, "_multiprocess", False):
         from ..sinks.multiprocess import MultiprocessSink
 
-        started.add_sink(MultiprocessSink(started.store))
+        started.add_sink(MultiprocessSink(started.store, started.left_out))
         return
     from ..sinks.prometheus import SnapshotCollector
 
@@ -152,6 +152,6 @@ def _serve_prometheus(started: Runtime, registry: CollectorRegistry | None) -> N
 def _report_to(provider: MeterProvider, started: Runtime) -> None:
     from ..otel import metrics
 
-    sink = metrics.on_app_provider(provider, started.snapshot)
+    sink = metrics.on_app_provider(provider, started.snapshot, started.left_out)
     started.add_sink(sink)
     _undo.append(sink.close)

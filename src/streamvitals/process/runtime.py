@@ -67,6 +67,7 @@ class Runtime:
         self.store = store
         self.clock = clock
         self.stall_after = config.stall_after
+        self.left_out = config.left_out
         self.flush_every = config.flush_every
         self.exporters = exporters
         self._capture_parent = capture_parent
@@ -205,7 +206,9 @@ class Runtime:
         forks.notice()
         self._dispatch.drain()
         self.retries.sweep()
-        return self.store.snapshot(self.clock(), self.stall_after)
+        snapshot = self.store.snapshot(self.clock(), self.stall_after)
+        snapshot.left_out = self.left_out
+        return snapshot
 
     def add_sink(self, sink: Sink) -> Callable[[], None]:
         """Give records to one more sink from now on, until the returned function is called."""

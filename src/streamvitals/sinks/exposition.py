@@ -45,6 +45,7 @@ class _Lines(NamedTuple):
     series: Series
     part: slice
     text: str
+    created: str
 
     def within(self, labels: _Escaped, row: Sequence[float]) -> str:
         """The lines of a label set."""
@@ -95,24 +96,24 @@ class _Text:
         self._by_series = [[""] * len(family.series) for family in self._families]
         self._row: Sequence[float] = ()
 
-    def tell(self, row: Sequence[float]) -> None:
+    def tell(self, row: Sequence[float], left_out: frozenset[str]) -> None:
         """Format again the lines of the series that differ from the last row."""
         before, self._row = self._row, row
         if before is row:
             return
         for number, family in enumerate(self._families):
-            if row[family.part] != before[family.part]:
+            if row[family.part] != before[family.part] and family.metric.otel not in left_out:
                 texts = self._by_series[number]
                 for at, lines in enumerate(family.series):
                     if row[lines.part] != before[lines.part]:
                         texts[at] = lines.within(self.labels, row)
                 self.by_metric[number] = "".join(texts)
 
-    def with_exemplars(self, number: int, exemplars: _Exemplars) -> str:
-        """The lines of a metric, with the exemplars of buckets that have counted something."""
+    def with_more(self, number: int, exemplars: _Exemplars, began: float | None) -> str:
+        """The lines of a metric, with the exemplars of buckets that have counted something, and when it began."""
         family = self._families[number]
-        found = exemplars.get(family.metric.otel)
-        if not found:
+        found = exemplars.get(family.metric.otel, ())
+        if not found and (began is None or family.metric.kind == "gauge"):
             return self.by_metric[number]
         texts = [text.splitlines(keepends=True) for text in self._by_series[number]]
         places = {lines.series.values: at for at, lines in enumerate(family.series)}
@@ -120,6 +121,10 @@ class _Text:
             at = places[values]
             if self._row[family.series[at].part][bucket]:
                 texts[at][bucket] = texts[at][bucket][:-1] + _exemplar(exemplar)
+        if began is not None:
+            for lines, text in zip(family.series, texts, strict=True):
+                if text:
+                    text.append(self.labels.put_into(lines.created) % began)
         return "".join(line for text in texts for line in text)
 
 
@@ -130,37 +135,46 @@ class Exposition:
         self._texts: dict[StreamLabels, _Text] = {}
         self._custom: _Names = ()
 
-    def text(self, snapshot: Snapshot, *, openmetrics: bool = False) -> bytes:
-        """The whole snapshot, in Prometheus' text format or in OpenMetrics."""
+    def text(self, snapshot: Snapshot, *, openmetrics: bool = False, created: bool = False) -> bytes:
+        """The whole snapshot, in Prometheus' text format or in OpenMetrics, there maybe with when counting began."""
         known, self._texts = self._texts, {}
         custom = custom_names(snapshot.streams)
         if custom != self._custom:
             known, self._custom = {}, custom
         for labels, row in snapshot.streams.items():
             text = self._texts[labels] = known.get(labels) or _Text(labels, custom)
-            text.tell(row)
-        written = "".join(self._parts(snapshot, openmetrics)).encode()
+            text.tell(row, snapshot.left_out)
+        began = snapshot.began if openmetrics and created else None
+        written = "".join(self._parts(snapshot, openmetrics, began)).encode()
         return written + _EOF if openmetrics else written
 
-    def _parts(self, snapshot: Snapshot, openmetrics: bool) -> Iterator[str]:
+    def _parts(self, snapshot: Snapshot, openmetrics: bool, began: float | None) -> Iterator[str]:
         write = _write_openmetrics if openmetrics else _write
         exemplars = _by_labels(snapshot) if openmetrics else {}
         for number, family in enumerate(_families(self._custom)):
+            if family.metric.otel in snapshot.left_out:
+                continue
             yield _head(family.metric, write)
             for labels, text in self._texts.items():
-                if labels in exemplars:
-                    yield text.with_exemplars(number, exemplars[labels])
+                if labels in exemplars or began is not None:
+                    yield text.with_more(number, exemplars.get(labels, {}), began)
                 else:
                     yield text.by_metric[number]
         for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
+            if metric.otel in snapshot.left_out:
+                continue
             yield _head(metric, write)
             line = _line(metric, self._custom)
             for labels, text in self._texts.items():
                 yield text.labels.put_into(line) % _number(float(counts.get(labels, 0)))
         for metric in names.PROCESS_METRICS:
+            if metric.otel in snapshot.left_out:
+                continue
             yield _head(metric, write)
             for lines in _process_lines(metric):
                 yield lines.within(_NO_LABELS, snapshot.process)
+                if began is not None:
+                    yield lines.created % began
         yield write(builds(snapshot))
         if snapshot.unreported is not None:
             yield write(unreported(snapshot.unreported))
@@ -223,10 +237,19 @@ def _process_lines(metric: Metric) -> tuple[_Lines, ...]:
 
 
 def _lines(metric: Metric, layout: Layout, custom: _Names) -> tuple[_Lines, ...]:
-    return tuple(
-        _Lines(series, slice(series.start, series.start + series.width), _template(metric, series, custom, layout))
-        for series in series_of(layout, metric)
-    )
+    found = []
+    for series in series_of(layout, metric):
+        text = _template(metric, series, custom, layout)
+        found.append(_Lines(series, slice(series.start, series.start + series.width), text, _created(metric, text)))
+    return tuple(found)
+
+
+def _created(metric: Metric, text: str) -> str:
+    """The line that says when a series began; none for a gauge."""
+    suffix = {"counter": "_total", "histogram": "_count", "gauge": ""}[metric.kind]
+    name = metric.prometheus + suffix
+    line = next(line for line in text.splitlines(keepends=True) if line.startswith((f"{name}{{", f"{name} ")))
+    return line.replace(name, metric.prometheus + "_created", 1) if suffix else ""
 
 
 def _template(metric: Metric, series: Series, custom: _Names, layout: Layout) -> str:

@@ -27,14 +27,14 @@ _LABELS = tuple(names.STREAM_LABELS)
 class _Row:
     """The client's values for one row of a layout, and the numbers that were last written to them."""
 
-    def __init__(self, layout: Layout, labels: tuple[tuple[str, str], ...]) -> None:
+    def __init__(self, layout: Layout, labels: tuple[tuple[str, str], ...], left_out: frozenset[str]) -> None:
         """``labels`` are names and values of what all series of the row have."""
         self._written = [0.0] * layout.size
         self._values: dict[int, Any] = {}
         self._late: dict[int, Series] = {}  # made once there is a value
         self._labels = labels
         for series in layout.series:
-            if not series.metric.otel_only:
+            if not series.metric.otel_only and series.metric.otel not in left_out:
                 if series.stands and series.metric.kind != "gauge":
                     self._make(series)
                 else:
@@ -84,17 +84,18 @@ def _value(metric: Metric, suffix: str, keys: tuple[str, ...], texts: tuple[str,
 
 
 class MultiprocessSink(Sink):
-    """Writes the counts of ``store`` to the client's files."""
+    """Writes the counts of ``store`` to the client's files, but for the metrics that are ``left_out``."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, left_out: frozenset[str] = frozenset()) -> None:
         self._store = store
+        self._left_out = left_out
         self._begin()
 
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._rows: dict[StreamLabels, _Row] = {}
         self._active: dict[StreamLabels, Any] = {}
-        self._process = _Row(PROCESS_LAYOUT, ())
+        self._process = _Row(PROCESS_LAYOUT, (), self._left_out)
 
     def on_start(self, labels: StreamLabels) -> None:
         """Make the series of a label set, and count one more active stream."""
@@ -103,13 +104,15 @@ class MultiprocessSink(Sink):
         if labels not in self._rows:
             *values, custom = labels
             pairs = (*zip(_LABELS, values, strict=True), *custom)
-            self._rows.setdefault(labels, _Row(STREAM_LAYOUT, pairs))
-            active = _value(names.ACTIVE, "", tuple(n for n, _ in pairs), tuple(v for _, v in pairs), "livesum")
-            self._active.setdefault(labels, active)
-        self._active[labels].inc(1.0)
+            self._rows.setdefault(labels, _Row(STREAM_LAYOUT, pairs, self._left_out))
+            if names.ACTIVE.otel not in self._left_out:
+                active = _value(names.ACTIVE, "", tuple(n for n, _ in pairs), tuple(v for _, v in pairs), "livesum")
+                self._active.setdefault(labels, active)
+        if labels in self._active:
+            self._active[labels].inc(1.0)
 
     def on_end(self, record: StreamRecord) -> None:
-        if self._pid == os.getpid():
+        if self._pid == os.getpid() and record.labels in self._active:
             self._active[record.labels].inc(-1.0)
         self._write(record.labels)
         if record.hints:

@@ -52,14 +52,18 @@ class SnapshotCollector(Collector):
         snapshot = self._take()
         custom = custom_names(snapshot.streams)
         for metric in names.STREAM_METRICS:
-            if not metric.otel_only:
+            if not metric.otel_only and metric.otel not in snapshot.left_out:
                 yield _stream_family(metric, snapshot, custom)
         for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
+            if metric.otel in snapshot.left_out:
+                continue
             gauge = family_of(metric, custom)
             for labels in snapshot.streams:
                 gauge.add_metric(texts_of(labels, custom), float(counts.get(labels, 0)))  # type: ignore[arg-type, call-arg]
             yield gauge
         for metric in names.PROCESS_METRICS:
+            if metric.otel in snapshot.left_out:
+                continue
             family = family_of(metric)
             for series in series_of(PROCESS_LAYOUT, metric):
                 add(family, series, (), snapshot.process)

@@ -49,6 +49,8 @@ class Snapshot:
     ``streams`` holds a row of ``STREAM_LAYOUT`` per label set and ``process`` one of ``PROCESS_LAYOUT``.
     ``oldest`` is the age in seconds of the oldest open stream. ``builds`` counts the processes that run
     (version, openai_version, patched). ``unreported`` counts Pythons that are not observed; only an agent knows.
+    ``left_out`` are the metrics that are not to be shown, by their OTel names. ``began`` is the Unix time at which all
+    of it was 0, where that is known.
     """
 
     streams: dict[StreamLabels, list[float]] = field(default_factory=dict)
@@ -58,6 +60,8 @@ class Snapshot:
     oldest: dict[StreamLabels, float] = field(default_factory=dict)
     builds: dict[Build, int] = field(default_factory=dict)
     unreported: int | None = None
+    left_out: frozenset[str] = frozenset()
+    began: float | None = None
     exemplars: dict[ExemplarKey, Exemplar] = field(default_factory=dict)
 
     def add_streams(self, labels: StreamLabels, row: Sequence[float]) -> None:

@@ -1,0 +1,112 @@
+"""Leaves out the rules and the panels that would read metrics which are not shown (STREAMVITALS_METRICS).
+
+An alert over a metric that is not there is silent, as one is where all is well; so is a panel.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any
+
+from .. import names
+from ..alerts.language import recorded_in
+from ..alerts.promql import SUFFIXES
+
+WIDTH = 24
+_SERIES = {m.prometheus + suffix: m for m in names.ALL_METRICS for suffix in SUFFIXES[m.kind]}
+_NAME = re.compile(r"\bstreamvitals_\w+")
+_GROUP_OF = {metric.otel: group for group, metrics in names.GROUPS.items() for metric in metrics}
+
+
+class PageLostError(ValueError):
+    """Without these metrics an alert that pages cannot be; the text names both, and what to keep."""
+
+
+def groups_read(texts: Iterable[str], left_out: frozenset[str]) -> set[str]:
+    """The groups of left out metrics that these expressions read."""
+    found = (_SERIES.get(name) for text in texts for name in _NAME.findall(text))
+    return {_GROUP_OF[metric.otel] for metric in found if metric is not None and metric.otel in left_out}
+
+
+def without(content: dict[str, Any], left_out: frozenset[str]) -> tuple[dict[str, Any], dict[str, set[str]]]:
+    """The content of a rule file without what reads these metrics, and which alerts are lost by which groups.
+
+    Raises PageLostError if one of those pages.
+    """
+    lost: dict[str, set[str]] = {}
+    kept = []
+    (group,) = content["groups"]
+    for rule in group["rules"]:
+        texts = (rule["expr"], *rule.get("annotations", {}).values())
+        missing = groups_read(texts, left_out).union(
+            *(lost[name] for text in texts for name in recorded_in(text) if name in lost)
+        )
+        if missing:
+            lost[rule.get("alert") or rule["record"]] = missing
+        else:
+            kept.append(rule)
+    alerts = {rule["alert"]: rule for rule in group["rules"] if "alert" in rule and rule["alert"] in lost}
+    pages = [name for name, rule in alerts.items() if rule["labels"]["severity"] == "page"]
+    if pages:
+        needed = sorted(set().union(*(lost[name] for name in pages)))
+        raise PageLostError(f"{', '.join(pages)} cannot page without the metrics of: {', '.join(needed)}; keep these")
+    return {"groups": [{**group, "rules": kept}]}, {name: lost[name] for name in alerts}
+
+
+def panels_without(dashboard: str, left_out: frozenset[str]) -> tuple[str, list[str]]:
+    """The JSON of a dashboard without the queries of these metrics and the panels that have no other, and their titles.
+
+    The panels beside one that is left out take its place.
+    """
+    model = json.loads(dashboard)
+    lost: list[str] = []
+    shelves: list[list[dict[str, Any]]] = []
+    for _, shelf in groupby(sorted(model["panels"], key=_position), key=lambda panel: _position(panel)[0]):
+        kept = []
+        for panel in shelf:
+            if _keeps_queries(panel, left_out):
+                kept.append(panel)
+            else:
+                lost.append(panel["title"])
+        if kept:
+            shelves.append(kept)
+    placed: list[dict[str, Any]] = []
+    y = 0
+    for number, kept in enumerate(shelves):
+        is_row = kept[0]["type"] == "row"
+        if is_row and (number + 1 == len(shelves) or shelves[number + 1][0]["type"] == "row"):
+            continue  # a heading with nothing below it
+        _place(kept, y)
+        y += kept[0]["gridPos"]["h"]
+        placed += kept
+    model["panels"] = placed
+    return json.dumps(model, indent=2, sort_keys=True, ensure_ascii=False) + "\n", lost
+
+
+def _position(panel: Mapping[str, Any]) -> tuple[int, int]:
+    return panel["gridPos"]["y"], panel["gridPos"]["x"]
+
+
+def _keeps_queries(panel: dict[str, Any], left_out: frozenset[str]) -> bool:
+    """Remove a panel's queries of left out metrics, and say whether there are others, or never were any."""
+    targets = panel.get("targets", [])
+    kept = [target for target in targets if not groups_read([target["expr"]], left_out)]
+    # The columns of a table have other names where there is one query only.
+    if targets and (not kept or (panel["type"] == "table" and len(kept) == 1 < len(targets))):
+        return False
+    if targets:
+        panel["targets"] = kept
+    return True
+
+
+def _place(panels: list[dict[str, Any]], y: int) -> None:
+    """Put panels side by side over the whole width, each as wide as it was beside the others."""
+    total, x, so_far = sum(panel["gridPos"]["w"] for panel in panels), 0, 0
+    for panel in panels:
+        so_far += panel["gridPos"]["w"]
+        end = round(WIDTH * so_far / total)
+        panel["gridPos"] = {**panel["gridPos"], "x": x, "y": y, "w": end - x}
+        x = end
