@@ -39,6 +39,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "",
         "the same as `STREAMVITALS_PORT`, which outranks it; the app's if `OTEL_METRICS_EXPORTER` lists `prometheus`",
     ),
+    "OTEL_CONFIG_FILE": ("", "a file that is then the source in place of all other `OTEL_*` (extra `declarative`)"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("", "set: metrics and spans go there too, as http/protobuf (extra `otlp`)"),
     "OTEL_EXPORTER_OTLP_PROTOCOL": ("", "any but `http/protobuf` is for the app's own pipeline"),
     "OTEL_TRACES_EXPORTER": ("", "`otlp` or `none`, whatever the endpoint says"),
@@ -75,7 +76,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
 # Set by `run` for the app, not by people.
 INTERNAL = {"STREAMVITALS_DIR"}
 # Read by name or by a name that is put together; the variants per signal are the standard's own.
-STANDARD = {"OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER"}
+STANDARD = {"OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_CONFIG_FILE"}
 
 
 def metrics() -> Iterator[str]:

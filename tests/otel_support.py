@@ -68,6 +68,7 @@ def failed(outcome: Outcome = Outcome.RESET, error_type: str = "connection_reset
 @dataclass
 class Config:
     otlp_metrics: bool = True
+    declared: None = None
 
 
 class Counted:

@@ -75,7 +75,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "streamvitals.testing": ("streamvitals.config", "streamvitals.process.lifecycle", *_SINKS),
     "streamvitals.pytest_plugin": ("streamvitals.faults", "streamvitals.testing"),
-    "streamvitals.instrumentor": ("streamvitals", "streamvitals.config"),
+    "streamvitals.instrumentor": ("streamvitals", "streamvitals.config", "streamvitals.process.instrument"),
     "streamvitals.cli": (
         "streamvitals._version", "streamvitals.agent.serve", "streamvitals.doctor", "streamvitals.export",
         "streamvitals.faults", "streamvitals.run",

@@ -6,6 +6,7 @@ Also: ``StreamvitalsInstrumentor().instrument(tracer_provider=…, meter_provide
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -21,12 +22,20 @@ except ImportError as error:
 import streamvitals
 
 from .config import ConfigError
+from .config.declarative import texts
+from .config.options import NAMES, Options, unknown
+from .process.instrument import observe
 
 logger = logging.getLogger("streamvitals")
 
 
 class StreamvitalsInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
-    """Calls ``streamvitals.instrument()``. Never raises, because that would end the loading of all others."""
+    """Calls ``streamvitals.instrument()``. Never raises, because that would end the loading of all others.
+
+    ``configuration`` is the class of the options, which OpenTelemetry's loader of declarative configuration looks for.
+    """
+
+    configuration = Options
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """What must be installed for there to be anything to observe."""
@@ -34,11 +43,18 @@ class StreamvitalsInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-i
 
     def _instrument(self, **kwargs: Any) -> None:
         provider = kwargs.get("meter_provider")
+        options = texts({name: kwargs[name] for name in NAMES if name in kwargs})
         try:
-            streamvitals.instrument(
-                tracer_provider=kwargs.get("tracer_provider"),
-                meter_provider=_global_meter_provider() if provider is None else provider,
-            )
+            for problem in unknown(kwargs.get("unknown_options") or []):
+                logger.warning("%s", problem)
+            given = {
+                "tracer_provider": kwargs.get("tracer_provider"),
+                "meter_provider": _global_meter_provider() if provider is None else provider,
+            }
+            if options:
+                observe({**os.environ, **options}, **given)
+            else:
+                streamvitals.instrument(**given)
         except ConfigError as error:
             logger.warning("not observing: %s", error)
         except Exception as error:

@@ -24,6 +24,7 @@ from streamvitals.otel.traces import Tracing, start_tracing
 @dataclass
 class Config:
     otlp_traces: bool = True
+    declared: None = None
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_an_app_that_sets_its_provider_later_gets_the_spans() -> None:
             from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
             from streamvitals.otel.traces import start_tracing
 
-            class Config: otlp_traces = True
+            class Config: otlp_traces, declared = True, None
             tracing = start_tracing(Config())
             tracing.sink.make_span(record(response_id="ours"))
             memory = InMemorySpanExporter()
@@ -142,7 +143,7 @@ def test_without_otlp_the_sdk_is_not_even_imported() -> None:
         assert not any(m.startswith("opentelemetry") for m in sys.modules)
         from streamvitals.otel.traces import start_tracing
         from otel_support import record
-        class Config: otlp_traces = False
+        class Config: otlp_traces, declared = False, None
         start_tracing(Config()).sink.make_span(record())
         assert not any(m.startswith(("opentelemetry.sdk", "requests")) for m in sys.modules)
         """
@@ -160,7 +161,7 @@ import logging
 logging.basicConfig(level=logging.DEBUG)
 from otel_support import record
 from streamvitals.otel.traces import start_tracing
-class Config: otlp_traces = True
+class Config: otlp_traces, declared = True, None
 tracing = start_tracing(Config())
 tracing.sink.make_span(record())
 """
@@ -205,7 +206,7 @@ def test_a_last_span_at_interpreter_exit_is_exported() -> None:
             import atexit
             from otel_support import record
             from streamvitals.otel.traces import start_tracing
-            class Config: otlp_traces = True
+            class Config: otlp_traces, declared = True, None
             tracing = start_tracing(Config())
             atexit.register(tracing.sink.make_span, record())
             """,
@@ -235,7 +236,7 @@ FORK = """
 import os, sys
 from otel_support import record
 from streamvitals.otel.traces import start_tracing
-class Config: otlp_traces = True
+class Config: otlp_traces, declared = True, None
 tracing = start_tracing(Config())
 
 def stream(name):
@@ -318,7 +319,7 @@ def test_a_worker_of_multiprocessing_that_just_ends(method: str, tmp_path: Any) 
 import multiprocessing
 from otel_support import record
 from streamvitals.otel.traces import start_tracing
-class Config: otlp_traces = True
+class Config: otlp_traces, declared = True, None
 
 def work():
     start_tracing(Config()).sink.make_span(record())
@@ -348,7 +349,7 @@ def test_the_apps_random_numbers_stay_the_same() -> None:
             import random
             from otel_support import record
             from streamvitals.otel.traces import start_tracing
-            class Config: otlp_traces = True
+            class Config: otlp_traces, declared = True, None
             tracing = start_tracing(Config())
             before = random.getstate()
             tracing.sink.make_span(record())

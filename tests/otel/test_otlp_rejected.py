@@ -19,6 +19,7 @@ from streamvitals.store.snapshot import Snapshot
 class Config:
     otlp_traces: bool = True
     otlp_metrics: bool = True
+    declared: None = None
 
 
 @pytest.fixture(params=[False, True], ids=["protobuf", "json"])

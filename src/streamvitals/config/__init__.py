@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from ..names import GROUPS, MAX_LABEL_SETS, MAX_LABEL_VALUES, PROVIDERS
 from . import labels
+from .declarative import source
 from .labels import CustomLabel
 
 # Most characters of a bad value that are shown.
@@ -48,6 +49,7 @@ class Config:
     ``redact`` names a function, ``package.module:function``, that partial text is passed through. ``app_port`` is where
     the app's own OpenTelemetry exporter will serve, 0 where there is none. ``labels`` are the custom labels that may be
     read; of each, ``label_values`` values are told apart, and ``label_sets`` sets of all labels together.
+    ``declared`` are the variables that stand for the file that OTEL_CONFIG_FILE names, if it is in force.
     """
 
     disabled: bool = False
@@ -72,6 +74,7 @@ class Config:
     labels: tuple[CustomLabel, ...] = ()
     label_values: int = MAX_LABEL_VALUES
     label_sets: int = MAX_LABEL_SETS
+    declared: Mapping[str, str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(label for label in self.labels if not label.never_read))
@@ -88,6 +91,8 @@ class Config:
     def read(cls, env: Mapping[str, str] = os.environ) -> tuple[Config, tuple[BadValue, ...]]:
         """Read every variable; return the settings, with the default for each bad value, and the bad values."""
         bad: list[BadValue] = []
+        found = source(env)
+        env = found.env
 
         def take(parse: Callable[[Mapping[str, str], str, T], T], name: str, default: T, instead: str = "") -> T:
             try:
@@ -127,6 +132,7 @@ class Config:
             labels=take(_labels, "STREAMVITALS_LABELS", (), "no custom labels are counted"),
             label_values=take(_number(1, 1000), "STREAMVITALS_LABEL_VALUES", MAX_LABEL_VALUES),
             label_sets=take(_number(20, 5000), "STREAMVITALS_LABEL_SETS", MAX_LABEL_SETS),
+            declared=found.declared,
         )
         return config, tuple(bad)
 

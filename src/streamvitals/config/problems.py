@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ..system import descriptors
 from . import Config, labels
+from .declarative import VARIABLE, source
 
 OURS = "STREAMVITALS_"
 # Only `run` sets these, for the app and for the agent.
@@ -28,6 +29,7 @@ HTTP_PROTOBUF = "http/protobuf"
 # https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 GRPC_PORT, HTTP_PORT = 4317, 4318
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_OTLP_VARIABLE = re.compile(r"OTEL_EXPORTER_OTLP_(TRACES|METRICS)_([A-Z_]+)")
 _INTERVALS = ("OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT")
 # Matches what is in the place of a scheme: another scheme, or half of one. An opening quote is stripped before.
 _AS_SCHEME = re.compile(r"^(?:[a-zA-Z][\w+.-]*://|https?:/?|//)", re.IGNORECASE)
@@ -56,7 +58,22 @@ def of_variables(env: Mapping[str, str]) -> list[Problem]:
         Problem(f"{value.text}; {value.instead}", "set an allowed value, or unset it", True)
         for value in Config.read(env)[1]
     ]
-    return [*bad, *_never_read(env), *_misspelt(env), *_otlp(env)]
+    found = source(env)
+    of_file = [Problem(what, fix, not found.file) for what, fix in found.faults]
+    others = [*bad, *_never_read(found.env), *_misspelt(found.env), *_otlp(found.env)]
+    return [*of_file, *(map(_of_file, others) if found.file else others)]
+
+
+def _of_file(problem: Problem) -> Problem:
+    """The same problem in the words of the file that OTEL_CONFIG_FILE names, where it is one of the file."""
+
+    def of_provider(match: re.Match[str]) -> str:
+        provider = "tracer_provider" if match[1] == "TRACES" else "meter_provider"
+        what = {"PROTOCOL": "the protocol", "CERTIFICATE": "ca_file", "CLIENT_CERTIFICATE": "cert_file"}
+        return f"{VARIABLE}: {what.get(match[2], match[2].lower())} of {provider}"
+
+    told = [_OTLP_VARIABLE.sub(of_provider, text) for text in problem[:2]]
+    return problem._replace(what=told[0], fix=told[1])
 
 
 def _never_read(env: Mapping[str, str]) -> Iterator[Problem]:
@@ -126,6 +143,10 @@ BY_WORD = {
         "the journal cannot be written in the app: lines are lost",
         "see the app's log for why, or set STREAMVITALS_JOURNAL to a file that the app may write",
     ),
+    "declarative": Problem(
+        f"OTEL_CONFIG_FILE cannot be used {_THERE}: the variables are used there",
+        "pip install 'streamvitals[declarative]' there; the app's log says what is wrong",
+    ),
     "metrics": Problem(f"no metrics over OTLP from instrument() {_THERE}", f"{INSTALL_OTLP} there"),
 }
 
@@ -163,8 +184,8 @@ def endpoints(env: Mapping[str, str], config: Config) -> list[Endpoint]:
 
 def endpoints_to_ask(env: Mapping[str, str], config: Config, problems: Iterable[Problem]) -> list[Endpoint]:
     """The endpoints to test: none where one of their variables is known to be wrong."""
-    wrong = any(problem.what.startswith("OTEL_EXPORTER_OTLP_") for problem in problems)
-    return [] if wrong else endpoints(env, config)
+    wrong = any(problem.what.startswith(("OTEL_EXPORTER_OTLP_", f"{VARIABLE}: ")) for problem in problems)
+    return [] if wrong else endpoints(source(env).env, config)
 
 
 def _endpoint(env: Mapping[str, str], signal: str) -> Endpoint:

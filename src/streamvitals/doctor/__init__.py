@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..agent.endpoints import ask
 from ..config import Config
+from ..config.declarative import source
 from ..config.problems import Problem, endpoints_to_ask
 from ..run.launch import read_config
 from .check import FAIL, OK, WARN, Check
@@ -23,7 +24,8 @@ def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | 
     checks = [*check_variables(env)]
     config = read_config(env, command)
     if config.disabled:
-        return [*checks, Check(WARN, "OTEL_SDK_DISABLED=true: apps are run but not watched", "unset it")]
+        what = "OTEL_SDK_DISABLED=true" if not source(env).file else "OTEL_CONFIG_FILE disables it"
+        return [*checks, Check(WARN, f"{what}: apps are run but not watched", "unset it")]
     hindered = [*check_proc()] or [check for check in check_directory(env) if check.status == FAIL]
     hindered = hindered or [*check_agent(env)]
     checks += hindered or [*check_port(config, env), *check_directory(env)]
@@ -46,7 +48,7 @@ def _ask_collectors(
     """Try whether each endpoint takes an export, unless a fault of one was reported above."""
     known = [Problem(check.what, check.mend) for check in before]
     for where in endpoints_to_ask(env, config, known):
-        problem = ask(where, env, timeout)
+        problem = ask(where, source(env).env, timeout)
         if problem is None:
             yield Check(OK, f"{where.place} takes OTLP {where.signal}")
         else:

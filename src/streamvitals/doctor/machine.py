@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from ..agent import private_directory
 from ..agent.protocol import OPTIONS
 from ..config import Config, port_beside, problems
+from ..config.declarative import source
 from ..run import checks, handover, spawn
 from ..run.launch import HOST, PORT, bind
 from ..system import descriptors
@@ -40,6 +41,8 @@ def check_variables(env: Mapping[str, str]) -> Iterator[Check]:
     """Check every variable that is read, names that look like ours and are not, and OTLP endpoints."""
     found = problems.of_variables(env)
     yield from (_check(problem) for problem in found)
+    file = source(env).file
+    yield Check(OK, f"OpenTelemetry's settings come from {f'{file} (OTEL_CONFIG_FILE)' if file else 'the variables'}")
     read = problems.known_variables() & env.keys()
     valid = sorted(name for name in read if not any(p.bad_value and p.what.startswith(f"{name}=") for p in found))
     if valid:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -133,7 +133,11 @@ class MetricsConfig(Protocol):
 
     @property
     def otlp_metrics(self) -> bool:
-        """Whether the standard variables ask for OTLP metrics."""
+        """Whether the settings ask for OTLP metrics."""
+
+    @property
+    def declared(self) -> Mapping[str, str] | None:
+        """The settings, where they are not to be read in the environment."""
 
 
 class Exporting(NamedTuple):
@@ -162,7 +166,7 @@ def start_exporting(
     """
     if not config.otlp_metrics:
         return Exporting(_done, _done)
-    return _Pipeline(take, Losses("metrics", on_error)).start()
+    return _Pipeline(take, Losses("metrics", on_error), config.declared).start()
 
 
 def _done(timeout: float = MOST) -> bool:
@@ -174,18 +178,21 @@ def _one(options: CallbackOptions) -> list[Observation]:
 
 
 class _Pipeline:
-    def __init__(self, take: Take, losses: Losses) -> None:
+    def __init__(self, take: Take, losses: Losses, declared: Mapping[str, str] | None = None) -> None:
         # Imported here, as an app with a MeterProvider of its own needs no exporter of ours.
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
+        from .declared import arguments, intervals, temporality, without_environment
+
         self._losses = losses
-        resource = ProcessResource()
+        resource = ProcessResource(declared)
 
         def make() -> MetricExporter:
-            return count_rejected(OTLPMetricExporter(), losses)
+            exporter = OTLPMetricExporter(**arguments(declared, "METRICS"), **temporality(declared))
+            return count_rejected(without_environment(exporter, declared, "METRICS"), losses)
 
         self._exporter = PreaggregatedExporter(make(), take, remake=make, resource=resource, losses=losses)
-        reader = PeriodicExportingMetricReader(self._exporter)
+        reader = PeriodicExportingMetricReader(self._exporter, **intervals(declared))
         self._provider = MeterProvider([reader], resource=resource.get(), shutdown_on_exit=False)
         # A reader that has nothing to report does not call its exporter.
         self._provider.get_meter(SCOPE).create_observable_gauge("streamvitals.reader", [_one])

@@ -103,15 +103,16 @@ def _leave_random_alone() -> None:
 
 
 class ProcessResource:
-    """The resource that the standard variables describe, with a ``service.instance.id`` of this process.
+    """The resource that the settings describe, with a ``service.instance.id`` of this process.
 
     Without that id, the processes of one service would report the same series. Detected once, because a detector
     may use the network; a forked child only gets another id. An id that the user has set is kept.
     """
 
-    def __init__(self, env: Mapping[str, str] = os.environ) -> None:
-        self._fixed = SERVICE_INSTANCE_ID in env.get("OTEL_RESOURCE_ATTRIBUTES", "")
-        self._resource = Resource.create()
+    def __init__(self, declared: Mapping[str, str] | None = None) -> None:
+        given = os.environ if declared is None else declared
+        self._fixed = SERVICE_INSTANCE_ID in given.get("OTEL_RESOURCE_ATTRIBUTES", "")
+        self._resource = Resource.create() if declared is None else _declared(declared)
         self._pid = os.getpid()
         if SERVICE_INSTANCE_ID not in self._resource.attributes:
             self._identify()
@@ -126,6 +127,12 @@ class ProcessResource:
 
     def _identify(self) -> None:
         self._resource = self._resource.merge(Resource({SERVICE_INSTANCE_ID: str(uuid.uuid4())}))
+
+
+def _declared(declared: Mapping[str, str]) -> Resource:
+    from .declared import resource
+
+    return resource(declared)
 
 
 class Losses:

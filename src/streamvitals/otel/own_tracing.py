@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
@@ -18,6 +19,7 @@ from opentelemetry.trace import Tracer
 
 from .._version import __version__
 from ..system import forks
+from .declared import Declared, arguments, sampler, without_environment
 from .keys import SCOPE
 from .otlp import Losses, ProcessResource, count_rejected
 from .patience import MOST, Patience
@@ -40,19 +42,25 @@ class _Ids(IdGenerator):
         return True
 
 
-def make_exporter(timeout: float | None) -> SpanExporter:
-    """The exporter that the standard variables describe; ``timeout``: seconds per request, None: as they say."""
-    return OTLPSpanExporter(timeout=timeout)  # type: ignore[arg-type, unused-ignore]
+def make_exporter(timeout: float | None, declared: Declared = None) -> SpanExporter:
+    """The exporter that the settings describe; ``timeout``: seconds per request, None: as they say."""
+    told = {"timeout": timeout} if timeout is not None else {}
+    exporter = OTLPSpanExporter(**{**arguments(declared, "TRACES"), **told})
+    return without_environment(exporter, declared, "TRACES")
 
 
 class OwnTracing:
-    """Gives the process's tracer. Raises ValueError if a standard variable is wrong."""
+    """Gives the process's tracer. Raises ValueError if a setting is wrong."""
 
-    def __init__(self, on_error: Callable[[str], None] | None, make: MakeExporter = make_exporter) -> None:
+    def __init__(
+        self, on_error: Callable[[str], None] | None, make: MakeExporter | None = None, declared: Declared = None
+    ) -> None:
+        make = make or partial(make_exporter, declared=declared)
         losses = self._losses = Losses("spans", on_error)
         self._make: MakeExporter = lambda timeout: count_rejected(make(timeout), losses)
         # Both are made now and not at the first span: they import modules and may use the network.
-        self._resource = ProcessResource()
+        self._resource = ProcessResource(declared)
+        self._sampler = sampler(declared)
         make(None)
         self._queue: SpanQueue | None = None
         self._tracer: Tracer | None = None
@@ -66,7 +74,7 @@ class OwnTracing:
             self._queue = SpanQueue(self._make, self._losses)
             # The provider is not kept: it is not needed, and once freed it does nothing when the app forks.
             provider = TracerProvider(
-                resource=self._resource.get(), id_generator=_Ids(), shutdown_on_exit=False
+                sampler=self._sampler, resource=self._resource.get(), id_generator=_Ids(), shutdown_on_exit=False
             )
             provider.add_span_processor(self._queue)
             self._tracer = provider.get_tracer(SCOPE, __version__)

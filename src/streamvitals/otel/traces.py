@@ -10,7 +10,7 @@ https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -256,7 +256,11 @@ class TracesConfig(Protocol):
 
     @property
     def otlp_traces(self) -> bool:
-        """Whether the standard variables ask for OTLP spans."""
+        """Whether the settings ask for OTLP spans."""
+
+    @property
+    def declared(self) -> Mapping[str, str] | None:
+        """The settings, where they are not to be read in the environment."""
 
 
 class Tracing(NamedTuple):
@@ -302,7 +306,7 @@ def start_tracing(
         return Tracing(TraceSink(source), _done, _done, source, _nothing, _nothing, _nothing)
     from .own_tracing import OwnTracing
 
-    own = OwnTracing(on_error)
+    own = OwnTracing(on_error, declared=config.declared)
     source = _AppFirst(own.tracer)
 
     def shutdown(timeout: float = MOST) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config
@@ -43,6 +43,14 @@ def instrument(
     Patches openai now, or when it is imported. If a variable has a bad value that is logged and the default is
     used, as under `streamvitals run`. Raises TypeError, ConfigError or ImportError for an argument that is wrong.
     """
+    observe(os.environ, registry, tracer_provider, meter_provider, config)
+
+
+def observe(
+    env: Mapping[str, str], registry: Any = None, tracer_provider: Any = None, meter_provider: Any = None,
+    config: Config | None = None,
+) -> None:
+    """As ``instrument()``, which see, with these variables in place of the environment."""
     if config is not None and not isinstance(config, Config):
         raise TypeError(f"config must be a streamvitals.config.Config, not {type(config).__name__}")
     for name, given, method, wanted in (
@@ -52,7 +60,7 @@ def instrument(
     ):
         if given is not None and not hasattr(given, method):
             raise TypeError(f"{name} must be {wanted}, not {type(given).__name__}")
-    settings = config or Config.read()[0]
+    settings = config or Config.read(env)[0]
     if settings.disabled or _undo:
         return
     under_run = lifecycle.current() is not None
@@ -63,7 +71,7 @@ def instrument(
             settings, problems = show_and_check(settings)
             # `run` has reported these before this program began.
             by_run = "_streamvitals_registration" in sys.modules
-            for problem in () if by_run else (*of_variables(os.environ), *of_journal(settings.journal)):
+            for problem in () if by_run else (*of_variables(env), *of_journal(settings.journal)):
                 logger.warning("%s", problem)
     started = lifecycle.start(
         settings, _tracing(settings, tracer_provider, problems),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from dataclasses import replace
 
 from ..config import Config, ConfigError
+from ..config.declarative import source
 from . import visible
 from .redaction import redaction_of
 
@@ -21,6 +23,9 @@ def show_and_check(config: Config) -> tuple[Config, list[str]]:
     problems: list[str] = []
     if not config.quiet:
         visible.show()
+    if "_streamvitals_registration" in sys.modules:  # else instrument() reports it, with what else is wrong
+        for what, fix in source(os.environ).faults:
+            warn(problems, "declarative", f"{what} -> {fix}")
     try:
         redaction_of(config)
     except ConfigError as error:

@@ -20,6 +20,7 @@ from typing import NamedTuple, NoReturn
 from ..agent import private_directory, proc
 from ..agent.proc import named
 from ..agent.protocol import FOLDER, LISTENER, OPTIONS, PLEASE_LEAVE, READY, SERVING, STDERR, VARIABLE
+from ..config.declarative import source
 from ..config.problems import Problem
 from ..system import console
 
@@ -171,10 +172,10 @@ def _exec_agent(
 
 
 def passed(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables of the app that the agent gets."""
+    """The variables of the app that the agent gets; what OTEL_CONFIG_FILE says stands in them."""
     return {
         name: value
-        for name, value in env.items()
+        for name, value in source(env).env.items()
         if name not in _DROPPED and (name in _PASSED or name.startswith(_PASSED_PREFIXES))
     }
 
