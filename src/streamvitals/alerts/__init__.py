@@ -16,6 +16,7 @@ What is recorded:
 
     recording.py    operations, failures, gauges; all recording rules in order
     failing.py      whether operations fail or streams hang, so that it pages
+    by_label.py     the same of each value of a custom label, such as each tenant
     refusing.py     whether the provider refuses what is asked
     latency.py      whether users wait
     traffic.py      whether requests have stopped

@@ -6,7 +6,7 @@ minutes, and is more than usual and more than chance explains. Where little is a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .chance import beyond_chance, beyond_share
 from .language import FAST, HALF_HOUR, HOUR, MID, QUARTER_DAY, SERVICE, SHORT
@@ -125,12 +125,18 @@ def hanging(scope: Scope) -> Record:
         )""")
 
 
-def conditions() -> Iterator[Record]:
-    """Record whether the service, one of its models, or a model at one server fails: this outranks other pages."""
+def conditions(by_label: Sequence[Scope] = ()) -> Iterator[Record]:
+    """Record whether the service, one of its models, or a model at one server fails: this outranks other pages.
+
+    So does a value of a custom label, in ``by_label``."""
     yield from failing(WHOLE, "$page_share", "$spike", MID, HALF_HOUR, HOUR)
     yield from failing(EACH_MODEL, "$spike", "$model_spike", MID)
     yield Record(EACH_SERVER.failing, _none_well(EACH_SERVER, "$page_share"))
     yield hanging(WHOLE)
     yield hanging(EACH_MODEL)
-    every = (WHOLE.failing, EACH_MODEL.failing, EACH_SERVER.failing, WHOLE.hanging, EACH_MODEL.hanging)
+    every = [WHOLE.failing, EACH_MODEL.failing, EACH_SERVER.failing, WHOLE.hanging, EACH_MODEL.hanging]
+    for scope in by_label:
+        yield from failing(scope, "$spike", "$model_spike", MID)
+        yield hanging(scope)
+        every += [scope.failing, scope.hanging]
     yield Record("streamvitals:failing", f"group by ({SERVICE}) ({either(*every)})")

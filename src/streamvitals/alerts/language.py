@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from string import Template
 
 from .. import names
@@ -21,6 +22,8 @@ RATE_WINDOWS = (SHORT, FAST, MID)
 _LABELS = {"model": "gen_ai.request.model", "server": "server.address"}
 _NAME = re.compile(r"\b(?:streamvitals|gen_ai|server)_\w+")
 _RECORDED = re.compile(r"\bstreamvitals:[\w:]+")
+# Words of texts for custom labels, where nobody alerts by them.
+NO_CUSTOM = {"whose": "", "or_theirs": ""}
 _MATCHER = re.compile(r'\b(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
 
 
@@ -41,13 +44,15 @@ def recorded_in(text: str) -> set[str]:
 class Language:
     """The words of templates, as they are for these objectives."""
 
-    def __init__(self, objectives: Objectives) -> None:
+    def __init__(self, objectives: Objectives, templates: Mapping[str, str] = NO_CUSTOM) -> None:
+        """``templates`` are words for whoever alerts by custom labels (by_label.py)."""
         self.objectives = objectives
         self._words = {**_labels(), **self._windows(), **self._thresholds()}
         self._words["service"] = ", ".join(objectives.service)
         self._known = {
             metric.prometheus + suffix for metric in names.ALL_METRICS for suffix in SUFFIXES[metric.kind]
         } | names.STREAM_LABELS.keys()
+        self._words |= {word: _Template(template).substitute(self._words) for word, template in templates.items()}
 
     def fill(self, template: str) -> str:
         """Fill in the words. Raises UnknownNameError for a word, a metric or a label that there is not."""

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import NoReturn
 
+from ..names import MAX_CUSTOM_LABELS, may_be_custom
+
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -40,8 +42,8 @@ class Objectives:
     """What the rules are made for.
 
     ``availability`` is in percent of the operations; all durations are in seconds. ``service`` are the labels that tell
-    one service from another: a page is for one of them. ``speed`` divides every window and every `for`, so that the
-    same rules can be seen at work in a minute.
+    one service from another: a page is for one of them. ``by`` are custom labels: one value that fails pages, as one
+    model does. ``speed`` divides every window and every `for`, so that the same rules can be seen at work in a minute.
     """
 
     availability: float = 99.5
@@ -51,6 +53,7 @@ class Objectives:
     scrape_interval: float = 30.0
     interval: float = 30.0
     service: tuple[str, ...] = ("job",)
+    by: tuple[str, ...] = ()
     runbook_url: str = "https://runbooks.example.com/streamvitals"
     dashboard_url: str = "https://grafana.example.com"
     speed: float = 1.0
@@ -69,6 +72,11 @@ class Objectives:
                 _refuse("service_label", label, "a label's name that all replicas of a service share, such as job")
         if len(set(self.service)) < len(self.service):
             _refuse("service_label", ", ".join(self.service), "each label once")
+        for label in self.by:
+            if not may_be_custom(label) or label in self.service:
+                _refuse("by", label, "the name of a label in STREAMVITALS_LABELS, such as tenant")
+        if len(set(self.by)) < len(self.by) or len(self.by) > MAX_CUSTOM_LABELS:
+            _refuse("by", ", ".join(self.by), f"{MAX_CUSTOM_LABELS} labels at most, each once")
         for name in ("runbook_url", "dashboard_url"):
             if not _URL.fullmatch(getattr(self, name)):
                 _refuse(name, getattr(self, name), "an http or https address without blanks, quotes or braces")

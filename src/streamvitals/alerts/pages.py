@@ -65,8 +65,8 @@ _OUTRANKED = "unless on ($service) max_over_time(streamvitals:failing[$mid])"
 PAGES = (
     Alert(
         "StreamvitalsFailing", "symptom", "page", "streamvitals:failing",
-        summary=query_text(
-            " or ".join(of_service(scope.failing) for scope in (WHOLE, EACH_MODEL, EACH_SERVER)),
+        summary="$whose" + query_text(
+            " or ".join(of_service(scope.failing) for scope in (WHOLE, EACH_MODEL, EACH_SERVER)) + "$or_theirs",
             worst_now("operations fail", FAILED),
             _HANGING,
         ),

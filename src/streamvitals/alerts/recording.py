@@ -6,11 +6,11 @@ hours are made of the five-minute counts, which survive restarts and cost next t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .. import names
-from . import measures
+from . import by_label, measures
 from .failing import conditions
 from .language import (
     FAST,
@@ -111,15 +111,17 @@ def _failure_shares() -> Iterator[Record]:
         yield Record(FAILURE_SHARE[window], share)
 
 
-def records() -> Iterator[Record]:
-    """Return all recording rules in the order in which they depend on each other."""
+def records(by: Sequence[str] = ()) -> Iterator[Record]:
+    """Return all recording rules in the order in which they depend on each other; ``by`` are custom labels."""
     for window in RATE_WINDOWS:
         yield from _counts(window)
         if window != MID:
             yield from _ratios(window)
     yield from _long_counts()
     yield from _gauges()
-    yield from conditions()
+    for label in by:
+        yield from by_label.counts(label)
+    yield from conditions([by_label.scope_of(label) for label in by])
     yield from _failure_shares()
     yield from refusing()
     yield from latencies()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import dedent
 from typing import Any
 
-from . import links
+from . import by_label, links
 from .causes import CAUSES
 from .language import Language, recorded_in
 from .objectives import Objectives
@@ -27,9 +27,9 @@ def rule_groups(objectives: Objectives) -> dict[str, Any]:
 
     Raises UnknownNameError for a name that there is not.
     """
-    language = Language(objectives)
+    language = Language(objectives, by_label.words(objectives.by))
     # What silences causes reads whether they, and pages, fire.
-    every: tuple[Record | Alert, ...] = (*records(), *tickets(), *ALERTS, PAGED)
+    every: tuple[Record | Alert, ...] = (*records(objectives.by), *tickets(), *ALERTS, PAGED)
     rules = [_rule(rule, language) for rule in every]
     _check_recorded(rules)
     return {"groups": [{"name": "streamvitals", "interval": language.pace(objectives.interval), "rules": rules}]}

@@ -4,6 +4,7 @@
     rules.py        the rules of alerts/ as YAML, for Prometheus and for its operator
     examples.py     Alertmanager's example, its template and the runbooks
     dashboards.py   the dashboards with the thresholds of the user's objectives
+    by_label.py     variables and panels for custom labels
     grafana.py      provisioning, and ConfigMaps for the sidecar
     kubernetes.py   metadata of objects, and ConfigMaps
     yaml_text.py    YAML as text

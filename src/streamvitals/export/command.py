@@ -37,6 +37,8 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
 @click.option("--interval", default="30s", show_default=True, metavar="DURATION", help="How often rules are evaluated.")
 @click.option("--service-label", "service", multiple=True, default=["job"], show_default=True, metavar="LABEL",
               help="Tells services apart; again for more than one, such as namespace.")
+@click.option("--by", multiple=True, metavar="LABEL",
+              help="Page also if it fails for one value of this label of your own, such as tenant; again for more.")
 @click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks.")
 @click.option("--dashboard-url", metavar="URL", help="Your Grafana.")
 @click.option("--format", "form", type=click.Choice(["prometheus", "kubernetes", "configmap"]), default="prometheus",
@@ -50,7 +52,7 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
 @FORCE
 def alerts(
     availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, scrape_interval: str, interval: str,
-    service: tuple[str, ...], runbook_url: str | None, dashboard_url: str | None, form: str,
+    service: tuple[str, ...], by: tuple[str, ...], runbook_url: str | None, dashboard_url: str | None, form: str,
     namespace: str, labels: tuple[str, ...], with_examples: bool, output: str | None, force: bool,
 ) -> None:
     """Write Prometheus rules that alert on LLM streams: streamvitals alerts --availability 99.9
@@ -72,7 +74,7 @@ def alerts(
         objectives = _objectives(
             {"ttft-p95": ttft_p95, "chunk-gap-p95": chunk_gap_p95, "scrape-interval": scrape_interval,
              "interval": interval},
-            availability=availability, service=service, runbook_url=runbook_url, dashboard_url=dashboard_url,
+            availability=availability, service=service, by=by, runbook_url=runbook_url, dashboard_url=dashboard_url,
         )
         metadata = kubernetes.Metadata(namespace, kubernetes.labels(labels))
         content, lost = without(rule_groups(objectives), hidden)
@@ -95,6 +97,8 @@ def alerts(
 @TTFT
 @GAP
 @METRICS
+@click.option("--by", multiple=True, metavar="LABEL",
+              help="A label of your own to choose by, such as tenant, and a row by it; again for more.")
 @click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks that panels lead to.")
 @click.option("--folder", metavar="NAME", help="Of Grafana's, to put them into; for kubernetes the annotation "
               "grafana_folder, which the chart must know (sidecar.dashboards.folderAnnotation).")
@@ -109,7 +113,8 @@ def alerts(
               help="Write them there; --format kubernetes is printed otherwise.")
 @FORCE
 def dashboards(
-    form: str, availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, runbook_url: str | None,
+    form: str, availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, by: tuple[str, ...],
+    runbook_url: str | None,
     folder: str | None, namespace: str, labels: tuple[str, ...],
     prometheus_url: str, tempo_url: str, scrape_interval: str, output: str | None, force: bool,
 ) -> None:
@@ -136,7 +141,7 @@ def dashboards(
         metadata = kubernetes.Metadata(namespace, selected_by, annotations)
         objectives = _objectives(
             {"ttft-p95": ttft_p95, "chunk-gap-p95": chunk_gap_p95, "scrape-interval": scrape_interval},
-            availability=availability, runbook_url=runbook_url,
+            availability=availability, by=by, runbook_url=runbook_url,
         )
         sources = grafana.Sources(prometheus_url, tempo_url, scrape_interval)
         files = dashboards_for(objectives)

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import names
 from ..alerts.objectives import Objectives
+from .by_label import with_labels
 from .find import read
 
 
@@ -25,7 +26,7 @@ def dashboards_for(objectives: Objectives) -> dict[str, str]:
     """The JSON of every dashboard, by file name. Raises MissingFileError."""
     runbooks = objectives.runbook_url.rstrip("/")
     return {
-        name: adapt(text, objectives).replace(Objectives.runbook_url, runbooks)
+        name: with_labels(adapt(text, objectives), objectives.by).replace(Objectives.runbook_url, runbooks)
         for name, text in read("dashboards/*.json").items()
     }
 
