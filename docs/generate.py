@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from streamvitals import config, names, outcome
+from streamvitals import config, conventions, names, outcome
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.ruleset import rule_groups
 from streamvitals.config import PORT_BESIDE, Config
@@ -65,6 +65,13 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "all", "what to show of the metrics: `-durations,-first_chunk` leaves these groups out"
         " ([groups](series.md#what-to-leave-out-first))"
     ),
+    "STREAMVITALS_CONVENTIONS": (
+        Config.conventions,
+        f"which of OpenTelemetry's GenAI conventions are sent: {', '.join(f'`{g}`' for g in conventions.GENERATIONS)}",
+    ),
+    "OTEL_SEMCONV_STABILITY_OPT_IN": (
+        "", f"`{config.OPT_IN}`: the latest conventions only, whatever `STREAMVITALS_CONVENTIONS` says"
+    ),
     "STREAMVITALS_HTTP_SPANS": ("false", "`true`: transport spans of the SDK's HTTP client (extra `http-spans`)"),
     "STREAMVITALS_CAPTURE_PARTIAL": (
         "0", "how many bytes of a failed stream's last text its span and the journal get; off, since it is content"
@@ -90,12 +97,13 @@ def metrics() -> Iterator[str]:
 
 
 def semconv() -> Iterator[str]:
-    """The metrics of OpenTelemetry's conventions, and which of ours they are made of."""
-    yield "| metric of the conventions | unit | made of |"
-    yield "|---|---|---|"
-    for name, metric in names.SEMCONV_METRICS.items():
-        ours = f"`{metric.otel}`" if metric.otel != name else "the usage that providers report"
-        yield f"| `{name}` | `{metric.unit}` | {ours} |"
+    """The metrics of OpenTelemetry's conventions, and what they were called before."""
+    yield "| metric of the conventions | type, unit | what | with `STREAMVITALS_CONVENTIONS=1.41` |"
+    yield "|---|---|---|---|"
+    for metric in (*conventions.METRICS, conventions.OPERATION_DURATION):
+        old, token_type = conventions.OLD_METRICS.get(metric, ("", ""))
+        before = (f"`{old}`" + f" of `gen_ai.token.type` {token_type}" * bool(token_type)) if old else "-"
+        yield f"| `{metric.otel}` | {metric.kind}, `{metric.unit}` | {metric.help} | {before} |"
 
 
 def _sample(metric: Metric) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from otlp_receiver import PATIENCE
+from streamvitals.conventions import LATEST
 from streamvitals.names import GAP_EDGES
 from streamvitals.outcome import Outcome
 from streamvitals.store.memory import HeapMemory
@@ -68,15 +69,16 @@ def failed(outcome: Outcome = Outcome.RESET, error_type: str = "connection_reset
 @dataclass
 class Config:
     otlp_metrics: bool = True
+    conventions: str = LATEST
     declared: None = None
 
 
 class Counted:
     """A store that streams are counted into."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, conventional: bool = False) -> None:
         self.store = Store(HeapMemory())
-        self.sink = StoreSink(self.store)
+        self.sink = StoreSink(self.store, conventional=conventional)
 
     def take(self) -> Snapshot:
         return self.store.snapshot(now=1000.0, stall_after=5.0)

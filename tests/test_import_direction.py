@@ -25,16 +25,19 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals._version": (),
     "streamvitals.outcome": (),
     "streamvitals.names": ("streamvitals.outcome",),
-    "streamvitals.config": ("streamvitals.names", "streamvitals.system"),
+    "streamvitals.conventions": ("streamvitals.names",),
+    "streamvitals.config": ("streamvitals.conventions", "streamvitals.names", "streamvitals.system"),
     "streamvitals.system": (),
-    "streamvitals.stream": ("streamvitals.names", "streamvitals.outcome"),
+    "streamvitals.stream": ("streamvitals.conventions", "streamvitals.names", "streamvitals.outcome"),
     "streamvitals.sdk": ("streamvitals.names", "streamvitals.stream"),
     "streamvitals.retries": ("streamvitals.names", "streamvitals.stream"),
     "streamvitals.store": (
-        "streamvitals.names", "streamvitals.outcome", *_SINKS, "streamvitals.startup.registration",
+        "streamvitals.conventions", "streamvitals.names", "streamvitals.outcome", *_SINKS,
+        "streamvitals.startup.registration",
     ),
     "streamvitals.otel": (
-        "streamvitals._version", "streamvitals.names", *_SINKS, "streamvitals.store", "streamvitals.system",
+        "streamvitals._version", "streamvitals.conventions", "streamvitals.names", *_SINKS, "streamvitals.store",
+        "streamvitals.system",
     ),
     "streamvitals.sinks": (
         "streamvitals.names", "streamvitals.outcome", *_SINKS, "streamvitals.store", "streamvitals.system",
@@ -209,7 +212,7 @@ def test_only_the_sdks_room_imports_openai(module: str) -> None:
         assert imported.split(".")[0] != "openai", module
 
 
-PURE = ("streamvitals.stream", "streamvitals.names", "streamvitals.outcome")
+PURE = ("streamvitals.stream", "streamvitals.conventions", "streamvitals.names", "streamvitals.outcome")
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) in PURE])

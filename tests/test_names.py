@@ -83,16 +83,6 @@ def test_what_must_be_absent_until_reported_is_hidden_and_nothing_else() -> None
     assert {m.otel for m in names.ALL_METRICS if m.standing} == {"streamvitals.stream_errors"}
 
 
-def test_the_conventions_names_are_the_conventions() -> None:
-    # https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/
-    assert names.SEMCONV_METRICS == {
-        "gen_ai.client.operation.duration": names.DURATION,
-        "gen_ai.client.operation.time_to_first_chunk": names.TIME_TO_FIRST_CHUNK,
-        "gen_ai.client.token.usage": names.TOKEN_USAGE,
-    }
-    assert {m.otel for m in names.ALL_METRICS if m.otel_only} == {"gen_ai.client.token.usage"}
-
-
 def test_gaps_can_be_told_apart_where_providers_live() -> None:
     assert names.GAP_EDGES[0] <= 0.001
     assert len([edge for edge in names.GAP_EDGES if 0.001 <= edge <= 0.04]) >= 8

@@ -39,7 +39,7 @@ UNKNOWN_MODEL = "unknown"
 
 # https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/ (gen_ai.operation.name)
 OPERATIONS = (
-    "chat", "text_completion", "generate_content", "invoke_agent", "transcription", "speech", "fetch", OTHER,
+    "chat", "text_completion", "generate_content", "invoke_agent", "transcription", "speech", "fetch_response", OTHER,
 )
 
 # The same page (gen_ai.provider.name); those that it has not are what the providers call themselves.
@@ -90,8 +90,6 @@ FIRST_EDGES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.
 DURATION_EDGES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 LAG_EDGES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 RATE_EDGES = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0)
-# The conventions' own edges for gen_ai.client.token.usage.
-TOKEN_EDGES = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0)
 
 Kind = Literal["counter", "histogram", "gauge"]
 Values = tuple[str, ...]
@@ -205,10 +203,6 @@ RATELIMIT_LIMIT = Metric(
     "streamvitals.ratelimit_limit", "gauge", "{limit}", "The rate limit that the provider said applies.",
     ("kind",), _each(*RATELIMIT_KINDS), hidden_at_zero=True,
 )
-TOKEN_USAGE = Metric(
-    "gen_ai.client.token.usage", "histogram", "{token}", "Number of input and output tokens used.",
-    ("type",), _each("input", "output"), TOKEN_EDGES, hidden_at_zero=True, otel_only=True,
-)
 
 LOOP_LAG = Metric(
     "streamvitals.event_loop_lag", "histogram", "s",
@@ -237,7 +231,7 @@ UNREPORTED = Metric(
 STREAM_METRICS = (
     STREAMS, STREAM_ERRORS, TIME_TO_FIRST_CHUNK, TIME_TO_FIRST_TOKEN, CHUNK_GAP, DURATION, TOKEN_RATE, CHUNKS,
     WAIT, HOLD, STALLS, RETRIES, BACKOFF, RECOVERIES, OPERATIONS_FAILED, FALLBACKS, TOKENS,
-    RATELIMIT_REMAINING, RATELIMIT_LIMIT, TOKEN_USAGE,
+    RATELIMIT_REMAINING, RATELIMIT_LIMIT,
 )
 PROCESS_METRICS = (LOOP_LAG, INTERNAL_ERRORS, HINTS_SEEN)
 SLOT_METRICS = (ACTIVE, STALLED)
@@ -258,14 +252,6 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
     "limits": (RATELIMIT_REMAINING, RATELIMIT_LIMIT),
     "open": (ACTIVE, STALLED),
     "lag": (LOOP_LAG,),
-}
-
-# The conventions' own metrics on the OTel path, made from ours. Upstream is moving these names to
-# `gen_ai.client.inference.*`; the move is this table. Attribute keys are renamed where they differ.
-SEMCONV_METRICS: dict[str, Metric] = {
-    "gen_ai.client.operation.duration": DURATION,
-    "gen_ai.client.operation.time_to_first_chunk": TIME_TO_FIRST_CHUNK,
-    "gen_ai.client.token.usage": TOKEN_USAGE,
 }
 
 # Bounds on what an app can make us keep: label sets past these are reported under `other`.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvitals.config import Config, ConfigError
+from streamvitals.config import Config, ConfigError, problems
 
 ENDPOINT = "http://collector:4318"
 VARIABLES = (
@@ -91,6 +91,21 @@ def test_everything_at_once() -> None:
     assert config.http_spans
 
 
+@pytest.mark.parametrize(("env", "generation"), [
+    ({}, "latest"),
+    ({"STREAMVITALS_CONVENTIONS": "1.41"}, "1.41"), ({"STREAMVITALS_CONVENTIONS": " BOTH"}, "both"),
+    ({"OTEL_SEMCONV_STABILITY_OPT_IN": "http/dup"}, "latest"),
+    ({"OTEL_SEMCONV_STABILITY_OPT_IN": "http/dup", "STREAMVITALS_CONVENTIONS": "1.41"}, "1.41"),
+    ({"OTEL_SEMCONV_STABILITY_OPT_IN": "http, gen_ai_latest_experimental", "STREAMVITALS_CONVENTIONS": "1.41"},
+     "latest"),
+])
+def test_the_generation_of_the_conventions(env: dict[str, str], generation: str) -> None:
+    """The standard's word asks for the latest and for none before; what it says is followed."""
+    assert Config.from_env(env).conventions == generation
+    overruled = env.get("STREAMVITALS_CONVENTIONS", generation).strip().lower() != generation
+    assert any("has no effect" in problem.what for problem in problems.of_variables(env)) == overruled
+
+
 @pytest.mark.parametrize(("env", "traces", "metrics"), [
     ({}, False, False),
     ({"OTEL_EXPORTER_OTLP_ENDPOINT": ENDPOINT}, True, True),
@@ -113,6 +128,7 @@ def test_otlp_is_started_only_when_the_standard_variables_ask(env: dict[str, str
 @pytest.mark.parametrize(("name", "value", "allowed"), [
     ("OTEL_SDK_DISABLED", "yes", "true or false"),
     ("STREAMVITALS_HTTP_SPANS", "1", "true or false"),
+    ("STREAMVITALS_CONVENTIONS", "1.36", "latest, 1.41 or both"),
     ("STREAMVITALS_STALL_SECONDS", "soon", "a number of seconds"),
     ("STREAMVITALS_STALL_SECONDS", "-1", "a number of seconds"),
     ("STREAMVITALS_STALL_SECONDS", "0", "a number of seconds"),

@@ -137,3 +137,24 @@ def test_a_collector_that_is_down_changes_nothing_for_the_program(server: Thread
     # In an app that has set up no logging our own two warnings are seen, and nothing of the exporters'.
     told = [f"streamvitals: {what} could not be delivered over OTLP" for what in ("metrics", "spans")]
     assert sorted(line.partition(" (")[0] for line in done.stderr.splitlines()) == told
+
+
+def test_the_conventions_metrics_of_real_streams(server: ThreadedFaultServer) -> None:
+    code = """
+stream(client, 'sv-ok'); stream(client, 'sv-reset'); asyncio.run(stream_async(
+    openai.AsyncOpenAI(api_key='k', base_url=str(client.base_url)), 'sv-ok'))
+"""
+    with receiver() as collector:
+        run(code, server.base_url, collector)
+        found = collector.metrics()
+        for fine in streams(collector):
+            assert attributes(fine)["gen_ai.operation.name"] == "chat"
+    chunks = {attributes(s)["streamvitals.outcome"]: attributes(s)["streamvitals.chunks"] for s in streams(collector)}
+    durations = {
+        attributes(p).get("error.type"): p for p in found["gen_ai.client.inference.duration"].histogram.data_points
+    }
+    assert {kind: p.count for kind, p in durations.items()} == {None: 2, "connection_reset": 1}
+    assert {attributes(p)["server.port"] for p in durations.values()} == {server.port}
+    between = found["gen_ai.client.inference.time_per_output_chunk"].histogram.data_points
+    wanted = 2 * (chunks["completed"] - 1) + chunks["reset"] - 1
+    assert sum(p.count for p in between) == wanted, "n chunks give n - 1 times"

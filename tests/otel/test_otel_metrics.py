@@ -22,7 +22,6 @@ from otel_support import LABELS, Config, Counted, failed, record, run_script
 from otlp_receiver import PATIENCE, Receiver, attributes, receiver
 from streamvitals import names
 from streamvitals.otel.metrics import Exporting, PreaggregatedExporter, start_exporting
-from streamvitals.outcome import Outcome
 from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from streamvitals.store.snapshot import Snapshot
 from streamvitals.stream.record import Progress, RateLimit, StreamLabels
@@ -113,7 +112,7 @@ def test_every_metric_of_ours_is_there_and_no_other(
     limits = (RateLimit("requests", 9.0, 10.0), RateLimit("tokens", 90.0, 100.0))
     counted.sink.on_end(record(rate_limits=limits))
     assert exporting.flush(PATIENCE)
-    expected = {m.otel: m for m in names.ALL_METRICS} | names.SEMCONV_METRICS
+    expected = {m.otel: m for m in names.ALL_METRICS}
     del expected[names.UNREPORTED.otel]  # an agent adds it
     found = collector.metrics()
     assert set(found) == set(expected)
@@ -123,7 +122,7 @@ def test_every_metric_of_ours_is_there_and_no_other(
     }
     keys = {label: names.OWN_LABELS.get(label, label) for m in names.ALL_METRICS for label in m.labels}
     for metric in names.ALL_METRICS:
-        if metric.otel in expected and metric not in names.SEMCONV_METRICS.values():
+        if metric.otel in expected:
             own = {keys[label] for label in metric.labels}
             common = set(STREAM) if metric.per_stream else set()
             assert all(set(attributes(p)) == own | common for p in points(found[metric.otel])), metric.otel
@@ -138,7 +137,7 @@ def test_all_series_stand_at_0_from_the_first_stream(
     assert exporting.flush(PATIENCE)
     found = collector.metrics()
     for metric in names.STREAM_METRICS:
-        standing = () if metric.otel_only else metric.standing if metric.hidden_at_zero else metric.values
+        standing = metric.standing if metric.hidden_at_zero else metric.values
         if standing:
             assert len(points(found[metric.otel])) == len(standing), metric.otel
         else:
@@ -147,30 +146,6 @@ def test_all_series_stand_at_0_from_the_first_stream(
     assert point(found["streamvitals.stream_duration"], result="failed").count == 0
     assert number(found["streamvitals.streams_active"]) == 1
     assert number(found["streamvitals.streams_stalled"]) == 0
-
-
-def test_the_conventions_own_metrics(exporting: Exporting, collector: Receiver, counted: Counted) -> None:
-    for ended in (
-        record(duration=1.0), failed(Outcome.ABANDONED, "closed", duration=2.0, usage=None),
-        failed(duration=4.0, usage=None),
-    ):
-        counted.sink.on_end(ended)
-    assert exporting.flush(PATIENCE)
-    found = collector.metrics()
-    durations = found["gen_ai.client.operation.duration"]
-    (fine,) = (p for p in points(durations) if "error.type" not in attributes(p))
-    assert attributes(fine) == STREAM
-    assert (fine.count, fine.sum) == (2, 3.0), "an end that is the app's own is no error"
-    assert point(durations, error__type="_OTHER").sum == 4.0
-    assert {attributes(p).get("error.type") for p in points(durations)} == {
-        None, "_OTHER",
-    }
-    usage = found["gen_ai.client.token.usage"]
-    assert point(usage, gen_ai__token__type="input").sum == 10
-    assert point(usage, gen_ai__token__type="output").sum == 18
-    assert set(attributes(points(usage)[0])) == {*STREAM, "gen_ai.token.type"}
-    first = point(found["gen_ai.client.operation.time_to_first_chunk"])
-    assert first == point(found["streamvitals.time_to_first_chunk"])
 
 
 def test_cumulative_counts_go_on_from_one_start(

@@ -20,6 +20,7 @@ class Config:
     otlp_traces: bool = True
     otlp_metrics: bool = True
     declared: None = None
+    conventions: str = "latest"
 
 
 @pytest.fixture(params=[False, True], ids=["protobuf", "json"])

@@ -277,7 +277,7 @@ def test_fetched_to_its_end_while_the_first_stream_goes_on(app: App, records: Re
     next(first)
     read(lambda: app.fetch("ok?chunks=8", after=0))
     read(lambda: first)
-    assert [record.labels.operation for record in records] == ["fetch", "chat"]
+    assert [record.labels.operation for record in records] == ["fetch_response", "chat"]
     assert output_tokens(records) == [8, None]
 
 

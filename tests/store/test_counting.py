@@ -119,11 +119,10 @@ class Model:
         if ended.outcome in GOOD_ENDS and not ended.given_up:
             self.add(names.RECOVERIES, "sdk", more=len(ended.attempts) > 1)
             self.add(names.RECOVERIES, "app", more=ended.chain_attempt > 1)
-        for kind, tokens in (ended.usage._asdict() if ended.usage is not None else {}).items():
+        for kind in names.TOKEN_TYPES:
+            tokens = getattr(ended.usage, kind, None)
             if tokens is not None:
                 self.add(names.TOKENS, kind, more=tokens)
-                if kind in ("input", "output"):
-                    self.observe(names.TOKEN_USAGE, kind, value=finest(tokens))
         if ended.tokens_per_second is not None:
             self.observe(names.TOKEN_RATE, value=ended.tokens_per_second)
         for limit in ended.rate_limits:

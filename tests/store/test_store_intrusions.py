@@ -20,6 +20,7 @@ from store_support import (
     ended,
     record,
 )
+from streamvitals.conventions import SECONDS
 from streamvitals.outcome import Outcome
 from streamvitals.store import increments
 from streamvitals.store import store as store_module
@@ -140,12 +141,14 @@ class Interrupt:
         return self
 
 
-@pytest.mark.parametrize("mapped", [False, True], ids=["heap", "mapped"])
-def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_a_stream(mapped: bool, tmp_path: Any) -> None:
+@pytest.mark.parametrize(("mapped", "conventional"), [(False, False), (True, False), (True, True)])
+def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_a_stream(
+    mapped: bool, conventional: bool, tmp_path: Any
+) -> None:
     at = 0
     while True:
         store = Store(MappedMemory(str(tmp_path)) if mapped else HeapMemory())
-        sink = StoreSink(store)
+        sink = StoreSink(store, conventional=conventional)
         sink.on_end(record(store.open_slot(LABELS, NOW)))
         one = record(store.open_slot(LABELS, NOW), outcome=Outcome.RESET, error_type="other")
         interrupt = Interrupt(at)
@@ -161,6 +164,9 @@ def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_a_stream(mapp
         assert snapshot.active == {}, at
         sink.on_end(record(store.open_slot(LABELS, NOW)))
         assert ended(look(store)) == {"completed": 2, "reset": 1}, at
+        if conventional:
+            durations = {i.outcome: sum(row[: len(SECONDS) + 1]) for i, row in look(store).inferences.items()}
+            assert durations == {"completed": 2, "reset": 1}, at
         assert look(store).streams[LABELS] == store.block(LABELS).row, at
         at += 1
     assert at > 100, "the test has looked at nothing"

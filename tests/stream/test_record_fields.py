@@ -56,8 +56,9 @@ def test_each_field_of_a_stream_that_was_answered_is_what_it_is_called() -> None
         usage=Usage(3, 4), rate_limits=LIMITS, http_status=200, cause_chain=("ConnectionResetError",), method="GET",
         url_path="/v1/x", server_port=8443, stall_times=((1.75, 6.0),), clock_origin=1000.0, last_event_id="event",
         partial="told", hints=("unknown_finish_reason",), replayed=True, retry_after=None, chain_attempt=3,
-        retry_after_honored=True, chain_wait=10.0, retry_of="span", given_up=True, trace_parent=parent, slot=host.slot,
-        span=None,
+        retry_after_honored=True, chain_wait=10.0, retry_of="span", given_up=True, service_tier=None,
+        system_fingerprint=None, unfinished=(), chunk_times=None, request=(), inside=None,
+        trace_parent=parent, slot=host.slot, span=None,
     )
 
 
@@ -76,5 +77,6 @@ def test_each_field_of_one_that_was_not_is_what_its_last_attempt_got() -> None:
         rate_limits=OTHER_LIMITS, http_status=429, cause_chain=("ConnectionResetError",), method="POST", url_path="",
         server_port=None, stall_times=(), clock_origin=1000.0, last_event_id=None, partial=None, hints=(),
         replayed=False, retry_after=9.0, chain_attempt=1, retry_after_honored=None, chain_wait=0.0, retry_of=None,
-        given_up=False, trace_parent=None, slot=host.slot, span=None,
+        given_up=False, service_tier=None, system_fingerprint=None, unfinished=(), chunk_times=None, request=(),
+        inside=None, trace_parent=None, slot=host.slot, span=None,
     )

@@ -16,14 +16,16 @@ from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from ..store.inferences import inference_from
+from ..store.layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
 from ..store.segment import Identity
 from ..store.snapshot import Snapshot
 from ..stream.record import StreamLabels
 from .foreign import FLAGS
 
 # Layouts do not mix: an agent of another version keeps a file of its own.
-NAME = f"retired-{STREAM_LAYOUT.fingerprint:08x}{PROCESS_LAYOUT.fingerprint:08x}.sum"
+_LAYOUTS = (STREAM_LAYOUT, PROCESS_LAYOUT, INFERENCE_LAYOUT)
+NAME = f"retired-{''.join(f'{layout.fingerprint:08x}' for layout in _LAYOUTS)}.sum"
 _ASIDE = f".{NAME}.tmp"
 _MAGIC = b"SVRETIR1"
 _HEAD = struct.Struct("<8sII")
@@ -76,6 +78,8 @@ class DeadProcesses:
             for labels, row in one.streams.items():
                 total.add_streams(labels, row)
             total.add_process(one.process)
+            for inference, numbers in one.inferences.items():
+                total.add_inference(inference, numbers)
         must = {*others, *present}
         listed = [*self.included, *others]
         recent = set(listed[-_MAX_LISTED:])
@@ -106,9 +110,10 @@ def _version_of(found: os.stat_result) -> tuple[int, ...]:
 
 
 def _encode(total: Snapshot, included: Iterable[Identity]) -> bytes:
-    text = json.dumps({"included": list(included), "labels": list(total.streams)}).encode()
+    facts = {"included": list(included), "labels": list(total.streams), "inferences": list(total.inferences)}
+    text = json.dumps(facts).encode()
     numbers = array("d", total.process)
-    for row in total.streams.values():
+    for row in (*total.streams.values(), *total.inferences.values()):
         numbers.extend(row)
     body = text + numbers.tobytes()
     return _HEAD.pack(_MAGIC, zlib.crc32(body), len(text)) + body
@@ -129,4 +134,7 @@ def _decode(raw: bytes) -> tuple[Snapshot, dict[Identity, None]]:
         labels = StreamLabels(operation, provider, model, server, tuple((name, value) for name, value in custom))
         total.streams[labels] = numbers[at : at + STREAM_LAYOUT.size]
         at += STREAM_LAYOUT.size
+    for attributes in facts["inferences"]:
+        total.inferences[inference_from(attributes)] = numbers[at : at + INFERENCE_LAYOUT.size]
+        at += INFERENCE_LAYOUT.size
     return total, {Identity(*identity): None for identity in facts["included"]}

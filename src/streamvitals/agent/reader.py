@@ -12,12 +12,13 @@ import resource
 import stat
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..store import increments, segment
 from ..store.exemplars import shown
+from ..store.inferences import Bound, Inference, decode
 from ..store.labels import OTHER_SET
-from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from ..store.layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
 from ..store.segment import BadSegmentError, Header, Identity, OpenSlot, OtherLayoutError, Placed
 from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot
 from ..stream.record import StreamLabels
@@ -34,6 +35,7 @@ _FIRST_BYTE = 7 if sys.byteorder == "little" else 0
 _PLAUSIBLE = bytes(range(0x44))
 
 Rows = dict[int, list[float]]  # by ordinal
+NOTHING: Rows = {}
 
 
 class AnothersFileError(BadSegmentError):
@@ -85,6 +87,7 @@ class MappedFile:
         self.inode = (found.st_dev, found.st_ino)
         self.labels: dict[int, StreamLabels] = {}
         self.named: dict[int, StreamLabels] = {}
+        self.inferences: dict[int, Inference] = {}
         self.slots: list[OpenSlot] = []
         self.redo: Sequence[float] = ()
         self.exemplars: list[Placed] = []
@@ -112,20 +115,23 @@ class MappedFile:
                 self.exemplars = list(segment.exemplars(view, form))
                 return
             slots = list(segment.open_slots(view, form))
-            named = dict(self.named)
+            named, inferences = dict(self.named), dict(self.inferences)
             for ordinal, at in self._blocks.items():
-                if ordinal not in named:
+                if ordinal not in named and ordinal not in inferences:
                     labels = segment.read_labels(view, at, form.custom)
                     if labels is not None:
                         named[ordinal] = labels
-            rows = {ordinal: self._row(raw, ordinal) for ordinal in named}
+                    elif (attributes := segment.read_attributes(view, at, form.custom)) is not None:
+                        inferences[ordinal] = decode(attributes)
+            rows = {ordinal: self._row(raw, ordinal) for ordinal in (*named, *inferences)}
             process = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size) if form.first else ()
             redo = _redo(raw, view[segment.REDO_AT]) if form.first else ()
             for slot in slots:
                 _numbers(array("d", (abs(slot.state), *slot[1:])).tobytes(), 0, len(slot))
-        except (ValueError, OverflowError) as error:
+        except (ValueError, OverflowError, TypeError) as error:
             self.slots, self.redo = [], ()
             raise BadSegmentError(str(error)) from error
+        self.inferences = inferences
         self.slots, self.named, self._rows, self.process_row, self.redo = slots, named, rows, process, redo
         self.build = segment.read_build(view) if form.first else None
 
@@ -144,6 +150,10 @@ class MappedFile:
     def rows(self) -> Iterator[tuple[int, StreamLabels, bytes]]:
         """The numbers of the blocks in ``labels``: the same object for as long as they are the same."""
         return ((ordinal, labels, self._rows[ordinal]) for ordinal, labels in self.labels.items())
+
+    def inference_rows(self) -> Iterator[tuple[int, Inference, bytes]]:
+        """The numbers of the blocks in ``inferences``, each as long as a label set's row."""
+        return ((ordinal, inference, self._rows[ordinal]) for ordinal, inference in self.inferences.items())
 
     def _row(self, raw: bytes, ordinal: int) -> bytes:
         at = 8 * self._blocks[ordinal]
@@ -223,6 +233,13 @@ class ProcessFiles:
         """Its counts so far, by label set; one may come several times."""
         return ((labels, row) for file in self.files for _, labels, row in file.rows())
 
+    def add_inferences(self, total: Snapshot, bound: Bound, changed: Mapping[int, list[float]] = NOTHING) -> None:
+        """Add its counts for the conventions' metrics to ``total``; ``changed`` are rows that its files have not."""
+        for file in self.files:
+            for ordinal, inference, raw in file.inference_rows():
+                row = changed.get(ordinal) or numbers(raw)
+                total.add_inference(bound.admit(inference), row[: INFERENCE_LAYOUT.size])
+
     def add_process(self, total: Snapshot) -> None:
         """Add its counts that have no label set to ``total``."""
         for file in self.files:
@@ -244,7 +261,7 @@ class ProcessFiles:
                 if exemplar is not None:
                     yield exemplar
 
-    def final_snapshot(self, now: float) -> Snapshot:
+    def final_snapshot(self, now: float, bound: Bound) -> Snapshot:
         """All that a process that is gone has counted, with its open streams ended by its death.
 
         A record that was being counted is finished first; then a slot's commit pair tells whether its stream
@@ -252,12 +269,14 @@ class ProcessFiles:
         """
         blocks = [block for file in self.files for block in file.rows()]
         rows = {ordinal: list(numbers(row)) for ordinal, _, row in blocks}
+        rows |= {ordinal: list(numbers(row)) for f in self.files for ordinal, _, row in f.inference_rows()}
         for file in self.files:
             _finish(rows, file.redo)
         died = [(slot, labels) for slot, labels in self._slots() if not _counted(rows, slot)]
         total = Snapshot()
         for ordinal, labels, _ in blocks:
             total.add_streams(labels, rows[ordinal])
+        self.add_inferences(total, bound, rows)
         self.add_process(total)
         for slot, labels in died:
             row = total.streams.setdefault(labels, [0.0] * STREAM_LAYOUT.size)

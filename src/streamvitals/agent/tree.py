@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from .. import names
 from ..startup.registration import home
+from ..store.inferences import Bound
 from ..store.labels import NO_CUSTOM_LABELS, Admission, Limits
 from ..store.layout import PROCESS_LAYOUT
 from ..store.segment import BadSegmentError, Identity
@@ -72,6 +73,7 @@ class Tree:
         self._alive = alive
         self._lock = threading.RLock()
         self._admission = Admission(limits)
+        self._bound = Bound()
         self._dead = DeadProcesses(home(directory))
         self._sums = Sums()
         self._files: dict[Key, MappedFile] = {}
@@ -102,10 +104,13 @@ class Tree:
                 for labels, row in part.streams.items():
                     rows.setdefault(self._admission.admit(labels), []).append(row)
                 total.add_process(part.process)
+                for inference, numbers in part.inferences.items():
+                    total.add_inference(self._bound.admit(inference), numbers)
             total.add_exemplars(self._exemplars.items())
             for identity, process in self._by_process().items():
                 if identity in self._unwritten:
                     continue
+                process.add_inferences(total, self._bound)
                 for labels, raw in process.rows():
                     rows.setdefault(labels, []).append(raw)
                 process.add_process(total)
@@ -197,6 +202,8 @@ class Tree:
             # Whoever was admitted in the run of an earlier agent comes first in this one too.
             for labels in self._dead.total.streams:
                 self._admission.admit(labels)
+            for inference in self._dead.total.inferences:
+                self._bound.admit(inference)
         return changed
 
     def _scan(self) -> None:
@@ -293,7 +300,7 @@ class Tree:
             self._read([key for key, file in self._files.items() if file.header.identity in dead])
             for identity in dead:
                 if identity not in done and identity not in self._unwritten:
-                    self._unwritten[identity] = processes[identity].final_snapshot(now)
+                    self._unwritten[identity] = processes[identity].final_snapshot(now, self._bound)
                     self._keep_exemplars(processes[identity])
             if self._unwritten:
                 try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
+from ..conventions import GENERATIONS, LATEST
 from ..names import GROUPS, MAX_LABEL_SETS, MAX_LABEL_VALUES, PROVIDERS
 from . import labels
 from .declarative import source
@@ -24,6 +25,8 @@ MOST_PARTIAL = 1 << 20
 USUAL_PORT, PORT_BESIDE = 9464, 19464
 
 _LEAVING_OUT = "all, or what to leave out as -durations,-gaps, or all that is to be shown as errors,retries"
+# A value of OTEL_SEMCONV_STABILITY_OPT_IN: "emit the latest experimental conventions, and do not emit the old ones".
+OPT_IN = "gen_ai_latest_experimental"
 
 T = TypeVar("T")
 
@@ -61,6 +64,7 @@ class Config:
     finish_optional_hosts: frozenset[str] = frozenset()
     providers: Mapping[str, str] = field(default_factory=dict)
     http_spans: bool = False
+    conventions: str = LATEST
     capture_partial: int = 0
     redact: str = ""
     journal: str = ""
@@ -122,6 +126,7 @@ class Config:
             redact=redact,
             journal=env.get("STREAMVITALS_JOURNAL", ""),
             quiet=take(_flag, "STREAMVITALS_QUIET", False),
+            conventions=_conventions(env, take(_one_of(GENERATIONS), "STREAMVITALS_CONVENTIONS", LATEST)),
             http_spans=take(_flag, "STREAMVITALS_HTTP_SPANS", False),
             left_out=take(_metrics, "STREAMVITALS_METRICS", frozenset(), "all are shown"),
             host=env.get("STREAMVITALS_HOST") or env.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
@@ -163,6 +168,25 @@ def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:
     if value == "true":
         return True
     raise _bad(name, env[name], "true or false")
+
+
+def _one_of(allowed: tuple[str, ...]) -> Callable[[Mapping[str, str], str, str], str]:
+    def parse(env: Mapping[str, str], name: str, default: str) -> str:
+        value = env.get(name, "").strip().lower()
+        if value and value not in allowed:
+            raise _bad(name, env[name], f"{', '.join(allowed[:-1])} or {allowed[-1]}")
+        return value or default
+
+    return parse
+
+
+def opted_in(env: Mapping[str, str]) -> bool:
+    """Whether the standard variable asks for the latest conventions, and for none before them."""
+    return OPT_IN in [word.strip() for word in env.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")]
+
+
+def _conventions(env: Mapping[str, str], wanted: str) -> str:
+    return LATEST if opted_in(env) else wanted
 
 
 def _seconds(low: float, high: float) -> Callable[[Mapping[str, str], str, float], float]:

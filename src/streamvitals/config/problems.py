@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ..conventions import GENERATIONS, LATEST
 from ..system import descriptors
-from . import Config, labels
+from . import OPT_IN, Config, labels, opted_in
 from .declarative import VARIABLE, source
 
 OURS = "STREAMVITALS_"
@@ -60,7 +61,7 @@ def of_variables(env: Mapping[str, str]) -> list[Problem]:
     ]
     found = source(env)
     of_file = [Problem(what, fix, not found.file) for what, fix in found.faults]
-    others = [*bad, *_never_read(found.env), *_misspelt(found.env), *_otlp(found.env)]
+    others = [*bad, *_never_read(found.env), *_misspelt(found.env), *_contradicting(found.env), *_otlp(found.env)]
     return [*of_file, *(map(_of_file, others) if found.file else others)]
 
 
@@ -85,6 +86,13 @@ def _never_read(env: Mapping[str, str]) -> Iterator[Problem]:
                     f"STREAMVITALS_LABELS: {label} may hold a secret and is never read; there is no label {label.name}",
                     "take its value from somewhere else, or leave it out",
                 )
+
+
+def _contradicting(env: Mapping[str, str]) -> Iterator[Problem]:
+    wanted = env.get("STREAMVITALS_CONVENTIONS", "").strip().lower()
+    if wanted in GENERATIONS and wanted != LATEST and opted_in(env):
+        what = f"STREAMVITALS_CONVENTIONS={wanted} has no effect: OTEL_SEMCONV_STABILITY_OPT_IN wants the latest only"
+        yield Problem(what, f"leave {OPT_IN} out there, or unset STREAMVITALS_CONVENTIONS")
 
 
 def known_variables() -> set[str]:

@@ -1,7 +1,8 @@
 """Our metrics on the app's own MeterProvider: counters and gauges observed, histograms once per stream.
 
 ``streamvitals.chunk_gap`` is absent there: we count it in buckets, but the metrics API takes single values only,
-at some 8 µs each, which a chunk must not cost. Histograms begin with their first value, not at 0.
+at some 8 µs each, which a chunk must not cost. The conventions' ``time_per_output_chunk`` is recorded on the thread
+that collects (chunk_times.py). Histograms begin with their first value, not at 0.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
 
-from .. import names
+from .. import conventions, names
 from .._version import __version__
+from ..conventions import LATEST
 from ..names import Metric
+from ..store.inferences import Bound, Inference, inference_of
+from ..store.inferences import values as inference_values
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Series
 from ..store.measured import measured
 from ..store.snapshot import Snapshot, Take
 from ..stream.record import StreamRecord
 from ..stream.sink import Sink
-from .keys import SCOPE, Attributes, own_attributes, semconv_attributes, stream_attributes
+from .chunk_times import ChunkTimes
+from .inferences import FAMILIES, Family
+from .keys import SCOPE, Attributes, own_attributes, stream_attributes
 
 
 class _Shared:
@@ -54,16 +60,19 @@ class _Shared:
 _sinks: weakref.WeakKeyDictionary[Meter, MeterSink] = weakref.WeakKeyDictionary()
 
 
-def on_app_provider(provider: MeterProvider, take: Take, left_out: frozenset[str] = frozenset()) -> MeterSink:
+def on_app_provider(
+    provider: MeterProvider, take: Take, left_out: frozenset[str] = frozenset(), generation: str = LATEST
+) -> MeterSink:
     """Report to a provider of the app's. ``take`` is called whenever its readers collect.
 
-    ``left_out`` are the metrics that are not shown, as in the snapshots that it returns."""
+    ``left_out`` are the metrics that are not shown, as in the snapshots that it returns. ``generation`` is that of the
+    conventions; the first call for a provider decides."""
     meter = provider.get_meter(SCOPE, __version__)
     sink = _sinks.get(meter)
     if sink is None:
         shared = _Shared()
         _observe_all(meter, shared)
-        sink = _sinks[meter] = MeterSink(meter, shared)
+        sink = _sinks[meter] = MeterSink(meter, shared, generation)
     sink.observe(take, left_out)
     return sink
 
@@ -129,26 +138,37 @@ def _takes(function: Callable[..., Any], parameter: str) -> bool:
 class MeterSink(Sink):
     """Records the histograms of each stream when it ends, some ten values; see ``on_app_provider``."""
 
-    def __init__(self, meter: Meter, shared: _Shared) -> None:
+    def __init__(self, meter: Meter, shared: _Shared, generation: str = LATEST) -> None:
         self._shared = shared
         self._left_out: frozenset[str] = frozenset()
         create = meter.create_histogram
         # Not in opentelemetry-api 1.27; the provider's default edges are used there.
         advice = _takes(create, "explicit_bucket_boundaries_advisory")
 
-        def histogram(name: str, metric: Metric) -> Histogram:
+        def histogram(metric: Metric) -> Histogram:
             more: dict[str, Any] = {"explicit_bucket_boundaries_advisory": metric.edges} if advice else {}
-            return create(name, metric.unit, metric.help, **more)
+            return create(metric.otel, metric.unit, metric.help, **more)
 
         ours = (
             names.DURATION, names.TIME_TO_FIRST_CHUNK, names.TIME_TO_FIRST_TOKEN, names.TOKEN_RATE,
             names.LOOP_LAG,
         )
-        self._ours = {metric.otel: histogram(metric.otel, metric) for metric in ours}
-        self._semconv: dict[str, list[Histogram]] = {}
-        for name, metric in names.SEMCONV_METRICS.items():
-            self._semconv.setdefault(metric.otel, []).append(histogram(name, metric))
+        self._ours = {metric.otel: histogram(metric) for metric in ours}
         self._with_context = _takes(self._ours[names.DURATION.otel].record, "context")
+        self._bound = Bound()
+        self._conventional: dict[Metric, list[tuple[Family, Any]]] = {}
+        made: dict[str, Any] = {}
+        for family in FAMILIES[generation]:
+            metric = family.metric
+            if metric.otel not in made:
+                count = metric.kind == "counter"
+                made[metric.otel] = (
+                    meter.create_counter(metric.otel, metric.unit, metric.help) if count else histogram(metric)
+                )
+            self._conventional.setdefault(family.source, []).append((family, made[metric.otel]))
+        self._between = ChunkTimes()
+        # Its callback observes nothing: it is called whenever a reader collects.
+        meter.create_observable_gauge("streamvitals.collections", [self._record_between])
 
     def observe(self, take: Take, left_out: frozenset[str] = frozenset()) -> None:
         """Make the counters and gauges show the snapshot that ``take`` returns."""
@@ -165,11 +185,29 @@ class MeterSink(Sink):
         parent = record.trace_parent
         context = parent if isinstance(parent, Context) else Context()
         for metric, values, value in measured(record):
-            if not metric.otel_only and metric.otel not in self._left_out:
-                attributes = {**base, **own_attributes(metric, values)}
-                self._record(self._ours[metric.otel], value, attributes, context)
-            for instrument in self._semconv.get(metric.otel, ()):
-                self._record(instrument, value, {**base, **semconv_attributes(metric, values)}, context)
+            if metric.otel not in self._left_out:
+                self._record(self._ours[metric.otel], value, {**base, **own_attributes(metric, values)}, context)
+        inference = inference_of(record, record.labels)
+        if inference is not None:
+            self._count_inference(record, self._bound.admit(inference), context)
+
+    def _count_inference(self, record: StreamRecord, inference: Inference, context: Context) -> None:
+        operation = inference.labels.operation
+        for metric, own, value in inference_values(record):
+            for family, instrument in self._conventional.get(metric, ()):
+                if family.has(operation):
+                    number = int(value) if metric.unit == "{token}" else value
+                    self._record(instrument, number, family.attributes(inference, own), context)
+        if record.chunk_times is not None:
+            for family, instrument in self._conventional.get(conventions.PER_CHUNK, ()):
+                if family.has(operation):
+                    self._between.add(instrument, family.attributes(inference), *record.chunk_times)
+
+    def _record_between(self, options: CallbackOptions) -> list[Observation]:
+        for instrument, attributes, value, count in self._between.take():
+            for _ in range(count):
+                self._record(instrument, value, attributes, Context())
+        return []
 
     def on_loop_lag(self, seconds: float) -> None:
         """Record how late the event loop was."""
@@ -177,8 +215,9 @@ class MeterSink(Sink):
             return
         self._record(self._ours[names.LOOP_LAG.otel], seconds, {}, Context())
 
-    def _record(self, to: Histogram, value: float, attributes: Attributes, context: Context) -> None:
+    def _record(self, to: Any, value: float, attributes: Attributes, context: Context) -> None:
+        write = to.add if isinstance(to, Counter) else to.record
         if self._with_context:
-            to.record(value, attributes, context)
+            write(value, attributes, context)
         else:
-            to.record(value, attributes)
+            write(value, attributes)

@@ -22,6 +22,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from .._version import __version__
+from ..conventions import LATEST
 from ..store.snapshot import Snapshot, Take
 from ..system import forks
 from .keys import SCOPE
@@ -52,6 +53,7 @@ class PreaggregatedExporter(MetricExporter):
         remake: Callable[[], MetricExporter] | None = None,
         resource: ProcessResource | None = None,
         losses: Losses | None = None,
+        generation: str = LATEST,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         preferred = inner._preferred_temporality or {}
@@ -65,6 +67,7 @@ class PreaggregatedExporter(MetricExporter):
         self._remake = remake
         self._resource = resource
         self._losses = losses or Losses("metrics", None)
+        self._generation = generation
         self._clock = clock
         self._closing = False
         self._inherited: list[MetricExporter] = []
@@ -90,7 +93,8 @@ class PreaggregatedExporter(MetricExporter):
             with unnoticed(self._on_trouble):
                 snapshot, now = self._take(), self._clock()
                 families = to_metrics(
-                    snapshot, self._previous, Window(self._began, self._last_exported, now), self._temporality
+                    snapshot, self._previous, Window(self._began, self._last_exported, now), self._temporality,
+                    self._generation,
                 )
                 data = self._with_ours(metrics_data, families)
                 if self._inner.export(data, timeout_millis, **kwargs) is MetricExportResult.SUCCESS:
@@ -139,6 +143,10 @@ class MetricsConfig(Protocol):
     def declared(self) -> Mapping[str, str] | None:
         """The settings, where they are not to be read in the environment."""
 
+    @property
+    def conventions(self) -> str:
+        """The generation of the conventions, one of ``conventions.GENERATIONS``."""
+
 
 class Exporting(NamedTuple):
     """A running metrics pipeline.
@@ -166,7 +174,7 @@ def start_exporting(
     """
     if not config.otlp_metrics:
         return Exporting(_done, _done)
-    return _Pipeline(take, Losses("metrics", on_error), config.declared).start()
+    return _Pipeline(take, Losses("metrics", on_error), config.conventions, config.declared).start()
 
 
 def _done(timeout: float = MOST) -> bool:
@@ -178,7 +186,9 @@ def _one(options: CallbackOptions) -> list[Observation]:
 
 
 class _Pipeline:
-    def __init__(self, take: Take, losses: Losses, declared: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, take: Take, losses: Losses, generation: str, declared: Mapping[str, str] | None = None
+    ) -> None:
         # Imported here, as an app with a MeterProvider of its own needs no exporter of ours.
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
@@ -191,7 +201,9 @@ class _Pipeline:
             exporter = OTLPMetricExporter(**arguments(declared, "METRICS"), **temporality(declared))
             return count_rejected(without_environment(exporter, declared, "METRICS"), losses)
 
-        self._exporter = PreaggregatedExporter(make(), take, remake=make, resource=resource, losses=losses)
+        self._exporter = PreaggregatedExporter(
+            make(), take, remake=make, resource=resource, losses=losses, generation=generation
+        )
         reader = PeriodicExportingMetricReader(self._exporter, **intervals(declared))
         self._provider = MeterProvider([reader], resource=resource.get(), shutdown_on_exit=False)
         # A reader that has nothing to report does not call its exporter.

@@ -1,7 +1,7 @@
 """A snapshot as the data points of OTel's metric data model.
 
 The counts come bucketed already, so no instrument is called. One instrument call costs about 8 µs, too much per
-chunk. Attribute keys are those of names.py; the conventions' own metrics are made of the same rows.
+chunk. Attribute keys are those of names.py, and of inferences.py for the conventions' own metrics.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 
-from .. import names
+from .. import conventions, names
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
 from ..store.snapshot import Snapshot
-from .keys import Attributes, own_attributes, semconv_attributes, stream_attributes
+from .inferences import conventional_counts
+from .keys import Attributes, own_attributes, stream_attributes
 
 DELTA = AggregationTemporality.DELTA
 
@@ -58,7 +59,6 @@ class _Family:
 
 
 def _family(name: str, metric: names.Metric, layout: Layout) -> _Family:
-    semconv = name in names.SEMCONV_METRICS
     rows: dict[tuple[tuple[str, str], ...], list[int]] = {}
     standing: set[int] = set()
     width = 0
@@ -67,7 +67,7 @@ def _family(name: str, metric: names.Metric, layout: Layout) -> _Family:
             width = series.width
             if series.stands:
                 standing.add(series.start)
-            found = (semconv_attributes if semconv else own_attributes)(metric, series.values)
+            found = own_attributes(metric, series.values)
             rows.setdefault(tuple(found.items()), []).append(series.start)
     points = tuple(
         _Point(tuple(starts), dict(key), not standing.isdisjoint(starts)) for key, starts in rows.items()
@@ -75,10 +75,7 @@ def _family(name: str, metric: names.Metric, layout: Layout) -> _Family:
     return _Family(name, metric, width, points)
 
 
-STREAM_FAMILIES = (
-    *(_family(m.otel, m, STREAM_LAYOUT) for m in names.STREAM_METRICS if not m.otel_only),
-    *(_family(name, m, STREAM_LAYOUT) for name, m in names.SEMCONV_METRICS.items()),
-)
+STREAM_FAMILIES = tuple(_family(m.otel, m, STREAM_LAYOUT) for m in names.STREAM_METRICS)
 PROCESS_FAMILIES = tuple(_family(m.otel, m, PROCESS_LAYOUT) for m in names.PROCESS_METRICS)
 
 
@@ -87,8 +84,9 @@ def to_metrics(
     previous: Snapshot | None,
     window: Window,
     temporality: Mapping[str, AggregationTemporality],
+    generation: str = conventions.LATEST,
 ) -> list[Metric]:
-    """All families that have points, as the SDK's exporters take them.
+    """All families that have points, as the SDK's exporters take them; ``generation`` is that of the conventions.
 
     ``temporality`` is by kind, "counter" and "histogram". Where it is delta, ``previous`` is what was exported at
     ``window.last_exported`` (None: nothing), and a series that did not move since is left out.
@@ -102,13 +100,33 @@ def to_metrics(
             for base, row, labels in sets
             for point in _points(family, base, row, known.get(labels), window, temporality)
         ]
-        found.append(_metric(family, points, temporality))
+        found.append(_metric(family.name, family.metric, points, temporality))
     for family in PROCESS_FAMILIES:
         before = None if previous is None else previous.process
         points = list(_points(family, {}, snapshot.process, before, window, temporality))
-        found.append(_metric(family, points, temporality))
+        found.append(_metric(family.name, family.metric, points, temporality))
+    found.extend(_conventional(snapshot, previous, window, temporality, generation))
     found.extend(_current_gauges(snapshot, window))
     return [metric for metric in found if metric.data.data_points and metric.name not in snapshot.left_out]
+
+
+def _conventional(
+    snapshot: Snapshot, previous: Snapshot | None, window: Window, temporality: Mapping[str, AggregationTemporality],
+    generation: str,
+) -> Iterator[Metric]:
+    """The conventions' own metrics."""
+    pairs = zip(conventional_counts(snapshot, generation), conventional_counts(previous, generation), strict=True)
+    for now, before in pairs:
+        metric = now.metric
+        delta = temporality[metric.kind] is DELTA
+        start = window.last_exported if delta else window.began
+        points = []
+        for key, values in now.by_attributes.items():
+            known = before.by_attributes.get(key) if delta else None
+            if known is None or values != known:
+                added = values if known is None else _since(values, known)
+                points.append(_point(dict(key), start, window.now, metric, added))
+        yield _metric(metric.otel, metric, points, temporality)
 
 
 def _current_gauges(snapshot: Snapshot, window: Window) -> Iterator[Metric]:
@@ -128,9 +146,8 @@ def _current_gauges(snapshot: Snapshot, window: Window) -> Iterator[Metric]:
 
 
 def _metric(
-    family: _Family, points: list[Point], temporality: Mapping[str, AggregationTemporality]
+    name: str, metric: names.Metric, points: list[Point], temporality: Mapping[str, AggregationTemporality]
 ) -> Metric:
-    metric = family.metric
     data: Sum | Gauge | Histogram
     if metric.kind == "histogram":
         data = Histogram(cast("list[HistogramDataPoint]", points), temporality["histogram"])
@@ -138,7 +155,7 @@ def _metric(
         data = Sum(cast("list[NumberDataPoint]", points), temporality["counter"], is_monotonic=True)
     else:
         data = Gauge(cast("list[NumberDataPoint]", points))
-    return Metric(family.name, metric.help, metric.unit, data)
+    return Metric(name, metric.help, metric.unit, data)
 
 
 def _gauge(metric: names.Metric, points: list[NumberDataPoint]) -> Metric:
@@ -168,14 +185,15 @@ def _points(
             if values == known:
                 continue
             values = _since(values, known)
-        attributes = {**base, **point.attributes}
-        if kind == "histogram":
-            yield _histogram(attributes, start, window.now, family.metric, values)
-        elif kind == "counter":
-            count = values[0] if family.metric.unit == "s" else int(values[0])
-            yield _number(attributes, start, window.now, count)
-        else:
-            yield _number(attributes, window.now, window.now, values[0])
+        yield _point({**base, **point.attributes}, start, window.now, family.metric, values)
+
+
+def _point(attributes: Attributes, start: int, now: int, metric: names.Metric, values: list[float]) -> Point:
+    if metric.kind == "histogram":
+        return _histogram(attributes, start, now, metric, values)
+    if metric.kind == "counter":
+        return _number(attributes, start, now, values[0] if metric.unit == "s" else int(values[0]))
+    return _number(attributes, now, now, values[0])
 
 
 def _sum_of_rows(point: _Point, width: int, row: list[float]) -> list[float]:

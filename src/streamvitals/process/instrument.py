@@ -160,6 +160,7 @@ def _serve_prometheus(started: Runtime, registry: CollectorRegistry | None) -> N
 def _report_to(provider: MeterProvider, started: Runtime) -> None:
     from ..otel import metrics
 
-    sink = metrics.on_app_provider(provider, started.snapshot, started.left_out)
+    started.times_chunks = True
+    sink = metrics.on_app_provider(provider, started.snapshot, started.left_out, started.config.conventions)
     started.add_sink(sink)
     _undo.append(sink.close)

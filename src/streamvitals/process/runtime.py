@@ -69,6 +69,8 @@ class Runtime:
         self.stall_after = config.stall_after
         self.left_out = config.left_out
         self.flush_every = config.flush_every
+        # Whether somebody exports the times from chunk to chunk, which cost something for each chunk.
+        self.times_chunks = config.otlp_metrics
         self.exporters = exporters
         self._capture_parent = capture_parent
         self._http_spans = http_spans
@@ -103,6 +105,8 @@ class Runtime:
             reader = TailReader(reader, self.config.capture_partial, self._redact)
         parent = self._capture_parent() if self._capture_parent is not None else None
         observation = Observation(self, facts, reader, slot, now, time.time(), key, retry, parent)
+        if self.times_chunks:
+            observation.time_chunks()
         try:
             if holder is not None:
                 holder.observation = observation

@@ -80,7 +80,8 @@ def build(
     store = Store(MappedMemory(config.directory) if config.directory else HeapMemory(), limits)
     spans = tracing() if tracing is not None else None
     limited: list[LogSink | JournalSink] = [*_journal(config), LogSink()]
-    heard: list[Sink] = [StoreSink(store, exemplars=spans is not None), *limited, *sinks]
+    counted = StoreSink(store, exemplars=spans is not None, conventional=config.otlp_metrics)
+    heard: list[Sink] = [counted, *limited, *sinks]
     suppressed = tuple(sink.report_suppressed for sink in limited)
     exporters = Exporters(begin_flush=suppressed, begin_shutdown=suppressed)
     capture = http_spans = None

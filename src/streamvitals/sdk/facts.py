@@ -115,7 +115,7 @@ def request_facts(
     model = _sent(options, "model") or get(_sent(options, "agent"), "model")
     if not isinstance(model, str) or not model:
         model = UNKNOWN_MODEL
-    fetch = operation == "fetch"
+    fetch = operation == "fetch_response"
     found = RequestFacts(
         labels=StreamLabels(operation, endpoint.provider, model, endpoint.host),
         method=options.method.upper(),

@@ -52,8 +52,8 @@ class SDK(NamedTuple):
 
 OPENAI = SDK(
     versions.OPENAI,
-    # Operation names are those of OpenTelemetry's conventions where one applies, as the conventions ask for; "fetch" is
-    # for a response that was generated before.
+    # Operation names are those of OpenTelemetry's conventions where one applies. A response that is fetched was generated
+    # before.
     by_path={
         ("post", "/chat/completions"): ("chat", ChatChunks),
         ("post", "/responses"): ("chat", ResponsesEvents),
@@ -67,13 +67,13 @@ OPENAI = SDK(
     by_pattern=tuple(
         (method, re.compile(pattern), surface)
         for method, pattern, surface in (
-            ("get", "/responses/[^/]+", ("fetch", ResponsesEvents)),
+            ("get", "/responses/[^/]+", ("fetch_response", ResponsesEvents)),
             ("post", "/threads/(?:[^/]+/)?runs(?:/[^/]+/submit_tool_outputs)?", ("invoke_agent", AssistantEvents)),
             ("get", "/agents/sessions/[^/]+/events", ("invoke_agent", AgentEvents)),
         )
     ),
     named=re.compile(r"(?:.*/)?(?:responses/([^/]+)|agents/sessions/([^/]+)/events|threads/[^/]+/runs/([^/]+))/?"),
-    nameable=(frozenset({"fetch", "invoke_agent"}), "/responses"),
+    nameable=(frozenset({"fetch_response", "invoke_agent"}), "/responses"),
     body_as_bytes="/audio/speech",
     client_providers={
         "BaseAzureClient": "azure.ai.openai",

@@ -91,7 +91,7 @@ def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New
         if record.chain_attempt >= 2:
             new += (_APP_RECOVERIES_AT, row[_APP_RECOVERIES_AT] + 1.0)
     if record.usage is not None:
-        for at, count in zip(_TOKENS_AT, record.usage, strict=True):
+        for at, count in zip(_TOKENS_AT, record.usage, strict=False):  # the first counts of a usage are these
             if count is not None:
                 new += (at, row[at] + quantized(count))
         for metric, values, value in usage_measured(record):

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .. import names
+from .. import conventions, names
 from ..names import Metric
 
 
@@ -78,3 +78,5 @@ class Layout:
 
 STREAM_LAYOUT = Layout(names.STREAM_METRICS)
 PROCESS_LAYOUT = Layout(names.PROCESS_METRICS)
+# Of what the conventions' own metrics show (inferences.py). A row of it stands in a block for one of STREAM_LAYOUT.
+INFERENCE_LAYOUT = Layout(conventions.METRICS)

@@ -17,7 +17,6 @@ _MOST = float(1 << 32)
 # Adding this to a number rounds it to a multiple of 2**-20, and subtracting it again keeps the rounded value.
 _SHIFT = 1.5 * (1 << 32)
 _NO_VALUES = ()
-_INPUT, _OUTPUT = ("input",), ("output",)
 
 
 def quantized(value: float) -> float:
@@ -49,10 +48,6 @@ def usage_measured(record: StreamRecord) -> Iterator[Measured]:
     usage = record.usage
     if usage is None:
         return
-    if usage.input is not None:
-        yield names.TOKEN_USAGE, _INPUT, quantized(usage.input)
-    if usage.output is not None:
-        yield names.TOKEN_USAGE, _OUTPUT, quantized(usage.output)
     rate = record.tokens_per_second
     if rate is not None:
         yield names.TOKEN_RATE, _NO_VALUES, rate

@@ -21,7 +21,7 @@ from typing import NamedTuple, cast
 
 from .. import names
 from ..stream.record import StreamLabels
-from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from .layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
 
 MAGIC = b"SVITALS1"
 PAGE = 4096
@@ -38,6 +38,8 @@ HEADER_BYTES = 128
 _BUILD = struct.Struct("<IHHH")
 _BUILD_BYTES = 256
 _BUILD_FIELDS = (40, 40, 160)
+_ATTRIBUTES = struct.Struct("<II")
+_NO_LABELS = INFERENCE_LAYOUT.fingerprint
 # Operation, provider, model, server: bytes of UTF-8.
 LABEL_FIELDS = (32, 64, 128, 128)
 _CUSTOM_FIELDS = names.MAX_CUSTOM_LABELS * (names.MAX_CUSTOM_NAME, names.MAX_CUSTOM_VALUE)
@@ -231,6 +233,33 @@ def read_labels(view: memoryview[float], at: int, custom: bool = False) -> Strea
     operation, provider, model, server, *custom_texts = texts
     pairs = zip(custom_texts[::2], custom_texts[1::2], strict=True)
     return StreamLabels(operation, provider, model, server, tuple(pair for pair in pairs if all(pair)))
+
+
+def attributes_room(custom: bool) -> int:
+    """How many bytes of attributes a block has room for; ``custom`` as in ``write_labels``."""
+    return _BLOCKS[custom].head * _DOUBLE - _ATTRIBUTES.size
+
+
+def write_attributes(view: memoryview[float], at: int, text: bytes, custom: bool = False) -> None:
+    """Write the attributes of a block with a row of INFERENCE_LAYOUT; there must be room for them.
+
+    The checksum begins with the layout's fingerprint: for readers of label sets, and for those of another layout, the
+    block is not in use."""
+    with view.cast("B") as raw:
+        start = (at - _BLOCKS[custom].head) * _DOUBLE
+        raw[start + _ATTRIBUTES.size : start + _ATTRIBUTES.size + len(text)] = text
+        _ATTRIBUTES.pack_into(raw, start, zlib.crc32(text, _NO_LABELS), len(text))
+
+
+def read_attributes(view: memoryview[float], at: int, custom: bool = False) -> bytes | None:
+    """Read what ``write_attributes`` wrote; None for any other block."""
+    with view.cast("B") as raw:
+        start = (at - _BLOCKS[custom].head) * _DOUBLE
+        crc, length = _ATTRIBUTES.unpack_from(raw, start)
+        if not 0 < length <= attributes_room(custom):
+            return None
+        text = bytes(raw[start + _ATTRIBUTES.size : start + _ATTRIBUTES.size + length])
+    return text if zlib.crc32(text, _NO_LABELS) == crc else None
 
 
 def _texts(raw: memoryview, at: int, crc: int, lengths: list[int], most: int) -> list[str] | None:

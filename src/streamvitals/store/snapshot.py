@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..stream.record import StreamLabels
+from .inferences import Inference
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
 
 # Of a layout's gauges: where each one's value is; the Unix time it was set at follows.
@@ -48,7 +49,8 @@ class Snapshot:
 
     ``streams`` holds a row of ``STREAM_LAYOUT`` per label set and ``process`` one of ``PROCESS_LAYOUT``.
     ``oldest`` is the age in seconds of the oldest open stream. ``builds`` counts the processes that run
-    (version, openai_version, patched). ``unreported`` counts Pythons that are not observed; only an agent knows.
+    (version, openai_version, patched). ``inferences`` holds a row of ``INFERENCE_LAYOUT`` per set of attributes.
+    ``unreported`` counts Pythons that are not observed; only an agent knows.
     ``left_out`` are the metrics that are not to be shown, by their OTel names. ``began`` is the Unix time at which all
     of it was 0, where that is known.
     """
@@ -63,11 +65,17 @@ class Snapshot:
     left_out: frozenset[str] = frozenset()
     began: float | None = None
     exemplars: dict[ExemplarKey, Exemplar] = field(default_factory=dict)
+    inferences: dict[Inference, list[float]] = field(default_factory=dict)
 
     def add_streams(self, labels: StreamLabels, row: Sequence[float]) -> None:
         """Add a row of ``STREAM_LAYOUT``; it is copied."""
         mine = self.streams.get(labels)
         self.streams[labels] = list(row) if mine is None else merge_rows(mine, row)
+
+    def add_inference(self, inference: Inference, row: Sequence[float]) -> None:
+        """Add a row of ``INFERENCE_LAYOUT``; it is copied."""
+        mine = self.inferences.get(inference)
+        self.inferences[inference] = list(row) if mine is None else list(map(operator.add, mine, row))
 
     def add_process(self, row: Iterable[float]) -> None:
         """Add a row of ``PROCESS_LAYOUT``."""
@@ -91,6 +99,8 @@ class Snapshot:
         for labels, row in other.streams.items():
             self.add_streams(labels, row)
         self.add_process(other.process)
+        for inference, row in other.inferences.items():
+            self.add_inference(inference, row)
         for mine, theirs in ((self.active, other.active), (self.stalled, other.stalled)):
             for labels, count in theirs.items():
                 mine[labels] = mine.get(labels, 0) + count

@@ -12,11 +12,12 @@ from functools import partial
 
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from ..stream.sink import Sink
-from . import increments, segment
+from . import increments, inferences, segment
 from .exemplars import Exemplars, shown
 from .increments import New, Row
+from .inferences import Bound, Inference
 from .labels import NO_CUSTOM_LABELS, OTHER_SET, Admission, Limits
-from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
+from .layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
 from .memory import Memory
 from .segments import Place, Segments
 from .snapshot import Build, Snapshot
@@ -30,13 +31,13 @@ _TINY = 1e-9
 
 
 class Block:
-    """The row of a label set: ``view[at]`` is its first double.
+    """The row of a label set, or of an inference's attributes: ``view[at]`` is its first double.
 
     ``row`` is a copy of the numbers in a list, which is read several times as fast; only this process writes them."""
 
     __slots__ = ("at", "labels", "ordinal", "row", "view")
 
-    def __init__(self, place: Place, labels: StreamLabels) -> None:
+    def __init__(self, place: Place, labels: StreamLabels = OTHER_SET) -> None:
         self.view, self.at, self.ordinal = place
         self.labels = labels
         self.row = segment.doubles(self.view, self.at, STREAM_LAYOUT.size)
@@ -80,6 +81,8 @@ class Store:
         self._blocks: dict[StreamLabels, Block] = {}
         self._admitted: dict[StreamLabels, Block] = {}
         self._admission = Admission(self._limits)
+        self._inferences: dict[Inference, Block] = {}
+        self._bound = Bound(segment.attributes_room(segments.custom))
         self.exemplars = Exemplars(segments.for_exemplars)
         if self._build is not None or self._memory.at_once:
             self._write_build()
@@ -140,6 +143,20 @@ class Store:
         # A signal handler may have made one in between: there must not be two blocks, each with its own row.
         return self._admitted.setdefault(folded, Block(place, folded))
 
+    def inference_block(self, inference: Inference) -> Block | None:
+        """The block of an inference's attributes; None if there is no memory for it."""
+        found = self._inferences.get(inference)
+        if found is not None:
+            return found
+        with self._segments.lock:
+            inference = self._bound.admit(inference)
+            found = self._inferences.get(inference)
+            place = self._segments.take_block() if found is None else None
+            if place is not None:
+                segment.write_attributes(place.view, place.at, inference.encode(), self._segments.custom)
+                found = self._inferences.setdefault(inference, Block(place))
+        return found
+
     def commit(self, block: Block, new: New, slot: Slot | None = None) -> None:
         """Write new numbers into a block, so that the agent can finish the write after a kill.
         ``slot`` is the slot of the stream whose end they count, and is freed; the first number is then a counter that
@@ -192,6 +209,8 @@ class Store:
         for block in list(self._admitted.values()):
             by_ordinal[block.ordinal] = block.labels
             result.add_streams(block.labels, segment.doubles(block.view, block.at, STREAM_LAYOUT.size))
+        for inference, block in list(self._inferences.items()):
+            result.add_inference(inference, segment.doubles(block.view, block.at, INFERENCE_LAYOUT.size))
         for view, form in list(self._segments.made):
             if form.first:
                 result.add_process(segment.doubles(view, segment.PROCESS_AT, PROCESS_LAYOUT.size))
@@ -218,30 +237,33 @@ class Store:
 
 
 class StoreSink(Sink):
-    """Adds records to a store. ``exemplars`` also keeps the last trace of each bucket."""
+    """Adds records to a store. ``exemplars`` also keeps the last trace of each bucket, ``conventional`` counts for the
+    conventions' own metrics (inferences.py)."""
 
     def __init__(
         self,
         store: Store,
         *,
         exemplars: bool = False,
+        conventional: bool = False,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._exemplars = exemplars
+        self._conventional = conventional
         self._unix_time = unix_time
 
     def on_progress(self, progress: Progress) -> None:
         """Add what a long stream has gathered."""
-        self._write(progress.labels, lambda row: increments.progressed(row, progress))
+        self._write(self._store.block(progress.labels), lambda row: increments.progressed(row, progress))
 
     def on_retry(self, retry: RetryRecord) -> None:
         """Count a retry."""
-        self._write(retry.labels, lambda row: increments.retried(row, retry))
+        self._write(self._store.block(retry.labels), lambda row: increments.retried(row, retry))
 
     def on_chain(self, chain: ChainRecord) -> None:
         """Count what became of a chain of the application's own attempts."""
-        self._write(chain.labels, lambda row: increments.chained(row, chain))
+        self._write(self._store.block(chain.labels), lambda row: increments.chained(row, chain))
 
     def on_end(self, record: StreamRecord) -> None:
         """Count a stream that ended, and free its slot.
@@ -250,7 +272,13 @@ class StoreSink(Sink):
         slot = record.slot if isinstance(record.slot, Slot) else None
         if slot is not None and not _ours(slot):
             return
-        block = self._write(record.labels, lambda row: increments.ended(row, record, self._unix_time), slot)
+        block = self._store.block(record.labels)
+        try:
+            self._write(block, lambda row: increments.ended(row, record, self._unix_time), slot)
+        finally:
+            # Also where an interrupt got in between: a stream whose slot is free is not counted again.
+            if self._conventional:
+                self._count_inference(record, block.labels)
         if not increments.listed(record):
             self.on_internal_error("classify")
         for hint in record.hints:
@@ -266,21 +294,24 @@ class StoreSink(Sink):
         """Count a fault of our own; an unknown place is ``other``."""
         self._store.commit_process(lambda row: increments.faulted(row, where))
 
-    def _write(self, labels: StreamLabels, count: Callable[[Row], New], slot: Slot | None = None) -> Block:
+    def _count_inference(self, record: StreamRecord, labels: StreamLabels) -> None:
+        inference = inferences.inference_of(record, labels)
+        block = self._store.inference_block(inference) if inference is not None else None
+        if block is not None:
+            self._write(block, lambda row: inferences.counted(row, record))
+
+    def _write(self, block: Block, count: Callable[[Row], New], slot: Slot | None = None) -> None:
         new: New | None = None
         try:
-            block = self._store.block(labels)
             new = count(block.row)
             self._store.commit(block, new, slot)
         except BaseException:
             # A signal handler may raise between any two of our instructions. The exception goes on to the app, but the
             # app may live on, so the record that was interrupted must be counted once and as a whole.
             if new is None:
-                block = self._store.block(labels)
                 new = count(block.row)
             self._store.commit(block, new, slot)
             raise
-        return block
 
     def _keep_exemplars(self, record: StreamRecord, block: Block) -> None:
         span = record.span

@@ -56,6 +56,14 @@ class Reader(Protocol):
     @property
     def response_id(self) -> str | None: ...
 
+    @property
+    def service_tier(self) -> str | None:
+        """The tier that the provider served the request in."""
+
+    @property
+    def system_fingerprint(self) -> str | None:
+        """The provider's name for its configuration."""
+
     def is_common(self, item: Any) -> bool:
         """Whether ``read`` would find nothing in this chunk. A quick check: False where it cannot tell."""
 
@@ -86,13 +94,15 @@ class ChatChunks:
     ends_with_body = named_events = reads_errors = False
     __slots__ = (
         "_by_choice", "_failed", "_finishes", "_open", "_reported", "_restless", "_seen", "done", "response_id",
-        "response_model",
+        "response_model", "service_tier", "system_fingerprint",
     )
 
     def __init__(self) -> None:
         self.done = False
         self.response_model: str | None = None
         self.response_id: str | None = None
+        self.service_tier: str | None = None
+        self.system_fingerprint: str | None = None
         # Indexes of choices. Tuples: there is nearly always one choice, and no container is smaller.
         self._seen: tuple[int, ...] = ()
         self._open: tuple[int, ...] = ()  # choices without a finish_reason, or with content after it
@@ -165,6 +175,9 @@ class ChatChunks:
         if self.response_id is None:
             self.response_id = identifier(chunk.get("id"))
             self.response_model = text(chunk.get("model"))
+            self.system_fingerprint = identifier(chunk.get("system_fingerprint"))
+        if self.service_tier is None:
+            self.service_tier = identifier(chunk.get("service_tier"))
         groq = chunk.get("x_groq")
         if groq is not None and (usage := get(groq, "usage")) is not None:
             self._reported = later_usage(self._reported, usage)

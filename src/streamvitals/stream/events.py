@@ -36,13 +36,17 @@ class TypedEvents:
     ends_with_body = named_events = False
     reads_errors = True
 
-    __slots__ = ("_usage", "_usual", "_verdict", "done", "finish_reasons", "response_id", "response_model")
+    system_fingerprint: str | None = None  # of chat completions only
+    __slots__ = (
+        "_usage", "_usual", "_verdict", "done", "finish_reasons", "response_id", "response_model", "service_tier",
+    )
 
     def __init__(self) -> None:
         self.done = False
         self.finish_reasons: tuple[str, ...] = ()
         self.response_model: str | None = None
         self.response_id: str | None = None
+        self.service_tier: str | None = None
         self._verdict: Verdict | None = None
         self._usage: Any = None
         self._usual = ""  # the type of the last event that neither began nor ended anything
@@ -77,6 +81,7 @@ class TypedEvents:
         if self.response_id is None:
             # A stream that was resumed in its middle (a fetch) has the response's id and model only in its last event.
             self.response_id, self.response_model = identifier(get(body, "id")), text(get(body, "model"))
+        self.service_tier = identifier(get(body, "service_tier"))
         usage = get(body, "usage") or get(item, "usage")
         if usage is not None:
             self._note_usage(usage)
@@ -263,6 +268,8 @@ class BodyBytes:
 
     ends_with_body = True
     named_events = reads_errors = False
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
     __slots__ = ("done", "finish_reasons", "response_id", "response_model")
 
     def __init__(self) -> None:

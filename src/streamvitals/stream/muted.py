@@ -36,6 +36,8 @@ class MutedReader:
         self.finish_reasons = reader.finish_reasons
         self.response_model = reader.response_model
         self.response_id = reader.response_id
+        self.service_tier = reader.service_tier
+        self.system_fingerprint = reader.system_fingerprint
         self._marker = reader.marker()
         self._usage = reader.usage()
 

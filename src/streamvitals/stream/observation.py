@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar, cast
 from ..names import OTHER
 from ..outcome import Outcome, Verdict
 from .attempts import Attempts
+from .chunk_times import TimedPace, TimedReader
 from .chunks import Reader
 from .classify import classify_close, classify_exception
 from .ending import Ending
@@ -202,6 +203,16 @@ class Observation:
             if is_foreign(error):
                 raise
             return self.broken()
+
+    def time_chunks(self) -> None:
+        """Keep the times from chunk to chunk from now on: nothing has come yet."""
+        slot = self.slot
+        if slot is None:
+            return
+        pace = TimedPace(slot, self.pace.started, self.host.stall_after, self.pace.flush_at)
+        self.pace = pace
+        if not isinstance(self.reader, TailReader):  # to which no chunk is common
+            self.reader = TimedReader(self.reader, pace, self.clock)
 
     def flush(self, now: float) -> None:
         """Report to the sinks what has been gathered so far in a stream that goes on."""
@@ -417,6 +428,7 @@ class Observation:
             retry_after,
             retry.attempt, retry.retry_after_honored, retry.wait, retry.span,
             chain is not None and chain.failed,
+            reader.service_tier, reader.system_fingerprint, (), pace.chunk_times, (), None,
             self.trace_parent, self.slot,
         )
 

@@ -68,6 +68,11 @@ class Pace:
         self.flush_at = flush_at
         self._flushed: Progress | None = None  # all that the sinks have been handed already
 
+    @property
+    def chunk_times(self) -> tuple[tuple[int, ...], float] | None:
+        """Times from chunk to chunk, which only a TimedPace keeps (chunk_times.py)."""
+        return None
+
     def ask(self, now: float) -> None:
         """The app waits from now on."""
         self.view[self.at] = self.waiting_since = now

@@ -10,47 +10,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..outcome import Verdict
 from .chunks import Reader
 from .fields import get
-from .record import Usage
+from .wrapped import WrappedReader
 
 Redact = Callable[[str], str]
 _MAX_LIMIT = 1 << 20  # bytes
 
 
-class TailReader:
+class TailReader(WrappedReader):
     """Reads as ``reader`` does, and keeps the last ``limit`` bytes of text."""
 
     def __init__(self, reader: Reader, limit: int, redact: Redact | None = None) -> None:
-        self._reader = reader
+        super().__init__(reader)
         self._limit = min(limit, _MAX_LIMIT)
         self._redact = redact
         self._pieces: deque[str] = deque()
         self._size = 0
-        self.ends_with_body = reader.ends_with_body
-        self.named_events = reader.named_events
-        self.reads_errors = reader.reads_errors
-
-    @property
-    def done(self) -> bool:
-        return self._reader.done
-
-    @done.setter
-    def done(self, value: bool) -> None:
-        self._reader.done = value
-
-    @property
-    def finish_reasons(self) -> tuple[str, ...]:
-        return self._reader.finish_reasons
-
-    @property
-    def response_model(self) -> str | None:
-        return self._reader.response_model
-
-    @property
-    def response_id(self) -> str | None:
-        return self._reader.response_id
 
     def is_common(self, item: Any) -> bool:
         return False  # any chunk may contain text
@@ -63,18 +39,6 @@ class TailReader:
             self._size += len(self._pieces[-1])
             while self._size - len(self._pieces[0]) >= self._limit:
                 self._size -= len(self._pieces.popleft())
-
-    def has_token(self, item: Any) -> bool:
-        return self._reader.has_token(item)
-
-    def marker(self) -> Verdict | None:
-        return self._reader.marker()
-
-    def unfinished(self) -> str:
-        return self._reader.unfinished()
-
-    def usage(self) -> Usage | None:
-        return self._reader.usage()
 
     def tail(self) -> str:
         """The redacted tail. Raises what the hook raises: then no text is shown."""

@@ -23,12 +23,25 @@ class StreamLabels(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Token counts as the provider reported them; None where it did not."""
+    """Token counts as the provider reported them; None where it did not.
+
+    ``cached`` and ``cache_write`` are within ``input``, ``reasoning`` is within ``output``, and so are the counts by
+    modality within theirs."""
 
     input: int | None = None
     output: int | None = None
     cached: int | None = None
     reasoning: int | None = None
+    cache_write: int | None = None
+    text_input: int | None = None
+    image_input: int | None = None
+    audio_input: int | None = None
+    text_cached: int | None = None
+    image_cached: int | None = None
+    audio_cached: int | None = None
+    text_output: int | None = None
+    image_output: int | None = None
+    audio_output: int | None = None
 
 
 class RateLimit(NamedTuple):
@@ -99,14 +112,27 @@ class Progress(NamedTuple):
     first_token: float | None = None
 
 
+class Inside(NamedTuple):
+    """The inference of another instrumentation that a stream is a part of; ``name`` is the instrumentation's.
+
+    ``span`` is its span, to put our facts on (None: nothing can be put on it). ``has_metrics``: it counts the stream in
+    the conventions' metrics."""
+
+    name: str
+    span: Any = None
+    has_metrics: bool = False
+
+
 class StreamRecord(NamedTuple):
     """One stream from request to end: everything that may be reported of it, and no content.
 
     Durations are seconds. ``started`` is Unix time. ``chunk_index`` is the number of chunks received when the stream
     failed. ``cause_chain`` holds class names only. ``hints`` are from ``names.HINTS``: what could not be known.
     ``replayed``: the stream fetched a response that was generated for another request. ``given_up``: its operation had
-    been failing for so long that it was counted as failed before this stream ended. ``span`` is the context of the
-    stream's span, if it has one that is sampled.
+    been failing for so long that it was counted as failed before this stream ended. ``unfinished`` are the positions
+    of the choices that have no finish reason. ``chunk_times`` are counts per bucket of ``conventions.SECONDS``, and the
+    sum: chunk to chunk, None where nobody wants them. ``request`` are attributes of the request. ``span`` is the
+    context of the stream's span, if it has one that is sampled.
     """
 
     labels: StreamLabels
@@ -149,6 +175,12 @@ class StreamRecord(NamedTuple):
     chain_wait: float = 0.0
     retry_of: object | None = None
     given_up: bool = False
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    unfinished: tuple[int, ...] = ()
+    chunk_times: tuple[tuple[int, ...], float] | None = None
+    request: tuple[tuple[str, Any], ...] = ()
+    inside: Inside | None = None
     trace_parent: object | None = None
     slot: object | None = None
     span: Any = None
@@ -205,7 +237,7 @@ class StreamRecord(NamedTuple):
 SHORTEST_RATED = 0.001
 MOST_TOKENS = 1 << 32  # a larger count is not believed; a number of 400 digits would break what shows it
 _RATED_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
-_NOT_SHOWN = frozenset({"partial", "retry_of", "trace_parent", "slot", "span"})
+_NOT_SHOWN = frozenset({"partial", "retry_of", "inside", "trace_parent", "slot", "span"})
 NOT_FAILURES = frozenset(
     {*GOOD_ENDS, Outcome.CANCELLED, Outcome.ABANDONED}
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .fields import count, get
+from .fields import count, fields, get
 from .record import MOST_TOKENS, Usage
 
 # new-api sends both names, one of them with zeros: the first count that is not 0 is taken.
@@ -24,6 +24,13 @@ _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output
 # (https://api-docs.deepseek.com/guides/kv_cache) and Anthropic.
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 _REASONING = ("reasoning_tokens",)
+_CACHE_WRITE = ("cache_write_tokens", "cache_creation_input_tokens")
+# Within the details. Realtime has those of cached tokens one level further in.
+_MODALITIES = ("text_tokens", "image_tokens", "audio_tokens")
+_CACHED_DETAILS = "cached_tokens_details"
+_NONE = (None, None, None)
+# Of several choices the input is the same, and is counted once.
+_OUTPUTS = frozenset({"output", "reasoning", "text_output", "image_output", "audio_output"})
 # Cohere has the counts one level down, billed ones first, as the conventions want them.
 _INNER = ("billed_units", "tokens")
 
@@ -47,12 +54,10 @@ def usage_of_choices(reported: dict[int, Any] | None) -> Usage | None:
     found = [usage for usage in map(usage_of, (reported or {}).values()) if usage is not None]
     if not found:
         return None
-    return Usage(
-        input=_largest(usage.input for usage in found),
-        output=_sum(usage.output for usage in found),
-        cached=_largest(usage.cached for usage in found),
-        reasoning=_sum(usage.reasoning for usage in found),
-    )
+    if len(found) == 1:
+        return found[0]
+    by_field = zip(Usage._fields, zip(*found, strict=True), strict=True)
+    return Usage(*[_sum(counts) if name in _OUTPUTS else _largest(counts) for name, counts in by_field])
 
 
 def added_usage(one: Usage | None, other: Usage | None) -> Usage | None:
@@ -73,12 +78,25 @@ def _read(reported: Any) -> Usage:
         output=_first(reported, _OUTPUT),
         cached=_first(inner, _CACHED[:1]) or _first(reported, _CACHED, _first(inner, _CACHED[:1])),
         reasoning=_first(outer, _REASONING) or _first(reported, _REASONING, _first(outer, _REASONING)),
+        cache_write=_first(inner, _CACHE_WRITE[:1]) or _first(reported, _CACHE_WRITE),
     )
+    if inner is not None or outer is not None:
+        known = (*found[:5], *_modalities(inner), *_modalities(get(inner, _CACHED_DETAILS)), *_modalities(outer))
+        found = Usage._make(known)
     if found.input is None and found.output is None:
         nested = _detail(reported, _INNER)
         if nested is not None:
             return found._replace(input=_first(nested, _INPUT), output=_first(nested, _OUTPUT))
     return found
+
+
+def _modalities(details: Any) -> Iterable[int | None]:
+    """The counts of text, image and audio. Most details have none of them, or zeros."""
+    if details is None:
+        return _NONE
+    known = fields(details)
+    counts = [known.get(name) for name in _MODALITIES]
+    return [_first(details, (name,)) for name in _MODALITIES] if any(counts) else _NONE
 
 
 def _first(reported: Any, names: Iterable[str], otherwise: int | None = None) -> int | None:
