@@ -52,8 +52,7 @@ class SDK(NamedTuple):
 
 OPENAI = SDK(
     versions.OPENAI,
-    # Operation names are those of OpenTelemetry's conventions where one applies. A response that is fetched was generated
-    # before.
+    # Operation names are those of OpenTelemetry's conventions where one applies.
     by_path={
         ("post", "/chat/completions"): ("chat", ChatChunks),
         ("post", "/responses"): ("chat", ResponsesEvents),

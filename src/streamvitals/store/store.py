@@ -251,6 +251,7 @@ class StoreSink(Sink):
         self._store = store
         self._exemplars = exemplars
         self._conventional = conventional
+        self._prepared: tuple[StreamRecord, Block, New] | None = None
         self._unix_time = unix_time
 
     def on_progress(self, progress: Progress) -> None:
@@ -273,12 +274,10 @@ class StoreSink(Sink):
         if slot is not None and not _ours(slot):
             return
         block = self._store.block(record.labels)
-        try:
-            self._write(block, lambda row: increments.ended(row, record, self._unix_time), slot)
-        finally:
-            # Also where an interrupt got in between: a stream whose slot is free is not counted again.
-            if self._conventional:
-                self._count_inference(record, block.labels)
+        if self._conventional:
+            self._count_inference(record, block.labels)
+        self._write(block, lambda row: increments.ended(row, record, self._unix_time), slot)
+        self._prepared = None
         if not increments.listed(record):
             self.on_internal_error("classify")
         for hint in record.hints:
@@ -295,10 +294,17 @@ class StoreSink(Sink):
         self._store.commit_process(lambda row: increments.faulted(row, where))
 
     def _count_inference(self, record: StreamRecord, labels: StreamLabels) -> None:
-        inference = inferences.inference_of(record, labels)
-        block = self._store.inference_block(inference) if inference is not None else None
-        if block is not None:
-            self._write(block, lambda row: inferences.counted(row, record))
+        """Count a stream for the conventions' metrics, before its slot is freed.
+
+        If that is interrupted the record comes again, before any other: the same numbers are written once more."""
+        prepared = self._prepared
+        if prepared is None or prepared[0] is not record:
+            inference = inferences.inference_of(record, labels)
+            block = self._store.inference_block(inference) if inference is not None else None
+            if block is None:
+                return
+            prepared = self._prepared = record, block, inferences.counted(block.row, record)
+        self._store.commit(*prepared[1:])
 
     def _write(self, block: Block, count: Callable[[Row], New], slot: Slot | None = None) -> None:
         new: New | None = None
