@@ -59,6 +59,76 @@ OLD_METRICS = {
     "gen_ai.client.token.usage": Metric("histogram", "{token}", K, OLD_TOKENS),
 }
 
+# The inference's span: type and level of each attribute. Those of content are opt-in, and never ours.
+SPAN: dict[str, tuple[type, str]] = {
+    "gen_ai.operation.name": (str, REQUIRED),
+    "gen_ai.provider.name": (str, REQUIRED),
+    "gen_ai.request.model": (str, IF_KNOWN),
+    "error.type": (str, IF_KNOWN),
+    "gen_ai.conversation.id": (str, IF_KNOWN),
+    "gen_ai.output.type": (str, IF_KNOWN),
+    "gen_ai.prompt.name": (str, IF_KNOWN),
+    "gen_ai.prompt.version": (str, IF_KNOWN),
+    "gen_ai.request.choice.count": (int, IF_KNOWN),  # if it is not 1
+    "gen_ai.request.seed": (int, IF_KNOWN),
+    "gen_ai.request.stream": (bool, IF_KNOWN),
+    "gen_ai.request.top_k": (int, IF_KNOWN),
+    "server.port": (int, IF_KNOWN),
+    "gen_ai.conversation.compacted": (bool, RECOMMENDED),
+    "gen_ai.request.frequency_penalty": (float, RECOMMENDED),
+    "gen_ai.request.presence_penalty": (float, RECOMMENDED),
+    "gen_ai.request.temperature": (float, RECOMMENDED),
+    "gen_ai.request.top_p": (float, RECOMMENDED),
+    "gen_ai.request.max_tokens": (int, RECOMMENDED),
+    "gen_ai.request.stop_sequences": (tuple, RECOMMENDED),
+    "gen_ai.request.previous_response.id": (str, RECOMMENDED),
+    "gen_ai.request.reasoning.level": (str, RECOMMENDED),
+    "gen_ai.response.finish_reasons": (tuple, RECOMMENDED),
+    "gen_ai.response.id": (str, RECOMMENDED),
+    "gen_ai.response.model": (str, RECOMMENDED),
+    "gen_ai.response.time_to_first_chunk": (float, RECOMMENDED),
+    "gen_ai.usage.input_tokens": (int, RECOMMENDED),
+    "gen_ai.usage.output_tokens": (int, RECOMMENDED),
+    "gen_ai.usage.cache_read.input_tokens": (int, RECOMMENDED),
+    "gen_ai.usage.cache_write.input_tokens": (int, RECOMMENDED),
+    "gen_ai.usage.reasoning.output_tokens": (int, RECOMMENDED),
+    **{
+        f"gen_ai.usage.{modality}.{count}": (int, RECOMMENDED)
+        for modality in ("text", "image", "audio")
+        for count in ("input_tokens", "output_tokens", "cache_read.input_tokens")
+    },
+    "server.address": (str, RECOMMENDED),
+    "openai.request.service_tier": (str, IF_KNOWN),  # if it is not auto
+    "openai.response.service_tier": (str, IF_KNOWN),
+    "openai.response.system_fingerprint": (str, RECOMMENDED),
+    "openai.api.type": (str, RECOMMENDED),
+}
+SPAN_LEFT_OUT = {
+    "gen_ai.request.stop_sequences": "they are the app's text, and no content leaves the process",
+    "gen_ai.prompt.name": "the SDK knows no name of a prompt but the provider's id of one",
+    "gen_ai.prompt.version": "the same",
+    "gen_ai.conversation.compacted": "what the SDK is told of it is an item of the content",
+}
+AT_CREATION = {
+    "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "server.address", "server.port",
+}
+# The span of a fetch: no model was asked, and the tokens are those of another span.
+FETCH_SPAN: dict[str, tuple[type, str]] = {
+    "gen_ai.operation.name": (str, REQUIRED),
+    "gen_ai.provider.name": (str, REQUIRED),
+    "gen_ai.response.id": (str, REQUIRED),
+    "error.type": (str, IF_KNOWN),
+    "server.port": (int, IF_KNOWN),
+    "gen_ai.request.stream_cursor": (str, IF_KNOWN),
+    "gen_ai.response.model": (str, RECOMMENDED),
+    "gen_ai.response.status": (str, RECOMMENDED),
+    "gen_ai.response.finish_reasons": (tuple, RECOMMENDED),
+    "gen_ai.response.time_to_first_chunk": (float, RECOMMENDED),
+    "server.address": (str, RECOMMENDED),
+    "openai.api.type": (str, RECOMMENDED),
+}
+STATUSES = {"queued", "in_progress", "completed", "incomplete", "failed", "cancelled"}
+
 # What we send besides, and what of the recommended we leave out, and why.
 OURS = {"streamvitals.outcome"}
 LEFT_OUT = {

@@ -19,6 +19,11 @@ CUT = "error"  # the finish reason of a choice whose own never came
 UNKNOWN = "unknown"
 MODALITIES = ("text", "image", "audio", UNKNOWN)
 
+# What the words of Responses, Assistants and agents for an end are among finish reasons. Why a response is incomplete
+# is told by its outcome, and so it is for a word that means a limit.
+FINISH_REASONS = {"completed": "stop", "failed": CUT, "cancelled": CUT, "error": CUT}
+STATUSES = frozenset({"queued", "in_progress", "completed", "incomplete", "failed", "cancelled"})
+
 FETCH = "fetch_response"
 # Operations that are no inference: a fetch has its own name, and agents have a page of their own in the conventions.
 NOT_INFERENCE = frozenset({FETCH, "invoke_agent"})
@@ -81,6 +86,8 @@ OLD_METRICS: dict[Metric, tuple[str, str]] = {
     INPUT_PER_CALL: ("gen_ai.client.token.usage", "input"),
     OUTPUT_PER_CALL: ("gen_ai.client.token.usage", "output"),
 }
+
+OLD_CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"  # a span's
 
 LATEST, OLD, BOTH = "latest", "1.41", "both"
 GENERATIONS = (LATEST, OLD, BOTH)

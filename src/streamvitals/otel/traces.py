@@ -29,6 +29,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from .. import conventions
 from .._version import __version__
 from ..names import UNKNOWN_MODEL
 from ..stream.record import Attempt, StreamLabels, StreamRecord, TraceIds, Usage
@@ -40,6 +41,14 @@ from .trace_parent import TracerSource
 _MAX_EVENTS = 16  # most events of each kind on one span
 _MAX_REMEMBERED = 256  # most label sets whose attributes are cached
 _NO_CONTEXT = Context()
+# Of a usage, all but the two totals.
+_PARTS = (
+    "cache_read.input_tokens", "reasoning.output_tokens", "cache_write.input_tokens",
+    "text.input_tokens", "image.input_tokens", "audio.input_tokens",
+    "text.cache_read.input_tokens", "image.cache_read.input_tokens", "audio.cache_read.input_tokens",
+    "text.output_tokens", "image.output_tokens", "audio.output_tokens",
+)
+_STATUSES = conventions.STATUSES.__contains__
 
 Value = str | bool | int | float | tuple[str, ...]
 
@@ -47,8 +56,9 @@ Value = str | bool | int | float | tuple[str, ...]
 class TraceSink(Sink):
     """Makes the spans of each record. ``get_tracer`` is called for each; it returns None if no spans are wanted."""
 
-    def __init__(self, get_tracer: TracerSource) -> None:
+    def __init__(self, get_tracer: TracerSource, generation: str = conventions.LATEST) -> None:
         self._get_tracer = get_tracer
+        self._old = generation != conventions.LATEST
 
     def make_span(self, record: StreamRecord) -> SpanContext | None:
         """Make the spans of a stream that ended and of its attempts; None if it is not sampled."""
@@ -66,7 +76,10 @@ class TraceSink(Sink):
         )
         if not span.is_recording():
             return None
-        span.set_attributes(_attributes(record))
+        attributes = _attributes(record)
+        if self._old and record.usage is not None and record.usage.cache_write and not record.replayed:
+            attributes[conventions.OLD_CACHE_WRITE] = record.usage.cache_write
+        span.set_attributes(attributes)
         _add_events(span, record)
         if record.failed or len(record.attempts) > 1:
             _make_attempts(tracer, set_span_in_context(span, context), record)
@@ -106,7 +119,8 @@ def _link_to(failed: object | None) -> list[Link]:
 
 @lru_cache(_MAX_REMEMBERED)
 def _name(labels: StreamLabels) -> str:
-    return labels.operation if labels.model == UNKNOWN_MODEL else f"{labels.operation} {labels.model}"
+    without = labels.model == UNKNOWN_MODEL or labels.operation == conventions.FETCH
+    return labels.operation if without else f"{labels.operation} {labels.model}"
 
 
 @lru_cache(_MAX_REMEMBERED)
@@ -115,10 +129,11 @@ def _identity(labels: StreamLabels, port: int | None) -> dict[str, Value]:
     identity: dict[str, Value] = {
         "gen_ai.operation.name": labels.operation,
         "gen_ai.provider.name": labels.provider,
-        "gen_ai.request.stream": True,
     }
-    if labels.model != UNKNOWN_MODEL:
-        identity["gen_ai.request.model"] = labels.model
+    if labels.operation != conventions.FETCH:
+        identity["gen_ai.request.stream"] = True
+        if labels.model != UNKNOWN_MODEL:
+            identity["gen_ai.request.model"] = labels.model
     identity.update(_server(labels, port))
     identity.update(labels.custom)
     return identity
@@ -144,7 +159,7 @@ def _attributes(record: StreamRecord) -> dict[str, Value]:
     more: list[tuple[str, Value | None]] = [
         ("gen_ai.response.model", record.response_model),
         ("gen_ai.response.id", record.response_id),
-        ("gen_ai.response.finish_reasons", record.finish_reasons or None),
+        ("gen_ai.response.finish_reasons", finish_reasons(record) or None),
         ("gen_ai.response.time_to_first_chunk", record.first_chunk),
         ("streamvitals.time_to_first_token", record.first_token),
         ("streamvitals.hints", record.hints or None),
@@ -154,25 +169,48 @@ def _attributes(record: StreamRecord) -> dict[str, Value]:
     if record.http_attempts > 1:
         # The SDK's attempts only; each attempt of the app itself is a stream of its own.
         more.append(("http.request.resend_count", record.http_attempts - 1))
-    if record.usage is not None:
-        more += _usage(record.usage).items()
+    if record.labels.provider == "openai":
+        more.append(("openai.response.service_tier", record.service_tier))
+        more.append(("openai.response.system_fingerprint", record.system_fingerprint))
+    if record.labels.operation == conventions.FETCH:
+        more.append(("gen_ai.response.status", next(filter(_STATUSES, reversed(record.finish_reasons)), None)))
+    if record.usage is not None and not record.replayed:
+        more += _usage(record.usage)
     if record.failed:
         more += _failure(record).items()
+    attributes.update(record.request)
     return attributes | {key: value for key, value in more if value is not None}
 
 
-def _usage(usage: Usage) -> dict[str, Value | None]:
-    return {
-        "gen_ai.usage.input_tokens": usage.input,
-        "gen_ai.usage.output_tokens": usage.output,
-        "gen_ai.usage.cache_read.input_tokens": usage.cached,
-        "gen_ai.usage.reasoning.output_tokens": usage.reasoning,
-    }
+def finish_reasons(record: StreamRecord) -> tuple[str, ...]:
+    """One reason per choice, in the order of the choices: ``error`` for one that was cut."""
+    words = [_finish_reason(word, record.outcome.value) for word in record.finish_reasons]
+    for place in record.unfinished:
+        words.insert(place, conventions.CUT)
+    if not words and record.failed and record.labels.operation in ("chat", "text_completion"):
+        # No choice was ever seen. Only of one that was alone is it known that it is missing.
+        words = [] if dict(record.request).get("gen_ai.request.choice.count") else [conventions.CUT]
+    return tuple(words)
+
+
+def _finish_reason(word: str, outcome: str) -> str:
+    if word == "incomplete":
+        return outcome if outcome in ("length", "content_filter") else conventions.CUT
+    return conventions.FINISH_REASONS.get(word, word)
+
+
+def _usage(usage: Usage) -> list[tuple[str, Value | None]]:
+    # Parts are told where they are not zero, and the whole also where it is.
+    return [
+        ("gen_ai.usage.input_tokens", usage.input),
+        ("gen_ai.usage.output_tokens", usage.output),
+        *((f"gen_ai.usage.{key}", count or None) for key, count in zip(_PARTS, usage[2:], strict=True)),
+    ]
 
 
 def _failure(record: StreamRecord) -> dict[str, Value | None]:
     return {
-        "error.type": record.error_type or record.outcome.value,
+        "error.type": conventions.error_type(True, record.error_type),
         "streamvitals.failure.chunk_index": record.chunks,
         "streamvitals.failure.bytes": record.bytes_received,
         "streamvitals.failure.elapsed": record.duration,
@@ -262,6 +300,10 @@ class TracesConfig(Protocol):
     def declared(self) -> Mapping[str, str] | None:
         """The settings, where they are not to be read in the environment."""
 
+    @property
+    def conventions(self) -> str:
+        """The generation of the conventions, one of ``conventions.GENERATIONS``."""
+
 
 class Tracing(NamedTuple):
     """A sink for spans, and functions for the end of the process.
@@ -298,12 +340,13 @@ def start_tracing(
 
     Raises ImportError if our own exporter is asked for and not installed, ValueError if a variable is wrong.
     """
+    generation = config.conventions
     if provider is not None:
         source = tracer_of(provider)
-        return Tracing(TraceSink(source), _done, _done, source, _nothing, _nothing, _nothing)
+        return Tracing(TraceSink(source, generation), _done, _done, source, _nothing, _nothing, _nothing)
     if not config.otlp_traces:
         source = _AppFirst(lambda: None)
-        return Tracing(TraceSink(source), _done, _done, source, _nothing, _nothing, _nothing)
+        return Tracing(TraceSink(source, generation), _done, _done, source, _nothing, _nothing, _nothing)
     from .own_tracing import OwnTracing
 
     own = OwnTracing(on_error, declared=config.declared)
@@ -322,7 +365,8 @@ def start_tracing(
             own.prepare()
 
     atexit.register(end)
-    return Tracing(TraceSink(source), own.flush, shutdown, source, own.begin_flush, own.begin_shutdown, prepare)
+    sink = TraceSink(source, generation)
+    return Tracing(sink, own.flush, shutdown, source, own.begin_flush, own.begin_shutdown, prepare)
 
 
 def _nothing() -> None:

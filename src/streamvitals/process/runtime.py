@@ -16,6 +16,7 @@ from ..retries.app_retries import AppRetries
 from ..retries.failures import Chain, Origin
 from ..retries.origin import current_origin
 from ..sdk.patch import Patches
+from ..sdk.requested import request_attributes
 from ..startup import importhook
 from ..store.snapshot import Snapshot
 from ..store.store import Slot, Store
@@ -60,6 +61,7 @@ class Runtime:
         *,
         exporters: Exporters = NO_EXPORTERS,
         capture_parent: Callable[[], object | None] | None = None,
+        wants_request: Callable[[], bool] | None = None,
         http_spans: HttpSpans | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,6 +75,7 @@ class Runtime:
         self.times_chunks = config.otlp_metrics
         self.exporters = exporters
         self._capture_parent = capture_parent
+        self._wants_request = wants_request  # whether spans will be made, with what was asked for
         self._http_spans = http_spans
         self.patches = Patches(
             self, config.finish_optional_hosts, config.providers, labels=config.labels
@@ -92,7 +95,7 @@ class Runtime:
         retries = self.retries
         if retries.failures:
             retries.sweep_some()
-        facts, reader, key, http_client = call
+        facts, reader, key, http_client, options = call
         if http_client is not None and self._http_spans is not None:
             self._http_spans.instrument_http_client(http_client)
         now = self.clock()
@@ -107,6 +110,8 @@ class Runtime:
         observation = Observation(self, facts, reader, slot, now, time.time(), key, retry, parent)
         if self.times_chunks:
             observation.time_chunks()
+        if options is not None and self._wants_request is not None and self._wants_request():
+            observation.asks_for(request_attributes(options, facts.labels.provider))
         try:
             if holder is not None:
                 holder.observation = observation

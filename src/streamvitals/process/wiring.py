@@ -103,7 +103,8 @@ def build(
                 flush=(exported.flush, *exporters.flush), shutdown=(exported.shutdown, *exporters.shutdown),
             )
     runtime = Runtime(
-        config, store, heard, exporters=exporters, capture_parent=capture, http_spans=http_spans
+        config, store, heard, exporters=exporters, capture_parent=capture, http_spans=http_spans,
+        wants_request=(lambda: spans.get_tracer() is not None) if spans is not None else None,
     )
     return runtime
 

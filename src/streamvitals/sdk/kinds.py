@@ -51,7 +51,7 @@ class Kinds:
                 return None
         body = options.json_data
         key = None if body is None else request_key_of(body)
-        call: Call = _made(Call, (kind.facts, kind.reader(), key, client._client))
+        call: Call = _made(Call, (kind.facts, kind.reader(), key, client._client, options))
         return call
 
     def _look(self, client: Any, options: Any, key: _Key | None) -> Kind | None:

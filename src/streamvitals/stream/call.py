@@ -14,13 +14,14 @@ class Call(NamedTuple):
     """One request for a stream. ``reader`` is made for this stream alone.
 
     ``request_key`` identifies the request (None where nothing does); ``http_client`` is the httpx client that sends it,
-    if there is one.
+    and ``options`` are the SDK's, if there are any: neither is kept.
     """
 
     facts: RequestFacts
     reader: Reader
     request_key: RequestKey | None = None
     http_client: Any = None
+    options: Any = None
 
 
 class Holder(Protocol):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..outcome import Outcome, Verdict
 from . import vocabulary
-from .fields import count, fields, get, identifier, text
+from .fields import count, fields, get, identifier, text, word
 from .record import Usage
 from .usage import later_usage, usage_of, usage_of_choices
 
@@ -49,6 +49,10 @@ class Reader(Protocol):
 
     @property
     def finish_reasons(self) -> tuple[str, ...]: ...
+
+    @property
+    def unfinished_choices(self) -> tuple[int, ...]:
+        """The places, among the choices in the order of their indexes, of those without a finish reason."""
 
     @property
     def response_model(self) -> str | None: ...
@@ -175,9 +179,8 @@ class ChatChunks:
         if self.response_id is None:
             self.response_id = identifier(chunk.get("id"))
             self.response_model = text(chunk.get("model"))
-            self.system_fingerprint = identifier(chunk.get("system_fingerprint"))
-        if self.service_tier is None:
-            self.service_tier = identifier(chunk.get("service_tier"))
+            self.system_fingerprint = word(chunk.get("system_fingerprint"))
+            self.service_tier = word(chunk.get("service_tier"))
         groq = chunk.get("x_groq")
         if groq is not None and (usage := get(groq, "usage")) is not None:
             self._reported = later_usage(self._reported, usage)
@@ -226,20 +229,26 @@ class ChatChunks:
         self._finishes[index] = (*finish, bare)
         self._open = tuple([other for other in self._open if other != index])
 
-    def _ended(self) -> list[tuple[str, Verdict, bool]]:
-        """The finish_reasons that have ended their choice, as far as is known so far."""
+    def _ended(self) -> dict[int, tuple[str, Verdict, bool]]:
+        """The finish_reasons that have ended their choice, as far as is known so far, by the choice's index."""
         if self._finishes is None:
-            return []
+            return {}
         if self.done or self._failed is not None:
-            return list(self._finishes.values())
-        return [
-            finish for index, finish in self._finishes.items()
+            return self._finishes
+        return {
+            index: finish for index, finish in self._finishes.items()
             if index not in self._open and (finish[2] or not self._restless)
-        ]
+        }
 
     @property
     def finish_reasons(self) -> tuple[str, ...]:
-        return tuple([word for word, _, _ in self._ended()])
+        ended = self._ended()
+        return tuple([ended[index][0] for index in sorted(ended)])
+
+    @property
+    def unfinished_choices(self) -> tuple[int, ...]:
+        ended = self._ended()
+        return tuple([place for place, index in enumerate(sorted(self._seen)) if index not in ended])
 
     def _usage_of_choice(self, index: int, usage: Any) -> None:
         """Note the usage in a choice, where Moonshot puts it: https://github.com/earendil-works/pi/issues/2017"""
@@ -260,7 +269,7 @@ class ChatChunks:
     def marker(self) -> Verdict | None:
         if self._failed is not None:
             return self._failed
-        ended = self._ended()
+        ended = list(self._ended().values())
         if not self._seen or len(ended) < len(self._seen):
             return next((verdict for _, verdict, _ in ended if verdict.outcome is Outcome.API_ERROR), None)
         if len(ended) == 1:

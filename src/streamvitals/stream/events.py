@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..outcome import Outcome, Verdict
 from .chunks import error_alone
-from .fields import fields, get, identifier, text
+from .fields import fields, get, identifier, text, word
 from .record import Usage
 from .usage import added_usage, later_usage, usage_of
 from .vocabulary import CANCELLED, COMPLETED, FAILED, LENGTH, classify_error_event, incomplete, words_of
@@ -51,6 +51,10 @@ class TypedEvents:
         self._usage: Any = None
         self._usual = ""  # the type of the last event that neither began nor ended anything
 
+    @property
+    def unfinished_choices(self) -> tuple[int, ...]:
+        return () if self.finish_reasons else (0,)
+
     def is_common(self, item: Any) -> bool:
         try:
             return bool(item.__dict__[self.TYPE] == self._usual)
@@ -81,7 +85,7 @@ class TypedEvents:
         if self.response_id is None:
             # A stream that was resumed in its middle (a fetch) has the response's id and model only in its last event.
             self.response_id, self.response_model = identifier(get(body, "id")), text(get(body, "model"))
-        self.service_tier = identifier(get(body, "service_tier"))
+        self.service_tier = word(get(body, "service_tier"))
         usage = get(body, "usage") or get(item, "usage")
         if usage is not None:
             self._note_usage(usage)
@@ -270,6 +274,7 @@ class BodyBytes:
     named_events = reads_errors = False
     service_tier: str | None = None
     system_fingerprint: str | None = None
+    unfinished_choices: tuple[int, ...] = ()
     __slots__ = ("done", "finish_reasons", "response_id", "response_model")
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 _MAX_TEXT = 128
@@ -62,6 +63,14 @@ def identifier(value: Any) -> str | None:
     """The printable ASCII characters of an id, bounded; None for anything else and where nothing is left."""
     found = text(value)
     return found if found is None or found.isascii() else found.encode("ascii", "ignore").decode() or None
+
+
+_known_words = lru_cache(256)(identifier)
+
+
+def word(value: Any) -> str | None:
+    """As ``identifier``, for what is the same in one stream after another."""
+    return _known_words(value) if isinstance(value, str) else None
 
 
 def count(value: Any) -> int | None:

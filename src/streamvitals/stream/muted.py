@@ -34,6 +34,7 @@ class MutedReader:
         self.named_events = reader.named_events
         self.reads_errors = reader.reads_errors
         self.finish_reasons = reader.finish_reasons
+        self.unfinished_choices = reader.unfinished_choices
         self.response_model = reader.response_model
         self.response_id = reader.response_id
         self.service_tier = reader.service_tier

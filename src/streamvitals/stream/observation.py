@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
 from ..names import OTHER
-from ..outcome import Outcome, Verdict
+from ..outcome import GOOD_ENDS, Outcome, Verdict
 from .attempts import Attempts
 from .chunk_times import TimedPace, TimedReader
 from .chunks import Reader
@@ -88,7 +88,7 @@ class Observation:
     __slots__ = (
         "__weakref__", "_answered_at", "_attempts", "_sent_at", "chain", "clock", "closed_by_app", "ended",
         "facts", "hints", "hooks", "host", "in_band_verdict", "last_event_id", "loop", "origin", "pace", "reader",
-        "request_key", "response", "retry", "server_initiated", "slot", "started_unix", "trace_parent",
+        "request", "request_key", "response", "retry", "server_initiated", "slot", "started_unix", "trace_parent",
     )
 
     def __init__(
@@ -116,6 +116,7 @@ class Observation:
         self.retry = retry
         self.chain: Chain | None = retry.chain  # the failed attempts of the operation, those of the SDK included
         self.trace_parent = trace_parent
+        self.request: tuple[tuple[str, Any], ...] = ()
         self.hooks: Hooks | None = None
         self.loop: Callable[[], object] | None = None  # a weak reference to the event loop that sent the request
         self._answered_at: float | None = None
@@ -227,6 +228,10 @@ class Observation:
         return self.reader
 
     # -- facts from other places than the chunks
+
+    def asks_for(self, request: tuple[tuple[str, Any], ...]) -> None:
+        """Keep the attributes of the request, since somebody wants them."""
+        self.request = request
 
     def attach(self, hooks: Hooks) -> None:
         """Keep what has been hooked into the stream's response, until the stream has been recorded."""
@@ -428,7 +433,8 @@ class Observation:
             retry_after,
             retry.attempt, retry.retry_after_honored, retry.wait, retry.span,
             chain is not None and chain.failed,
-            reader.service_tier, reader.system_fingerprint, (), pace.chunk_times, (), None,
+            reader.service_tier, reader.system_fingerprint,
+            () if verdict.outcome in GOOD_ENDS else reader.unfinished_choices, pace.chunk_times, self.request, None,
             self.trace_parent, self.slot,
         )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_left
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..names import GAP_EDGES
 from .record import Progress, StreamLabels
@@ -68,10 +68,8 @@ class Pace:
         self.flush_at = flush_at
         self._flushed: Progress | None = None  # all that the sinks have been handed already
 
-    @property
-    def chunk_times(self) -> tuple[tuple[int, ...], float] | None:
-        """Times from chunk to chunk, which only a TimedPace keeps (chunk_times.py)."""
-        return None
+    # Times from chunk to chunk: only a TimedPace keeps them (chunk_times.py). No property, which would be a call.
+    chunk_times: ClassVar[Any] = None
 
     def ask(self, now: float) -> None:
         """The app waits from now on."""

@@ -28,7 +28,7 @@ _CACHE_WRITE = ("cache_write_tokens", "cache_creation_input_tokens")
 # Within the details. Realtime has those of cached tokens one level further in.
 _MODALITIES = ("text_tokens", "image_tokens", "audio_tokens")
 _CACHED_DETAILS = "cached_tokens_details"
-_NONE = (None, None, None)
+_PARTS = (*_MODALITIES, _CACHE_WRITE[0], _CACHED_DETAILS)
 # Of several choices the input is the same, and is counted once.
 _OUTPUTS = frozenset({"output", "reasoning", "text_output", "image_output", "audio_output"})
 # Cohere has the counts one level down, billed ones first, as the conventions want them.
@@ -78,11 +78,13 @@ def _read(reported: Any) -> Usage:
         output=_first(reported, _OUTPUT),
         cached=_first(inner, _CACHED[:1]) or _first(reported, _CACHED, _first(inner, _CACHED[:1])),
         reasoning=_first(outer, _REASONING) or _first(reported, _REASONING, _first(outer, _REASONING)),
-        cache_write=_first(inner, _CACHE_WRITE[:1]) or _first(reported, _CACHE_WRITE),
     )
-    if inner is not None or outer is not None:
-        known = (*found[:5], *_modalities(inner), *_modalities(get(inner, _CACHED_DETAILS)), *_modalities(outer))
-        found = Usage._make(known)
+    if _has_parts(inner) or _has_parts(outer) or get(reported, _CACHE_WRITE[1]):
+        return found._replace(
+            cache_write=_first(inner, _CACHE_WRITE) or _first(reported, _CACHE_WRITE),
+            **_by_modality(inner, "input"), **_by_modality(get(inner, _CACHED_DETAILS), "cached"),
+            **_by_modality(outer, "output"),
+        )
     if found.input is None and found.output is None:
         nested = _detail(reported, _INNER)
         if nested is not None:
@@ -90,13 +92,13 @@ def _read(reported: Any) -> Usage:
     return found
 
 
-def _modalities(details: Any) -> Iterable[int | None]:
-    """The counts of text, image and audio. Most details have none of them, or zeros."""
-    if details is None:
-        return _NONE
-    known = fields(details)
-    counts = [known.get(name) for name in _MODALITIES]
-    return [_first(details, (name,)) for name in _MODALITIES] if any(counts) else _NONE
+def _has_parts(details: Any) -> bool:
+    """Whether details tell more than how many tokens were cached or of reasoning. Most do not."""
+    return details is not None and any(map(fields(details).get, _PARTS))
+
+
+def _by_modality(details: Any, of: str) -> dict[str, int | None]:
+    return {f"{name.removesuffix('_tokens')}_{of}": _first(details, (name,)) for name in _MODALITIES}
 
 
 def _first(reported: Any, names: Iterable[str], otherwise: int | None = None) -> int | None:

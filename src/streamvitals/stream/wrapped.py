@@ -31,6 +31,10 @@ class WrappedReader:
         return self._reader.finish_reasons
 
     @property
+    def unfinished_choices(self) -> tuple[int, ...]:
+        return self._reader.unfinished_choices
+
+    @property
     def response_model(self) -> str | None:
         return self._reader.response_model
 
