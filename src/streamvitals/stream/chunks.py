@@ -154,6 +154,7 @@ class ChatChunks:
         self._seen = self._open
         if self.response_id is None:
             self.response_id, self.response_model = identifier(found_id), text(model)
+            self._note_provider(chunk)
         return True
 
     def _is_common(self, chunk: dict[str, Any]) -> bool:
@@ -179,8 +180,7 @@ class ChatChunks:
         if self.response_id is None:
             self.response_id = identifier(chunk.get("id"))
             self.response_model = text(chunk.get("model"))
-            self.system_fingerprint = word(chunk.get("system_fingerprint"))
-            self.service_tier = word(chunk.get("service_tier"))
+            self._note_provider(chunk)
         groq = chunk.get("x_groq")
         if groq is not None and (usage := get(groq, "usage")) is not None:
             self._reported = later_usage(self._reported, usage)
@@ -205,6 +205,13 @@ class ChatChunks:
                 self._usage_of_choice(index, usage)
             error = choice.get("error") or choice.get("error_code") or (groq is not None and get(groq, "error"))
             self._choice(index, choice, error if _is_error(error) else None)
+
+    def _note_provider(self, chunk: Any) -> None:
+        fingerprint, tier = chunk.get("system_fingerprint"), chunk.get("service_tier")
+        if fingerprint is not None:
+            self.system_fingerprint = word(fingerprint)
+        if tier is not None:
+            self.service_tier = word(tier)
 
     def _choice(self, index: int, choice: Any, error: Any) -> None:
         reason = text(choice.get("finish_reason"))
