@@ -6,7 +6,7 @@ Stop sequences are left out although the conventions have them: they are text of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..stream.fields import get, identifier
@@ -81,25 +81,27 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 def request_attributes(options: Any, provider: str) -> tuple[Attribute, ...]:
     """The attributes of the SDK's request; ``openai.*`` only where the provider is ``openai``."""
+    given = vars(options)  # attributes of a pydantic model are slow to read
     found: dict[str, Any] = {}
-    for key, value in _attributes(options):
-        if value is not None and (provider == "openai" or not key.startswith("openai.")):
-            found.setdefault(key, value)
-    return tuple(found.items())
-
-
-def _attributes(options: Any) -> Iterator[Attribute]:
-    path = options.url.partition("?")[0]
-    if "responses" in path.split("/"):
-        yield "openai.api.type", "responses"
-    elif path.endswith("/chat/completions"):
-        yield "openai.api.type", "chat_completions"
-    if isinstance(options.params, Mapping):
-        cursor = options.params.get("starting_after")
-        yield "gen_ai.request.stream_cursor", str(_int(cursor)) if _int(cursor) is not None else identifier(cursor)
-    for body in (getattr(options, "extra_json", None), options.json_data):  # the first outranks the second in the SDK
+    if provider == "openai":
+        path = given["url"].partition("?")[0]
+        if path.endswith("/chat/completions"):
+            found["openai.api.type"] = "chat_completions"
+        elif "responses" in path.split("/"):
+            found["openai.api.type"] = "responses"
+    params = given["params"]
+    if params and isinstance(params, Mapping) and (cursor := _cursor(params.get("starting_after"))) is not None:
+        found["gen_ai.request.stream_cursor"] = cursor
+    for body in (given.get("extra_json"), given["json_data"]):  # the first outranks the second in the SDK
         if isinstance(body, dict):
             for name, value in body.items():
                 if name in _FIELDS:
                     key, read = _FIELDS[name]
-                    yield key, read(value)
+                    attribute = read(value) if provider == "openai" or key[:7] != "openai." else None
+                    if attribute is not None:
+                        found.setdefault(key, attribute)
+    return tuple(found.items())
+
+
+def _cursor(value: Any) -> str | None:
+    return identifier(value) if _int(value) is None else str(value)
