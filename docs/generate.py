@@ -91,9 +91,8 @@ def metrics() -> Iterator[str]:
     yield "| metric | type | labels of its own | what |"
     yield "|---|---|---|---|"
     for metric in names.ALL_METRICS:
-        if not metric.otel_only:
-            labels = ", ".join(f"`{label}`" for label in metric.labels)
-            yield f"| `{_sample(metric)}` | {metric.kind} | {labels} | {metric.help} |"
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        yield f"| `{_sample(metric)}` | {metric.kind} | {labels} | {metric.help} |"
 
 
 def semconv() -> Iterator[str]:
@@ -115,7 +114,7 @@ def series() -> Iterator[str]:
     yield "| family | at 0 | may appear |"
     yield "|---|---|---|"
     for metric in names.ALL_METRICS:
-        if metric.per_stream and not metric.otel_only:
+        if metric.per_stream:
             standing, all_of_it = _standing(metric), len(metric.values) * _samples(metric)
             yield f"| `{_sample(metric)}` | {standing} | {all_of_it - standing or ''} |"
     yield f"| **together** | **{_of_label_set()}** | |"
@@ -150,7 +149,7 @@ def groups() -> Iterator[str]:
 
 
 def _of_label_set() -> int:
-    return sum(_standing(m) for m in names.ALL_METRICS if m.per_stream and not m.otel_only)
+    return sum(_standing(m) for m in names.ALL_METRICS if m.per_stream)
 
 
 def _standing(metric: Metric) -> int:

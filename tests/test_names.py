@@ -17,7 +17,7 @@ OUTCOMES = (
     "rate_limited", "http_error", "rejected", "connect_error", "cancelled", "abandoned",
 )
 
-SHOWN = [metric for metric in names.ALL_METRICS if not metric.otel_only]
+SHOWN = names.ALL_METRICS
 
 
 def sample_name(metric: Metric) -> str:

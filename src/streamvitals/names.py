@@ -102,7 +102,7 @@ class Metric:
     ``labels`` are its own labels and ``values`` every combination of them that exists (a closed list: each
     is a series that stands at 0 from the start). ``per_stream`` metrics carry STREAM_LABELS besides.
     ``hidden_at_zero`` is for what appears with its first count, or is absent until a provider reports it; those of
-    its ``values`` that are ``standing`` stand at 0 nevertheless. ``otel_only`` has no Prometheus form of ours.
+    its ``values`` that are ``standing`` stand at 0 nevertheless.
     """
 
     otel: str
@@ -115,7 +115,6 @@ class Metric:
     per_stream: bool = True
     hidden_at_zero: bool = False
     standing: tuple[Values, ...] = ()
-    otel_only: bool = False
 
     @property
     def prometheus(self) -> str:

@@ -35,7 +35,7 @@ def translated(name: str, unit: str, kind: str) -> str:
     return "_".join(tokens)
 
 
-OURS = [m for m in names.ALL_METRICS if not m.otel_only]
+OURS = names.ALL_METRICS
 
 
 def family(metric: Metric) -> str:

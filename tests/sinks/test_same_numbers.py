@@ -100,7 +100,7 @@ class Paths:
 
 def _points(metrics: Any) -> Iterator[tuple[Key, list[float]]]:
     """As the translation to Prometheus has them: buckets added up, then the sum."""
-    by_name = {metric.otel: metric.prometheus for metric in names.ALL_METRICS if not metric.otel_only}
+    by_name = {metric.otel: metric.prometheus for metric in names.ALL_METRICS}
     for metric in metrics:
         for point in metric.data.data_points:
             labels = frozenset((DOTTED.get(k, k), v) for k, v in point.attributes.items())

@@ -237,11 +237,11 @@ def test_they_are_of_the_buckets_in_which_the_stream_is_counted(processes: Proce
     (row,) = snapshot.streams.values()
     counted = {
         (series.metric.otel, series.values, bucket)
-        for series in STREAM_LAYOUT.series if series.metric.kind == "histogram" and not series.metric.otel_only
+        for series in STREAM_LAYOUT.series if series.metric.kind == "histogram"
         for bucket in range(series.width - 1) if row[series.start + bucket]
     }
     assert {(key.metric, key.values, key.bucket) for key in snapshot.exemplars} == counted
-    values = {(metric.otel, own): value for metric, own, value in measured(one) if not metric.otel_only}
+    values = {(metric.otel, own): value for metric, own, value in measured(one)}
     assert {(key.metric, key.values): kept.value for key, kept in snapshot.exemplars.items()} == values
 
 

@@ -224,10 +224,9 @@ def _head(metric: Metric, write: Callable[[Family], str]) -> str:
 
 @lru_cache(8)
 def _families(custom: _Names) -> tuple[_Family, ...]:
-    exposed = (metric for metric in names.STREAM_METRICS if not metric.otel_only)
     return tuple(
         _Family(metric, lines, slice(lines[0].part.start, lines[-1].part.stop))
-        for metric in exposed if (lines := _lines(metric, STREAM_LAYOUT, custom))
+        for metric in names.STREAM_METRICS if (lines := _lines(metric, STREAM_LAYOUT, custom))
     )
 
 

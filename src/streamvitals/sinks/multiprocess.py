@@ -34,7 +34,7 @@ class _Row:
         self._late: dict[int, Series] = {}  # made once there is a value
         self._labels = labels
         for series in layout.series:
-            if not series.metric.otel_only and series.metric.otel not in left_out:
+            if series.metric.otel not in left_out:
                 if series.stands and series.metric.kind != "gauge":
                     self._make(series)
                 else:

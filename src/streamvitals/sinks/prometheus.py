@@ -52,7 +52,7 @@ class SnapshotCollector(Collector):
         snapshot = self._take()
         custom = custom_names(snapshot.streams)
         for metric in names.STREAM_METRICS:
-            if not metric.otel_only and metric.otel not in snapshot.left_out:
+            if metric.otel not in snapshot.left_out:
                 yield _stream_family(metric, snapshot, custom)
         for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
             if metric.otel in snapshot.left_out:
@@ -74,7 +74,7 @@ class SnapshotCollector(Collector):
 
     def describe(self) -> Iterator[Family]:
         """All families, without samples."""
-        return (family_of(metric) for metric in names.ALL_METRICS if not metric.otel_only)
+        return map(family_of, names.ALL_METRICS)
 
 
 def series_of(layout: Layout, metric: Metric) -> list[Series]:
