@@ -25,6 +25,7 @@ from streamvitals.otel.traces import Tracing, start_tracing
 class Config:
     otlp_traces: bool = True
     declared: None = None
+    conventions: str = "latest"
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_an_app_that_sets_its_provider_later_gets_the_spans() -> None:
             from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
             from streamvitals.otel.traces import start_tracing
 
-            class Config: otlp_traces, declared = True, None
+            class Config: otlp_traces, declared, conventions, spans = True, None, "latest", "auto"
             tracing = start_tracing(Config())
             tracing.sink.make_span(record(response_id="ours"))
             memory = InMemorySpanExporter()
@@ -143,7 +144,7 @@ def test_without_otlp_the_sdk_is_not_even_imported() -> None:
         assert not any(m.startswith("opentelemetry") for m in sys.modules)
         from streamvitals.otel.traces import start_tracing
         from otel_support import record
-        class Config: otlp_traces, declared = False, None
+        class Config: otlp_traces, declared, conventions, spans = False, None, "latest", "auto"
         start_tracing(Config()).sink.make_span(record())
         assert not any(m.startswith(("opentelemetry.sdk", "requests")) for m in sys.modules)
         """
@@ -161,7 +162,7 @@ import logging
 logging.basicConfig(level=logging.DEBUG)
 from otel_support import record
 from streamvitals.otel.traces import start_tracing
-class Config: otlp_traces, declared = True, None
+class Config: otlp_traces, declared, conventions, spans = True, None, "latest", "auto"
 tracing = start_tracing(Config())
 tracing.sink.make_span(record())
 """
@@ -206,7 +207,7 @@ def test_a_last_span_at_interpreter_exit_is_exported() -> None:
             import atexit
             from otel_support import record
             from streamvitals.otel.traces import start_tracing
-            class Config: otlp_traces, declared = True, None
+            class Config: otlp_traces, declared, conventions, spans = True, None, "latest", "auto"
             tracing = start_tracing(Config())
             atexit.register(tracing.sink.make_span, record())
             """,
@@ -236,7 +237,7 @@ FORK = """
 import os, sys
 from otel_support import record
 from streamvitals.otel.traces import start_tracing
-class Config: otlp_traces, declared = True, None
+class Config: otlp_traces, declared, conventions, spans = True, None, "latest", "auto"
 tracing = start_tracing(Config())
 
 def stream(name):
@@ -319,7 +320,7 @@ def test_a_worker_of_multiprocessing_that_just_ends(method: str, tmp_path: Any) 
 import multiprocessing
 from otel_support import record
 from streamvitals.otel.traces import start_tracing
-class Config: otlp_traces, declared = True, None
+class Config: otlp_traces, declared, conventions, spans = True, None, "latest", "auto"
 
 def work():
     start_tracing(Config()).sink.make_span(record())
@@ -349,7 +350,7 @@ def test_the_apps_random_numbers_stay_the_same() -> None:
             import random
             from otel_support import record
             from streamvitals.otel.traces import start_tracing
-            class Config: otlp_traces, declared = True, None
+            class Config: otlp_traces, declared, conventions, spans = True, None, "latest", "auto"
             tracing = start_tracing(Config())
             before = random.getstate()
             tracing.sink.make_span(record())
