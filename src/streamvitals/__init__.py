@@ -42,4 +42,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name], __name__), name)
+    # Found without this function from now on: `labels` may stand around every request.
+    value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    return value

@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from run_support import APPS, RUN, environment, eventually, get, python, started, total
+from run_support import APPS, RUN, answered, environment, eventually, free_port, get, python, started, total
 
 DECLARED = (
     "tenant=metadata:tenant,feature=code", "feature=code,tenant=metadata:tenant", "route=header:x-route", "",
@@ -98,3 +99,30 @@ def test_a_scrape_of_prometheus_itself_is_accepted_in_every_format(server):
             text = answer.read().decode()
         assert text.endswith("# EOF\n")
         assert 'tenant="acme"' in text
+
+
+def test_requests_of_a_server_keep_their_labels_apart(server):
+    """Labels of a middleware reach tasks and threads, and none is left behind by a generator that is abandoned."""
+    port = free_port()
+    site = f"http://127.0.0.1:{port}"
+    command = python("-m", "uvicorn", "asgi_labels_app:app", "--port", str(port), "--log-level", "error")
+    declared = "path=code,how=code,sent=header:x-path"
+    with started(command, environment(server.base_url, STREAMVITALS_LABELS=declared), cwd=APPS) as app:
+        eventually(lambda: answered(site + "/first"), "a server")
+        paths = [f"/{kind}{number}" for number in range(4) for kind in ("task", "thread", "generator")] * 3
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(lambda path: get(site + path), paths)) == {"ok"}
+        # Those of generators may be open until somebody collects garbage.
+        seen = ("streamvitals_streams_total", "streamvitals_streams_active")
+        eventually(lambda: sum(total(app.samples(), one) for one in seen) > len(paths), "all of them")
+        found = {
+            tuple(dict(labels)[label] for label in ("path", "how", "sent"))
+            for (name, labels), value in app.samples().items()
+            if name in seen and value
+        }
+        for path, how, sent in found:
+            assert how == ("generator" if path.startswith("/generator") else "")
+            assert sent == ("" if path.startswith("/thread") else path)
+        assert {path for path, _, _ in found} == {*paths, "/first"}
+        app.process.send_signal(signal.SIGTERM)
+        app.process.wait()

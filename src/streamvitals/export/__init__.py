@@ -8,6 +8,7 @@
     grafana.py      provisioning, and ConfigMaps for the sidecar
     kubernetes.py   metadata of objects, and ConfigMaps
     yaml_text.py    YAML as text
+    leaving_out.py  without what reads metrics that are not shown
     find.py         where the files that are no code lie: in a wheel, or in a checkout
     write.py        files on disk, without losing what somebody has changed in them
 """

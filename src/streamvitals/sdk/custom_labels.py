@@ -150,7 +150,13 @@ def shown(value: object) -> str | None:
     return _text(str.__str__(given)) if issubclass(kind, str) else None
 
 
+_MAX_JUDGED = 1024
+_judged: set[str] = set()  # values that may be shown, for requests have the same ones again and again; no others
+
+
 def _text(value: str) -> str | None:
+    if value in _judged:
+        return value
     if len(value) > 4 * names.MAX_CUSTOM_VALUE:
         return None  # whatever it is, it is no name of anything
     value = value.strip()
@@ -158,6 +164,9 @@ def _text(value: str) -> str | None:
         value = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
     if len(value.encode()) > names.MAX_CUSTOM_VALUE or looks_secret(value):
         return None
+    if len(_judged) >= _MAX_JUDGED:
+        _judged.clear()
+    _judged.add(value)
     return value
 
 

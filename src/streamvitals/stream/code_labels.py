@@ -48,7 +48,10 @@ class labels:  # lower case, as it is written like a call of a function
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         innermost, entered = _current.get(), self._entered
-        at = next((at for at in reversed(range(len(entered))) if entered[at][0] is innermost), len(entered) - 1)
+        block, token = entered[-1]
+        at = len(entered) - 1
+        if block is not innermost and at:  # several tasks have entered the same object
+            at = next((at for at, (block, _) in enumerate(entered) if block is innermost), at)
         block, token = entered.pop(at)
         if block is innermost:
             try:
