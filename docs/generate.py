@@ -72,6 +72,9 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": (
         "", f"`{config.OPT_IN}`: the latest conventions only, whatever `STREAMVITALS_CONVENTIONS` says"
     ),
+    "STREAMVITALS_SPANS": (
+        Config.spans, "`auto`: spans, but inside another instrumentation's inference; `always`; `never`"
+    ),
     "STREAMVITALS_HTTP_SPANS": ("false", "`true`: transport spans of the SDK's HTTP client (extra `http-spans`)"),
     "STREAMVITALS_CAPTURE_PARTIAL": (
         "0", "how many bytes of a failed stream's last text its span and the journal get; off, since it is content"

@@ -70,6 +70,7 @@ def failed(outcome: Outcome = Outcome.RESET, error_type: str = "connection_reset
 class Config:
     otlp_metrics: bool = True
     conventions: str = LATEST
+    spans: str = "auto"
     declared: None = None
 
 

@@ -108,8 +108,10 @@ def _constant(span: dict[str, Any]) -> str:
     kept = {
         name: value for name, value in span["attributes"].items()
         if not any(word in name.replace("_", ".").split(".") for word in _VARYING) and not isinstance(value, float)
+        and not name.startswith("streamvitals.")  # our facts, on a span that is theirs
     }
-    said = [span[name] for name in ("scope", "name", "status", "parent", "events")]
+    said = [span[name] for name in ("scope", "name", "status", "parent")]
+    said.append([name for name in span["events"] if name not in ("retry", "stall")])
     return _ADDRESS.sub("0x", json.dumps([*said, kept], sort_keys=True))
 
 

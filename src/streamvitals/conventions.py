@@ -89,5 +89,9 @@ OLD_METRICS: dict[Metric, tuple[str, str]] = {
 
 OLD_CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"  # a span's
 
+# Whether spans are made: unless another instrumentation makes one of the same inference, in any case, or never.
+AUTO, ALWAYS, NEVER = "auto", "always", "never"
+SPANS = (AUTO, ALWAYS, NEVER)
+
 LATEST, OLD, BOTH = "latest", "1.41", "both"
 GENERATIONS = (LATEST, OLD, BOTH)

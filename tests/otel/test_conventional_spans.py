@@ -129,7 +129,7 @@ def test_what_was_not_asked_for_is_not_told(app: App) -> None:
 
 @pytest.mark.parametrize(("scenario", "read", "reasons"), [
     ("sv-ok", None, ("stop",)), ("sv-length", None, ("length",)), ("sv-reset", None, ("error",)),
-    ("sv-silent-cut", None, ("error",)), ("sv-ok", 2, ("error",)), ("sv-http-500", None, ("error",)),
+    ("sv-silent-cut", None, ("error",)), ("sv-ok", 2, ("error",)), ("sv-no-such", None, ("error",)),
 ])
 def test_a_choice_that_was_cut_ends_in_an_error(
     app: App, scenario: str, read: int | None, reasons: tuple[str, ...]

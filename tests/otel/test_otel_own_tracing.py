@@ -26,6 +26,7 @@ class Config:
     otlp_traces: bool = True
     declared: None = None
     conventions: str = "latest"
+    spans: str = "auto"
 
 
 @pytest.fixture

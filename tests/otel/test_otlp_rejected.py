@@ -21,6 +21,7 @@ class Config:
     otlp_metrics: bool = True
     declared: None = None
     conventions: str = "latest"
+    spans: str = "auto"
 
 
 @pytest.fixture(params=[False, True], ids=["protobuf", "json"])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from ..conventions import GENERATIONS, LATEST
+from ..conventions import AUTO, GENERATIONS, LATEST, SPANS
 from ..names import GROUPS, MAX_LABEL_SETS, MAX_LABEL_VALUES, PROVIDERS
 from . import labels
 from .declarative import source
@@ -65,6 +65,7 @@ class Config:
     providers: Mapping[str, str] = field(default_factory=dict)
     http_spans: bool = False
     conventions: str = LATEST
+    spans: str = AUTO
     capture_partial: int = 0
     redact: str = ""
     journal: str = ""
@@ -127,6 +128,7 @@ class Config:
             journal=env.get("STREAMVITALS_JOURNAL", ""),
             quiet=take(_flag, "STREAMVITALS_QUIET", False),
             conventions=_conventions(env, take(_one_of(GENERATIONS), "STREAMVITALS_CONVENTIONS", LATEST)),
+            spans=take(_one_of(SPANS), "STREAMVITALS_SPANS", AUTO),
             http_spans=take(_flag, "STREAMVITALS_HTTP_SPANS", False),
             left_out=take(_metrics, "STREAMVITALS_METRICS", frozenset(), "all are shown"),
             host=env.get("STREAMVITALS_HOST") or env.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
@@ -32,10 +32,12 @@ from opentelemetry.trace import (
 from .. import conventions
 from .._version import __version__
 from ..names import UNKNOWN_MODEL
-from ..stream.record import Attempt, StreamLabels, StreamRecord, TraceIds, Usage
+from ..stream.record import Attempt, Inside, StreamLabels, StreamRecord, TraceIds, Usage
 from ..stream.sink import Sink
+from .exception_event import ExceptionEvents
 from .keys import SCOPE
 from .patience import MOST, at_exit, exiting
+from .peers import inference_around
 from .trace_parent import TracerSource
 
 _MAX_EVENTS = 16  # most events of each kind on one span
@@ -56,12 +58,21 @@ Value = str | bool | int | float | tuple[str, ...]
 class TraceSink(Sink):
     """Makes the spans of each record. ``get_tracer`` is called for each; it returns None if no spans are wanted."""
 
-    def __init__(self, get_tracer: TracerSource, generation: str = conventions.LATEST) -> None:
+    def __init__(
+        self, get_tracer: TracerSource, generation: str = conventions.LATEST, spans: str = conventions.AUTO
+    ) -> None:
+        """``spans``: one of ``conventions.SPANS``."""
         self._get_tracer = get_tracer
         self._old = generation != conventions.LATEST
+        self._spans = spans
+        self._events = ExceptionEvents(generation)
 
     def make_span(self, record: StreamRecord) -> SpanContext | None:
         """Make the spans of a stream that ended and of its attempts; None if it is not sampled."""
+        if self._spans == conventions.NEVER:
+            return None
+        if record.inside is not None and self._spans == conventions.AUTO:
+            return _put_on(record.inside.span, record)
         tracer = self._get_tracer()
         if tracer is None:
             return None
@@ -88,6 +99,26 @@ class TraceSink(Sink):
         span.end(_ns(record, record.duration))
         made = span.get_span_context()
         return made if made.trace_flags.sampled else None
+
+
+    def on_end(self, record: StreamRecord) -> None:
+        """Emit the event of a stream that failed; its span has been made."""
+        if record.failed:
+            context = _context_of(record.trace_parent)
+            if not context.get(_SUPPRESS_INSTRUMENTATION_KEY):
+                self._events.emit(record, context, _ns(record, record.duration))
+
+
+def _put_on(span: Any, record: StreamRecord) -> SpanContext | None:
+    """Put what only we know onto the span of another instrumentation, if it still takes something; its context."""
+    if span is None or not span.is_recording():
+        return None
+    span.set_attributes({key: value for key, value in _attributes(record).items() if key.startswith("streamvitals.")})
+    if not isinstance(span, Span):
+        return None  # not OpenTelemetry's: it has no ids of a trace that we could name
+    _add_events(span, record)
+    made = span.get_span_context()
+    return made if made.trace_flags.sampled else None
 
 
 def _ns(record: StreamRecord, offset: float) -> int:
@@ -304,6 +335,10 @@ class TracesConfig(Protocol):
     def conventions(self) -> str:
         """The generation of the conventions, one of ``conventions.GENERATIONS``."""
 
+    @property
+    def spans(self) -> str:
+        """When spans are made, one of ``conventions.SPANS``."""
+
 
 class Tracing(NamedTuple):
     """A sink for spans, and functions for the end of the process.
@@ -312,7 +347,7 @@ class Tracing(NamedTuple):
     were lost or are still queued. ``begin_flush`` and ``begin_shutdown`` begin the same without waiting. ``shutdown``
     also runs at exit; the app's own providers are left to the app.
     ``get_tracer`` gives the sink's tracer, for other spans with the same destination. ``prepare`` is for a process that
-    will make spans, while it can still start a thread.
+    will make spans, while it can still start a thread. ``find_inference``: see peers.py.
     """
 
     sink: TraceSink
@@ -322,6 +357,7 @@ class Tracing(NamedTuple):
     begin_flush: Callable[[], None]
     begin_shutdown: Callable[[], None]
     prepare: Callable[[], None]
+    find_inference: Callable[[object | None], Inside | None] = inference_around
 
 
 def start_tracing(
@@ -340,13 +376,13 @@ def start_tracing(
 
     Raises ImportError if our own exporter is asked for and not installed, ValueError if a variable is wrong.
     """
-    generation = config.conventions
+    generation, spans = config.conventions, config.spans
     if provider is not None:
         source = tracer_of(provider)
-        return Tracing(TraceSink(source, generation), _done, _done, source, _nothing, _nothing, _nothing)
+        return Tracing(TraceSink(source, generation, spans), _done, _done, source, _nothing, _nothing, _nothing)
     if not config.otlp_traces:
         source = _AppFirst(lambda: None)
-        return Tracing(TraceSink(source, generation), _done, _done, source, _nothing, _nothing, _nothing)
+        return Tracing(TraceSink(source, generation, spans), _done, _done, source, _nothing, _nothing, _nothing)
     from .own_tracing import OwnTracing
 
     own = OwnTracing(on_error, declared=config.declared)
@@ -365,7 +401,7 @@ def start_tracing(
             own.prepare()
 
     atexit.register(end)
-    sink = TraceSink(source, generation)
+    sink = TraceSink(source, generation, spans)
     return Tracing(sink, own.flush, shutdown, source, own.begin_flush, own.begin_shutdown, prepare)
 
 

@@ -25,7 +25,7 @@ from ..stream.dispatch import Dispatch, Fault, Item, LoopLag, Start
 from ..stream.ending import Ending
 from ..stream.observation import Observation
 from ..stream.partial import TailReader
-from ..stream.record import StreamRecord
+from ..stream.record import Inside, StreamRecord
 from ..stream.request import Key
 from ..stream.request_key import RequestKey
 from ..stream.retry import FIRST_ATTEMPT
@@ -62,6 +62,7 @@ class Runtime:
         exporters: Exporters = NO_EXPORTERS,
         capture_parent: Callable[[], object | None] | None = None,
         wants_request: Callable[[], bool] | None = None,
+        find_inference: Callable[[object | None], Inside | None] | None = None,
         http_spans: HttpSpans | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,6 +76,7 @@ class Runtime:
         self.times_chunks = config.otlp_metrics
         self.exporters = exporters
         self._capture_parent = capture_parent
+        self._find_inference = find_inference  # of another instrumentation, around the request
         self._wants_request = wants_request  # whether spans will be made, with what was asked for
         self._http_spans = http_spans
         self.patches = Patches(
@@ -110,6 +112,8 @@ class Runtime:
         observation = Observation(self, facts, reader, slot, now, time.time(), key, retry, parent)
         if self.times_chunks:
             observation.time_chunks()
+        if self._find_inference is not None and (inside := self._find_inference(parent)) is not None:
+            observation.is_part_of(inside)
         if options is not None and self._wants_request is not None and self._wants_request():
             observation.asks_for(request_attributes(options, facts.labels.provider))
         try:

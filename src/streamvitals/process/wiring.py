@@ -16,6 +16,7 @@ from ..store.labels import Limits
 from ..store.memory import HeapMemory, MappedMemory
 from ..store.snapshot import Snapshot
 from ..store.store import Store, StoreSink
+from ..stream.record import Inside
 from ..stream.sink import Sink
 from .exporters import Exporters
 from .problems import report, warn
@@ -47,6 +48,9 @@ class Tracing(Protocol):
 
     @property
     def prepare(self) -> Callable[[], object]: ...
+
+    @property
+    def find_inference(self) -> Callable[[object | None], Inside | None]: ...
 
 
 class Exporting(Protocol):
@@ -104,6 +108,7 @@ def build(
             )
     runtime = Runtime(
         config, store, heard, exporters=exporters, capture_parent=capture, http_spans=http_spans,
+        find_inference=spans.find_inference if spans is not None else None,
         wants_request=(lambda: spans.get_tracer() is not None) if spans is not None else None,
     )
     return runtime

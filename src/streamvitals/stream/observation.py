@@ -22,7 +22,7 @@ from .host import Hooks, Host
 from .muted import MutedReader, muted
 from .pace import Pace, Slot
 from .partial import TailReader
-from .record import NOT_FAILURES, RetryRecord, StreamRecord
+from .record import NOT_FAILURES, Inside, RetryRecord, StreamRecord
 from .request import EVENT_STREAM, RequestFacts, ResponseFacts
 from .request_key import RequestKey
 from .retry import FIRST_ATTEMPT, Chain, Retry
@@ -87,7 +87,8 @@ class Observation:
 
     __slots__ = (
         "__weakref__", "_answered_at", "_attempts", "_sent_at", "chain", "clock", "closed_by_app", "ended",
-        "facts", "hints", "hooks", "host", "in_band_verdict", "last_event_id", "loop", "origin", "pace", "reader",
+        "facts", "hints", "hooks", "host", "in_band_verdict", "inside",
+        "last_event_id", "loop", "origin", "pace", "reader",
         "request", "request_key", "response", "retry", "server_initiated", "slot", "started_unix", "trace_parent",
     )
 
@@ -117,6 +118,7 @@ class Observation:
         self.chain: Chain | None = retry.chain  # the failed attempts of the operation, those of the SDK included
         self.trace_parent = trace_parent
         self.request: tuple[tuple[str, Any], ...] = ()
+        self.inside: Inside | None = None
         self.hooks: Hooks | None = None
         self.loop: Callable[[], object] | None = None  # a weak reference to the event loop that sent the request
         self._answered_at: float | None = None
@@ -232,6 +234,10 @@ class Observation:
     def asks_for(self, request: tuple[tuple[str, Any], ...]) -> None:
         """Keep the attributes of the request, since somebody wants them."""
         self.request = request
+
+    def is_part_of(self, inside: Inside) -> None:
+        """Note the inference of another instrumentation that the request was made in."""
+        self.inside = inside
 
     def attach(self, hooks: Hooks) -> None:
         """Keep what has been hooked into the stream's response, until the stream has been recorded."""
@@ -434,7 +440,8 @@ class Observation:
             retry.attempt, retry.retry_after_honored, retry.wait, retry.span,
             chain is not None and chain.failed,
             reader.service_tier, reader.system_fingerprint,
-            () if verdict.outcome in GOOD_ENDS else reader.unfinished_choices, pace.chunk_times, self.request, None,
+            () if verdict.outcome in GOOD_ENDS else reader.unfinished_choices, pace.chunk_times,
+            self.request, self.inside,
             self.trace_parent, self.slot,
         )
 

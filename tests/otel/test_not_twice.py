@@ -1,0 +1,129 @@
+"""Inside the inference of another instrumentation: one span and one count of it, with our facts on it."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, set_value
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import set_span_in_context
+
+from otel_support import failed
+from streamvitals import conventions
+from streamvitals.otel.peers import inference_around
+from streamvitals.otel.traces import TraceSink, tracer_of
+from streamvitals.stream.record import Inside
+
+
+class App:
+    def __init__(self) -> None:
+        self._memory, self.provider = InMemorySpanExporter(), TracerProvider()
+        self.provider.add_span_processor(SimpleSpanProcessor(self._memory))
+
+    def around(self, scope: str = "app", **attributes: Any) -> tuple[Any, Context]:
+        dotted = {key.replace("__", "."): value for key, value in attributes.items()}
+        span = self.provider.get_tracer(scope).start_span("theirs", attributes=dotted)
+        return span, set_span_in_context(span, Context())
+
+    def end(self, context: Context, mode: str = conventions.AUTO, ended: Any = None) -> dict[str, ReadableSpan]:
+        record = failed(trace_parent=context, inside=inference_around(context), stall_times=((0.5, 6.0),))
+        made = TraceSink(tracer_of(self.provider), spans=mode).make_span(record)
+        if ended is not None:
+            assert made is None or made == ended.get_span_context() or mode == conventions.ALWAYS
+            ended.end()
+        return {span.name: span for span in self._memory.get_finished_spans()}
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+UTIL_GENAI = "opentelemetry.genai.client.inference.context"
+
+
+@pytest.mark.parametrize(("scope", "attributes", "has_metrics"), [
+    ("opentelemetry.instrumentation.openai_v2", {"gen_ai__operation__name": "chat"}, True),
+    ("opentelemetry.instrumentation.openai.v1", {"llm__request__type": "chat"}, True),
+    ("openinference.instrumentation.openai", {"openinference__span__kind": "LLM"}, False),
+    ("logfire.openai", {"gen_ai__operation__name": "chat"}, False),
+    ("pydantic-ai", {"gen_ai__operation__name": "chat"}, False),
+])
+def test_our_facts_go_onto_the_span_that_is_there(
+    app: App, scope: str, attributes: dict[str, str], has_metrics: bool
+) -> None:
+    span, context = app.around(scope, **attributes)
+    inside = inference_around(context)
+    assert inside is not None
+    assert inside.has_metrics == has_metrics
+    (theirs,) = app.end(context, ended=span).values()
+    found = theirs.attributes or {}
+    assert found["streamvitals.outcome"] == "reset"
+    assert [event.name for event in theirs.events] == ["stall"]
+    theirs_before = {key.replace("__", ".") for key in attributes}
+    assert {key for key in found if not key.startswith("streamvitals.")} == theirs_before, "what is theirs stays theirs"
+
+
+@pytest.mark.parametrize("attributes", [
+    {}, {"gen_ai__operation__name": "invoke_agent"}, {"openinference__span__kind": "CHAIN"}, {"http__method": "POST"},
+])
+def test_any_other_span_is_a_parent_as_before(app: App, attributes: dict[str, str]) -> None:
+    span, context = app.around("app", **attributes)
+    assert inference_around(context) is None
+    found = app.end(context)
+    assert found["chat gpt-4o-mini"].parent == span.get_span_context()
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    (UTIL_GENAI, object()), ("opentelemetry.genai.client.fetch_response.context", object()),
+    ("suppress_language_model_instrumentation", True), (_SUPPRESS_INSTRUMENTATION_KEY, True),
+], ids=["inference", "fetch", "traceloop", "suppressed"])
+def test_a_key_of_the_context_asks_for_no_second_span(app: App, key: str, value: object) -> None:
+    context = set_value(key, value, Context())
+    inside = inference_around(context)
+    assert inside is not None
+    assert inside.has_metrics
+    assert app.end(context) == {}
+    assert inference_around(set_value(key, None, context)) is None, "an inference that has ended"
+
+
+def test_a_span_that_has_ended_is_left_alone(app: App) -> None:
+    span, context = app.around("logfire.openai", gen_ai__operation__name="chat")
+    record = failed(trace_parent=context, inside=inference_around(context))
+    span.end()
+    assert TraceSink(tracer_of(app.provider)).make_span(record) is None
+
+
+def test_the_setting_outranks_what_is_found(app: App) -> None:
+    span, context = app.around("logfire.openai", gen_ai__operation__name="chat")
+    assert {"chat gpt-4o-mini"} <= set(app.end(context, conventions.ALWAYS, span))
+    other = App()
+    assert other.end(Context(), conventions.NEVER) == {}
+
+
+@pytest.mark.parametrize(("module", "current"), [
+    ("sentry_sdk", SimpleNamespace(op="gen_ai.chat", name="chat m")),
+    ("ddtrace", SimpleNamespace(name="openai.request")),
+])
+def test_sentry_and_datadog_have_a_span_of_their_own(
+    app: App, monkeypatch: pytest.MonkeyPatch, module: str, current: Any
+) -> None:
+    told: dict[str, Any] = {}
+    current.set_data = current.set_tag = told.__setitem__
+    there = SimpleNamespace(
+        get_current_span=lambda: current, tracer=SimpleNamespace(current_span=lambda: current)
+    )
+    monkeypatch.setitem(sys.modules, module, there)  # type: ignore[arg-type]
+    assert app.end(Context()) == {}
+    assert told["streamvitals.outcome"] == "reset"
+    current.op = current.name = "http.client"
+    assert inference_around(None) is None
+
+
+def test_what_a_sink_gets_has_no_span_of_another_in_its_text() -> None:
+    assert "inside" not in repr(failed(inside=Inside("another", object())))
