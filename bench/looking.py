@@ -73,10 +73,10 @@ def _fields(path: Path) -> dict[str, str]:
 class Agent:
     """An agent in a process of its own."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, source: Path) -> None:
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "streamvitals", "agent", "--dir", directory, "--port", "0"],
-            env=_environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env=_environ(source), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )
         self.pid = self._process.pid
         said = ""
@@ -106,10 +106,10 @@ class Agent:
 class Fleet:
     """A fleet, in a group of its own."""
 
-    def __init__(self, directory: str, processes: int, sets: int) -> None:
+    def __init__(self, directory: str, processes: int, sets: int, source: Path) -> None:
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "bench.fleet", directory, str(processes), str(sets)],
-            env=_environ(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            env=_environ(source), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
             start_new_session=True,
         )
         self._answer()
@@ -132,21 +132,21 @@ class Fleet:
         self._process.wait()
 
 
-def _environ() -> dict[str, str]:
+def _environ(source: Path) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("STREAMVITALS_", "OTEL_"))}
-    return {**env, "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}"}
+    return {**env, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}"}
 
 
 @contextmanager
-def app(processes: int, sets: int) -> Iterator[tuple[Agent, Fleet]]:
-    """An agent and what it looks at."""
+def app(processes: int, sets: int, source: Path = SOURCE) -> Iterator[tuple[Agent, Fleet]]:
+    """An agent and what it looks at, of the package in ``source``."""
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
     # Where files may be left by whoever owns it, as in a directory that `run` makes.
     directory = tempfile.mkdtemp(prefix="streamvitals-bench-", dir=memory)
     agent = fleet = None
     try:
-        agent = Agent(directory)
-        fleet = Fleet(directory, processes, sets)
+        agent = Agent(directory, source)
+        fleet = Fleet(directory, processes, sets, source)
         yield agent, fleet
     finally:
         for one in (fleet, agent):

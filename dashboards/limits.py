@@ -115,7 +115,7 @@ def limits() -> Dashboard:
                 unit="percentunit", most=1.0, thresholds=steps((LIMIT_LOW, "transparent"), base=RED),
                 idle="no limit reported", legend="bottom",
             ))]),
-            (7, [(12, lines(
+            (7, [(8, lines(
                 "Held back by the provider",
                 [
                     Query(rate(names.RETRIES, where=LIMITED_RETRIES) + " > 0", "tried again by the SDK"),
@@ -125,11 +125,16 @@ def limits() -> Dashboard:
                 " those that ended their stream.",
                 unit="reqps", stacked=True, bars=True, idle="none",
                 legend="bottom",
-            )), (12, lines(
-                "Tokens", [Query(rate(names.TOKENS, "type") + " > 0", "{{type}}")],
-                "Tokens per second, where the provider reports usage. Cached tokens are among the input, reasoning "
-                "among the output.", unit="locale", idle="no usage reported", legend="bottom",
-            ))]),
+            )), (8, lines(
+                "Tokens", [Query(rate(names.TOKENS, "type", "part") + " > 0", "{{type}}: {{part}}")],
+                "Tokens per second, where the provider reports usage; the parts add up.", unit="locale", stacked=True,
+                idle="no usage reported", legend="bottom",
+            )), (8, colored(lines(
+                "Streams without usage", [Query(rate(names.UNMETERED, "result") + " > 0", "{{result}}")],
+                "Streams per second that the provider may charge for and whose tokens it did not report: so far what "
+                "the tokens say is less than the bill.", unit="reqps", stacked=True, bars=True, idle="none",
+                legend="bottom",
+            ), RESULT_COLORS))]),
             "Cost of failure",
             (8, [(8, colored(lines(
                 "Chunks that came to nothing",

@@ -77,7 +77,7 @@ def test_every_error_type_of_every_outcome_is_a_series() -> None:
 def test_what_must_be_absent_until_reported_is_hidden_and_nothing_else() -> None:
     hidden = {sample_name(m) for m in SHOWN if m.hidden_at_zero}
     assert hidden == {
-        "streamvitals_tokens_total", "streamvitals_ratelimit_remaining", "streamvitals_ratelimit_limit",
+        "streamvitals_ratelimit_remaining", "streamvitals_ratelimit_limit",
         "streamvitals_stream_errors_total", "streamvitals_output_tokens_per_second",
     }
     assert {m.otel for m in names.ALL_METRICS if m.standing} == {"streamvitals.stream_errors"}

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from .outcome import ERROR_TYPES, RESULTS, Outcome, result
+from .outcome import ERROR_TYPES, RESULTS, Outcome, may_be_charged, result
 
 # The labels that every stream metric carries: Prometheus label -> OTel attribute key.
 STREAM_LABELS: dict[str, str] = {
@@ -29,6 +29,7 @@ OWN_LABELS: dict[str, str] = {
     "source": "source",
     "reason": "reason",
     "type": "type",
+    "part": "part",
     "kind": "kind",
     "where": "where",
     "hint": "hint",
@@ -55,6 +56,9 @@ OUTCOME_ERRORS = tuple((o.value, e, result(o, e)) for o, errors in ERROR_TYPES.i
 OUTCOME_RESULTS = tuple(
     dict.fromkeys((o.value, result(o, error)) for o in Outcome for error in ("", *ERROR_TYPES.get(o, ())))
 )
+CHARGED_RESULTS = tuple(
+    dict.fromkeys(result(o, e) for o in Outcome for e in ERROR_TYPES.get(o, ("",)) if may_be_charged(o, e))
+)
 RETRY_SOURCES = ("sdk", "app")
 RETRY_REASONS = (
     "408", "409", "429", "500", "502", "503", "504", "529",
@@ -66,7 +70,11 @@ SOURCE_REASONS = tuple(
     (source, reason) for source in RETRY_SOURCES for reason in RETRY_REASONS
     if source == "app" or reason not in _APP_ALONE
 )
-TOKEN_TYPES = ("input", "output", "cached", "reasoning")
+# The parts of each type, which add up: providers report cached tokens within the input, reasoning within the output.
+TOKEN_PARTS = (
+    *(("input", part) for part in ("uncached", "cached", "cache_write")),
+    *(("output", part) for part in ("visible", "reasoning")),
+)
 RATELIMIT_KINDS = ("requests", "tokens")
 # Where in our own code a fault was met; `internal_errors_total` must not depend on what an exception says. `layout`
 # counts processes whose files are of another version than the agent.
@@ -191,8 +199,13 @@ OPERATIONS_FAILED = Metric(
 )
 FALLBACKS = Metric("streamvitals.fallbacks", "counter", "{stream}", "Failed streams asked again without streaming.")
 TOKENS = Metric(
-    "streamvitals.tokens", "counter", "{token}", "Tokens, when the provider reports usage.",
-    ("type",), _each(*TOKEN_TYPES), hidden_at_zero=True,
+    "streamvitals.tokens", "counter", "{token}", "Tokens that the provider reported, in parts that add up.",
+    ("type", "part"), TOKEN_PARTS,
+)
+UNMETERED = Metric(
+    "streamvitals.streams_unmetered", "counter", "{stream}",
+    "Streams that the provider may charge for and whose tokens it did not report, by result.",
+    ("result",), _each(*CHARGED_RESULTS),
 )
 RATELIMIT_REMAINING = Metric(
     "streamvitals.ratelimit_remaining", "gauge", "{limit}", "What the provider said is left of a rate limit.",
@@ -229,7 +242,7 @@ UNREPORTED = Metric(
 # from the slots of open streams at scrape, BUILD_INFO and UNREPORTED from what the processes say, or do not.
 STREAM_METRICS = (
     STREAMS, STREAM_ERRORS, TIME_TO_FIRST_CHUNK, TIME_TO_FIRST_TOKEN, CHUNK_GAP, DURATION, TOKEN_RATE, CHUNKS,
-    WAIT, HOLD, STALLS, RETRIES, BACKOFF, RECOVERIES, OPERATIONS_FAILED, FALLBACKS, TOKENS,
+    WAIT, HOLD, STALLS, RETRIES, BACKOFF, RECOVERIES, OPERATIONS_FAILED, FALLBACKS, TOKENS, UNMETERED,
     RATELIMIT_REMAINING, RATELIMIT_LIMIT,
 )
 PROCESS_METRICS = (LOOP_LAG, INTERNAL_ERRORS, HINTS_SEEN)
@@ -247,7 +260,7 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
     "chunks": (CHUNKS,),
     "waits": (WAIT, HOLD, STALLS),
     "retries": (RETRIES, BACKOFF, RECOVERIES, OPERATIONS_FAILED, FALLBACKS),
-    "tokens": (TOKENS,),
+    "tokens": (TOKENS, UNMETERED),
     "limits": (RATELIMIT_REMAINING, RATELIMIT_LIMIT),
     "open": (ACTIVE, STALLED),
     "lag": (LOOP_LAG,),

@@ -119,6 +119,16 @@ def result(outcome: Outcome, error_type: str = "") -> str:
     return _RESULT_OF[owner(outcome, error_type)]
 
 
+# Ends at which no model can have answered: the request never got there, or its answer is the refusal.
+_FREE = frozenset({Outcome.HTTP_ERROR, Outcome.REJECTED, Outcome.CONNECT_ERROR})
+_FREE_TYPES = frozenset({"429", "connect_timeout", "write_timeout", "pool_timeout"})
+
+
+def may_be_charged(outcome: Outcome, error_type: str = "") -> bool:
+    """Whether the provider may charge for a stream with this end, although it broke or was left."""
+    return outcome not in _FREE and error_type not in _FREE_TYPES
+
+
 def closed(outcome: Outcome, error_type: str) -> Verdict:
     """A verdict whose error type is of the closed list, else ``other``."""
     return Verdict(outcome, error_type if error_type in ERROR_TYPES.get(outcome, ()) else "other")

@@ -91,14 +91,14 @@ def test_counters_and_gauges_are_the_snapshots(app: App) -> None:
     }
     assert point(found["streamvitals.streams_active"]).value == 1
     assert point(found["streamvitals.streams_stalled"]).value == 1
-    assert point(found["streamvitals.tokens"], type="cached").value == 8
+    assert point(found["streamvitals.tokens"], type="input", part="cached").value == 8
 
 
 def test_the_series_of_the_store_stand_at_0_before_anything_ended(app: App) -> None:
     app.store.open_slot(LABELS, started=1.0)
     found = app.read()
     assert len(found["streamvitals.streams"].data.data_points) == len(names.STREAMS.values)
-    assert "streamvitals.tokens" not in found
+    assert {p.value for p in found["streamvitals.tokens"].data.data_points} == {0}
 
 
 def test_histograms_get_one_value_per_stream_whatever_its_chunks(app: App) -> None:

@@ -135,7 +135,7 @@ def test_all_is_at_zero_from_the_first_stream_but_what_no_provider_has_said(rend
     assert set(found.values()) == {0.0}
     there = {name for name, _ in found}
     assert {"streamvitals_retries_total", "streamvitals_recoveries_total", "streamvitals_stalls_total"} < there
-    assert not there & {"streamvitals_tokens_total", "streamvitals_ratelimit_remaining", "streamvitals_ratelimit_limit"}
+    assert not there & {"streamvitals_ratelimit_remaining", "streamvitals_ratelimit_limit"}
     streams = [name for name, _ in found if name == "streamvitals_streams_total"]
     assert len(streams) == len(Outcome) + 1, "timeout has two results"
 

@@ -119,10 +119,20 @@ class Model:
         if ended.outcome in GOOD_ENDS and not ended.given_up:
             self.add(names.RECOVERIES, "sdk", more=len(ended.attempts) > 1)
             self.add(names.RECOVERIES, "app", more=ended.chain_attempt > 1)
-        for kind in names.TOKEN_TYPES:
-            tokens = getattr(ended.usage, kind, None)
-            if tokens is not None:
-                self.add(names.TOKENS, kind, more=tokens)
+        if ended.usage is not None:
+            for kind, whole, rest, within in (
+                ("input", ended.usage.input, "uncached",
+                 {"cached": ended.usage.cached, "cache_write": ended.usage.cache_write}),
+                ("output", ended.usage.output, "visible", {"reasoning": ended.usage.reasoning}),
+            ):
+                tokens, inner = finest(whole or 0), sum(finest(part or 0) for part in within.values())
+                self.add(names.TOKENS, kind, rest, more=tokens - inner if inner <= tokens else tokens)
+                for part, count in within.items():
+                    self.add(names.TOKENS, kind, part, more=count or 0)
+        elif not (ended.replayed or outcome in ("http_error", "rejected", "connect_error") or ended.error_type in (
+            "429", "connect_timeout", "write_timeout", "pool_timeout"
+        )):
+            self.add(names.UNMETERED, means)
         if ended.tokens_per_second is not None:
             self.observe(names.TOKEN_RATE, value=ended.tokens_per_second)
         for limit in ended.rate_limits:

@@ -21,6 +21,7 @@ AT_ZERO = {
     "streamvitals_wait_seconds": 1, "streamvitals_hold_seconds": 1, "streamvitals_stalls": 1,
     "streamvitals_retries": 29, "streamvitals_retry_backoff_seconds": 2, "streamvitals_recoveries": 2,
     "streamvitals_operations_failed": 1, "streamvitals_fallbacks": 1,
+    "streamvitals_tokens": 5, "streamvitals_streams_unmetered": 4,
     "streamvitals_streams_active": 1, "streamvitals_streams_stalled": 1,
 }
 

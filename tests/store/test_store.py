@@ -223,7 +223,43 @@ def test_tokens_are_those_that_the_provider_reported(store: Store, sink: StoreSi
     sink.on_end(record(usage=Usage(output=1)))
     sink.on_end(record())
     snapshot = look(store)
-    assert [value(snapshot, names.TOKENS, kind) for kind in names.TOKEN_TYPES] == [100, 21, 0, 5]
+    assert [value(snapshot, names.TOKENS, *part) for part in names.TOKEN_PARTS] == [100, 0, 0, 16, 5]
+    assert [value(snapshot, names.TOKENS, kind) for kind in ("input", "output")] == [100, 21]
+
+
+@pytest.mark.parametrize(("usage", "parts"), [
+    (Usage(100, 20, 60, 5), [40, 60, 0, 15, 5]), (Usage(100, 20), [100, 0, 0, 20, 0]),
+    (Usage(100, 20, 100, 20), [0, 100, 0, 0, 20]), (Usage(100, 20, 60, 5, 30), [10, 60, 30, 15, 5]),
+    (Usage(None, None, 7, 3), [0, 7, 0, 0, 3]), (Usage(10, 20, 60, 500), [10, 60, 0, 20, 500]),
+    (Usage(10, 20, 6, 0, 5), [10, 6, 5, 20, 0]), (Usage(0, 0, 0, 0, 0), [0] * 5),
+])
+def test_tokens_are_in_parts_that_add_up(
+    store: Store, sink: StoreSink, usage: Usage, parts: list[float]
+) -> None:
+    """Cached tokens are within the input and reasoning within the output, unless there are more of them."""
+    sink.on_end(record(usage=usage))
+    assert [value(look(store), names.TOKENS, *part) for part in names.TOKEN_PARTS] == parts
+    assert value(look(store), names.UNMETERED) == 0
+
+
+@pytest.mark.parametrize(("outcome", "error", "means"), [
+    (Outcome.COMPLETED, "", "completed"), (Outcome.LENGTH, "", "limit"), (Outcome.RESET, "connection_reset", "failed"),
+    (Outcome.TIMEOUT, "read_timeout", "failed"), (Outcome.TIMEOUT, "unheard of", "failed"),
+    (Outcome.TIMEOUT, "connect_timeout", None), (Outcome.TIMEOUT, "pool_timeout", None),
+    (Outcome.RATE_LIMITED, "429", None), (Outcome.RATE_LIMITED, "insufficient_quota", "failed"),
+    (Outcome.HTTP_ERROR, "500", None), (Outcome.REJECTED, "400", None), (Outcome.CONNECT_ERROR, "dns", None),
+    (Outcome.ABANDONED, "closed", "left"), (Outcome.CANCELLED, "unheard of", "left"),
+])
+def test_a_stream_without_usage_is_unmetered_where_it_may_be_charged(
+    store: Store, sink: StoreSink, outcome: Outcome, error: str, means: str | None
+) -> None:
+    sink.on_end(record(outcome=outcome, error_type=error, usage=Usage(1, 1)))
+    sink.on_end(record(outcome=outcome, error_type=error, usage=None, replayed=True))
+    assert value(look(store), names.UNMETERED) == 0, "metered, or another stream's"
+    sink.on_end(record(outcome=outcome, error_type=error, usage=None))
+    assert value(look(store), names.UNMETERED) == (means is not None)
+    if means is not None:
+        assert value(look(store), names.UNMETERED, means) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
     command.py      `streamvitals alerts` and `streamvitals dashboards`
     rules.py        the rules of alerts/ as YAML, for Prometheus and for its operator
-    examples.py     Alertmanager's example, its template and the runbooks
+    examples.py     the examples for Alertmanager and of costs, a template and the runbooks
     dashboards.py   the dashboards with the thresholds of the user's objectives
     by_label.py     variables and panels for custom labels
     grafana.py      provisioning, and ConfigMaps for the sidecar

@@ -46,7 +46,8 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
 @NAMESPACE
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE",
               help="Of Kubernetes' object, such as what the operator selects rules by; again for more.")
-@click.option("--with-examples", is_flag=True, help="Also the example for Alertmanager, its template, the runbooks.")
+@click.option("--with-examples", is_flag=True,
+              help="Also the examples for Alertmanager and of costs, a template, the runbooks.")
 @click.option("--output", type=click.Path(file_okay=False), metavar="DIR",
               help="Write streamvitals.rules.yaml there; otherwise it is printed.")
 @FORCE

@@ -17,10 +17,10 @@ from itertools import compress
 from typing import Any
 
 from .. import names
-from ..outcome import ERROR_TYPES, GOOD_ENDS, Outcome, result
+from ..outcome import ERROR_TYPES, GOOD_ENDS, Outcome, may_be_charged, result
 from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
-from .measured import quantized, usage_measured
+from .measured import MOST, SHIFT, quantized, token_parts, usage_measured
 
 Row = Sequence[float]
 New = list[Any]  # an index, its number, another index, ...
@@ -40,7 +40,7 @@ _CHAIN_AT = {
     "fallback": _at(names.FALLBACKS),
     "recovered": _APP_RECOVERIES_AT,
 }
-_TOKENS_AT = tuple(_at(names.TOKENS, kind) for kind in names.TOKEN_TYPES)
+_TOKENS_AT = tuple(_at(names.TOKENS, *part) for part in names.TOKEN_PARTS)
 _HISTOGRAM_AT = {(s.metric.otel, s.values): s.start for s in STREAM_LAYOUT.series if s.metric.kind == "histogram"}
 _LIMITS_AT = {
     kind: (_at(names.RATELIMIT_REMAINING, kind), _at(names.RATELIMIT_LIMIT, kind))
@@ -56,7 +56,7 @@ class _Plan:
 
     ``errors`` has, for each error type, its index and the plan of its result."""
 
-    __slots__ = ("chunks", "duration", "errors", "good", "streams", "unlisted")
+    __slots__ = ("chunks", "duration", "errors", "good", "streams", "unlisted", "unmetered")
 
     def __init__(self, outcome: Outcome, error_type: str = "") -> None:
         means = result(outcome, error_type)
@@ -64,10 +64,11 @@ class _Plan:
         self.chunks = _at(names.CHUNKS, means)
         self.duration = _at(names.DURATION, means)
         self.good = outcome in GOOD_ENDS
+        self.unmetered = _at(names.UNMETERED, means) if may_be_charged(outcome, error_type) else 0
         self.errors: dict[str, tuple[int, _Plan]] = {}
         self.unlisted = (0, self)
         for kind in () if error_type else ERROR_TYPES.get(outcome, ()):
-            same = result(outcome, kind) == means
+            same = (result(outcome, kind), may_be_charged(outcome, kind)) == (means, bool(self.unmetered))
             at = _at(names.STREAM_ERRORS, outcome.value, kind, result(outcome, kind))
             self.errors[kind] = (at, self if same else _Plan(outcome, kind))
         if self.errors:
@@ -76,6 +77,7 @@ class _Plan:
 
 
 _PLANS = {outcome: _Plan(outcome) for outcome in Outcome}
+_DIED_AT = _PLANS[Outcome.ABANDONED].unmetered
 
 
 def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New:
@@ -91,11 +93,15 @@ def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New
         if record.chain_attempt >= 2:
             new += (_APP_RECOVERIES_AT, row[_APP_RECOVERIES_AT] + 1.0)
     if record.usage is not None:
-        for at, count in zip(_TOKENS_AT, record.usage, strict=False):  # the first counts of a usage are these
-            if count is not None:
-                new += (at, row[at] + quantized(count))
+        for at, count in zip(_TOKENS_AT, token_parts(record.usage), strict=True):
+            if count:
+                new += (at, row[at] + count)
         for metric, values, value in usage_measured(record):
             _observe(new, row, _HISTOGRAM_AT[metric.otel, values], metric.edges, value)
+    elif not record.replayed:
+        at = plan.errors.get(record.error_type, plan.unlisted)[1].unmetered if plan.errors else plan.unmetered
+        if at:
+            new += (at, row[at] + 1.0)
     for limit in record.rate_limits:
         for at, number in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
             if number is not None:
@@ -105,7 +111,8 @@ def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New
 
 def died(row: Row, duration: float, chunks: float) -> New:
     """Count the end of a stream whose process is gone; ``duration`` is in seconds."""
-    return _end(row, _PLANS[Outcome.ABANDONED], "process_died", duration, chunks)
+    new = _end(row, _PLANS[Outcome.ABANDONED], "process_died", duration, chunks)
+    return [*new, _DIED_AT, row[_DIED_AT] + 1.0]
 
 
 def progressed(row: Row, progress: Progress) -> New:
@@ -204,8 +211,10 @@ def _add_progress(new: New, row: Row, progress: Progress) -> None:
         new += (at, row[at] + counts[bucket])
     # These are differences of running sums: rounding may make one slightly negative.
     for at, seconds in zip(_SECONDS_AT, (gap_sum, wait, hold), strict=True):
-        if seconds > 0:
-            new += (at, row[at] + quantized(seconds))
+        if 0.0 < seconds <= MOST:
+            new += (at, row[at] + (seconds + SHIFT - SHIFT))  # quantized(seconds), without the call
+        elif seconds > 0.0:
+            new += (at, row[at] + MOST)
     if stalls:
         new += (_STALLS_AT, row[_STALLS_AT] + stalls)
     if first_chunk is not None:
@@ -217,4 +226,5 @@ def _add_progress(new: New, row: Row, progress: Progress) -> None:
 def _observe(new: New, row: Row, start: int, edges: tuple[float, ...], value: float) -> None:
     """Add a value to the histogram that starts at ``start``."""
     at, sum_at = start + bisect_left(edges, value), start + len(edges) + 1
-    new += (at, row[at] + 1.0, sum_at, row[sum_at] + quantized(value))
+    rounded = value + SHIFT - SHIFT if 0.0 <= value <= MOST else quantized(value)
+    new += (at, row[at] + 1.0, sum_at, row[sum_at] + rounded)

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 from .. import names
 from ..names import Metric
-from ..stream.record import StreamRecord
+from ..stream.record import StreamRecord, Usage
 
 # A metric, the values of its own labels, and a value for the histogram of that series.
 Measured = tuple[Metric, tuple[str, ...], float]
-_MOST = float(1 << 32)
+MOST = float(1 << 32)
 # Adding this to a number rounds it to a multiple of 2**-20, and subtracting it again keeps the rounded value.
-_SHIFT = 1.5 * (1 << 32)
+SHIFT = 1.5 * (1 << 32)
 _NO_VALUES = ()
 
 
@@ -23,9 +23,22 @@ def quantized(value: float) -> float:
     """The nearest number that can be added up without rounding: a multiple of 2**-20, or of 2**-19 from 2**31 on.
 
     So no counter falls or becomes infinite or NaN, whatever numbers a provider sends."""
-    if 0.0 <= value <= _MOST:
-        return value + _SHIFT - _SHIFT
-    return _MOST if value > 0 else 0.0
+    if 0.0 <= value <= MOST:
+        return value + SHIFT - SHIFT
+    return MOST if value > 0 else 0.0
+
+
+def token_parts(usage: Usage) -> tuple[float, ...]:
+    """The tokens of ``names.TOKEN_PARTS``; what was not reported is 0."""
+    cached, written = quantized(usage.cached or 0), quantized(usage.cache_write or 0)
+    reasoning = quantized(usage.reasoning or 0)
+    return _without(usage.input, cached + written), cached, written, _without(usage.output, reasoning), reasoning
+
+
+def _without(whole: int | None, within: float) -> float:
+    """What is left of the whole. Parts that are larger cannot be within: that provider counts them beside."""
+    count = quantized(whole or 0)
+    return count - within if within <= count else count
 
 
 def measured(record: StreamRecord) -> Iterator[Measured]:
