@@ -65,6 +65,22 @@ _CHAT = _event(_MIDDLE), _event(_LAST) + b"data: [DONE]\n\n"
 _RESPONSES = _named(_DELTA), _named(_COMPLETED)
 
 
+# The answer to a request without a stream.
+_WHOLE = json.dumps({
+    **_MIDDLE, "object": "chat.completion",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "token " * 20}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 8, "completion_tokens": 20, "total_tokens": 28},
+}).encode()
+
+
+def _is_plain(request: Any) -> bool:
+    return b'"stream"' not in request.content
+
+
+def _whole() -> Any:
+    return http.Response(200, headers={**_HEADERS, "content-type": "application/json"}, content=_WHOLE)
+
+
 def _pieces(request: Any) -> tuple[bytes, bytes]:
     return _RESPONSES if request.url.path.endswith("/responses") else _CHAT
 
@@ -97,6 +113,8 @@ class Canned(http.BaseTransport):  # type: ignore[misc]
         self.chunks = 20
 
     def handle_request(self, request: Any) -> Any:
+        if _is_plain(request):
+            return _whole()
         return http.Response(200, headers=_HEADERS, stream=_Body(self.chunks, _pieces(request)))
 
 
@@ -107,6 +125,8 @@ class AsyncCanned(http.AsyncBaseTransport):  # type: ignore[misc]
         self.chunks = 20
 
     async def handle_async_request(self, request: Any) -> Any:
+        if _is_plain(request):
+            return _whole()
         return http.Response(200, headers=_HEADERS, stream=_AsyncBody(self.chunks, _pieces(request)))
 
 

@@ -30,10 +30,12 @@ from .callgrind import Callgrind
 SHORT, LONG = 20, 220  # chunks
 STREAMS = 3  # of the short ones, counted together
 ROUNDS = 2
-ACTS = ("chat", "chat_async", "responses", "responses_async", "bytes", "bytes_async")
+PLAIN = ("call", "call_async")  # without a stream
+ACTS = (*PLAIN, "chat", "chat_async", "responses", "responses_async", "bytes", "bytes_async")
 _LOOKS = 200_000  # at the clock, at most
 
 _CHAT: dict[str, Any] = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+_PLAIN = {name: value for name, value in _CHAT.items() if name != "stream"}
 _RESPONSES: dict[str, Any] = {"model": "gpt-4o-mini", "stream": True, "input": "hi"}
 
 Began = Callable[[], object]
@@ -51,6 +53,12 @@ class Acts:
         same: dict[str, Any] = {"api_key": "k", "base_url": "http://bench.invalid/v1"}
         self._client = openai.OpenAI(http_client=canned.http.Client(transport=sync), **same)
         self._aclient = openai.AsyncOpenAI(http_client=canned.http.AsyncClient(transport=async_), **same)
+
+    def call(self, began: Began) -> None:
+        self._client.chat.completions.create(**_PLAIN)
+
+    async def call_async(self, began: Began) -> None:
+        await self._aclient.chat.completions.create(**_PLAIN)
 
     def chat(self, began: Began) -> None:
         stream = self._client.chat.completions.create(**_CHAT)
@@ -101,7 +109,7 @@ async def _count(acts: Acts, callgrind: Callgrind, name: str, state: str) -> Non
     for turn in range(ROUNDS + 1):
         # Of the first nobody will ask: callgrind does not know yet from where it was called, and gets lost.
         label = f"{name} {{}} {turn} {state}" if turn else ""
-        for chunks, times in ((SHORT, STREAMS), (LONG, 1)):
+        for chunks, times in ((SHORT, STREAMS), (LONG, 1))[: 1 if name in PLAIN else 2]:
             _clear(callgrind)
             callgrind.toggle()
             await acts.run(name, chunks, times)

@@ -40,6 +40,7 @@ _TITLES = {
     "chat": "chat, sync", "chat_async": "chat, async", "responses": "Responses, sync",
     "responses_async": "Responses, async", "bytes": "raw bytes, sync", "bytes_async": "raw bytes, async",
 }
+_PLAIN_TITLES = {"call": "chat, sync", "call_async": "chat, async"}
 _SPANNED = ("chat", "chat_async")
 
 Counts = Mapping[str, Counter[str]]  # by C function, by "act chunks", observed less bare
@@ -83,6 +84,9 @@ def rows(counts: Counts, spanned: bool = False) -> dict[str, float]:
     """What is recorded of these counts."""
     found, also = {}, " with spans" if spanned else ""
     total = {name: sum(functions.values()) for name, functions in counts.items()}
+    for act, title in _PLAIN_TITLES.items():
+        if f"{act} {SHORT}" in total:
+            found[f"per call without a stream: {title}"] = total[f"{act} {SHORT}"] / STREAMS
     for act, title in _TITLES.items():
         if f"{act} {LONG}" not in total:
             continue

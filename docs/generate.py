@@ -112,25 +112,39 @@ def _sample(metric: Metric) -> str:
     return metric.prometheus + ("_total" if metric.kind == "counter" else "")
 
 
+_OF_CALLS = names.GROUPS["calls"]
+
+
 def series() -> Iterator[str]:
     """How many series of each family a label set has at 0, and how many may come."""
     yield "| family | at 0 | may appear |"
     yield "|---|---|---|"
     for metric in names.ALL_METRICS:
-        if metric.per_stream:
+        if metric.per_stream and metric not in _OF_CALLS:
             standing, all_of_it = _standing(metric), len(metric.values) * _samples(metric)
             yield f"| `{_sample(metric)}` | {standing} | {all_of_it - standing or ''} |"
     yield f"| **together** | **{_of_label_set()}** | |"
+
+
+def series_of_calls() -> Iterator[str]:
+    """The same of a label set with calls without a stream."""
+    yield "| family | at 0 | may appear |"
+    yield "|---|---|---|"
+    for metric in _OF_CALLS:
+        standing, all_of_it = _standing(metric), len(metric.values) * _samples(metric)
+        yield f"| `{_sample(metric)}` | {standing} | {all_of_it - standing or ''} |"
+    yield f"| **together** | **{sum(map(_standing, _OF_CALLS))}** | |"
 
 
 def formula() -> Iterator[str]:
     """How many series there are."""
     own, each = sum(_standing(m) for m in (*names.PROCESS_METRICS, names.UNREPORTED)) + 1, _of_label_set()
     yield "```"
-    yield f"series = replicas x ({own} + label sets x {each})"
+    calls = sum(map(_standing, _OF_CALLS))
+    yield f"series = replicas x ({own} + label sets with streams x {each} + label sets with plain calls x {calls})"
     yield "```"
     yield ""
-    yield "| label sets | 1 replica | 10 replicas | 100 replicas |"
+    yield "| label sets with streams | 1 replica | 10 replicas | 100 replicas |"
     yield "|---|---|---|---|"
     for sets in (1, 5, 20):
         yield " | ".join((f"| {sets}", *(f"{replicas * (own + sets * each):,}" for replicas in (1, 10, 100)))) + " |"
@@ -152,7 +166,7 @@ def groups() -> Iterator[str]:
 
 
 def _of_label_set() -> int:
-    return sum(_standing(m) for m in names.ALL_METRICS if m.per_stream)
+    return sum(_standing(m) for m in names.ALL_METRICS if m.per_stream and m not in _OF_CALLS)
 
 
 def _standing(metric: Metric) -> int:
@@ -273,7 +287,7 @@ def parameters() -> Iterator[str]:
 # Page -> the tables in it, by the name of their markers.
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "outcomes.md": {"outcomes": outcomes},
-    "series.md": {"series": series, "formula": formula, "groups": groups},
+    "series.md": {"series": series, "series_of_calls": series_of_calls, "formula": formula, "groups": groups},
     "metrics.md": {"metrics": metrics, "semconv": semconv},
     "settings.md": {"settings": settings},
     "costs.md": {"bench": benchmark},

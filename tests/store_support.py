@@ -18,11 +18,19 @@ from streamvitals.store.memory import MappedMemory
 from streamvitals.store.segment import Identity
 from streamvitals.store.snapshot import Snapshot
 from streamvitals.store.store import Store, StoreSink
-from streamvitals.stream.record import Progress, StreamLabels, StreamRecord
+from streamvitals.stream.record import CallRecord, Progress, StreamLabels, StreamRecord
 
 LABELS = StreamLabels("chat", "openai", "gpt-4o-mini", "api.example.com")
 OTHER_SET = StreamLabels("other", "other", "other", "other")
 NO_GAPS = (0,) * (len(names.GAP_EDGES) + 1)
+
+
+def call(store: Store, labels: StreamLabels = LABELS, **facts: Any) -> CallRecord:
+    """A call without a stream that completed after half a second, or what the arguments make of it."""
+    slot = store.take_call_slot(labels._replace(operation=names.OF_CALLS + labels.operation))
+    assert slot is not None
+    slot.open(1.0)
+    return CallRecord(slot.labels, Outcome.COMPLETED, "", 0.5, slot=slot)._replace(**facts)
 
 
 def progress(labels: StreamLabels = LABELS, **facts: Any) -> Progress:

@@ -10,6 +10,7 @@ from contract import CONTRACT, NOT_PER_STREAM, STREAM_LABELS
 from streamvitals import names
 from streamvitals.names import Metric
 from streamvitals.outcome import ERROR_TYPES, RESULTS, Outcome
+from streamvitals.store.calls import CALL_LAYOUT
 from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
 
 OUTCOMES = (
@@ -77,7 +78,7 @@ def test_every_error_type_of_every_outcome_is_a_series() -> None:
 def test_what_must_be_absent_until_reported_is_hidden_and_nothing_else() -> None:
     hidden = {sample_name(m) for m in SHOWN if m.hidden_at_zero}
     assert hidden == {
-        "streamvitals_ratelimit_remaining", "streamvitals_ratelimit_limit",
+        "streamvitals_ratelimit_remaining", "streamvitals_ratelimit_limit", "streamvitals_call_errors_total",
         "streamvitals_stream_errors_total", "streamvitals_output_tokens_per_second",
     }
     assert {m.otel for m in names.ALL_METRICS if m.standing} == {"streamvitals.stream_errors"}
@@ -88,7 +89,7 @@ def test_gaps_can_be_told_apart_where_providers_live() -> None:
     assert len([edge for edge in names.GAP_EDGES if 0.001 <= edge <= 0.04]) >= 8
 
 
-@pytest.mark.parametrize("layout", [STREAM_LAYOUT, PROCESS_LAYOUT])
+@pytest.mark.parametrize("layout", [STREAM_LAYOUT, CALL_LAYOUT, PROCESS_LAYOUT])
 def test_series_lie_side_by_side_without_gap_or_overlap(layout: Layout) -> None:
     at = 0
     for series in layout.series:
@@ -98,9 +99,9 @@ def test_series_lie_side_by_side_without_gap_or_overlap(layout: Layout) -> None:
 
 
 def test_every_metric_is_in_one_layout_or_computed() -> None:
-    laid_out = {s.metric for layout in (STREAM_LAYOUT, PROCESS_LAYOUT) for s in layout.series}
-    assert laid_out | {names.ACTIVE, names.STALLED, names.BUILD_INFO, names.UNREPORTED} == set(names.ALL_METRICS)
-    assert all(s.metric.per_stream for s in STREAM_LAYOUT.series)
+    laid_out = {s.metric for layout in (STREAM_LAYOUT, CALL_LAYOUT, PROCESS_LAYOUT) for s in layout.series}
+    assert laid_out | {*names.SLOT_METRICS, names.BUILD_INFO, names.UNREPORTED} == set(names.ALL_METRICS)
+    assert all(s.metric.per_stream for layout in (STREAM_LAYOUT, CALL_LAYOUT) for s in layout.series)
     assert not any(s.metric.per_stream for s in PROCESS_LAYOUT.series)
 
 

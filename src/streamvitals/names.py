@@ -36,11 +36,14 @@ OWN_LABELS: dict[str, str] = {
 }
 
 OTHER = "other"
+# Before the operation, in the files, where a label set is of calls without a stream. It is never shown.
+OF_CALLS = "call:"
 UNKNOWN_MODEL = "unknown"
 
 # https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/ (gen_ai.operation.name)
 OPERATIONS = (
-    "chat", "text_completion", "generate_content", "invoke_agent", "transcription", "speech", "fetch_response", OTHER,
+    "chat", "text_completion", "generate_content", "invoke_agent", "transcription", "speech", "fetch_response",
+    "embeddings", "moderation", "translation", OTHER,
 )
 
 # The same page (gen_ai.provider.name); those that it has not are what the providers call themselves.
@@ -216,6 +219,29 @@ RATELIMIT_LIMIT = Metric(
     ("kind",), _each(*RATELIMIT_KINDS), hidden_at_zero=True,
 )
 
+CALLS = Metric(
+    "streamvitals.calls", "counter", "{call}", "Calls without a stream that ended, by what their end means.",
+    ("result",), _each(*RESULTS),
+)
+CALL_ERRORS = Metric(
+    "streamvitals.call_errors", "counter", "{call}", "Calls without a stream that did not complete, by error type.",
+    ("outcome", "error_type", "result"), OUTCOME_ERRORS, hidden_at_zero=True,
+)
+CALL_DURATION = Metric(
+    "streamvitals.call_duration", "histogram", "s", "Call issued to its answer or its failure, retries included.",
+    edges=DURATION_EDGES,
+)
+CALL_RETRIES = Metric(
+    "streamvitals.call_retries", "counter", "{retry}", "Attempts that the SDK made again, of calls without a stream.",
+)
+CALLS_ACTIVE = Metric(
+    "streamvitals.calls_active", "gauge", "{call}", "Calls without a stream that are open now."
+)
+CALLS_STALLED = Metric(
+    "streamvitals.calls_stalled", "gauge", "{call}",
+    "Open calls without a stream whose attempt has been without an answer for longer than two minutes.",
+)
+
 LOOP_LAG = Metric(
     "streamvitals.event_loop_lag", "histogram", "s",
     "How late the app's event loop runs while streams are open.", edges=LAG_EDGES, per_stream=False,
@@ -238,16 +264,18 @@ UNREPORTED = Metric(
     per_stream=False,
 )
 
-# Kept in a block of doubles per label set, in this order (store/layout.py). ACTIVE and STALLED are computed
-# from the slots of open streams at scrape, BUILD_INFO and UNREPORTED from what the processes say, or do not.
+# Kept in a block of doubles per label set, in this order (store/layout.py). SLOT_METRICS are computed from
+# the slots of what is open at scrape, BUILD_INFO and UNREPORTED from what the processes say, or do not.
 STREAM_METRICS = (
     STREAMS, STREAM_ERRORS, TIME_TO_FIRST_CHUNK, TIME_TO_FIRST_TOKEN, CHUNK_GAP, DURATION, TOKEN_RATE, CHUNKS,
     WAIT, HOLD, STALLS, RETRIES, BACKOFF, RECOVERIES, OPERATIONS_FAILED, FALLBACKS, TOKENS, UNMETERED,
     RATELIMIT_REMAINING, RATELIMIT_LIMIT,
 )
+# Of calls without a stream; made of the same blocks (store/calls.py).
+CALL_METRICS = (CALLS, CALL_ERRORS, CALL_DURATION, CALL_RETRIES)
 PROCESS_METRICS = (LOOP_LAG, INTERNAL_ERRORS, HINTS_SEEN)
-SLOT_METRICS = (ACTIVE, STALLED)
-ALL_METRICS = (*STREAM_METRICS, *PROCESS_METRICS, *SLOT_METRICS, BUILD_INFO, UNREPORTED)
+SLOT_METRICS = (ACTIVE, STALLED, CALLS_ACTIVE, CALLS_STALLED)
+ALL_METRICS = (*STREAM_METRICS, *CALL_METRICS, *PROCESS_METRICS, *SLOT_METRICS, BUILD_INFO, UNREPORTED)
 
 # What can be left out (STREAMVITALS_METRICS). All else is always there: without it no ratio is right, and no loss seen.
 GROUPS: dict[str, tuple[Metric, ...]] = {
@@ -264,7 +292,12 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
     "limits": (RATELIMIT_REMAINING, RATELIMIT_LIMIT),
     "open": (ACTIVE, STALLED),
     "lag": (LOOP_LAG,),
+    # Without them calls without a stream are not observed at all.
+    "calls": (*CALL_METRICS, CALLS_ACTIVE, CALLS_STALLED),
 }
+
+# Seconds. The answer to a call without a stream comes when it is whole, and models that think take a minute and more.
+CALL_STALLED_AFTER = 120.0
 
 # Bounds on what an app can make us keep: label sets past these are reported under `other`.
 MAX_MODELS = 50

@@ -12,17 +12,19 @@ from contextlib import contextmanager
 
 from .config import Config
 from .process import lifecycle
-from .stream.record import ChainRecord, RetryRecord, StreamRecord
+from .stream.record import CallRecord, ChainRecord, RetryRecord, StreamRecord
 from .stream.sink import Sink
 
 
 class RecordList(list[StreamRecord], Sink):
-    """The records so far, oldest first; also a sink. ``faults`` are streamvitals' own."""
+    """The records so far, oldest first; also a sink. ``calls`` are those without a stream, ``faults`` streamvitals'
+    own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.retries: list[RetryRecord] = []
         self.chains: list[ChainRecord] = []
+        self.calls: list[CallRecord] = []
         self.lags: list[float] = []
         self.faults: list[str] = []
 
@@ -34,6 +36,9 @@ class RecordList(list[StreamRecord], Sink):
 
     def on_chain(self, chain: ChainRecord) -> None:
         self.chains.append(chain)
+
+    def on_call(self, record: CallRecord) -> None:
+        self.calls.append(record._replace(labels=record.labels.shown))
 
     def on_loop_lag(self, seconds: float) -> None:
         self.lags.append(seconds)

@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_support import LABELS, failed, record
+from store_support import call
 from streamvitals import names
 from streamvitals.otel.meter import MeterSink, on_app_provider
 from streamvitals.otel.trace_parent import capture_parent
@@ -64,6 +65,9 @@ def point(metric: Any, **having: str) -> Any:
 def test_every_metric_but_the_gap(app: App) -> None:
     app.store.set_build("1", "2", "true")
     app.end(record())
+    failed_call = call(app.store, outcome=Outcome.HTTP_ERROR, error_type="500")
+    for sink in app.sinks:
+        sink.on_call(failed_call)
     app.meter_sink.on_loop_lag(0.003)
     found = app.read()
     expected = {m.otel: m for m in names.ALL_METRICS}

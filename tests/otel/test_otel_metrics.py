@@ -20,8 +20,10 @@ from opentelemetry.sdk.metrics.export import (
 
 from otel_support import LABELS, Config, Counted, failed, record, run_script
 from otlp_receiver import PATIENCE, Receiver, attributes, receiver
+from store_support import call
 from streamvitals import names
 from streamvitals.otel.metrics import Exporting, PreaggregatedExporter, start_exporting
+from streamvitals.outcome import Outcome
 from streamvitals.store.layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from streamvitals.store.snapshot import Snapshot
 from streamvitals.stream.record import Progress, RateLimit, StreamLabels
@@ -111,6 +113,7 @@ def test_every_metric_of_ours_is_there_and_no_other(
     counted.store.set_build("1", "2", "true")
     limits = (RateLimit("requests", 9.0, 10.0), RateLimit("tokens", 90.0, 100.0))
     counted.sink.on_end(record(rate_limits=limits))
+    counted.sink.on_call(call(counted.store, outcome=Outcome.HTTP_ERROR, error_type="500"))
     assert exporting.flush(PATIENCE)
     expected = {m.otel: m for m in names.ALL_METRICS}
     del expected[names.UNREPORTED.otel]  # an agent adds it

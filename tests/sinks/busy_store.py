@@ -7,7 +7,7 @@ from streamvitals import names
 from streamvitals.outcome import Outcome
 from streamvitals.store.memory import HeapMemory
 from streamvitals.store.store import Store, StoreSink
-from streamvitals.stream.record import RateLimit, RetryRecord, StreamLabels, Usage
+from streamvitals.stream.record import CallRecord, RateLimit, RetryRecord, StreamLabels, Usage
 
 NASTY = StreamLabels("chat", "openai", 'a"b\\c', "höst")
 
@@ -27,6 +27,11 @@ def busy() -> Store:
             sink.on_end(one)
         for source in names.RETRY_SOURCES:
             sink.on_retry(RetryRecord(labels, source, "429", 0.5))
+        calls = labels._replace(operation=names.OF_CALLS + labels.operation)
+        for outcome, error, _ in [("completed", "", ""), *names.OUTCOME_ERRORS]:
+            slot = store.take_call_slot(calls)
+            sink.on_call(CallRecord(calls, Outcome(outcome), error, 0.5, (RateLimit("tokens", 9.0, 9.0),), slot=slot))
+        sink.on_call_retry(calls)
     sink.on_loop_lag(0.2)
     sink.on_internal_error("observe")
     store.open_slot(LABELS, 990.0)

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from otel_support import CLOCK, LABELS, failed, record
+from store_support import call
 from streamvitals import names
 from streamvitals.otel.meter import on_app_provider
 from streamvitals.otel.points import Window, to_metrics
@@ -34,6 +35,7 @@ from streamvitals.store.snapshot import Snapshot
 from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import (
     Attempt,
+    CallRecord,
     ChainRecord,
     Progress,
     RateLimit,
@@ -65,13 +67,15 @@ class Paths:
         snapshot.left_out = self.left_out
         return snapshot
 
-    def tell(self, *told: StreamRecord | RetryRecord | ChainRecord | float) -> None:
+    def tell(self, *told: StreamRecord | RetryRecord | ChainRecord | CallRecord | float) -> None:
         for item in told:
             for sink in self.sinks:
                 if isinstance(item, StreamRecord):
                     sink.on_end(item)
                 elif isinstance(item, RetryRecord):
                     sink.on_retry(item)
+                elif isinstance(item, CallRecord):
+                    sink.on_call(item)
                 elif isinstance(item, ChainRecord):
                     sink.on_chain(item)
                 else:
@@ -160,7 +164,11 @@ def test_every_number_of_every_path() -> None:
     paths.tell(
         *MIXED, RetryRecord(LABELS, "app", "reset", 0.5), RetryRecord(LABELS, "sdk", "500", 1.5),
         *(ChainRecord(LABELS, event, 2) for event in ("failed", "fallback", "recovered")), 0.003, 12.0,
+        call(paths.store, rate_limits=(RateLimit("requests", 2.0, 60.0),)),
+        call(paths.store, outcome=Outcome.HTTP_ERROR, error_type="500", duration=7.0),
+        call(paths.store, LABELS._replace(operation="embeddings"), rate_limits=(RateLimit("tokens", 2.0, 60.0),)),
     )
+    call(paths.store)
     assert_same(paths)
     paths.provider.shutdown()
 
@@ -172,7 +180,7 @@ def test_what_is_left_out_is_on_no_path_and_all_else_is(group: str) -> None:
     paths, whole = Paths(hidden), Paths()
     for each in (paths, whole):
         each.store.open_slot(LABELS, 1.0)
-        each.tell(*MIXED, 0.003)
+        each.tell(*MIXED, 0.003, call(each.store, outcome=Outcome.HTTP_ERROR, error_type="500"))
     by_name = {metric.prometheus: metric.otel for metric in names.ALL_METRICS}
 
     def written(of: Paths) -> set[str]:

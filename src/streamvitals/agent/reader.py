@@ -20,7 +20,7 @@ from ..store.inferences import Bound, Inference, decode
 from ..store.labels import OTHER_SET
 from ..store.layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
 from ..store.segment import BadSegmentError, Header, Identity, OpenSlot, OtherLayoutError, Placed
-from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot
+from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot, stall_time
 from ..stream.record import StreamLabels
 from .foreign import FLAGS, ForeignFileError
 from .liveness import pid_here
@@ -249,7 +249,7 @@ class ProcessFiles:
     def add_open(self, total: Snapshot, now: float, stall_after: float) -> None:
         """Add the streams that are open at ``now`` (monotonic seconds)."""
         for slot, labels in self._slots():
-            stalled = slot.state > 0 and now - slot.state > stall_after
+            stalled = slot.state > 0 and now - slot.state > stall_time(labels, stall_after)
             total.add_open(labels, max(0.0, now - slot.started), stalled=stalled)
 
     def exemplars(self) -> Iterator[tuple[ExemplarKey, Exemplar]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from ..conventions import AUTO, GENERATIONS, LATEST, SPANS
-from ..names import GROUPS, MAX_LABEL_SETS, MAX_LABEL_VALUES, PROVIDERS
+from ..names import CALLS, GROUPS, MAX_LABEL_SETS, MAX_LABEL_VALUES, PROVIDERS
 from . import labels
 from .declarative import source
 from .labels import CustomLabel
@@ -83,6 +83,11 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(label for label in self.labels if not label.never_read))
+
+    @property
+    def plain_calls(self) -> bool:
+        """Whether calls without a stream are observed."""
+        return CALLS.otel not in self.left_out
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Config:

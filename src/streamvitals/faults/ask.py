@@ -31,6 +31,7 @@ class Params:
     grace: float = 0.05  # before a RST: it may throw away what the client has not read yet
     json: int = 0  # 1: the tokens make up a JSON object with a string `text`
     code: int = 1000  # of the frame that closes a WebSocket
+    plain: int = 0  # 1: a request without a stream is played this, too
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Answers what applications ask beside their streams: the list of models, and embeddings."""
+"""Answers what applications ask beside their streams: the list of models, embeddings and moderations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from .ask import Ask
 from .payloads import PROMPT_TOKENS, Json, dumps, models
-from .plays import COUNTED, PLAYS, WITHOUT_STREAM, page
+from .plays import PLAYS, answers_whole, page
 from .scenarios import SCENARIOS
 from .steps import Steps
 from .wire import Request
@@ -33,9 +33,17 @@ def model_of(request: Request) -> Steps | None:
 
 def embeddings(ask: Ask, body: bytes) -> Steps:
     """One vector for each input, or the failure that a request without a stream can meet."""
-    if ask.scenario in WITHOUT_STREAM and not (ask.scenario in COUNTED and ask.failed_before >= ask.params.fails):
+    if not answers_whole(ask):
         return PLAYS[ask.scenario](ask)
     return page(200, "application/json", dumps(_embedded(ask, json.loads(body))))
+
+
+def moderations(ask: Ask) -> Steps:
+    """No objection, or the failure that a request without a stream can meet."""
+    if not answers_whole(ask):
+        return PLAYS[ask.scenario](ask)
+    result: Json = {"flagged": False, "categories": {}, "category_scores": {}, "category_applied_input_types": {}}
+    return page(200, "application/json", dumps({"id": "modr_1", "model": ask.model, "results": [result]}))
 
 
 def _embedded(ask: Ask, asked: Json) -> Json:

@@ -126,6 +126,9 @@ def whole(ask: Ask) -> Json:
     if ask.background:
         return _response(ask, "queued")
     tokens = ask.params.chunks
+    if ask.scenario in ("length", "content-filter", "failed", "failed-rate-limit"):
+        last: Json = list(ending(ask, ask.scenario.replace("-", "_")))[-1]["response"]
+        return last
     return _response(ask, "completed", output=[_item(ask, "completed", text_of(ask, tokens))], usage=usage(tokens))
 
 

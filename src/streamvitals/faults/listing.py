@@ -21,6 +21,7 @@ PARAMETERS: dict[str, str] = {
     "grace": "seconds before a RST, which may throw away what the client has not read yet",
     "json": "1: the tokens make up a JSON object with a string `text`",
     "code": "of the frame that closes a WebSocket",
+    "plain": "1: a request without a stream gets this body, too, and not a whole answer",
 }
 
 

@@ -63,7 +63,7 @@ def usage(completion_tokens: int) -> Json:
     }
 
 
-def completion(model: str, tokens: int) -> Json:
+def completion(model: str, tokens: int, finish: str = "stop") -> Json:
     """A whole answer, as given to a request that did not ask for a stream."""
     message = {"role": "assistant", "content": "token " * tokens, "refusal": None}
     return {
@@ -71,7 +71,7 @@ def completion(model: str, tokens: int) -> Json:
         "object": "chat.completion",
         "created": CREATED,
         "model": model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
         "usage": usage(tokens),
     }
 

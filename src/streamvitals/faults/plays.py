@@ -57,9 +57,14 @@ def html_200(ask: Ask) -> Steps:
     yield from page(200, "text/html; charset=utf-8", payloads.HTML_PAGE)
 
 
+# How a whole answer ends that is no stream, where not as usual.
+FINISHES = {"length": "length", "content-filter": "content_filter"}
+
+
 def whole_answer(ask: Ask) -> Steps:
     yield Pause(ask.params.delay)
-    yield from page(200, "application/json", dumps(payloads.completion(ask.model, ask.params.chunks)))
+    finish = FINISHES.get(ask.scenario, "stop")
+    yield from page(200, "application/json", dumps(payloads.completion(ask.model, ask.params.chunks, finish)))
 
 
 def hang_up(how: Ending) -> Play:
@@ -164,8 +169,13 @@ WITHOUT_STREAM = COUNTED | {name for name in PLAYS if name.isdigit()} | {
 
 
 def play(ask: Ask) -> Steps:
-    if not ask.stream and ask.scenario not in WITHOUT_STREAM:
-        return whole_answer(ask)
-    if not ask.stream and ask.scenario in COUNTED and ask.failed_before >= ask.params.fails:
-        return whole_answer(ask)
-    return PLAYS[ask.scenario](ask)
+    return whole_answer(ask) if answers_whole(ask) else PLAYS[ask.scenario](ask)
+
+
+def answers_whole(ask: Ask) -> bool:
+    """Whether a request gets a whole answer: it asks for no stream, and the scenario is none that it can meet."""
+    if ask.stream or ask.params.plain:
+        return False
+    return ask.scenario not in WITHOUT_STREAM or (
+        ask.scenario in COUNTED and ask.failed_before >= ask.params.fails
+    )

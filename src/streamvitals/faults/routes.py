@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote
 from . import events_agents, events_assistants, events_media, events_responses
 from .ask import Ask, BadAsk, parse_spec
 from .payloads import CREATED, DONE, ID, Json, dumps, piece, sse, usage
-from .plays import COUNTED, WITHOUT_STREAM, page
+from .plays import answers_whole, page
 from .script import Script, played_on
 from .steps import Play, Steps
 from .surfaces import Surface, plays_of, speech_plays
@@ -88,8 +88,8 @@ _ROUTES = (
     _route(RUNS, "POST", ".*/threads/([^/]+)/runs"),
     _route(RUNS, "POST", ".*/threads/([^/]+)/runs/[^/]+/submit_tool_outputs"),
     _route(IMAGES, "POST", ".*/images/generations", "image_generation"),
-    _route(IMAGES, "POST", ".*/images/edits", "image_edit"),
-    _route(TRANSCRIPTIONS, "POST", ".*/audio/transcriptions"),
+    _route(IMAGES, "POST", ".*/images/(?:edits|variations)", "image_edit"),
+    _route(TRANSCRIPTIONS, "POST", ".*/audio/(?:transcriptions|translations)"),
     _route(SPEECH_EVENTS, "POST", ".*/audio/speech", "events", True),
     _route(AGENTS, "GET", ".*/agents/sessions/([^/]+)/events", streams=True),
     _route(AGENTS, "POST", ".*/agents/sessions"),
@@ -112,7 +112,7 @@ def find(request: Request, script: Script) -> tuple[Route, Ask] | None:
 
 def answer(route: Route, ask: Ask) -> Steps:
     """Return the steps of the answer."""
-    if not ask.stream and (ask.scenario not in WITHOUT_STREAM or _works_now(ask)):
+    if answers_whole(ask):
         return page(200, "application/json", dumps(route.surface.non_streaming_body(ask)))
     return route.plays[ask.scenario](ask)
 
@@ -126,10 +126,6 @@ def session_of(request: Request) -> Steps | None:
     if request.method == "POST" and re.fullmatch(".*/agents/sessions/[^/]+/events", path):
         return page(202, "application/json", b"")
     return None
-
-
-def _works_now(ask: Ask) -> bool:
-    return ask.scenario in COUNTED and ask.failed_before >= ask.params.fails
 
 
 def _ask(asked: Mapping[str, Any], route: Route, name: str, script: Script) -> Ask:

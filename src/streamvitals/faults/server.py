@@ -239,13 +239,15 @@ class FaultServer(Script):
             return _problem(401, "incorrect API key provided")
         if models := beside.model_of(request):
             return models
-        if request.method == "POST" and path.endswith(("/chat/completions", "/embeddings")):
+        if request.method == "POST" and path.endswith(("/chat/completions", "/embeddings", "/moderations")):
             try:
                 ask = played_on(_ask(request, path, self), PLAYS, "chat")
             except BadAsk as problem:
                 return _problem(400, f"streamvitals fault server: {problem}")
             entry.scenario, entry.stream = ask.scenario, ask.stream
             ask = self._count(ask, request.body)
+            if path.endswith("/moderations"):
+                return beside.moderations(ask)
             return beside.embeddings(ask, request.body) if path.endswith("/embeddings") else play(ask)
         return self._surface(request, entry)
 

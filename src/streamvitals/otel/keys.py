@@ -13,7 +13,7 @@ Attributes = Mapping[str, str | int]
 
 def stream_attributes(labels: StreamLabels) -> dict[str, str]:
     """The attributes that every stream metric carries. A custom label's key is its name, as in Prometheus."""
-    *values, custom = labels
+    *values, custom = labels.shown
     return dict(zip(names.STREAM_LABELS.values(), values, strict=True), **dict(custom))
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from opentelemetry.context import Context
@@ -20,12 +21,13 @@ from .. import conventions, names
 from .._version import __version__
 from ..conventions import LATEST
 from ..names import Metric
+from ..store.calls import LAYOUTS, open_now, shown
 from ..store.inferences import Bound, Inference, inference_of
 from ..store.inferences import values as inference_values
-from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Series
+from ..store.layout import PROCESS_LAYOUT, Series
 from ..store.measured import measured
 from ..store.snapshot import Snapshot, Take
-from ..stream.record import StreamRecord
+from ..stream.record import CallRecord, StreamRecord
 from ..stream.sink import Sink
 from .chunk_times import ChunkTimes
 from .inferences import FAMILIES, Family
@@ -78,14 +80,14 @@ def on_app_provider(
 
 
 def _observe_all(meter: Meter, shared: _Shared) -> None:
-    for metric in names.STREAM_METRICS:
+    for metric in (*names.STREAM_METRICS, *names.CALL_METRICS):
         if metric.kind != "histogram":
             _observe(meter, shared, metric, _rows_of(metric))
     for metric in names.PROCESS_METRICS:
         if metric.kind != "histogram":
             _observe(meter, shared, metric, _process_rows_of(metric))
-    _observe(meter, shared, names.ACTIVE, lambda s: _open(s, s.active.get))
-    _observe(meter, shared, names.STALLED, lambda s: _open(s, s.stalled.get))
+    for metric in names.SLOT_METRICS:
+        _observe(meter, shared, metric, partial(_open, metric))
     _observe(meter, shared, names.BUILD_INFO, _builds)
 
 
@@ -101,11 +103,11 @@ def _observe(
 
 
 def _rows_of(metric: Metric) -> Callable[[Snapshot], Iterator[Observation]]:
-    series = [s for s in STREAM_LAYOUT.series if s.metric is metric]
+    by_layout = {layout: [s for s in layout.series if s.metric is metric] for layout in LAYOUTS}
 
     def read(snapshot: Snapshot) -> Iterator[Observation]:
-        for labels, row in snapshot.streams.items():
-            yield from _values(series, row, stream_attributes(labels))
+        for _, labels, layout, row in shown(snapshot):
+            yield from _values(by_layout[layout], row, stream_attributes(labels))
 
     return read
 
@@ -115,15 +117,15 @@ def _process_rows_of(metric: Metric) -> Callable[[Snapshot], Iterator[Observatio
     return lambda snapshot: _values(series, snapshot.process, {})
 
 
-def _values(series: list[Series], row: list[float], base: Attributes) -> Iterator[Observation]:
+def _values(series: list[Series], row: Sequence[float], base: Attributes) -> Iterator[Observation]:
     for one in series:
         if one.is_shown(row):
             yield Observation(row[one.start], {**base, **own_attributes(one.metric, one.values)})
 
 
-def _open(snapshot: Snapshot, count: Callable[..., int]) -> Iterator[Observation]:
-    for labels in snapshot.streams:
-        yield Observation(count(labels, 0), stream_attributes(labels))
+def _open(metric: Metric, snapshot: Snapshot) -> Iterator[Observation]:
+    for labels, count in open_now(snapshot, metric):
+        yield Observation(count, stream_attributes(labels))
 
 
 def _builds(snapshot: Snapshot) -> Iterator[Observation]:
@@ -151,7 +153,7 @@ class MeterSink(Sink):
 
         ours = (
             names.DURATION, names.TIME_TO_FIRST_CHUNK, names.TIME_TO_FIRST_TOKEN, names.TOKEN_RATE,
-            names.LOOP_LAG,
+            names.LOOP_LAG, names.CALL_DURATION,
         )
         self._ours = {metric.otel: histogram(metric) for metric in ours}
         self._with_context = _takes(self._ours[names.DURATION.otel].record, "context")
@@ -208,6 +210,13 @@ class MeterSink(Sink):
             for _ in range(count):
                 self._record(instrument, value, attributes, Context())
         return []
+
+    def on_call(self, record: CallRecord) -> None:
+        """Record how long a call without a stream took."""
+        if names.CALL_DURATION.otel in self._left_out:
+            return
+        attributes = stream_attributes(record.labels)
+        self._record(self._ours[names.CALL_DURATION.otel], record.duration, attributes, Context())
 
     def on_loop_lag(self, seconds: float) -> None:
         """Record how late the event loop was."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -23,7 +23,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from .. import conventions, names
-from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
+from ..store.calls import LAYOUTS, open_now, shown
+from ..store.layout import PROCESS_LAYOUT, Layout
 from ..store.snapshot import Snapshot
 from .inferences import conventional_counts
 from .keys import Attributes, own_attributes, stream_attributes
@@ -50,32 +51,34 @@ class _Point:
 
 @dataclass(frozen=True)
 class _Family:
-    """One metric under one name; ``width`` is that of its rows."""
+    """One metric under one name; ``width`` is that of its rows. ``points`` are by the layout of a row."""
 
     name: str
     metric: names.Metric
     width: int
-    points: tuple[_Point, ...]
+    points: Mapping[Layout, tuple[_Point, ...]]
 
 
-def _family(name: str, metric: names.Metric, layout: Layout) -> _Family:
+def _family(name: str, metric: names.Metric, *layouts: Layout) -> _Family:
+    width = next(series.width for layout in layouts for series in layout.series if series.metric is metric)
+    return _Family(name, metric, width, {layout: _points_of(metric, layout) for layout in layouts})
+
+
+def _points_of(metric: names.Metric, layout: Layout) -> tuple[_Point, ...]:
     rows: dict[tuple[tuple[str, str], ...], list[int]] = {}
     standing: set[int] = set()
-    width = 0
     for series in layout.series:
         if series.metric is metric:
-            width = series.width
             if series.stands:
                 standing.add(series.start)
             found = own_attributes(metric, series.values)
             rows.setdefault(tuple(found.items()), []).append(series.start)
-    points = tuple(
+    return tuple(
         _Point(tuple(starts), dict(key), not standing.isdisjoint(starts)) for key, starts in rows.items()
     )
-    return _Family(name, metric, width, points)
 
 
-STREAM_FAMILIES = tuple(_family(m.otel, m, STREAM_LAYOUT) for m in names.STREAM_METRICS)
+STREAM_FAMILIES = tuple(_family(m.otel, m, *LAYOUTS) for m in (*names.STREAM_METRICS, *names.CALL_METRICS))
 PROCESS_FAMILIES = tuple(_family(m.otel, m, PROCESS_LAYOUT) for m in names.PROCESS_METRICS)
 
 
@@ -91,19 +94,19 @@ def to_metrics(
     ``temporality`` is by kind, "counter" and "histogram". Where it is delta, ``previous`` is what was exported at
     ``window.last_exported`` (None: nothing), and a series that did not move since is left out.
     """
-    sets = [(stream_attributes(k), row, k) for k, row in snapshot.streams.items()]
+    sets = [(stream_attributes(labels), layout, row, counted) for counted, labels, layout, row in shown(snapshot)]
     found = []
-    known = {} if previous is None else previous.streams
+    known = {} if previous is None else {one.counted: one.row for one in shown(previous)}
     for family in STREAM_FAMILIES:
         points = [
             point
-            for base, row, labels in sets
-            for point in _points(family, base, row, known.get(labels), window, temporality)
+            for base, layout, row, counted in sets
+            for point in _points(family, layout, base, row, known.get(counted), window, temporality)
         ]
         found.append(_metric(family.name, family.metric, points, temporality))
     for family in PROCESS_FAMILIES:
         before = None if previous is None else previous.process
-        points = list(_points(family, {}, snapshot.process, before, window, temporality))
+        points = list(_points(family, PROCESS_LAYOUT, {}, snapshot.process, before, window, temporality))
         found.append(_metric(family.name, family.metric, points, temporality))
     found.extend(_conventional(snapshot, previous, window, temporality, generation))
     found.extend(_current_gauges(snapshot, window))
@@ -131,13 +134,10 @@ def _conventional(
 
 def _current_gauges(snapshot: Snapshot, window: Window) -> Iterator[Metric]:
     """Gauges that are computed at export: active, stalled, build info."""
-    for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
+    for metric in names.SLOT_METRICS:
+        counts = open_now(snapshot, metric)
         yield _gauge(
-            metric,
-            [
-                _number(stream_attributes(labels), window.now, window.now, counts.get(labels, 0))
-                for labels in {**dict.fromkeys(snapshot.streams), **dict.fromkeys(counts)}
-            ],
+            metric, [_number(stream_attributes(labels), window.now, window.now, count) for labels, count in counts]
         )
     builds = [own_attributes(names.BUILD_INFO, build) for build in snapshot.builds]
     yield _gauge(names.BUILD_INFO, [_number(build, window.now, window.now, 1) for build in builds])
@@ -167,16 +167,17 @@ Point = NumberDataPoint | HistogramDataPoint
 
 def _points(
     family: _Family,
+    layout: Layout,
     base: Attributes,
-    row: list[float],
-    before: list[float] | None,
+    row: Sequence[float],
+    before: Sequence[float] | None,
     window: Window,
     temporality: Mapping[str, AggregationTemporality],
 ) -> Iterator[Point]:
     kind = family.metric.kind
     delta = kind != "gauge" and temporality[kind] is DELTA
     start = window.last_exported if delta else window.began
-    for point in family.points:
+    for point in family.points[layout]:
         values = _sum_of_rows(point, family.width, row)
         if not (point.stands or any(values)):
             continue
@@ -196,9 +197,9 @@ def _point(attributes: Attributes, start: int, now: int, metric: names.Metric, v
     return _number(attributes, now, now, values[0])
 
 
-def _sum_of_rows(point: _Point, width: int, row: list[float]) -> list[float]:
+def _sum_of_rows(point: _Point, width: int, row: Sequence[float]) -> list[float]:
     first, *more = point.rows
-    values = row[first : first + width]
+    values = list(row[first : first + width])
     for at in more:
         values = list(map(operator.add, values, row[at : at + width]))
     return values

@@ -21,12 +21,14 @@ from ..startup import importhook
 from ..store.snapshot import Snapshot
 from ..store.store import Slot, Store
 from ..stream.call import Call, Holder
-from ..stream.dispatch import Dispatch, Fault, Item, LoopLag, Start
+from ..stream.chunks import Reader
+from ..stream.dispatch import CallRetry, CallStart, Dispatch, Fault, Item, LoopLag, Start
 from ..stream.ending import Ending
 from ..stream.observation import Observation
 from ..stream.partial import TailReader
-from ..stream.record import Inside, StreamRecord
-from ..stream.request import Key
+from ..stream.plain import PlainCall
+from ..stream.record import CallRecord, Inside, StreamLabels, StreamRecord
+from ..stream.request import Key, RequestFacts
 from ..stream.request_key import RequestKey
 from ..stream.retry import FIRST_ATTEMPT
 from ..stream.sink import Sink
@@ -80,9 +82,11 @@ class Runtime:
         self._wants_request = wants_request  # whether spans will be made, with what was asked for
         self._http_spans = http_spans
         self.patches = Patches(
-            self, config.finish_optional_hosts, config.providers, labels=config.labels
+            self, config.finish_optional_hosts, config.providers, labels=config.labels,
+            plain=config.plain_calls,
         )
         self._open: dict[Observation, None] = {}  # in the order of their requests
+        self._calls: dict[PlainCall, None] = {}  # open calls without a stream
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
         self.retries = AppRetries(self, config.retry_window)
         self._redact = redaction_of(config)
@@ -102,9 +106,7 @@ class Runtime:
             self._http_spans.instrument_http_client(http_client)
         now = self.clock()
         slot = self.store.take_slot(facts.labels)
-        if slot.labels != facts.labels:
-            hints = facts.hints if slot.labels.custom == facts.labels.custom else (*facts.hints, "label_limit")
-            facts = facts._replace(labels=slot.labels, hints=hints)
+        facts = _as_counted(facts, slot)
         retry = retries.begin(facts.named, key, now) if retries.failures else FIRST_ATTEMPT
         if self.config.capture_partial:
             reader = TailReader(reader, self.config.capture_partial, self._redact)
@@ -132,6 +134,27 @@ class Runtime:
             raise
         return observation
 
+    def begin_call(self, facts: RequestFacts, reader: type[Reader], holder: Holder) -> None:
+        """Start observing a call without a stream, and leave it with the holder."""
+        forks.notice()
+        self._dispatch.drain()
+        now = self.clock()
+        slot = self.store.take_call_slot(facts.labels)
+        if slot is None:
+            return
+        facts = _as_counted(facts, slot)
+        call = PlainCall(self, facts, reader, slot, now)
+        try:
+            holder.observation = call
+            self._calls[call] = None
+            slot.open(now)
+            if self._dispatch.hears_call_start:
+                self._dispatch.submit(CallStart(slot.labels))
+        except BaseException:
+            call.disown()
+            self.discard_call(call, slot)
+            raise
+
     def has_failures(self) -> bool:
         """Whether a stream has failed that a call without streaming could try again."""
         return bool(self.retries.failures)
@@ -140,7 +163,18 @@ class Runtime:
         """Note that a call without streaming begins; see ``AppRetries.fell_back``."""
         return self.retries.fell_back(named, key, self.clock())
 
-    # -- called by observations
+    # -- called by observations and calls
+
+    def retry_call(self, labels: StreamLabels) -> None:
+        self._dispatch.submit(CallRetry(labels))
+
+    def end_call(self, call: PlainCall, record: CallRecord) -> None:
+        self._dispatch.defer(record)
+        self._calls.pop(call, None)
+
+    def discard_call(self, call: PlainCall, slot: Any) -> None:
+        self._calls.pop(call, None)
+        self.store.close_slot(slot)
 
     def submit(self, item: Item) -> None:
         self._dispatch.submit(item)
@@ -181,13 +215,14 @@ class Runtime:
                 self.discard(observation)
             raise
 
-    def _recorded(self, observation: Observation, record: StreamRecord) -> None:
-        self._forget(observation)
-        observation.let_go()
+    def _recorded(self, observation: Observation | None, record: StreamRecord | CallRecord) -> None:
+        if observation is not None:
+            self._forget(observation)
+            observation.let_go()
         if isinstance(record.slot, Slot) and not record.slot.ended:
-            # The store's sink has failed, but a stream that has ended must not be shown as one that hangs.
+            # The store's sink has failed, but what has ended must not be shown as something that hangs.
             self.store.close_slot(record.slot)
-        if observation.origin is None:
+        if observation is None or observation.origin is None or isinstance(record, CallRecord):
             return
         origin, key = observation.release()
         if record.failed:
@@ -249,6 +284,8 @@ class Runtime:
                 observation.left_open(Verdict(Outcome.CANCELLED, "keyboard_interrupt"))
             else:
                 observation.left_open(observation.drop_verdict())
+        for call in list(self._calls):
+            call.left_open()
         # Exporters have exit functions of their own.
         self._dispatch.drain()
         for observation in list(self._open):
@@ -261,7 +298,18 @@ class Runtime:
         for observation in list(self._open):
             observation.disown()
         self._open.clear()
+        for call in list(self._calls):
+            call.disown()
+        self._calls.clear()
         self._dispatch.reset()
         self._lag.reset()
         self.retries.reset()
         self.store.reset_after_fork()
+
+
+def _as_counted(facts: RequestFacts, slot: Slot) -> RequestFacts:
+    """The facts with the labels that they are counted under."""
+    if slot.labels == facts.labels:
+        return facts
+    hints = facts.hints if slot.labels.custom == facts.labels.custom else (*facts.hints, "label_limit")
+    return facts._replace(labels=slot.labels, hints=hints)

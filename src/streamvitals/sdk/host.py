@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..stream.call import Call, Holder
+from ..stream.chunks import Reader
 from ..stream.observation import Observation
-from ..stream.request import Key
+from ..stream.request import Key, RequestFacts
 from ..stream.request_key import RequestKey
 
 
@@ -18,6 +19,9 @@ class Host(Protocol):
 
     def begin(self, call: Call, holder: Holder | None = None) -> Observation:
         """Start to observe one stream, and give the observation to the holder."""
+
+    def begin_call(self, facts: RequestFacts, reader: type[Reader], holder: Holder) -> None:
+        """Start to observe a call without a stream, and give it to the holder."""
 
     def has_failures(self) -> bool:
         """Whether a stream has failed that a call without streaming could try again."""

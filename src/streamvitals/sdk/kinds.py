@@ -43,16 +43,21 @@ class Kinds:
 
     def call(self, client: Any, options: Any) -> Call | None:
         """Translate a streaming request; None for a surface that is not observed."""
-        kind_key = _key(client, options)
-        kind = self._known.get(kind_key) if kind_key is not None else None
-        if kind is None or kind.url() is not client._base_url:  # else another URL has got the id of one that is gone
-            kind = self._look(client, options, kind_key)
-            if kind is None:
-                return None
+        kind = self.kind(client, options)
+        if kind is None:
+            return None
         body = options.json_data
         key = None if body is None else request_key_of(body)
         call: Call = _made(Call, (kind.facts, kind.reader(), key, client._client, options))
         return call
+
+    def kind(self, client: Any, options: Any) -> Kind | None:
+        """The kind of a request; None for a surface that is not observed."""
+        kind_key = _key(client, options)
+        kind = self._known.get(kind_key) if kind_key is not None else None
+        if kind is None or kind.url() is not client._base_url:  # else another URL has got the id of one that is gone
+            kind = self._look(client, options, kind_key)
+        return kind
 
     def _look(self, client: Any, options: Any, key: _Key | None) -> Kind | None:
         surface = facts.surface_of(self._sdk, options)

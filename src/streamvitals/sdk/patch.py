@@ -3,6 +3,7 @@
     request()          one logical call: begins an observation and leaves it in a context variable
     _build_request()   one attempt: puts the observation into ``request.extensions``, which httpx passes on unchanged
     _should_retry(), _calculate_retry_timeout()   why and for how long the SDK waits before the next attempt
+    _process_response()   the headers of the answer to a call without a stream
     Stream.__init__()  finds it at ``stream.response.request`` and wraps the stream's iterator
 
 WebSockets have patches of their own (websockets.py).
@@ -21,6 +22,8 @@ from typing import Any, ClassVar
 
 from ..stream.call import Call
 from ..stream.observation import Observation
+from ..stream.plain import PlainCall
+from ..stream.request import RequestFacts
 from ..stream.request_key import request_key_of
 from ..stream.tracebacks import is_foreign
 from . import facts
@@ -53,7 +56,7 @@ class _Request:
 
     def __init__(self, client: Any) -> None:
         self.client = id(client)
-        self.observation: Observation | None = None
+        self.observation: Observation | PlainCall | None = None
         self.on_result: Callable[[object | None], None] | None = None
         self.previous: _Request | None = None
         self.entered = False
@@ -62,10 +65,11 @@ class _Request:
         """Restore the context to what it was before the call."""
         if self.entered:
             _current.set(self.previous)
-            self.previous = None  # a task that was started in the call has a copy of its context, which would keep it
+            # A task that was started in the call has a copy of its context, which would keep it.
+            self.previous, self.entered = None, False
 
 
-def _observation_of(client: Any) -> Observation | None:
+def _observation_of(client: Any) -> Observation | PlainCall | None:
     request = _current.get()
     return request.observation if request is not None and request.client == id(client) else None
 
@@ -88,11 +92,11 @@ def _wrapped_before(owner: type, original: Any) -> Iterator[tuple[type, Any, Any
 class Patches:
     """The patches on one SDK: applied once, removable. For the settings see ``facts.request_facts``.
 
-    ``labels`` are the custom labels that are declared."""
+    ``labels`` are the custom labels that are declared. ``plain``: calls without a stream are observed, too."""
 
     def __init__(
         self, host: Host, finish_optional_hosts: frozenset[str], providers: Mapping[str, str], sdk: SDK = OPENAI,
-        labels: Declared = (),
+        labels: Declared = (), *, plain: bool = True,
     ) -> None:
         self._host = host
         self._sdk = sdk
@@ -100,6 +104,10 @@ class Patches:
         self._replaced = Replacements()
         self._labels = CustomLabels(labels)
         self._kinds = Kinds(sdk, finish_optional_hosts, providers)
+        # The same machinery, with another table of surfaces.
+        self._plain_kinds = (
+            Kinds(sdk._replace(by_path=sdk.plain, by_pattern=()), finish_optional_hosts, providers) if plain else None
+        )
         self._call = self._labelled_call if self._labels else self._kinds.call
         self._sockets = SocketPatches(sdk, host, providers, self._labels)
         self._hooks = ClassHooks(Bodies(host.fault), Taps(sdk.package))
@@ -121,8 +129,19 @@ class Patches:
                 self._replaced.make(owner, name, ours)
                 if name == "request":
                     self._join(owner, original, ours, path)
+        if self._plain_kinds is not None:
+            self._see_answers()
         self._sockets.apply()
         return []
+
+    def _see_answers(self) -> None:
+        """Patch what gets every response, for the headers; where a version has no such methods there are no limits."""
+        for path in self._sdk.answered:
+            owner, _, name = path.rpartition(".")
+            client = resolve(self._sdk.requests, owner)
+            original = vars(client).get(name) if client is not None else None
+            if original is not None:
+                self._replaced.make(client, name, self._process_response(original))
 
     def _join(self, owner: type, original: Any, ours: Callable[..., Any], path: str) -> None:
         for client, theirs, innermost in _wrapped_before(owner, original):
@@ -149,7 +168,9 @@ class Patches:
                 call = self._call(client, options)
                 if call is not None:
                     self._host.begin(call, request)
-            if request.observation is None and self._host.has_failures():
+            elif self._plain_kinds is not None:
+                self._begin_plain(self._plain_kinds, request, client, options)
+            if type(request.observation) is not Observation and self._host.has_failures():
                 request.on_result = self._fallback(client, options)
         except Exception as error:
             if is_foreign(error):
@@ -163,12 +184,22 @@ class Patches:
             request.entered = True
             _current.set(None)
 
+    def _begin_plain(self, kinds: Kinds, request: _Request, client: Any, options: Any) -> None:
+        outer = _current.get()
+        if outer is not None and outer.entered and outer.observation is not None:
+            return  # sent by the HTTP client of an observed call, say: it is part of that one
+        kind = kinds.kind(client, options)
+        if kind is not None:
+            found = self._labelled(kind.facts, options) if self._labels else kind.facts
+            self._host.begin_call(found, kind.reader, request)
+
     def _labelled_call(self, client: Any, options: Any) -> Call | None:
         call = self._kinds.call(client, options)
-        if call is None:
-            return None
+        return None if call is None else call._replace(facts=self._labelled(call.facts, options))
+
+    def _labelled(self, found: RequestFacts, options: Any) -> RequestFacts:
         request = Request((getattr(options, "extra_json", None), options.json_data), options.headers)
-        return call._replace(facts=self._labels.put_into(call.facts, request))
+        return self._labels.put_into(found, request)
 
     def _fallback(self, client: Any, options: Any) -> Callable[[object | None], None] | None:
         named = facts.named_by(self._sdk, client, options)
@@ -180,13 +211,15 @@ class Patches:
         if request.on_result is not None:
             self._fallback_ended(request.on_result, result)
         observation = request.observation
-        if observation is not None and observation.hooks is None:
+        if type(observation) is PlainCall:
+            observation.returned(result)
+        elif isinstance(observation, Observation) and observation.hooks is None:
             watch(result, observation, is_async, self._hooks)
 
     def _raised(self, request: _Request, error: BaseException) -> None:
         if request.observation is not None:
             self._failed(request.observation, error)
-        elif request.on_result is not None:
+        if request.on_result is not None:
             self._fallback_ended(request.on_result, None)
 
     def _fallback_ended(self, on_result: Callable[[object | None], None], result: object | None) -> None:
@@ -239,7 +272,8 @@ class Patches:
             if observation is not None:
                 try:
                     observation.attempting()
-                    request.extensions[EXTENSION] = observation
+                    if type(observation) is Observation:
+                        request.extensions[EXTENSION] = observation
                 except Exception as error:
                     if is_foreign(error):
                         raise
@@ -258,16 +292,15 @@ class Patches:
 
         return streamvitals_should_retry
 
-    def _failed(self, observation: Observation, error: BaseException) -> None:
+    def _failed(self, observation: Observation | PlainCall, error: BaseException) -> None:
         if hasattr(error, "status_code") and hasattr(error, "response"):
             # The answer to the last attempt; the answers before it passed through _should_retry.
             self._answered(observation, error.response)
         observation.request_failed(error)
 
-    def _answered(self, observation: Observation, response: Any) -> None:
+    def _answered(self, observation: Observation | PlainCall, response: Any) -> None:
         try:
-            answer = facts.response_facts(response)
-            observation.attempts.answered(answer.status, answer.rate_limits, answer.request_id, answer.retry_after)
+            observation.answered(facts.response_facts(response))
         except Exception as error:
             if is_foreign(error):
                 raise
@@ -284,6 +317,16 @@ class Patches:
             return backoff
 
         return streamvitals_retry_timeout
+
+    def _process_response(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def streamvitals_process_response(client: Any, *args: Any, **kwargs: Any) -> Any:
+            call = _observation_of(client)
+            if type(call) is PlainCall and "response" in kwargs:
+                self._answered(call, kwargs["response"])
+            return original(client, *args, **kwargs)  # for an async client, its coroutine
+
+        return streamvitals_process_response
 
     def _stream_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -309,7 +352,7 @@ class Patches:
             if observation is None:
                 # The HTTP client's authentication, for example, has sent a request that it has made itself.
                 observation = _observation_of(stream._client)
-            if observation is not None and self._active:
+            if isinstance(observation, Observation) and self._active:
                 attach(stream, observation, is_async, self._hooks)
         except Exception as error:
             if is_foreign(error):

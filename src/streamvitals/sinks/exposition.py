@@ -18,10 +18,11 @@ from prometheus_client.utils import floatToGoString
 
 from .. import names
 from ..names import Metric
-from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
+from ..store.calls import open_now, shown
+from ..store.layout import PROCESS_LAYOUT, Layout, Series
 from ..store.snapshot import Exemplar, Snapshot
 from ..stream.record import StreamLabels
-from .prometheus import Family, add, builds, custom_names, family_of, series_of, texts_of, unreported
+from .prometheus import EXPOSED, Family, add, builds, custom_names, family_of, series_of, texts_of, unreported
 
 _EOF = b"# EOF\n"
 _NOT_A_NUMBER = float("nan")
@@ -77,7 +78,6 @@ class _Escaped:
 class _Family(NamedTuple):
     """The series of one metric, and where in a row all of them are."""
 
-    metric: Metric
     series: tuple[_Lines, ...]
     part: slice
 
@@ -89,11 +89,11 @@ _Exemplars = dict[str, list[tuple[tuple[str, ...], int, Exemplar]]]
 class _Text:
     """All lines of one label set, by metric and by series, and the row that they show."""
 
-    def __init__(self, labels: StreamLabels, custom: _Names) -> None:
+    def __init__(self, labels: StreamLabels, layout: Layout, custom: _Names) -> None:
         self.labels = _Escaped(labels, custom)
-        self._families = _families(custom)
-        self.by_metric: list[str] = [""] * len(self._families)
-        self._by_series = [[""] * len(family.series) for family in self._families]
+        self._families = _families(layout, custom)
+        self._by_metric = dict.fromkeys(self._families, "")
+        self._by_series = {name: [""] * len(family.series) for name, family in self._families.items()}
         self._row: Sequence[float] = ()
 
     def tell(self, row: Sequence[float], left_out: frozenset[str]) -> None:
@@ -101,21 +101,23 @@ class _Text:
         before, self._row = self._row, row
         if before is row:
             return
-        for number, family in enumerate(self._families):
-            if row[family.part] != before[family.part] and family.metric.otel not in left_out:
-                texts = self._by_series[number]
+        for name, family in self._families.items():
+            if row[family.part] != before[family.part] and name not in left_out:
+                texts = self._by_series[name]
                 for at, lines in enumerate(family.series):
                     if row[lines.part] != before[lines.part]:
                         texts[at] = lines.within(self.labels, row)
-                self.by_metric[number] = "".join(texts)
+                self._by_metric[name] = "".join(texts)
 
-    def with_more(self, number: int, exemplars: _Exemplars, began: float | None) -> str:
+    def of(self, metric: Metric, exemplars: _Exemplars, began: float | None) -> str:
         """The lines of a metric, with the exemplars of buckets that have counted something, and when it began."""
-        family = self._families[number]
-        found = exemplars.get(family.metric.otel, ())
-        if not found and (began is None or family.metric.kind == "gauge"):
-            return self.by_metric[number]
-        texts = [text.splitlines(keepends=True) for text in self._by_series[number]]
+        family = self._families.get(metric.otel)
+        if family is None:
+            return ""
+        found = exemplars.get(metric.otel, ())
+        if not found and (began is None or metric.kind == "gauge"):
+            return self._by_metric[metric.otel]
+        texts = [text.splitlines(keepends=True) for text in self._by_series[metric.otel]]
         places = {lines.series.values: at for at, lines in enumerate(family.series)}
         for values, bucket, exemplar in found:
             at = places[values]
@@ -141,8 +143,8 @@ class Exposition:
         custom = custom_names(snapshot.streams)
         if custom != self._custom:
             known, self._custom = {}, custom
-        for labels, row in snapshot.streams.items():
-            text = self._texts[labels] = known.get(labels) or _Text(labels, custom)
+        for counted, labels, layout, row in shown(snapshot):
+            text = self._texts[counted] = known.get(counted) or _Text(labels, layout, custom)
             text.tell(row, snapshot.left_out)
         began = snapshot.began if openmetrics and created else None
         written = "".join(self._parts(snapshot, openmetrics, began)).encode()
@@ -151,22 +153,20 @@ class Exposition:
     def _parts(self, snapshot: Snapshot, openmetrics: bool, began: float | None) -> Iterator[str]:
         write = _write_openmetrics if openmetrics else _write
         exemplars = _by_labels(snapshot) if openmetrics else {}
-        for number, family in enumerate(_families(self._custom)):
-            if family.metric.otel in snapshot.left_out:
+        for metric in EXPOSED:
+            if metric.otel in snapshot.left_out:
                 continue
-            yield _head(family.metric, write)
+            yield _head(metric, write)
             for labels, text in self._texts.items():
-                if labels in exemplars or began is not None:
-                    yield text.with_more(number, exemplars.get(labels, {}), began)
-                else:
-                    yield text.by_metric[number]
-        for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
+                yield text.of(metric, exemplars.get(labels, {}), began)
+        for metric in names.SLOT_METRICS:
             if metric.otel in snapshot.left_out:
                 continue
             yield _head(metric, write)
             line = _line(metric, self._custom)
-            for labels, text in self._texts.items():
-                yield text.labels.put_into(line) % _number(float(counts.get(labels, 0)))
+            for labels, count in open_now(snapshot, metric):
+                if labels in self._texts:
+                    yield self._texts[labels].labels.put_into(line) % _number(float(count))
         for metric in names.PROCESS_METRICS:
             if metric.otel in snapshot.left_out:
                 continue
@@ -222,12 +222,12 @@ def _head(metric: Metric, write: Callable[[Family], str]) -> str:
     return write(family_of(metric))
 
 
-@lru_cache(8)
-def _families(custom: _Names) -> tuple[_Family, ...]:
-    return tuple(
-        _Family(metric, lines, slice(lines[0].part.start, lines[-1].part.stop))
-        for metric in names.STREAM_METRICS if (lines := _lines(metric, STREAM_LAYOUT, custom))
-    )
+@lru_cache(16)
+def _families(layout: Layout, custom: _Names) -> dict[str, _Family]:
+    return {
+        metric.otel: _Family(lines, slice(lines[0].part.start, lines[-1].part.stop))
+        for metric in EXPOSED if (lines := _lines(metric, layout, custom))
+    }
 
 
 @cache

@@ -16,9 +16,10 @@ from prometheus_client.utils import floatToGoString
 from .. import names
 from ..names import Metric
 from ..store import segment
+from ..store.calls import CALL_LAYOUT, row_of_calls
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
 from ..store.store import Store
-from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from ..stream.record import CallRecord, ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from ..stream.sink import Sink
 
 _LABELS = tuple(names.STREAM_LABELS)
@@ -94,24 +95,37 @@ class MultiprocessSink(Sink):
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._rows: dict[StreamLabels, _Row] = {}
-        self._active: dict[StreamLabels, Any] = {}
+        self._active: dict[StreamLabels, Any] = {}  # the gauge of what is open
         self._process = _Row(PROCESS_LAYOUT, (), self._left_out)
 
     def on_start(self, labels: StreamLabels) -> None:
-        """Make the series of a label set, and count one more active stream."""
+        """Make the series of a label set, and count one more that is open."""
         if self._pid != os.getpid():
             self._begin()  # a forked child starts from 0, as its store does
         if labels not in self._rows:
-            *values, custom = labels
+            *values, custom = labels.shown
             pairs = (*zip(_LABELS, values, strict=True), *custom)
-            self._rows.setdefault(labels, _Row(STREAM_LAYOUT, pairs, self._left_out))
-            if names.ACTIVE.otel not in self._left_out:
-                active = _value(names.ACTIVE, "", tuple(n for n, _ in pairs), tuple(v for _, v in pairs), "livesum")
+            layout, gauge = (CALL_LAYOUT, names.CALLS_ACTIVE) if labels.of_calls else (STREAM_LAYOUT, names.ACTIVE)
+            self._rows.setdefault(labels, _Row(layout, pairs, self._left_out))
+            if gauge.otel not in self._left_out:
+                active = _value(gauge, "", tuple(n for n, _ in pairs), tuple(v for _, v in pairs), "livesum")
                 self._active.setdefault(labels, active)
         if labels in self._active:
             self._active[labels].inc(1.0)
 
+    def on_call_start(self, labels: StreamLabels) -> None:
+        self.on_start(labels)
+
+    def on_call_retry(self, labels: StreamLabels) -> None:
+        self._write(labels)
+
+    def on_call(self, record: CallRecord) -> None:
+        self._ended(record)
+
     def on_end(self, record: StreamRecord) -> None:
+        self._ended(record)
+
+    def _ended(self, record: StreamRecord | CallRecord) -> None:
         if self._pid == os.getpid() and record.labels in self._active:
             self._active[record.labels].inc(-1.0)
         self._write(record.labels)
@@ -137,7 +151,8 @@ class MultiprocessSink(Sink):
         if self._pid != os.getpid():
             return
         block = self._store.block(labels)
-        self._rows[labels].write(segment.doubles(block.view, block.at, STREAM_LAYOUT.size))
+        row = segment.doubles(block.view, block.at, STREAM_LAYOUT.size)
+        self._rows[labels].write(row_of_calls(row) if labels.of_calls else row)
 
     def _write_process(self) -> None:
         if self._pid == os.getpid():

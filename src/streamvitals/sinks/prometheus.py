@@ -14,7 +14,8 @@ from prometheus_client.utils import floatToGoString
 
 from .. import names
 from ..names import Metric
-from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
+from ..store.calls import LAYOUTS, Shown, open_now, shown
+from ..store.layout import PROCESS_LAYOUT, Layout, Series
 from ..store.snapshot import Exemplar, ExemplarKey, Snapshot, Take
 from ..stream.record import StreamLabels
 
@@ -30,7 +31,9 @@ def _by_metric(layout: Layout) -> dict[str, list[Series]]:
     return found
 
 
-_SERIES = {layout: _by_metric(layout) for layout in (STREAM_LAYOUT, PROCESS_LAYOUT)}
+_SERIES = {layout: _by_metric(layout) for layout in (*LAYOUTS, PROCESS_LAYOUT)}
+# The metrics that have a value in the row of a label set.
+EXPOSED = (*names.STREAM_METRICS, *names.CALL_METRICS)
 _LE = {
     metric.otel: [*map(floatToGoString, metric.edges), "+Inf"]
     for metric in names.ALL_METRICS
@@ -50,16 +53,16 @@ class SnapshotCollector(Collector):
     def collect(self) -> Iterator[Family]:
         """All families; raises what ``take`` raises."""
         snapshot = self._take()
-        custom = custom_names(snapshot.streams)
-        for metric in names.STREAM_METRICS:
+        custom, sets = custom_names(snapshot.streams), shown(snapshot)
+        for metric in EXPOSED:
             if metric.otel not in snapshot.left_out:
-                yield _stream_family(metric, snapshot, custom)
-        for metric, counts in ((names.ACTIVE, snapshot.active), (names.STALLED, snapshot.stalled)):
+                yield _stream_family(metric, sets, snapshot.exemplars, custom)
+        for metric in names.SLOT_METRICS:
             if metric.otel in snapshot.left_out:
                 continue
             gauge = family_of(metric, custom)
-            for labels in snapshot.streams:
-                gauge.add_metric(texts_of(labels, custom), float(counts.get(labels, 0)))  # type: ignore[arg-type, call-arg]
+            for labels, count in open_now(snapshot, metric):
+                gauge.add_metric(texts_of(labels, custom), float(count))  # type: ignore[arg-type, call-arg]
             yield gauge
         for metric in names.PROCESS_METRICS:
             if metric.otel in snapshot.left_out:
@@ -78,8 +81,8 @@ class SnapshotCollector(Collector):
 
 
 def series_of(layout: Layout, metric: Metric) -> list[Series]:
-    """The series of a metric, in a layout that has it."""
-    return _SERIES[layout][metric.otel]
+    """The series of a metric, in a layout; none if the layout has not got it."""
+    return _SERIES[layout].get(metric.otel, [])
 
 
 def builds(snapshot: Snapshot) -> Family:
@@ -102,16 +105,18 @@ def custom_names(label_sets: Iterable[StreamLabels]) -> tuple[str, ...]:
 
 def texts_of(labels: StreamLabels, custom: tuple[str, ...]) -> list[str]:
     """The values of a label set, with those of these custom labels."""
-    *texts, given = labels
+    *texts, given = labels.shown
     return [*texts, *map(dict(given).get, custom, [""] * len(custom))] if custom else texts
 
 
-def _stream_family(metric: Metric, snapshot: Snapshot, custom: tuple[str, ...]) -> Family:
+def _stream_family(
+    metric: Metric, sets: Iterable[Shown], exemplars: Mapping[ExemplarKey, Exemplar], custom: tuple[str, ...]
+) -> Family:
     family = family_of(metric, custom)
-    for labels, row in snapshot.streams.items():
+    for counted, labels, layout, row in sets:
         texts = texts_of(labels, custom)
-        for series in series_of(STREAM_LAYOUT, metric):
-            add(family, series, texts, row, snapshot.exemplars, labels)
+        for series in series_of(layout, metric):
+            add(family, series, texts, row, exemplars, counted)
     return family
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import names
 from ..outcome import ERROR_TYPES, GOOD_ENDS, Outcome, may_be_charged, result
-from ..stream.record import ChainRecord, Progress, RetryRecord, StreamRecord
+from ..stream.record import CallRecord, ChainRecord, Progress, RateLimit, RetryRecord, StreamRecord
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from .measured import MOST, SHIFT, quantized, token_parts, usage_measured
 
@@ -102,15 +102,19 @@ def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New
         at = plan.errors.get(record.error_type, plan.unlisted)[1].unmetered if plan.errors else plan.unmetered
         if at:
             new += (at, row[at] + 1.0)
-    for limit in record.rate_limits:
-        for at, number in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
-            if number is not None:
-                new += (at, quantized(number), at + 1, unix_time())
+    _set_limits(new, record.rate_limits, unix_time)
+    return new
+
+
+def call_ended(row: Row, record: CallRecord, unix_time: Callable[[], float]) -> New:
+    """Everything that is counted when a call without a stream ends, in the places of a stream's."""
+    new = _end(row, _PLANS[record.outcome], record.error_type, record.duration, 0.0)
+    _set_limits(new, record.rate_limits, unix_time)
     return new
 
 
 def died(row: Row, duration: float, chunks: float) -> New:
-    """Count the end of a stream whose process is gone; ``duration`` is in seconds."""
+    """Count the end of a stream or a call whose process is gone; ``duration`` is in seconds."""
     new = _end(row, _PLANS[Outcome.ABANDONED], "process_died", duration, chunks)
     return [*new, _DIED_AT, row[_DIED_AT] + 1.0]
 
@@ -202,6 +206,13 @@ def _end(row: Row, plan: _Plan, error_type: str, duration: float, chunks: float)
     if error_at:
         new += (error_at, row[error_at] + 1.0)
     return new
+
+
+def _set_limits(new: New, limits: Sequence[RateLimit], unix_time: Callable[[], float]) -> None:
+    for limit in limits:
+        for at, number in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
+            if number is not None:
+                new += (at, quantized(number), at + 1, unix_time())
 
 
 def _add_progress(new: New, row: Row, progress: Progress) -> None:

@@ -10,6 +10,7 @@ from ..stream.record import StreamLabels
 from .segment import LABEL_FIELDS, fit
 
 OTHER_SET = StreamLabels(names.OTHER, names.OTHER, names.OTHER, names.OTHER)
+OTHER_CALLS = OTHER_SET._replace(operation=names.OF_CALLS + names.OTHER)
 # Most names of custom labels at a time: processes of one tree need not declare the same ones.
 _MAX_NAMES = 2 * names.MAX_CUSTOM_LABELS
 
@@ -58,7 +59,7 @@ class Admission:
     def admit(self, labels: StreamLabels) -> StreamLabels:
         """The label set to count under."""
         base = self._without_custom(labels)
-        if base == OTHER_SET or not (labels.custom or self._values):
+        if base in (OTHER_SET, OTHER_CALLS) or not (labels.custom or self._values):
             return base
         return self._with_custom(base, labels.custom)
 
@@ -66,16 +67,18 @@ class Admission:
         operation, provider, model, server = (
             clean(text, size) for text, size in zip(labels[:4], LABEL_FIELDS, strict=True)
         )
+        marked, bare = ("", operation) if not labels.of_calls else (names.OF_CALLS, operation[len(names.OF_CALLS) :])
         folded = StreamLabels(
-            operation if operation in names.OPERATIONS else names.OTHER,
+            marked + (bare if bare in names.OPERATIONS else names.OTHER),
             provider or names.OTHER,
             _within(self._models, model or names.UNKNOWN_MODEL, names.MAX_MODELS),
             _within(self._servers, server, names.MAX_SERVERS),
         )
-        if folded == OTHER_SET or folded in self._sets:
+        other = OTHER_CALLS if labels.of_calls else OTHER_SET
+        if folded == other or folded in self._sets:
             return folded
         if len(self._sets) >= self._limits.sets // 2:
-            return OTHER_SET
+            return other
         self._models.add(folded.model)
         self._servers.add(folded.server)
         self._sets.add(folded)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .. import names
 from ..stream.record import StreamLabels
 from .inferences import Inference
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
@@ -43,9 +44,14 @@ def _zeros(layout: Layout) -> list[float]:
     return [0.0] * layout.size
 
 
+def stall_time(labels: StreamLabels, stall_after: float) -> float:
+    """How long something with these labels may be without an answer before it is stalled, in seconds."""
+    return names.CALL_STALLED_AFTER if labels.of_calls else stall_after
+
+
 @dataclass
 class Snapshot:
-    """All numbers of a process or of a tree of them.
+    """All numbers of a process or of a tree of them; store/calls.py has what is shown of calls without a stream.
 
     ``streams`` holds a row of ``STREAM_LAYOUT`` per label set and ``process`` one of ``PROCESS_LAYOUT``.
     ``oldest`` is the age in seconds of the oldest open stream. ``builds`` counts the processes that run

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from ..stream.record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from .. import names
+from ..stream.record import CallRecord, ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from ..stream.sink import Sink
 from . import increments, inferences, segment
 from .exemplars import Exemplars, shown
@@ -20,7 +21,7 @@ from .labels import NO_CUSTOM_LABELS, OTHER_SET, Admission, Limits
 from .layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
 from .memory import Memory
 from .segments import Place, Segments
-from .snapshot import Build, Snapshot
+from .snapshot import Build, Snapshot, stall_time
 
 # Raw label sets whose block is remembered, for each that can be admitted: several may be counted as one.
 _KNOWN_PER_SET = 4
@@ -112,6 +113,12 @@ class Store:
                 self._segments.more_slots()
         view[at + 2] = block.ordinal
         return Slot(view, at, block.labels)
+
+    def take_call_slot(self, labels: StreamLabels) -> Slot | None:
+        """As ``take_slot``, for a call without a stream; None if there is no memory to count it in: the block that is
+        reserved for that counts streams."""
+        block = self._blocks.get(labels) or self.block(labels)
+        return self.take_slot(block.labels) if block.labels.of_calls else None
 
     def close_slot(self, slot: Slot) -> None:
         """Free a slot without counting anything: for what turned out to be no stream at all."""
@@ -217,7 +224,7 @@ class Store:
             for slot in segment.open_slots(view, form):
                 labels = by_ordinal.get(slot.ordinal)
                 if labels is not None:
-                    stalled = slot.state > 0 and now - slot.state > stall_after
+                    stalled = slot.state > 0 and now - slot.state > stall_time(labels, stall_after)
                     result.add_open(labels, max(0.0, now - slot.started), stalled=stalled)
         result.exemplars.update(filter(None, (shown(placed, by_ordinal) for placed in self.exemplars.all())))
         if self._build is not None:
@@ -284,6 +291,19 @@ class StoreSink(Sink):
             self._store.commit_process(partial(increments.hinted, hint=hint))
         if self._exemplars:
             self._keep_exemplars(record, block)
+
+    def on_call_retry(self, labels: StreamLabels) -> None:
+        """Count an attempt that the SDK makes again."""
+        retry = RetryRecord(labels, "sdk", names.OTHER, 0.0)
+        self._write(self._store.block(labels), lambda row: increments.retried(row, retry))
+
+    def on_call(self, record: CallRecord) -> None:
+        """Count a call without a stream that ended, once, and free its slot; as ``on_end``."""
+        if isinstance(record.slot, Slot) and _ours(record.slot):
+            count = partial(increments.call_ended, record=record, unix_time=self._unix_time)
+            self._write(self._store.block(record.labels), count, record.slot)
+            for hint in record.hints:
+                self._store.commit_process(partial(increments.hinted, hint=hint))
 
     def on_loop_lag(self, seconds: float) -> None:
         """Add one observation of the event loop's lag."""

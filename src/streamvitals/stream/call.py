@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .chunks import Reader
 from .observation import Observation
+from .plain import PlainCall
 from .request import RequestFacts
 from .request_key import RequestKey
 
@@ -27,4 +28,4 @@ class Call(NamedTuple):
 class Holder(Protocol):
     """Stores an observation as soon as it exists, since an exception of the app may be raised right after that."""
 
-    observation: Observation | None
+    observation: Observation | PlainCall | None

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from .ending import Ending, Reference
 from .observation import Observation
-from .record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from .record import CallRecord, ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 from .sink import METHODS, ReportedError, Sink, overrides
 from .tracebacks import is_foreign
 
@@ -32,6 +32,18 @@ MAX_FAULTS = 3
 
 class Start(NamedTuple):
     """A stream was requested."""
+
+    labels: StreamLabels
+
+
+class CallStart(NamedTuple):
+    """A call without a stream has begun."""
+
+    labels: StreamLabels
+
+
+class CallRetry(NamedTuple):
+    """The SDK makes another attempt at a call without a stream."""
 
     labels: StreamLabels
 
@@ -49,14 +61,15 @@ class Fault(NamedTuple):
 
 
 Item = (
-    Start | Progress | RetryRecord | ChainRecord | StreamRecord | LoopLag | Fault | Reference
-    | tuple[Observation, Ending]
+    Start | Progress | RetryRecord | ChainRecord | StreamRecord | CallStart | CallRetry | CallRecord | LoopLag | Fault
+    | Reference | tuple[Observation, Ending]
 )
 _METHODS: dict[type, str] = {
     Start: "on_start", Progress: "on_progress", RetryRecord: "on_retry", ChainRecord: "on_chain",
-    StreamRecord: "on_end", LoopLag: "on_loop_lag", Fault: "on_internal_error",
+    StreamRecord: "on_end", CallStart: "on_call_start", CallRetry: "on_call_retry", CallRecord: "on_call",
+    LoopLag: "on_loop_lag", Fault: "on_internal_error",
 }
-_BARE = frozenset({Start, LoopLag, Fault})  # items whose one field is the argument of the sink's method
+_BARE = frozenset({Start, CallStart, CallRetry, LoopLag, Fault})  # the one field is the argument of the sink's method
 
 
 class _Delivery(NamedTuple):
@@ -72,14 +85,15 @@ class Dispatch:
     """Hands items to sinks, one thread at a time.
 
     ``record`` makes the record of an ended observation, or returns None if it has made one already; if it is
-    interrupted it is called again. ``recorded`` is called when all sinks have been handed the record.
+    interrupted it is called again. ``recorded`` is called when all sinks have been handed the record; for a call
+    without a stream, with the record alone.
     """
 
     def __init__(
         self,
         sinks: Iterable[Sink],
         record: Callable[[Observation, Ending], StreamRecord | None],
-        recorded: Callable[[Observation, StreamRecord], None],
+        recorded: Callable[[Observation | None, StreamRecord | CallRecord], None],
     ) -> None:
         self._sinks: list[Any] = []
         for sink in sinks:
@@ -126,7 +140,9 @@ class Dispatch:
         """Find the sinks of each method, once per change and not per event: most sinks have few methods."""
         self._listeners = {method: [s for s in self._sinks if overrides(s, method)] for method in METHODS}
         self._span_makers, self._hear_end = self._listeners["make_span"], self._listeners["on_end"]
-        self.hears_start = bool(self._listeners["on_start"])  # if not, no item is queued for a start
+        # Where nobody hears of a start, no item is queued for it.
+        self.hears_start = bool(self._listeners["on_start"])
+        self.hears_call_start = bool(self._listeners["on_call_start"])
 
     def submit(self, item: Item) -> None:
         """Queue and drain. Never blocks, never raises."""
@@ -165,6 +181,8 @@ class Dispatch:
                 if self._span_makers:
                     record = self._with_span(record)
                 queue[0] = item = _Delivery("on_end", record, self._hear_end.copy(), observation)
+            elif type(item) is CallRecord and getattr(item.slot, "ended", False):
+                return  # an interrupt has queued it twice
             elif type(item) is not _Delivery:
                 queue[0] = item = self._delivery(item)
             self._deliver(item)
@@ -199,7 +217,7 @@ class Dispatch:
         """Call the sinks that are due.
 
         An exception of the app goes on to the app, and the remaining sinks are called next time. So is a sink that was
-        interrupted in ``on_end``: it knows whether it has counted the stream (store/store.py)."""
+        interrupted in ``on_end`` or ``on_call``: it knows whether it has counted the stream (store/store.py)."""
         method, argument, sinks, ended = delivery
         while sinks:
             sink = sinks[0]
@@ -209,12 +227,12 @@ class Dispatch:
                     self._faults.pop(id(sink), None)
             except BaseException as error:
                 if is_foreign(error):
-                    if method != "on_end":
+                    if method not in ("on_end", "on_call"):
                         del sinks[0]
                     raise
                 self._failed(sink, error)
             del sinks[0]
-        if ended is not None:
+        if ended is not None or method == "on_call":
             self._recorded(ended, argument)
 
     def _failed(self, sink: Sink, error: BaseException) -> None:

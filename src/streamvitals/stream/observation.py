@@ -155,6 +155,10 @@ class Observation:
             given_up = self.chain is not None and self.chain.overdue(now)
             self.host.submit(RetryRecord(self.facts.labels, "sdk", *retry, given_up=given_up))
 
+    def answered(self, answer: ResponseFacts) -> None:
+        """Note what the response of a failed attempt says."""
+        self.attempts.answered(answer.status, answer.rate_limits, answer.request_id, answer.retry_after)
+
     @_guarded
     def retrying(self, error: BaseException | None, backoff: float) -> None:
         """Note that the attempt failed and that the SDK makes another in ``backoff`` seconds."""

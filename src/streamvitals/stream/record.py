@@ -7,19 +7,31 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..names import OF_CALLS
 from ..outcome import GOOD_ENDS, Outcome, result
 
 
 class StreamLabels(NamedTuple):
     """The label set of a stream: what ``names.STREAM_LABELS`` lists, in that order, and the user's custom labels.
 
-    ``custom`` are those that have a value, as pairs of name and value, in the order of their declaration."""
+    ``custom`` are those that have a value, as pairs of name and value, in the order of their declaration. What is
+    counted of calls without a stream has a label set of its own, with ``names.OF_CALLS`` before the operation."""
 
     operation: str
     provider: str
     model: str
     server: str
     custom: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def of_calls(self) -> bool:
+        """Whether it is of calls without a stream."""
+        return self.operation.startswith(OF_CALLS)
+
+    @property
+    def shown(self) -> StreamLabels:
+        """The labels as they are shown."""
+        return self._replace(operation=self.operation[len(OF_CALLS) :]) if self.of_calls else self
 
 
 class Usage(NamedTuple):
@@ -121,6 +133,23 @@ class Inside(NamedTuple):
     name: str
     span: Any = None
     has_metrics: bool = False
+
+
+class CallRecord(NamedTuple):
+    """A call without a stream that ended, the SDK's retries included. ``duration`` is in seconds."""
+
+    labels: StreamLabels
+    outcome: Outcome
+    error_type: str
+    duration: float
+    rate_limits: tuple[RateLimit, ...] = ()
+    hints: tuple[str, ...] = ()
+    slot: Any = None
+
+    @property
+    def result(self) -> str:
+        """What its end means to those who asked: one of ``outcome.RESULTS``."""
+        return result(self.outcome, self.error_type)
 
 
 class StreamRecord(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from .record import CallRecord, ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
 
 
 class ReportedError(OSError):
@@ -34,6 +34,15 @@ class Sink:
 
     def on_end(self, record: StreamRecord) -> None:
         """A stream ended; ``record.progress`` is what ``on_progress`` has not yet been given."""
+
+    def on_call_start(self, labels: StreamLabels) -> None:
+        """A call without a stream has begun; its labels are marked as such (``StreamLabels.of_calls``)."""
+
+    def on_call_retry(self, labels: StreamLabels) -> None:
+        """An attempt at a call without a stream failed, and the SDK makes another."""
+
+    def on_call(self, record: CallRecord) -> None:
+        """A call without a stream ended."""
 
     def on_loop_lag(self, seconds: float) -> None:
         """While streams were open, the app's event loop called us so many seconds later than scheduled."""
