@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import hypothesis  # before the freeze, which hides referrers from its check of trio's generators
+import hypothesis.strategies
 import pytest
 
 from streamvitals.config import Config
@@ -22,6 +23,12 @@ hypothesis.settings.load_profile("streamvitals")
 pytest.register_assert_rewrite("app_support")
 
 
+@hypothesis.given(hypothesis.strategies.none())
+def _first_example(_: None) -> None:
+    """With its first example Hypothesis looks for who refers to its source of randomness; frozen, nobody does."""
+
+
+
 def pytest_configure() -> None:
     """A shell that starts us in the background has SIGINT ignored, and Python leaves it so: no test of Ctrl-C
     would ever see one."""
@@ -29,6 +36,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
+    _first_example()
     _freeze()
 
 

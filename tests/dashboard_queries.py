@@ -58,4 +58,5 @@ def answer(prometheus: str, expr: str, start: float, end: float, step: float) ->
         with urllib.request.urlopen(f"{prometheus}/api/v1/query_range", form, timeout=30) as response:
             return list(json.load(response)["data"]["result"])
     except urllib.error.HTTPError as error:
-        raise AssertionError(f"{json.load(error)['error']}: {expr}") from error
+        with error:
+            raise AssertionError(f"{json.load(error)['error']}: {expr}") from error

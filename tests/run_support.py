@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -76,8 +77,12 @@ def environment(base_url: str = "", **more: str) -> dict[str, str]:
 
 def get(url: str, headers: Mapping[str, str] | None = None) -> str:
     request = urllib.request.Request(url, headers=dict(headers or {}))
-    with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
-        return str(answer.read().decode())
+    try:
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        error.close()  # from Python 3.14 on it warns if that is left to the collector
+        raise
 
 
 def answered(url: str) -> str:

@@ -136,7 +136,11 @@ def test_exit_with_open_streams(program: str, want: list[str], server: ThreadedF
     assert bare[0] == []
     if bare[1] == -signal.SIGSEGV:
         pytest.skip("this Python crashes at its end, without us")
-    assert observed[1:] == bare[1:]
+    # From 3.14 on the SDK's own generator may be closed when no module can be imported any more, and complain. Observed
+    # it need not; but it does not complain where it would not have without us.
+    without = [line for line in bare[2] if not ("Stream.__stream__" in line or "is likely shutting down" in line)]
+    assert observed[1] == bare[1]
+    assert observed[2] in (bare[2], without)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from types import SimpleNamespace
 from typing import Any
@@ -124,6 +125,10 @@ def test_what_has_not_changed_is_not_written_again(monkeypatch: pytest.MonkeyPat
     assert 0 < len(calls) <= 10, "the series of that stream's end, of one label set"
 
 
+# prometheus_client negotiates by more than the format's name since 0.22.
+NEGOTIATES = "escaping" in inspect.signature(generate_latest).parameters
+
+
 @pytest.mark.parametrize(("names", "accept"), [
     ((), ""), ((), "application/openmetrics-text;version=1.0.0"), ((), "text/plain;version=1.0.0;escaping=allow-utf-8"),
     ((), "application/openmetrics-text;version=1.0.0;escaping=dots"), ((), "application/openmetrics-text;version=x.y"),
@@ -132,12 +137,12 @@ def test_what_has_not_changed_is_not_written_again(monkeypatch: pytest.MonkeyPat
 def test_a_page_is_in_the_format_that_was_asked_for(names: tuple[str, ...], accept: str) -> None:
     snapshot = of(busy())
     body, content_type = MetricsPage(lambda: snapshot)(names, accept)
-    openmetrics = "openmetrics" in accept and "x.y" not in accept
+    openmetrics = "openmetrics" in accept and not (NEGOTIATES and "x.y" in accept)
     assert content_type.startswith("application/openmetrics-text" if openmetrics else "text/plain")
     whole = clients(snapshot, openmetrics=openmetrics)
     if names:
         assert body in whole.replace(b"# EOF\n", b"") or set(body.splitlines()) < set(whole.splitlines())
-    elif "dots" in accept:
+    elif NEGOTIATES and "dots" in accept:
         assert b"streamvitals__streams" in body
     else:
         assert body == whole

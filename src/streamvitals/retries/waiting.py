@@ -1,6 +1,6 @@
 """Finds the flows that wait for a task or a pool's work, since they may retry its requests.
 
-It reads private state of asyncio, concurrent.futures and anyio, as it is up to Python 3.13; if that state looks
+It reads private state of asyncio, concurrent.futures and anyio, as it is up to Python 3.14; if that state looks
 different no flow is found, and a retry is not recognised as one. Takes no lock.
 """
 
