@@ -88,6 +88,10 @@ binaries: ## Install prometheus, a browser and the like for tests that need them
 test-versions: setup ## The tests of the SDK side on every supported major of openai, in environments of their own
 	$(BIN)/python -m bench.versions $(ARGS)
 
+.PHONY: test-pythons
+test-pythons: setup ## The whole suite on Python 3.10 to 3.14, with the newest and the oldest packages: hours (ARGS="--short")
+	$(BIN)/python -m bench.pythons $(ARGS)
+
 .PHONY: surfaces
 surfaces: setup ## Every surface by every fault, injected and reported, per version; writes docs/surfaces.md
 	$(BIN)/python -m bench.surfaces $(ARGS)

@@ -11,30 +11,33 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .interpreters import uv
+
 _DONE = "requirements.sha256"
 
 
-def environment(folder: Path, requirements: Sequence[str], python: str = sys.executable) -> Path:
-    """The interpreter of an environment at ``folder`` that has these requirements; made anew if they, or the
-    interpreter, are not those it was made with. Uses uv where there is one. Raises CalledProcessError."""
+def environment(
+    folder: Path, requirements: Sequence[str], python: str = sys.executable, files: Sequence[Path] = ()
+) -> Path:
+    """The interpreter of an environment at ``folder`` that has these requirements; made anew if they, the
+    interpreter, or the text of these files are not those it was made with. Uses uv where there is one. Raises
+    CalledProcessError."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(folder.name + ".lock"), "w") as lock:
         # Several test processes may want the same one at once.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _made(folder, requirements, python)
+        return _made(folder, requirements, python, [path.read_text() for path in files])
 
 
-def _made(folder: Path, requirements: Sequence[str], python: str) -> Path:
-    wanted = hashlib.sha256("\n".join((python, *requirements)).encode()).hexdigest()
+def _made(folder: Path, requirements: Sequence[str], python: str, texts: Sequence[str]) -> Path:
+    wanted = hashlib.sha256("\n".join((python, *requirements, *texts)).encode()).hexdigest()
     interpreter, done = folder / "bin" / "python", folder / _DONE
     if done.exists() and done.read_text() == wanted:
         return interpreter
     shutil.rmtree(folder, ignore_errors=True)
-    # The one beside this interpreter first: another may be a shim that leads nowhere.
-    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
-    if uv:
-        _run(uv, "venv", "-q", "--python", python, str(folder))
-        _run(uv, "pip", "install", "-q", "--python", str(interpreter), *requirements)
+    if uv():
+        _run(uv(), "venv", "-q", "--python", python, str(folder))
+        _run(uv(), "pip", "install", "-q", "--python", str(interpreter), *requirements)
     else:
         _run(python, "-m", "venv", str(folder))
         _run(str(interpreter), "-m", "pip", "install", "-q", *requirements)

@@ -9,18 +9,15 @@
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
+from . import tables
 from .environments import environment
+from .interpreters import interpreter
+from .suite import ROOT, run, version_of
 
-ROOT = Path(__file__).resolve().parents[1]
 # What goes through the SDK. The rest does not depend on which one is installed.
 TESTS = (
     "test_outcomes.py", "test_app_side.py", "test_app_readers.py", "test_raw.py", "test_raw_and_bytes.py",
@@ -33,16 +30,6 @@ TESTS = (
     "test_websockets.py", "test_websockets_invariants.py", "test_websockets_methods.py",
 )
 WRITTEN = ROOT / "docs" / "versions.md"
-INTRODUCTION = """# Supported versions
-
-- Python 3.10 to 3.13.
-- openai 1.8 to 3.x, with httpx and with httpx2. On a version that it does not know, streamvitals patches nothing, says
-  so once, and shows it in `streamvitals_build_info`.
-
-`make test-versions` runs the tests of the SDK side in each of these environments and writes this table. Skipped are
-tests of what that SDK or that environment does not have. `latest-httpx` uses a client of httpx where openai 3.x brings
-its own httpx2. `make sdk-suite` runs the SDK's own tests, with and without streamvitals.
-"""
 SHORT = (
     "test_outcomes.py and (ok- or after-n or silent-cut or fin-in-chunk or broken or error-event- or 429- or refused"
     " or gzip- or html or break- or cancelled or keyboard) or test_app_side.py or test_clients.py"
@@ -73,35 +60,6 @@ ENVIRONMENTS: dict[str, Environment] = {
 }
 
 
-class Result(NamedTuple):
-    """What came of one environment; ``counts`` by pytest's words, ``python`` "" where there is none."""
-
-    openai: str
-    python: str
-    counts: dict[str, int]
-    seconds: str
-    code: int
-
-
-def interpreter(version: str) -> str:
-    """A Python of this version that starts, or ""; uv's or pyenv's where it is not on the path."""
-    candidates = [f"python{version}"]
-    if shutil.which("uv"):
-        candidates.append(_output(["uv", "python", "find", "--no-python-downloads", version]))
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    candidates += sorted(str(path) for path in pyenv.glob(f"versions/{version}.*/bin/python"))
-    for candidate in candidates:
-        told = _output([candidate, "-c", "import sys; print(sys.executable)"]) if shutil.which(candidate) else ""
-        if told:
-            return told
-    return ""
-
-
-def _output(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours, no shell
-    return done.stdout.strip()
-
-
 def prepared(name: str) -> tuple[str, dict[str, str]]:
     """The interpreter of an environment, made if need be, and the variables to set; ("", {}) where there is none."""
     wanted = ENVIRONMENTS.get(name, Environment((f"openai=={name}",)))
@@ -113,24 +71,17 @@ def prepared(name: str) -> tuple[str, dict[str, str]]:
     return str(python), dict(wanted.variables)
 
 
-def run(name: str, short: bool, arguments: list[str]) -> Result:
-    """Run the tests in one environment."""
+def row_of(name: str, short: bool, arguments: list[str]) -> tuple[str, ...]:
+    """By ``COLUMNS``, what came of the tests in one environment."""
     python, variables = prepared(name)
     if not python:
-        return Result("", "", {}, "", 0)
-    version = _output([python, "-c", "import openai; print(openai.__version__)"])
+        return name, "", "", "", "", "", "", "no such Python here"
     selected = ["-k", SHORT] if short else []
-    done = subprocess.run(  # noqa: S603 - a list of our own, no shell
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *_tests(short), *selected, *arguments], cwd=ROOT,
-        env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, check=False,
+    result = run(python, (*_tests(short), *selected, *arguments), variables)
+    return (
+        name, version_of(python, "openai"), version_of(python), str(result.passed), str(result.failed),
+        str(result.skipped), result.seconds, "FAILED" if result.code else "ok",
     )
-    if done.returncode:
-        print(done.stdout)
-    last = (done.stdout.strip().splitlines() or [""])[-1]
-    counts = {what: int(count) for count, what in re.findall(r"(\d+) (passed|failed|skipped|errors?)", last)}
-    seconds = (re.findall(r"in ([\d.]+)s", last) or ["?"])[0]
-    version_of_python = _output([python, "-c", "import sys; print(sys.version.split()[0])"])
-    return Result(version, version_of_python, counts, seconds, done.returncode)
 
 
 def _tests(short: bool) -> list[str]:
@@ -141,28 +92,11 @@ def _tests(short: bool) -> list[str]:
 COLUMNS = ("environment", "openai", "python", "passed", "failed", "skipped", "seconds", "result")
 
 
-def row(name: str, result: Result) -> tuple[str, ...]:
-    """What to show of a result, by ``COLUMNS``."""
-    counts = result.counts
-    wrong = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
-    verdict = ("FAILED" if result.code else "ok") if result.python else "no such Python here"
-    return (
-        name, result.openai, result.python, str(counts.get("passed", 0)), str(wrong), str(counts.get("skipped", 0)),
-        result.seconds, verdict,
-    )
-
-
-def write(rows: list[tuple[str, ...]]) -> None:
-    """Put these rows in place of those of the same environments in docs/versions.md. How long it took is of this
-    machine and this hour, and left out."""
-    before = WRITTEN.read_text().splitlines() if WRITTEN.exists() else []
-    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in before if line.startswith("|")]
-    known = {cells[0]: cells for cells in table}
-    known |= {cells[0]: [*cells[:-2], cells[-1]] for cells in rows}
-    shown = [[*COLUMNS[:-2], COLUMNS[-1]], *(known[name] for name in ENVIRONMENTS if name in known)]
-    lines = ["| " + " | ".join(cells) + " |" for cells in shown]
-    lines.insert(1, "|---" * len(shown[0]) + "|")
-    WRITTEN.write_text("\n".join((INTRODUCTION, *lines, "")))
+def write(row: tuple[str, ...]) -> None:
+    """Put a row in place of that of the same environment in docs/versions.md. How long it took is of this machine
+    and this hour, and left out."""
+    head, own = ((*cells[:-2], cells[-1]) for cells in (COLUMNS, row))
+    tables.write_part(WRITTEN, "openai", (head, own), list(ENVIRONMENTS))
 
 
 def main() -> int:
@@ -178,12 +112,12 @@ def main() -> int:
     failed = False
     names = given.names or list(ENVIRONMENTS)
     with ThreadPoolExecutor(given.j) as pool:
-        for name, result in zip(names, pool.map(lambda name: run(name, given.short, arguments), names), strict=True):
-            failed = failed or result.code != 0
-            rows.append(row(name, result))
-            print(line.format(*rows[-1]), flush=True)
-            if not (given.short or arguments):
-                write(rows)
+        for row in pool.map(lambda name: row_of(name, given.short, arguments), names):
+            failed = failed or row[-1] == "FAILED"
+            rows.append(row)
+            print(line.format(*row), flush=True)
+            if not (given.short or arguments) and row[0] in ENVIRONMENTS:
+                write(row)
     print("\n" + "\n".join(line.format(*cells) for cells in (COLUMNS, *rows)))
     return int(failed)
 
