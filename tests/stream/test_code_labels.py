@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -135,6 +136,75 @@ def test_one_object_may_be_entered_by_many_at_once() -> None:
 
     assert asyncio.run(main()) == [["a", "a", None] * 3] * 5
     assert not shared._entered
+
+
+def test_threads_may_share_one_object() -> None:
+    shared, wrong = labels(feature="a"), []
+
+    def enter_often() -> None:
+        for _ in range(5000):
+            with shared:
+                if feature() != "a":
+                    wrong.append("no label in the block")
+            if feature() is not None:
+                wrong.append("a label after the block")
+
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(enter_often) for _ in range(8)]:
+                done.result()
+    finally:
+        sys.setswitchinterval(switching)
+    assert wrong == []
+    assert not shared._entered
+
+
+def test_a_shared_object_is_left_where_it_was_entered_whatever_lies_above_it() -> None:
+    shared, found = labels(feature="a"), {}
+
+    def suspended() -> Iterator[None]:
+        with labels(team="x"):
+            yield
+
+    def first() -> None:
+        with shared:
+            generator = suspended()
+            next(generator)
+            other.run(shared.__enter__)
+        found["first, after it"] = feature()
+        generator.close()
+
+    other = copy_context()
+    first()
+    found["other, in it"] = other.run(feature)
+    other.run(shared.__exit__, None, None, None)
+    found["other, after it"] = other.run(feature)
+    assert found == {"first, after it": None, "other, in it": "a", "other, after it": None}
+
+
+def test_a_block_that_is_left_twice_raises_nothing() -> None:
+    block = labels(feature="a")
+    with labels(feature="outer"), block:
+        block.__exit__(None, None, None)
+        assert feature() == "outer"
+    block.__exit__(None, None, None)
+    assert feature() is None
+
+
+def test_blocks_that_are_never_left_hold_no_more_than_the_last_ones() -> None:
+    def enter_many() -> int:
+        labels(team="x").__enter__()
+        for number in range(1000):
+            labels(feature=number).__enter__()
+        assert (feature(), value_of("team")) == (999, "x")
+        block, depth = _current(), 0
+        while block is not None:
+            block, depth = block.outer, depth + 1
+        return depth
+
+    assert copy_context().run(enter_many) <= 51
 
 
 def test_what_is_left_behind_does_not_pile_up() -> None:

@@ -11,18 +11,29 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any
 
+# From this depth on a block has no outer ones but their labels: in a thread that lives for long, blocks may have been
+# entered that nobody ever leaves.
+_DEEPEST = 50
+
 
 class _Block:
-    """The labels of one entered block, and the block that it was entered in. ``closed``: it has been left."""
+    """The labels of one entered block, and the block that it was entered in. ``closed``: it has been left.
 
-    __slots__ = ("closed", "outer", "values")
+    ``given`` are the labels of the ``labels`` object that was entered, and nobody else's."""
 
-    def __init__(self, values: dict[str, Any], outer: _Block | None) -> None:
-        self.values = values
+    __slots__ = ("closed", "depth", "given", "outer", "values")
+
+    def __init__(self, given: dict[str, Any], outer: _Block | None) -> None:
+        self.given = self.values = given
+        if outer is not None and outer.depth >= _DEEPEST:
+            self.values = {**_all_of(outer), **given}
+            outer = None
         self.outer = outer
+        self.depth: int = 0 if outer is None else outer.depth + 1
         self.closed = False
 
 
+_Entered = tuple[_Block, Token[_Block | None]]
 _current: ContextVar[_Block | None] = ContextVar("streamvitals_labels", default=None)
 
 
@@ -37,8 +48,8 @@ class labels:  # lower case, as it is written like a call of a function
 
     def __init__(self, **values: Any) -> None:
         self._values = values
-        # The same object may be entered again, or by several tasks.
-        self._entered: list[tuple[_Block, Token[_Block | None]]] = []
+        # The same object may be entered again, or by several tasks and threads: no place in the list stays the same.
+        self._entered: list[_Entered] = []
 
     def __enter__(self) -> None:
         block = _Block(self._values, _innermost())
@@ -47,13 +58,11 @@ class labels:  # lower case, as it is written like a call of a function
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        innermost, entered = _current.get(), self._entered
-        block, token = entered[-1]
-        at = len(entered) - 1
-        if block is not innermost and at:  # several tasks have entered the same object
-            at = next((at for at, (block, _) in enumerate(entered) if block is innermost), at)
-        block, token = entered.pop(at)
-        if block is innermost:
+        left = self._take()
+        if left is None:
+            return  # it was left more often than entered
+        block, token = left
+        if block is _current.get():
             try:
                 _current.reset(token)
                 return
@@ -62,12 +71,36 @@ class labels:  # lower case, as it is written like a call of a function
         # The block stays where it was entered, and where that was copied to, but has no labels any more.
         block.closed = True
 
+    def _take(self) -> _Entered | None:
+        """The entry that is left: the innermost of this context, else the last of any."""
+        here = _current.get()
+        while here is not None and (here.closed or here.given is not self._values):
+            here = here.outer
+        entered = self._entered
+        try:
+            for entry in tuple(entered):
+                if entry[0] is here:
+                    entered.remove(entry)
+                    return entry
+            return entered.pop()
+        except (IndexError, ValueError):
+            return None
+
 
 def _innermost() -> _Block | None:
     block = _current.get()
     while block is not None and block.closed:
         block = block.outer
     return block
+
+
+def _all_of(block: _Block | None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    while block is not None:
+        if not block.closed:
+            values = {**block.values, **values}
+        block = block.outer
+    return values
 
 
 def value_of(name: str) -> object:
