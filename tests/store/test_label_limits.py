@@ -93,6 +93,17 @@ def test_processes_that_declare_other_labels_are_added_up_all_the_same() -> None
     assert len(admission.admit(many).custom) <= 6
 
 
+def test_what_was_counted_under_other_stays_there_when_a_process_with_further_labels_comes() -> None:
+    admission = Admission(Limits(ONE, values=1, sets=20))
+    admission.admit(labelled(tenant="a"))
+    others = admission.admit(labelled(tenant="b"))
+    assert custom_of(others) == {"tenant": "other"}
+    for number in range(20):
+        admission.admit(labelled(f"m{number}", tenant="a", route=f"r{number}"))
+    assert custom_of(admission.admit(labelled(tenant="b", route="r"))) == {"tenant": "other", "route": "other"}
+    assert admission.admit(others) == others, "the dead's counts would leave their series"
+
+
 def test_who_declares_none_pays_no_byte() -> None:
     without, with_room = (shape(first=False, slots=1, blocks=8, ordinal=0, custom=custom) for custom in (False, True))
     assert with_room.block_at(1) - with_room.block_at(0) - (without.block_at(1) - without.block_at(0)) == 40

@@ -55,6 +55,8 @@ class Admission:
         self._values: dict[str, set[str]] = {name: set() for name in limits.custom}
         # Label sets that were admitted with custom labels, and those that will take their place when there is no room.
         self._kept: set[StreamLabels] = set()
+        # Label sets of `other` only. When a process with further names comes there are new ones beside them.
+        self._full: set[StreamLabels] = set()
 
     def admit(self, labels: StreamLabels) -> StreamLabels:
         """The label set to count under."""
@@ -94,9 +96,13 @@ class Admission:
             value = clean(given.get(name, ""), names.MAX_CUSTOM_VALUE)
             values[name] = value and _within(known, value, self._limits.values)
         *wanted, last = _from_full_to_other(base, values)
+        if wanted[0] in self._full:
+            return wanted[0]
         room = self._limits.sets - self._limits.sets // 2
         for at, labels in enumerate(wanted):
-            if labels == last or labels in self._kept:
+            if labels == last:
+                break
+            if labels in self._kept:
                 return labels
             new = {*wanted[at:]} - self._kept - {last}
             if len(self._kept) + len(new) <= room:
@@ -104,6 +110,7 @@ class Admission:
                 for name, value in labels.custom:
                     self._values[name].add(value)
                 return labels
+        self._full.add(last)
         return last
 
 
