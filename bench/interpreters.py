@@ -55,7 +55,7 @@ def obtain(version: str) -> tuple[str, str]:
         command = (str(ROOT / "bench" / "debian_python.sh"), str(_debian(version)), version)
         done = subprocess.run(command, env={**os.environ, "PATH": path}, check=False, text=True)  # noqa: S603 - ours
         if done.returncode == 3:
-            reasons.append("Debian's next release was not reached")
+            reasons.append("Debian's next release did not give it")
         else:
             done.check_returncode()
     elif version not in IN_DEBIAN:
