@@ -7,7 +7,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import LOOP_LATE
-from streamvitals.alerts.promql import ratio, total
+from streamvitals.alerts.promql import PHASE, ratio, total
 from streamvitals.names import Metric
 
 from .board import board
@@ -152,14 +152,21 @@ def latency() -> Dashboard:
             (7, [
                 (8, colored(lines(
                     "Open and stalled streams",
-                    [Query(total(series(names.ACTIVE)), "open"), Query(total(series(names.STALLED)), "stalled")],
-                    "Streams that are open, and those whose reader is blocked for longer than the stall threshold.",
+                    [
+                        Query(total(series(names.ACTIVE)), "open"),
+                        Query(total(series(names.STALLED), PHASE), f"stalled, {{{{{PHASE}}}}}"),
+                    ],
+                    "Streams that are open, and those that are stalled: before the first token of the answer, between "
+                    "chunks, or in either while keep-alives come.",
                     unit="locale",
                     thresholds=STALLED, idle="none open", legend="bottom",
-                ), {"open": "blue", "stalled": "red"})),
+                ), {
+                    "open": "blue", "stalled, first_token": "orange", "stalled, between_chunks": "red",
+                    "stalled, keep_alive": "yellow",
+                })),
                 (8, lines(
                     "Stalls", [Query(increase(names.STALLS, MODEL, over=RATE) + " > 0", f"{{{{{MODEL}}}}}")],
-                    "Waits for a chunk that exceeded the stall threshold, each counted once when it is over.",
+                    "Waits for a chunk that exceeded the threshold of their phase, each counted once when it is over.",
                     unit="locale", bars=True, stacked=True, idle="none", legend="bottom",
                 )),
                 (8, spread(

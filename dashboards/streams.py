@@ -129,8 +129,8 @@ def streams() -> Dashboard:
         ),
         number(
             "Stalled now", stalled,
-            "Open streams whose reader has been blocked for longer than the stall threshold, while it happens. Red "
-            f"from {HANGING}, where the alerts begin to count.",
+            "Open streams whose reader has been blocked for longer than the stall threshold of their phase, while it "
+            f"happens. Red from {HANGING}, where the alerts begin to count.",
             unit="locale", decimals=0, thresholds=STALLED, idle="none open", links=[TO_LATENCY],
         ),
         number(

@@ -94,7 +94,10 @@ class Session:
     def _start_program(self) -> None:
         program = shutil.copy(client.__file__, self._path / "client.py")
         env = {key: value for key, value in os.environ.items() if not _NOT_INHERITED.fullmatch(key)}
-        env |= {"DEMO_API_KEY": plan.API_KEY, "STREAMVITALS_STALL_SECONDS": str(plan.STALL_AFTER)}
+        env |= {
+            "DEMO_API_KEY": plan.API_KEY, "STREAMVITALS_STALL_SECONDS": str(plan.STALL_AFTER),
+            "STREAMVITALS_FIRST_TOKEN_STALL_SECONDS": str(plan.STALL_AFTER),
+        }
         command = [sys.executable, "-m", "streamvitals", "run", "--host", self._host, "--port", str(self._port)]
         with open(self._path / "client.err", "wb") as errors:
             self._program = subprocess.Popen(  # noqa: S603

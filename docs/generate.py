@@ -47,7 +47,13 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "", f"`otlp` or `none`, whatever the endpoint says; with `prometheus` `run` serves on {PORT_BESIDE}"
     ),
     "OTEL_SDK_DISABLED": ("false", "`true`: do nothing at all"),
-    "STREAMVITALS_STALL_SECONDS": (f"{Config.stall_after:g}", "a stream blocked in a read for longer is stalled"),
+    "STREAMVITALS_STALL_SECONDS": (
+        f"{Config.stall_after:g}", "a stream that waits longer for its next chunk is [stalled](metrics.md#stalled)"
+    ),
+    "STREAMVITALS_FIRST_TOKEN_STALL_SECONDS": (
+        f"{Config.first_token_stall_after:g}",
+        "the same before the first token of the answer; the default is `STREAMVITALS_STALL_SECONDS` if that is longer",
+    ),
     "STREAMVITALS_RETRY_WINDOW_SECONDS": (
         f"{Config.retry_window:g}", "a request asked again within it is a retry by the app"
     ),

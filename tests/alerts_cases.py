@@ -43,7 +43,7 @@ def _ended(alert: str, outcome: str, fate: str) -> Case:
 
 
 FIRST, GAP, LAG = names.TIME_TO_FIRST_TOKEN, names.CHUNK_GAP, names.LOOP_LAG
-STALLED, ACTIVE = Thing(names.STALLED), Thing(names.ACTIVE)
+STALLED, ACTIVE = Thing(names.STALLED, (("phase", "between_chunks"),)), Thing(names.ACTIVE)
 LEFT = Thing(names.RATELIMIT_REMAINING, (("kind", "requests"),))
 INTERNAL = Thing(names.INTERNAL_ERRORS, (("where", "sink"),))
 BUILD = Thing(names.BUILD_INFO, (("version", "1.0"), ("openai_version", "3.51.0"), ("patched", "true")))
@@ -96,7 +96,12 @@ CASES = (
     _ended("StreamvitalsUnreachable", "connect_error", "not sent, as api.example could not be reached"),
     case(
         "StreamvitalsStalled", {STALLED: 6.0}, {STALLED: 4.0},
-        "18 open gpt-4o streams hang, nothing comes from api.example", soon=5,
+        "18 open gpt-4o streams hang, no chunk comes from api.example", soon=5,
+        description="Streams are open without a chunk for longer than the stall threshold of their phase, and far more"
+        " of them than is usual. Nothing has failed yet: clients wait up to their timeout. Most of them: phase"
+        " between_chunks. Look next: 1. the phase: first_token may be a model that thinks, keep_alive is a server that"
+        " is up, and between_chunks is neither; 2. the client's read timeout, which is 10 minutes if nobody has set"
+        " it.",
     ),
     case(
         "StreamvitalsRateLimited", {retries("sdk", "429"): 10.0}, {retries("sdk", "429"): 2.0},

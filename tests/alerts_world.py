@@ -104,7 +104,7 @@ HEALTHY: dict[Thing, Rate] = {
     **latency(names.LOOP_LAG, 0.005, 1.0, 60),
     Thing(names.DURATION, (("suffix", "_sum"), ("result", "completed"))): 16 * COMPLETED,
     Thing(names.ACTIVE): 16.0,
-    Thing(names.STALLED): 0.0,
+    **{Thing(names.STALLED, (("phase", phase),)): 0.0 for phase in names.PHASES},
     Thing(names.RATELIMIT_REMAINING, (("kind", "requests"),)): 8000.0,
     Thing(names.RATELIMIT_LIMIT, (("kind", "requests"),)): 10_000.0,
     Thing(names.INTERNAL_ERRORS, (("where", "sink"),)): 0.0,

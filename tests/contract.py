@@ -7,7 +7,7 @@ CONTRACT = {
     ("streamvitals_streams_total", "counter", ("outcome", "result")),
     ("streamvitals_stream_errors_total", "counter", ("outcome", "error_type", "result")),
     ("streamvitals_streams_active", "gauge", ()),
-    ("streamvitals_streams_stalled", "gauge", ()),
+    ("streamvitals_streams_stalled", "gauge", ("phase",)),
     ("streamvitals_time_to_first_chunk_seconds", "histogram", ()),
     ("streamvitals_time_to_first_token_seconds", "histogram", ()),
     ("streamvitals_chunk_gap_seconds", "histogram", ()),

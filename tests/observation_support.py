@@ -9,7 +9,7 @@ from streamvitals.retries.failures import Chain, Origin
 from streamvitals.stream.chunks import ChatChunks
 from streamvitals.stream.ending import Ending
 from streamvitals.stream.observation import Observation
-from streamvitals.stream.record import Progress, RetryRecord, StreamLabels, StreamRecord
+from streamvitals.stream.record import Progress, RetryRecord, StallAfter, StreamLabels, StreamRecord
 from streamvitals.stream.request import RequestFacts, ResponseFacts
 from streamvitals.stream.retry import FIRST_ATTEMPT, Retry
 
@@ -28,11 +28,12 @@ class Slot:
 
 
 class Host:
-    """``now`` in seconds. What is submitted is frozen at once, as the dispatch would."""
+    """``now`` in seconds. What is submitted is frozen at once, as the dispatch would. ``first_token``: as
+    ``stall_after``, before the first token of the answer; the same if it is not given."""
 
-    def __init__(self, stall_after: float = 5.0, flush_every: float = 1e9) -> None:
+    def __init__(self, stall_after: float = 5.0, flush_every: float = 1e9, first_token: float | None = None) -> None:
         self.now = 1000.0
-        self.stall_after = stall_after
+        self.stall_after = StallAfter(stall_after if first_token is None else first_token, stall_after)
         self.flush_every = flush_every
         self.progress: list[Progress] = []
         self.retries: list[RetryRecord] = []

@@ -82,7 +82,7 @@ class Counted:
         self.sink = StoreSink(self.store, conventional=conventional)
 
     def take(self) -> Snapshot:
-        return self.store.snapshot(now=1000.0, stall_after=5.0)
+        return self.store.snapshot(now=1000.0)
 
 
 def run_script(code: str, *, warnings: str = "error", **env: str) -> subprocess.CompletedProcess[str]:

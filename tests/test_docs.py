@@ -21,7 +21,7 @@ from streamvitals import cli
 from streamvitals.otel.traces import TraceSink, tracer_of
 from streamvitals.outcome import Outcome
 from streamvitals.sinks.journal import JournalSink
-from streamvitals.stream.record import Attempt
+from streamvitals.stream.record import Attempt, Stall
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -137,7 +137,7 @@ def test_every_attribute_of_a_span_is_described() -> None:
     retried = otel_support.record(
         attempts=(Attempt(1, CLOCK, CLOCK + 0.5, 503, "503", 0.1), Attempt(2, CLOCK + 0.6, CLOCK + 2.0, 200)),
         outcome=Outcome.RESET, error_type="connection_reset", hints=("unread_body",), server_port=443, retry_after=1.0,
-        retry_after_honored=True, stall_times=((0.5, 6.0),), partial="text",
+        retry_after_honored=True, stall_times=(Stall(0.5, 6.0, "first_token"),), partial="text",
     )
     sink.make_span(retried)
     (whole,) = (span for span in exporter.get_finished_spans() if span.name == "chat gpt-4o-mini")

@@ -15,6 +15,7 @@ from typing import TextIO
 
 from streamvitals import names
 from streamvitals.outcome import Outcome, result
+from streamvitals.stream.record import STALL_AFTER
 
 from .chance import binomial, poisson, spread
 from .events import DAY, HOUR, MINUTE, Event, draw, log_uniform
@@ -219,8 +220,9 @@ class _Cell:
                 counts.add(metric, (le,), "_bucket")
             counts.add(metric, (), "_count")
         counts.add(names.DURATION, ("completed",), "_sum")
-        for metric in (names.ACTIVE, names.STALLED):
-            counts.add(metric)
+        for metric in names.SLOT_METRICS:
+            for values in metric.values:
+                counts.add(metric, values)
         for metric in (names.RATELIMIT_REMAINING, names.RATELIMIT_LIMIT):
             counts.add(metric, ("requests",))
         self.failed_later: list[tuple[float, int]] = []
@@ -359,8 +361,11 @@ class _Cell:
         leaking = by_kind.get("streams leak")
         self.leaked = self.leaked + rate * self.world.scrape * leaking.size if leaking else 0.0
         open_now = poisson(rng, rate * STREAM_SECONDS)
-        silent = sum(count for begun, _, count in self.hanging if now - begun >= 5)
-        values[at(names.STALLED)] = binomial(rng, open_now, STALLS) + silent
+        # A provider that hangs answers none of the new requests, and half of these have had a first token.
+        before = sum(count // 2 for begun, _, count in self.hanging if now - begun >= STALL_AFTER.first_token)
+        later = sum(count - count // 2 for begun, _, count in self.hanging if now - begun >= STALL_AFTER.between_chunks)
+        values[at(names.STALLED, names.FIRST_TOKEN)] = before
+        values[at(names.STALLED, names.BETWEEN_CHUNKS)] = binomial(rng, open_now, STALLS) + later
         values[at(names.ACTIVE)] = open_now + sum(count for _, _, count in self.hanging) + int(self.leaked)
         values[at(names.RATELIMIT_LIMIT, "requests")] = 10_000
         left = by_kind["quota low"].size if "quota low" in by_kind else rng.uniform(0.5, 0.9)

@@ -113,6 +113,7 @@ def playing(seconds: float, seed: str = "1") -> Iterator[Scene]:
         env = environment(
             HTTP_PROXY=f"http://127.0.0.1:{server.port}", NO_PROXY="127.0.0.1", OPENAI_API_KEY="sk-scene",
             STREAMVITALS_LINGER_SECONDS="0", STREAMVITALS_STALL_SECONDS=f"{stalled:g}",
+            STREAMVITALS_FIRST_TOKEN_STALL_SECONDS=f"{stalled:g}",
             STREAMVITALS_PROVIDERS=",".join(f"{host}={name}" for host, name in HOSTS.items()),
         )
         fleet = {job: _replicas(job, env, timeout, folder) for job in SERVICES}

@@ -33,6 +33,7 @@ OWN_LABELS: dict[str, str] = {
     "kind": "kind",
     "where": "where",
     "hint": "hint",
+    "phase": "phase",
 }
 
 OTHER = "other"
@@ -73,6 +74,10 @@ SOURCE_REASONS = tuple(
     (source, reason) for source in RETRY_SOURCES for reason in RETRY_REASONS
     if source == "app" or reason not in _APP_ALONE
 )
+# Where an open stream is stalled. `keep_alive`: in either phase, but keep-alives come instead of chunks.
+FIRST_TOKEN, BETWEEN_CHUNKS, KEEP_ALIVE = PHASES = ("first_token", "between_chunks", "keep_alive")
+# The longest time, in seconds, between two keep-alives: the usual time after which proxies cut what is idle.
+KEEP_ALIVE_WITHIN = 60.0
 # The parts of each type, which add up: providers report cached tokens within the input, reasoning within the output.
 TOKEN_PARTS = (
     *(("input", part) for part in ("uncached", "cached", "cache_write")),
@@ -156,7 +161,8 @@ STREAM_ERRORS = Metric(
 ACTIVE = Metric("streamvitals.streams_active", "gauge", "{stream}", "Streams that are open now.")
 STALLED = Metric(
     "streamvitals.streams_stalled", "gauge", "{stream}",
-    "Open streams whose reader has been blocked for longer than the stall threshold, the wait for headers included.",
+    "Open streams that have waited for longer than the stall threshold of their phase.", ("phase",),
+    _each(*PHASES),
 )
 TIME_TO_FIRST_CHUNK = Metric(
     "streamvitals.time_to_first_chunk", "histogram", "s", "Request issued to first chunk.", edges=FIRST_EDGES

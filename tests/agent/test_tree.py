@@ -51,10 +51,12 @@ def test_processes_add_up(processes: Processes) -> None:
         sink.on_loop_lag(0.1)
         stalled = made.open_slot(LABELS, 1000.0 - pid)
         stalled.view[stalled.at] = 990.0 if pid == 11 else -990.0
+        stalled.view[stalled.at + segment.ANSWERED] = 1.0
+        stalled.view[stalled.at + segment.KEPT_ALIVE] = -989.0 if pid == 11 else 0.0
         snapshot = reader.snapshot()
     assert ended(snapshot) == {"completed": 3}
     assert snapshot.active == {LABELS: 3}
-    assert snapshot.stalled == {LABELS: 1}
+    assert snapshot.stalled == {(LABELS, "keep_alive"): 1}
     assert snapshot.oldest == {LABELS: 12.0}
     assert value(snapshot, names.LOOP_LAG) == 3
     assert snapshot.builds == {("1", "2", "true"): 2, ("1", "2", "false"): 1}
@@ -72,7 +74,7 @@ def test_what_is_new_in_a_known_process_is_seen(processes: Processes) -> None:
         snapshot = reader.snapshot()
         assert ended(snapshot) == {"completed": i + 1}
         assert sum(snapshot.active.values()) == 10 * (i + 1)
-    assert snapshot == made.snapshot(processes.now, 5.0), "the same as the process says of itself"
+    assert snapshot == made.snapshot(processes.now), "the same as the process says of itself"
 
 
 # -- the dead

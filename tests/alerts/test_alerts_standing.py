@@ -49,7 +49,7 @@ def at_zero() -> set[tuple[str, tuple[tuple[str, str], ...]]]:
     """The series that /metrics has while a label set's first stream runs: names, and labels of their own."""
     store = Store(HeapMemory())
     store.open_slot(LABELS, 1.0)
-    text = Exposition().text(store.snapshot(1.0, 5.0)).decode()
+    text = Exposition().text(store.snapshot(1.0)).decode()
     return {
         (sample.name, tuple(sorted((k, v) for k, v in sample.labels.items() if k in names.OWN_LABELS)))
         for family in text_string_to_metric_families(text) for sample in family.samples

@@ -92,7 +92,7 @@ def page(store: Store) -> Iterator[int]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = exposition.text(store.snapshot(1.0, 5.0))
+            body = exposition.text(store.snapshot(1.0))
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()

@@ -17,7 +17,7 @@ from otel_support import failed
 from streamvitals import conventions
 from streamvitals.otel.peers import inference_around
 from streamvitals.otel.traces import TraceSink, tracer_of
-from streamvitals.stream.record import Inside
+from streamvitals.stream.record import Inside, Stall
 
 
 class App:
@@ -31,7 +31,8 @@ class App:
         return span, set_span_in_context(span, Context())
 
     def end(self, context: Context, mode: str = conventions.AUTO, ended: Any = None) -> dict[str, ReadableSpan]:
-        record = failed(trace_parent=context, inside=inference_around(context), stall_times=((0.5, 6.0),))
+        stalls = (Stall(0.5, 6.0, "first_token"),)
+        record = failed(trace_parent=context, inside=inference_around(context), stall_times=stalls)
         made = TraceSink(tracer_of(self.provider), spans=mode).make_span(record)
         if ended is not None:
             assert made is None or made == ended.get_span_context() or mode == conventions.ALWAYS

@@ -36,7 +36,7 @@ class App:
 
     def take(self) -> Snapshot:
         self.taken += 1
-        return self.store.snapshot(now=1000.0, stall_after=5.0)
+        return self.store.snapshot(now=1000.0)
 
     def end(self, ended: StreamRecord) -> None:
         for sink in self.sinks:
@@ -94,7 +94,8 @@ def test_counters_and_gauges_are_the_snapshots(app: App) -> None:
         "outcome": "reset", "error.type": "connection_reset", "result": "failed",
     }
     assert point(found["streamvitals.streams_active"]).value == 1
-    assert point(found["streamvitals.streams_stalled"]).value == 1
+    assert point(found["streamvitals.streams_stalled"], phase="first_token").value == 1
+    assert point(found["streamvitals.streams_stalled"], phase="keep_alive").value == 0
     assert point(found["streamvitals.tokens"], type="input", part="cached").value == 8
 
 
@@ -167,7 +168,7 @@ def test_deltas_are_the_providers_to_make() -> None:
     reader = InMemoryMetricReader({ObservableCounter: AggregationTemporality.DELTA})
     provider = MeterProvider([reader], shutdown_on_exit=False)
     store = Store(HeapMemory())
-    on_app_provider(provider, lambda: store.snapshot(1000.0, 5.0))
+    on_app_provider(provider, lambda: store.snapshot(1000.0))
     seen = []
     for _ in range(3):
         StoreSink(store).on_end(record())

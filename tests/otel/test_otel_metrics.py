@@ -148,7 +148,8 @@ def test_all_series_stand_at_0_from_the_first_stream(
     assert number(found["streamvitals.streams"], outcome="reset") == 0
     assert point(found["streamvitals.stream_duration"], result="failed").count == 0
     assert number(found["streamvitals.streams_active"]) == 1
-    assert number(found["streamvitals.streams_stalled"]) == 0
+    for phase in names.PHASES:
+        assert number(found["streamvitals.streams_stalled"], phase=phase) == 0
 
 
 def test_cumulative_counts_go_on_from_one_start(

@@ -18,7 +18,7 @@ from streamvitals.names import UNKNOWN_MODEL
 from streamvitals.otel.trace_parent import capture_parent
 from streamvitals.otel.traces import TraceSink, tracer_of
 from streamvitals.outcome import Outcome
-from streamvitals.stream.record import Attempt, StreamRecord, TraceIds
+from streamvitals.stream.record import Attempt, Stall, StreamRecord, TraceIds
 
 APP_SIDE_OR_LIMIT = {
     Outcome.COMPLETED, Outcome.LENGTH, Outcome.CONTENT_FILTER, Outcome.CANCELLED, Outcome.ABANDONED,
@@ -231,16 +231,25 @@ def test_a_stream_asked_for_again_is_linked_to_the_one_that_failed(kept: Kept) -
 
 
 def test_stalls_are_events_at_their_beginning(kept: Kept) -> None:
-    span, _ = kept.spans(record(stall_times=((0.5, 0.75), (1.5, 0.25))))
+    stalls = Stall(0.5, 0.75, "first_token", True), Stall(1.5, 0.25, "between_chunks")
+    span, _ = kept.spans(record(stall_times=stalls))
     assert [(e.name, dict(e.attributes or {}), e.timestamp) for e in span.events] == [
-        ("stall", {"streamvitals.stall": 0.75}, at(0.5)),
-        ("stall", {"streamvitals.stall": 0.25}, at(1.5)),
+        (
+            "stall",
+            {"streamvitals.stall": 0.75, "streamvitals.phase": "first_token", "streamvitals.keep_alive": True},
+            at(0.5),
+        ),
+        (
+            "stall",
+            {"streamvitals.stall": 0.25, "streamvitals.phase": "between_chunks", "streamvitals.keep_alive": False},
+            at(1.5),
+        ),
     ]
 
 
 def test_events_are_bounded(kept: Kept) -> None:
     attempts = tuple(Attempt(n, CLOCK, CLOCK + 1.0, 500, "500", 0.0) for n in range(1, 102))
-    span, _ = kept.spans(record(attempts=attempts, stall_times=((0.0, 1.0),) * 100))
+    span, _ = kept.spans(record(attempts=attempts, stall_times=(Stall(0.0, 1.0, "between_chunks"),) * 100))
     names = [e.name for e in span.events]
     assert (names.count("retry"), names.count("stall")) == (16, 16)
 

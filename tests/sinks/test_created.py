@@ -38,7 +38,7 @@ WITH_FEATURE = (
 
 def page_of(store: Store, began: float | None) -> MetricsPage:
     def take() -> Snapshot:
-        snapshot = store.snapshot(1000.0, 5.0)
+        snapshot = store.snapshot(1000.0)
         snapshot.began = began
         return snapshot
 

@@ -36,7 +36,7 @@ def clients(snapshot: Snapshot, *, openmetrics: bool) -> bytes:
 
 
 def of(store: Store) -> Snapshot:
-    snapshot = store.snapshot(1000.0, 5.0)
+    snapshot = store.snapshot(1000.0)
     snapshot.unreported = 2
     return snapshot
 

@@ -20,6 +20,7 @@ from store_support import LABELS, progress, record
 from streamvitals import names
 from streamvitals.outcome import Outcome
 from streamvitals.sinks.prometheus import SnapshotCollector
+from streamvitals.store import segment
 from streamvitals.store.memory import HeapMemory
 from streamvitals.store.snapshot import Snapshot
 from streamvitals.store.store import Store, StoreSink
@@ -30,7 +31,7 @@ def registry(store: Store) -> CollectorRegistry:
     made = CollectorRegistry()
 
     def take() -> Snapshot:
-        snapshot = store.snapshot(1000.0, 5.0)
+        snapshot = store.snapshot(1000.0)
         snapshot.unreported = 0  # as an agent would
         return snapshot
 
@@ -107,7 +108,8 @@ def test_values_are_those_of_the_snapshot() -> None:
     for duration in (0.05, 0.1, 3.0, 1e4):
         sink.on_end(record(duration=duration))
     sink.on_end(record(outcome=Outcome.RESET, error_type="other", rate_limits=(RateLimit("tokens", 0.0),)))
-    store.open_slot(LABELS, 990.0)
+    slot = store.open_slot(LABELS, 990.0)
+    slot.view[slot.at + segment.ANSWERED] = 1.0
     found = samples(parse_text(text(store)))
 
     def get(name: str, **own: str) -> float | None:
@@ -121,7 +123,8 @@ def test_values_are_those_of_the_snapshot() -> None:
     total = get("streamvitals_stream_duration_seconds_sum", result="completed")
     assert total == pytest.approx(10003.15, abs=1e-5)
     assert get("streamvitals_streams_active") == 1
-    assert get("streamvitals_streams_stalled") == 1
+    phases = [get("streamvitals_streams_stalled", phase=phase) for phase in names.PHASES]
+    assert phases == [0, 1, 0]
     assert get("streamvitals_ratelimit_remaining", kind="tokens") == 0, "nothing left is something to say"
     assert get("streamvitals_ratelimit_limit", kind="tokens") is None
     assert get("streamvitals_ratelimit_remaining", kind="requests") is None

@@ -63,7 +63,7 @@ class Paths:
         self.sinks = (StoreSink(self.store, conventional=True, unix_time=lambda: 1.7e9), self.meter)
 
     def take(self) -> Snapshot:
-        snapshot = self.store.snapshot(now=1000.0, stall_after=5.0)
+        snapshot = self.store.snapshot(now=1000.0)
         snapshot.left_out = self.left_out
         return snapshot
 

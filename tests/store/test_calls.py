@@ -40,7 +40,7 @@ def streams(snapshot: Snapshot) -> dict[str, float]:
 def test_every_end_is_counted_by_result_and_error_type(outcome: str, error_type: str, means: str) -> None:
     store = Store(HeapMemory())
     StoreSink(store).on_call(call(store, outcome=Outcome(outcome), error_type=error_type))
-    (one,) = shown(store.snapshot(1.0, 5.0))
+    (one,) = shown(store.snapshot(1.0))
     assert one.labels == LABELS
     counted = {
         (series.metric.otel, series.values) for series in CALL_LAYOUT.series if one.row[series.start]
@@ -55,7 +55,7 @@ def test_a_record_that_an_interrupt_has_queued_twice_counts_once() -> None:
     sink, one = StoreSink(store), call(store)
     sink.on_call(one)
     sink.on_call(one)
-    assert by_result(store.snapshot(1.0, 5.0)) == {"completed": 1}
+    assert by_result(store.snapshot(1.0)) == {"completed": 1}
 
 
 def test_a_killed_process_leaves_its_hanging_calls_once(processes: Processes) -> None:
@@ -64,14 +64,14 @@ def test_a_killed_process_leaves_its_hanging_calls_once(processes: Processes) ->
     call(store)
     sink.on_end(record(store.open_slot(LABELS, 1.0)))
     reader = processes.tree()
-    assert dict(open_now(reader.snapshot(), names.CALLS_ACTIVE)) == {CALLS: 1}
-    assert dict(open_now(reader.snapshot(), names.CALLS_STALLED)) == {CALLS: 1}
-    assert dict(open_now(reader.snapshot(), names.ACTIVE)) == {LABELS: 0}
+    assert list(open_now(reader.snapshot(), names.CALLS_ACTIVE)) == [(CALLS, (), 1)]
+    assert list(open_now(reader.snapshot(), names.CALLS_STALLED)) == [(CALLS, (), 1)]
+    assert list(open_now(reader.snapshot(), names.ACTIVE)) == [(LABELS, (), 0)]
     processes.die(10)
     for _ in range(2):
         snapshot = processes.tree().snapshot()
         assert by_result(snapshot) == {"failed": 1, "left": 1}
-        assert dict(open_now(snapshot, names.CALLS_ACTIVE)) == {CALLS: 0}
+        assert list(open_now(snapshot, names.CALLS_ACTIVE)) == [(CALLS, (), 0)]
         assert streams(snapshot) == {"completed": 1}
 
 
@@ -93,7 +93,7 @@ def test_label_sets_of_calls_are_bounded_and_never_become_streams() -> None:
         for server in range(3):
             labels = LABELS._replace(model=f"m{model}", server=f"s{server}")
             sink.on_call(call(store, labels))
-    snapshot = store.snapshot(1.0, 5.0)
+    snapshot = store.snapshot(1.0)
     assert len(snapshot.streams) <= names.MAX_LABEL_SETS
     assert OTHER_CALLS in snapshot.streams
     assert all(labels.of_calls for labels in snapshot.streams)
@@ -118,7 +118,7 @@ def test_the_newest_limit_is_shown_once_where_there_are_streams_and_calls() -> N
 def _remaining(store: Store) -> dict[Any, float]:
     found = {
         one.layout: one.row[one.layout.at(names.RATELIMIT_REMAINING, "tokens")]
-        for one in shown(store.snapshot(1.0, 5.0))
+        for one in shown(store.snapshot(1.0))
     }
     return {layout: value for layout, value in found.items() if value}
 
@@ -128,9 +128,9 @@ def test_the_text_is_the_same_whether_lines_are_kept_or_made_anew() -> None:
     sink, kept = StoreSink(store), Exposition()
     for _ in range(3):
         sink.on_call(call(store, rate_limits=(RateLimit("tokens", 5.0, 10.0),)))
-        assert kept.text(store.snapshot(1.0, 5.0)) == Exposition().text(store.snapshot(1.0, 5.0))
+        assert kept.text(store.snapshot(1.0)) == Exposition().text(store.snapshot(1.0))
         sink.on_end(record(store.open_slot(LABELS, 1.0)))
-        assert kept.text(store.snapshot(1.0, 5.0)) == Exposition().text(store.snapshot(1.0, 5.0))
+        assert kept.text(store.snapshot(1.0)) == Exposition().text(store.snapshot(1.0))
 
 
 def test_a_call_that_cannot_be_counted_apart_from_streams_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

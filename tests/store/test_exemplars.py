@@ -60,7 +60,7 @@ def files_of_exemplars(directory: str) -> list[str]:
 
 def test_they_are_kept_per_bucket_and_only_when_asked_for(store: Store) -> None:
     def kept() -> dict[ExemplarKey, Exemplar]:
-        return store.snapshot(1000.0, 5.0).exemplars
+        return store.snapshot(1000.0).exemplars
 
     StoreSink(store).on_end(record(span=span(1)))
     assert kept() == {}
@@ -90,7 +90,7 @@ def test_the_agent_shows_what_the_process_kept_and_of_two_processes_the_newer(pr
         )
         keeping(made, at).on_end(failed)
         if pid == 10:
-            assert tree.snapshot() == made.snapshot(processes.now, 5.0), "the same as the process says of itself"
+            assert tree.snapshot() == made.snapshot(processes.now), "the same as the process says of itself"
     found = tree.snapshot().exemplars
     assert found[first_chunk(7)] == (42.0, 0.5, *ids(10))
     durations = {key.bucket: one for key, one in found.items() if key.metric == "streamvitals.stream_duration"}
@@ -172,9 +172,9 @@ def test_a_child_neither_writes_to_its_parents_nor_has_them(processes: Processes
     parents = Path(processes.directory, name).read_bytes()
     # As in a child: the mapping of its parent is not to be touched any more.
     made.reset_after_fork()
-    assert made.snapshot(1000.0, 5.0).exemplars == {}
+    assert made.snapshot(1000.0).exemplars == {}
     sink.on_end(record(made.open_slot(LABELS, 990.0), span=span(2)))
-    assert len(made.snapshot(1000.0, 5.0).exemplars) == 3
+    assert len(made.snapshot(1000.0).exemplars) == 3
     assert Path(processes.directory, name).read_bytes() == parents
 
 
@@ -233,7 +233,7 @@ def test_they_are_of_the_buckets_in_which_the_stream_is_counted(processes: Proce
     one = record(made.open_slot(LABELS, 990.0), span=span(1), **facts)
     told = progress(first_chunk=one.first_chunk, first_token=one.first_token)
     keeping(made).on_end(one._replace(progress=told))
-    snapshot = made.snapshot(1000.0, 5.0)
+    snapshot = made.snapshot(1000.0)
     (row,) = snapshot.streams.values()
     counted = {
         (series.metric.otel, series.values, bucket)

@@ -71,7 +71,7 @@ def test_thousands_of_tenants_take_no_model_its_name() -> None:
     for number in range(10_000):
         labels = labelled(f"m{number % 40}", tenant=f"t{number}", feature=f"f{number % 7}", route=f"r{number % 61}")
         sink.on_end(record(store.open_slot(labels, 990.0), labels=labels))
-    snapshot = store.snapshot(1000.0, 5.0)
+    snapshot = store.snapshot(1000.0)
     assert len(snapshot.streams) <= names.MAX_LABEL_SETS
     assert {labels.model for labels in snapshot.streams} == {f"m{number}" for number in range(40)}
     assert len(store._blocks) <= 4 * names.MAX_LABEL_SETS

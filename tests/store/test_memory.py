@@ -165,7 +165,7 @@ def test_without_space_for_a_first_file_everything_is_on_the_heap_and_that_is_sa
     (told,) = private_directory.registered(directory).values()
     assert (told.kind, told.detail) == ("unseen", errno.errorcode[code]), "and to the agent"
     assert files(directory) == [os.path.basename(told.files[0])]
-    snapshot = store.snapshot(NOW, 5.0)
+    snapshot = store.snapshot(NOW)
     assert ended(snapshot) == {"completed": 500}
     assert value(snapshot, names.INTERNAL_ERRORS, "store") == 1
     assert [r.levelno for r in caplog.records] == [logging.WARNING]
@@ -182,7 +182,7 @@ def test_without_space_for_more_files_streams_are_counted_under_other(
     assert store.mapped
     for i, slot in enumerate(slots):
         sink.on_end(record(slot, labels=labels_of(i % 3)))
-    for snapshot in (store.snapshot(NOW, 5.0), Tree(directory).snapshot()):
+    for snapshot in (store.snapshot(NOW), Tree(directory).snapshot()):
         assert set(snapshot.streams) == {labels_of(0), OTHER_SET}
         assert value(snapshot, names.STREAMS, "completed", labels=labels_of(0)) == 200
         assert value(snapshot, names.STREAMS, "completed", labels=OTHER_SET) == 400
@@ -213,7 +213,7 @@ def test_whatever_is_missing_the_app_does_not_notice(
         directory += "/is gone"
     store = Store(MappedMemory(directory))
     StoreSink(store).on_end(record(store.open_slot(LABELS, NOW)))
-    assert ended(store.snapshot(NOW, 5.0)) == {"completed": 1}
+    assert ended(store.snapshot(NOW)) == {"completed": 1}
     assert not store.mapped
     assert missing == "directory" or [name.split(".")[2:4] for name in files(directory)] == [["unseen", "no_ctypes"]]
     assert len(caplog.records) == 1
@@ -232,7 +232,7 @@ def test_a_child_may_have_memory_again_and_does_not_say_a_second_time_that_it_ha
     store.reset_after_fork()
     store.open_slot(LABELS, NOW)
     assert store.mapped
-    assert value(store.snapshot(NOW, 5.0), names.INTERNAL_ERRORS, "store") == 0
+    assert value(store.snapshot(NOW), names.INTERNAL_ERRORS, "store") == 0
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -295,8 +295,8 @@ def test_a_full_tmpfs_neither_kills_the_app_nor_loses_what_was_counted_before(
             slot = store.open_slot(labels, 1.0)
             if i % 2:
                 sink.on_end(record(slot, labels=labels))
-        assert ended(store.snapshot(2.0, 5.0)) == {"completed": 1501}
-        assert sum(store.snapshot(2.0, 5.0).active.values()) == 1500
+        assert ended(store.snapshot(2.0)) == {"completed": 1501}
+        assert sum(store.snapshot(2.0).active.values()) == 1500
         """,
         small_tmpfs, str(full_from_the_start),
     )
@@ -469,4 +469,4 @@ def test_total_is_over_all_label_sets(tmp_path: Any) -> None:
     store = Store(HeapMemory())
     for i in range(3):
         StoreSink(store).on_end(record(labels=labels_of(i)))
-    assert total(store.snapshot(NOW, 5.0), names.STREAMS, "completed") == 3
+    assert total(store.snapshot(NOW), names.STREAMS, "completed") == 3

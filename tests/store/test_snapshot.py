@@ -20,13 +20,13 @@ from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.store.memory import HeapMemory
 from streamvitals.store.snapshot import Snapshot, merged
 from streamvitals.store.store import Store, StoreSink
-from streamvitals.stream.record import RateLimit, StreamLabels, Usage
+from streamvitals.stream.record import RateLimit, StallAfter, StreamLabels, Usage
 
 NOW = 1000.0
 
 
 def look(store: Store, now: float = NOW, stall_after: float = 5.0) -> Snapshot:
-    return store.snapshot(now, stall_after)
+    return store.snapshot(now, StallAfter(stall_after, stall_after))
 
 
 LABEL_SETS = st.builds(

@@ -19,16 +19,17 @@ from store_support import (
 )
 from streamvitals import names
 from streamvitals.outcome import ERROR_TYPES, RESULTS, Outcome, result
+from streamvitals.store import segment
 from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.store.snapshot import Snapshot
 from streamvitals.store.store import Store, StoreSink
-from streamvitals.stream.record import Attempt, ChainRecord, RateLimit, RetryRecord, StreamLabels, Usage
+from streamvitals.stream.record import Attempt, ChainRecord, RateLimit, RetryRecord, StallAfter, StreamLabels, Usage
 
 NOW = 1000.0
 
 
 def look(store: Store, now: float = NOW, stall_after: float = 5.0) -> Snapshot:
-    return store.snapshot(now, stall_after)
+    return store.snapshot(now, StallAfter(stall_after, stall_after))
 
 
 # -- open streams
@@ -55,13 +56,48 @@ def test_only_a_stream_whose_reader_is_blocked_for_longer_than_the_threshold_is_
     held.view[held.at] = -(NOW - 30)
     fresh = store.open_slot(LABELS, NOW - 60)
     fresh.view[fresh.at] = NOW - 5.0
-    assert look(store).stalled == {LABELS: 1}
-    assert look(store, stall_after=4.0).stalled == {LABELS: 2}
+    assert look(store).stalled == {(LABELS, "first_token"): 1}
+    assert look(store, stall_after=4.0).stalled == {(LABELS, "first_token"): 2}
+
+
+def test_how_long_is_too_long_depends_on_whether_the_answer_has_begun(store: Store) -> None:
+    thinks, pauses = store.open_slot(LABELS, NOW - 30), store.open_slot(LABELS, NOW - 60)
+    pauses.view[pauses.at] = NOW - 30
+    pauses.view[pauses.at + segment.ANSWERED] = 1.0
+    assert store.snapshot(NOW, StallAfter(60.0, 5.0)).stalled == {(LABELS, "between_chunks"): 1}
+    assert store.snapshot(NOW, StallAfter(20.0, 60.0)).stalled == {(LABELS, "first_token"): 1}
+    for slot in (thinks, pauses):
+        store.close_slot(slot)
+    again = [store.open_slot(LABELS, NOW - 30) for _ in range(2)]
+    assert store.snapshot(NOW, StallAfter(60.0, 5.0)).stalled == {}, "a slot forgets the stream before"
+    assert len(again) == 2
+
+
+@pytest.mark.parametrize(("kept_alive", "phase"), [
+    (0.0, "first_token"),  # none came
+    (NOW - 101, "first_token"),  # before this wait
+    (NOW - 60, "keep_alive"),
+    (NOW - 61, "first_token"),  # one came, and then nothing
+])
+def test_a_stream_to_which_comments_come_is_kept_alive(store: Store, kept_alive: float, phase: str) -> None:
+    slot = store.open_slot(LABELS, NOW - 100)
+    slot.view[slot.at + segment.KEPT_ALIVE] = kept_alive
+    assert look(store).stalled == {(LABELS, phase): 1}
+
+
+@pytest.mark.parametrize(("since", "stalled"), [(6.0, {(LABELS, "keep_alive"): 1}), (5.0, {})])
+def test_keep_alives_that_come_to_the_app_do_not_end_its_wait(
+    store: Store, since: float, stalled: dict[tuple[StreamLabels, str], int]
+) -> None:
+    slot = store.open_slot(LABELS, NOW - 100)
+    slot.view[slot.at] = NOW - 1
+    slot.view[slot.at + segment.KEPT_ALIVE] = -(NOW - since)
+    assert look(store).stalled == stalled
 
 
 def test_the_wait_for_headers_counts_as_blocked(store: Store) -> None:
     store.open_slot(LABELS, NOW - 6)
-    assert look(store).stalled == {LABELS: 1}
+    assert look(store).stalled == {(LABELS, "first_token"): 1}
 
 
 def test_a_stream_that_starts_at_the_zero_of_its_clock_is_open_too(store: Store) -> None:

@@ -27,12 +27,13 @@ from streamvitals.store import store as store_module
 from streamvitals.store.memory import HeapMemory, MappedMemory
 from streamvitals.store.snapshot import Snapshot
 from streamvitals.store.store import Store, StoreSink
+from streamvitals.stream.record import StallAfter
 
 NOW = 1000.0
 
 
 def look(store: Store, now: float = NOW, stall_after: float = 5.0) -> Snapshot:
-    return store.snapshot(now, stall_after)
+    return store.snapshot(now, StallAfter(stall_after, stall_after))
 
 
 def test_threads_lose_nothing(store: Store, sink: StoreSink) -> None:

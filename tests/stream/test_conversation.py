@@ -15,7 +15,7 @@ from conversation_support import CREATE, ConnectionClosedError, ConnectionClosed
 from observation_support import Host
 from streamvitals.outcome import Outcome
 from streamvitals.stream.conversation import MAX_UNDER_WAY
-from streamvitals.stream.record import RateLimit
+from streamvitals.stream.record import RateLimit, Stall
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_silence_is_of_each_response_that_waits_in_it(host: Host) -> None:
     assert (first.response_id, first.chunks, first.max_gap, first.wait, first.hold) == ("r1", 3, 9.0, 9.0, 4.0)
     assert (second.response_id, second.chunks, second.max_gap, second.wait, second.stalls) == ("r2", 6, 2.0, 9.0, 0)
     assert first.stalls == 1
-    assert first.stall_times == ((4.0, 9.0),)
+    assert first.stall_times == (Stall(4.0, 9.0, "first_token"),)
 
 
 def test_the_slot_tells_a_blocked_read_from_an_app_that_is_busy(host: Host) -> None:

@@ -13,7 +13,7 @@ from observation_support import OK, Host, finish, token
 from streamvitals.names import GAP_EDGES
 from streamvitals.outcome import Outcome, Verdict
 from streamvitals.stream.observation import Observation
-from streamvitals.stream.record import Progress, StreamRecord
+from streamvitals.stream.record import Progress, Stall, StreamRecord
 
 # Multiples of 1/1024 s: binary fractions, whose sums are exact.
 SECONDS = st.integers(0, 100 * 1024).map(lambda n: n / 1024)
@@ -152,7 +152,7 @@ def test_stalls_are_waits_over_the_threshold_the_wait_for_headers_included(secon
     assert record.stalls == (4 if seconds >= 5.0 else 0)
     assert record.progress.stalls == record.stalls
     assert len(record.stall_times) == record.stalls
-    assert all(length == seconds for _, length in record.stall_times)
+    assert all(stall.seconds == seconds for stall in record.stall_times)
 
 
 def test_stalls_that_are_remembered_are_few_and_all_are_counted() -> None:
@@ -164,7 +164,8 @@ def test_stalls_that_are_remembered_are_few_and_all_are_counted() -> None:
     record = host.ended()
     assert record.stalls == 100
     assert len(record.stall_times) == 16
-    assert record.stall_times[0] == (0.0, 2.0)
+    assert record.stall_times[0] == Stall(0.0, 2.0, "first_token")
+    assert record.stall_times[-1] == Stall(198.0, 2.0, "between_chunks"), "the last one, which may be why it failed"
 
 
 def test_first_chunk_and_first_token_differ() -> None:

@@ -143,7 +143,7 @@ def test_the_quick_way_and_the_patient_way_say_the_same(steps: list[tuple[float,
 
 def test_a_long_gap_is_a_stall_also_where_shorter_ones_of_its_bucket_are_none() -> None:
     host = Host()
-    threshold = host.stall_after
+    threshold = host.stall_after.between_chunks
     below = threshold * 0.999
     steps = [(gap, 0.0, chunk()) for gap in (0.1, below, threshold, below, threshold, below)]
     found, _ = record(steps, "quick")

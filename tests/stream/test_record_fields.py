@@ -9,7 +9,7 @@ from observation_support import LABELS, Host, chunk, token
 from streamvitals.outcome import Outcome
 from streamvitals.retries.failures import Chain, Failure, Origin
 from streamvitals.stream.partial import TailReader
-from streamvitals.stream.record import Attempt, RateLimit, StreamRecord, Usage
+from streamvitals.stream.record import Attempt, RateLimit, Stall, StreamRecord, Usage
 from streamvitals.stream.request import ResponseFacts
 
 LIMITS = (RateLimit("tokens", 1.0, 2.0, 3.0),)
@@ -38,7 +38,7 @@ def test_each_field_of_a_stream_that_was_answered_is_what_it_is_called() -> None
     observation.attempting()
     host.now += 1.0
     observation.responded(ResponseFacts(200, "text/event-stream", "request", LIMITS))
-    observation.attach(SimpleNamespace(bytes_received=lambda: 77))  # type: ignore[arg-type]
+    observation.attach(SimpleNamespace(bytes_received=lambda: 77, sees_lines=True))  # type: ignore[arg-type]
     observation.event_id("event")
     host.chunk(observation, 6.0, 0.5, chunk({}))
     host.chunk(observation, 2.0, 0.25, token("told"))
@@ -54,9 +54,9 @@ def test_each_field_of_a_stream_that_was_answered_is_what_it_is_called() -> None
         attempts=(Attempt(1, 1000.0, 1000.5, 503, "503", 0.25), Attempt(2, 1000.75, 1012.125, 200, "connection_reset")),
         backoff=0.25, finish_reasons=("other",), response_model="told", response_id="id", request_id="request",
         usage=Usage(3, 4), rate_limits=LIMITS, http_status=200, cause_chain=("ConnectionResetError",), method="GET",
-        url_path="/v1/x", server_port=8443, stall_times=((1.75, 6.0),), clock_origin=1000.0, last_event_id="event",
-        partial="told", hints=("unknown_finish_reason",), replayed=True, retry_after=None, chain_attempt=3,
-        retry_after_honored=True, chain_wait=10.0, retry_of="span", given_up=True, service_tier=None,
+        url_path="/v1/x", server_port=8443, stall_times=(Stall(1.75, 6.0, "first_token"),), clock_origin=1000.0,
+        last_event_id="event", partial="told", hints=("unknown_finish_reason",), replayed=True, retry_after=None,
+        chain_attempt=3, retry_after_honored=True, chain_wait=10.0, retry_of="span", given_up=True, service_tier=None,
         system_fingerprint=None, unfinished=(), chunk_times=None, request=(), inside=None,
         trace_parent=parent, slot=host.slot, span=None,
     )

@@ -21,7 +21,7 @@ from ..store.labels import OTHER_SET
 from ..store.layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
 from ..store.segment import BadSegmentError, Header, Identity, OpenSlot, OtherLayoutError, Placed
 from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot, stall_time
-from ..stream.record import StreamLabels
+from ..stream.record import StallAfter, StreamLabels
 from .foreign import FLAGS, ForeignFileError
 from .liveness import pid_here
 from .sums import numbers
@@ -127,7 +127,7 @@ class MappedFile:
             process = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size) if form.first else ()
             redo = _redo(raw, view[segment.REDO_AT]) if form.first else ()
             for slot in slots:
-                _numbers(array("d", (abs(slot.state), *slot[1:])).tobytes(), 0, len(slot))
+                _numbers(array("d", (abs(slot.state), *slot[1:-1], abs(slot.kept_alive))).tobytes(), 0, len(slot))
         except (ValueError, OverflowError, TypeError) as error:
             self.slots, self.redo = [], ()
             raise BadSegmentError(str(error)) from error
@@ -246,11 +246,10 @@ class ProcessFiles:
             if file.process_row:
                 total.add_process(file.process_row)
 
-    def add_open(self, total: Snapshot, now: float, stall_after: float) -> None:
+    def add_open(self, total: Snapshot, now: float, stall_after: StallAfter) -> None:
         """Add the streams that are open at ``now`` (monotonic seconds)."""
         for slot, labels in self._slots():
-            stalled = slot.state > 0 and now - slot.state > stall_time(labels, stall_after)
-            total.add_open(labels, max(0.0, now - slot.started), stalled=stalled)
+            total.add_open(labels, max(0.0, now - slot.started), slot.stalled(now, stall_time(labels, stall_after)))
 
     def exemplars(self) -> Iterator[tuple[ExemplarKey, Exemplar]]:
         """The exemplars of the label sets that are known."""

@@ -27,6 +27,7 @@ from ..config.problems import INSTALL_OTLP, Problem, of_words
 from ..store.labels import Limits
 from ..store.layout import PROCESS_LAYOUT
 from ..store.snapshot import Snapshot
+from ..stream.record import StallAfter
 from . import health, private_directory
 from .claim import Claim
 from .endpoints import EndpointWatch
@@ -78,8 +79,8 @@ class Agent:
         self._claim = Claim(directory)
         self._monitor = ProcessMonitor(directory, app, self._complain)
         self._tree = Tree(
-            directory, stall_after=config.stall_after, trusts=self._monitor.trusts, complain=self._note,
-            tidy=self._beside,
+            directory, stall_after=StallAfter(config.first_token_stall_after, config.stall_after),
+            trusts=self._monitor.trusts, complain=self._note, tidy=self._beside,
             limits=Limits(tuple(label.name for label in config.labels), config.label_values, config.label_sets),
         )
         self._data = False

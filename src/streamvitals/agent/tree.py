@@ -23,7 +23,7 @@ from ..store.labels import NO_CUSTOM_LABELS, Admission, Limits
 from ..store.layout import PROCESS_LAYOUT
 from ..store.segment import BadSegmentError, Identity
 from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot
-from ..stream.record import StreamLabels
+from ..stream.record import STALL_AFTER, StallAfter, StreamLabels
 from .dead import DeadProcesses
 from .foreign import ForeignFileError, ForeignFiles, Key, NotCounted
 from .liveness import alive
@@ -53,7 +53,7 @@ class Tree:
         self,
         directory: str,
         *,
-        stall_after: float = 5.0,
+        stall_after: StallAfter = STALL_AFTER,
         limits: Limits = NO_CUSTOM_LABELS,
         clock: Callable[[], float] = time.monotonic,
         alive: Callable[[Identity], bool] = alive,

@@ -12,6 +12,7 @@ from .promql import (
     ERROR_TYPE,
     FAILED,
     OUTCOME,
+    PHASE,
     RATE_LIMITED,
     REASON,
     REJECTED,
@@ -93,12 +94,16 @@ OTHERS = (
         f"{WHOLE.hanging} or on ($service) max by ($service) ({EACH_MODEL.hanging})",
         summary=query_text(
             f"topk(1, {total(selector(names.STALLED, OURS), MODEL, SERVER)})",
-            f"{COUNT} open {THE_MODEL} streams hang, nothing comes from {THE_SERVER}",
+            f"{COUNT} open {THE_MODEL} streams hang, no chunk comes from {THE_SERVER}",
         ),
         description=(
-            "Streams are open and silent for longer than the stall threshold, and far more of them than is usual."
-            " Nothing has failed yet: clients wait up to their timeout. Look next: 1. whether they wait for headers"
-            " or in the middle; 2. the client's read timeout, which is 10 minutes if nobody has set it."
+            "Streams are open without a chunk for longer than the stall threshold of their phase, and far more of them"
+            " than is usual. Nothing has failed yet: clients wait up to their timeout."
+            + query_text(
+                f"topk(1, {total(selector(names.STALLED, OURS), PHASE)} > 0)", f" Most of them: phase {label(PHASE)}."
+            )
+            + " Look next: 1. the phase: first_token may be a model that thinks, keep_alive is a server that is up, and"
+            " between_chunks is neither; 2. the client's read timeout, which is 10 minutes if nobody has set it."
         ),
         dashboard=links.INCIDENT, for_=60, keep_firing_for=KEEP_FIRING_FOR, cause="timeout",
     ),

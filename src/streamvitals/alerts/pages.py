@@ -31,7 +31,7 @@ from .traffic import EXPECTED_SOON
 
 _HANGING = query_text(
     f"topk(1, {of_service(EACH_MODEL.stalled)} > 0)",
-    f"{COUNT} open {THE_MODEL} streams hang, nothing comes" + query_text(
+    f"{COUNT} open {THE_MODEL} streams hang, no chunk comes" + query_text(
         f"topk(1, {total(selector(names.STALLED, SERVICE), SERVER)})", f" from {THE_SERVER}"
     ),
     "streams fail",

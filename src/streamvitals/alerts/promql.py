@@ -15,15 +15,15 @@ from ..names import Metric
 from ..outcome import RESULTS, Outcome, result
 
 _LABELS = {key: label for label, key in names.OWN_LABELS.items()}
-OUTCOME, RESULT, ERROR_TYPE, SOURCE, REASON, KIND, WHERE = (
-    _LABELS[key] for key in ("outcome", "result", "error.type", "source", "reason", "kind", "where")
+OUTCOME, RESULT, ERROR_TYPE, SOURCE, REASON, KIND, WHERE, PHASE = (
+    _LABELS[key] for key in ("outcome", "result", "error.type", "source", "reason", "kind", "where", "phase")
 )
 VERSION, OPENAI_VERSION, PATCHED = names.BUILD_INFO.labels
 # What a label may say, where that is a closed list.
 VALUES: dict[str, tuple[str, ...]] = {
     OUTCOME: names.OUTCOMES, RESULT: RESULTS, ERROR_TYPE: tuple({error for _, error, _ in names.OUTCOME_ERRORS}),
     SOURCE: names.RETRY_SOURCES, REASON: names.RETRY_REASONS, KIND: names.RATELIMIT_KINDS,
-    WHERE: names.INTERNAL_PLACES, PATCHED: ("true", "false"),
+    WHERE: names.INTERNAL_PLACES, PHASE: names.PHASES, PATCHED: ("true", "false"),
 }
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 

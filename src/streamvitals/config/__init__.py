@@ -47,7 +47,8 @@ class BadValue(NamedTuple):
 class Config:
     """The settings. Times in seconds, ``capture_partial`` in bytes.
 
-    ``left_out`` are the metrics that are not shown, by their OTel names.
+    ``left_out`` are the metrics that are not shown, by their OTel names. A stream is stalled when it was silent for
+    ``stall_after`` between chunks, or for ``first_token_stall_after`` before the first token of its answer.
     ``providers`` are provider names by host, or by host and port, for servers whose address does not show the provider.
     ``redact`` names a function, ``package.module:function``, that partial text is passed through. ``app_port`` is where
     the app's own OpenTelemetry exporter will serve, 0 where there is none. ``labels`` are the custom labels that may be
@@ -58,6 +59,7 @@ class Config:
     disabled: bool = False
     directory: str = ""
     stall_after: float = 5.0
+    first_token_stall_after: float = 60.0
     flush_every: float = 5.0
     retry_window: float = 60.0
     linger: float = 15.0
@@ -117,13 +119,18 @@ class Config:
             partial = 0  # text that the user wanted redacted is never kept unredacted
         endpoint = bool(env.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
         usual = take(_port, "OTEL_EXPORTER_PROMETHEUS_PORT", USUAL_PORT)
+        stall_after = take(_seconds(0.01, 3600.0), "STREAMVITALS_STALL_SECONDS", cls.stall_after)
         app_port = 0
         if "prometheus" in _exporters(env, "METRICS"):
             app_port, usual = usual, port_beside(usual)
         config = cls(
             disabled=take(_flag, "OTEL_SDK_DISABLED", False),
             directory=env.get("STREAMVITALS_DIR", ""),
-            stall_after=take(_seconds(0.01, 3600.0), "STREAMVITALS_STALL_SECONDS", 5.0),
+            stall_after=stall_after,
+            first_token_stall_after=take(
+                _seconds(0.01, 3600.0), "STREAMVITALS_FIRST_TOKEN_STALL_SECONDS",
+                max(cls.first_token_stall_after, stall_after),
+            ),
             retry_window=take(_seconds(0.0, 3600.0), "STREAMVITALS_RETRY_WINDOW_SECONDS", 60.0),
             linger=take(_seconds(0.0, 86400.0), "STREAMVITALS_LINGER_SECONDS", 15.0),
             finish_optional_hosts=take(_hosts, "STREAMVITALS_FINISH_OPTIONAL_HOSTS", frozenset()),

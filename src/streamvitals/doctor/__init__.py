@@ -12,7 +12,15 @@ from ..run.launch import read_config
 from .check import FAIL, OK, WARN, Check
 from .command import find_interpreter
 from .interpreter import check_connection, check_interpreter, check_openai_only
-from .machine import check_agent, check_directory, check_journal, check_port, check_proc, check_variables
+from .machine import (
+    check_agent,
+    check_directory,
+    check_journal,
+    check_port,
+    check_proc,
+    check_thresholds,
+    check_variables,
+)
 
 
 def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | None = None) -> list[Check]:
@@ -29,7 +37,7 @@ def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | 
     hindered = [*check_proc()] or [check for check in check_directory(env) if check.status == FAIL]
     hindered = hindered or [*check_agent(env)]
     checks += hindered or [*check_port(config, env), *check_directory(env)]
-    checks += check_journal(config)
+    checks += [*check_thresholds(config), *check_journal(config)]
     if connect is not None:
         checks += _ask_collectors(env, config, connect, checks)
     found = list(find_interpreter(command, env))

@@ -55,6 +55,12 @@ def _check(problem: problems.Problem) -> Check:
     return Check(WARN if "not a variable of" in problem.what else FAIL, problem.what, problem.fix)
 
 
+def check_thresholds(config: Config) -> Iterator[Check]:
+    """Say from when on a stream counts as stalled."""
+    first, later = config.first_token_stall_after, config.stall_after
+    yield Check(OK, f"a stream is stalled after {first:g} s before the first token, {later:g} s between chunks")
+
+
 def check_journal(config: Config) -> Iterator[Check]:
     """Check whether the journal could be written from here."""
     fd = descriptors.named_by(config.journal)

@@ -95,6 +95,15 @@ def role_first(ask: Ask) -> Steps:
     yield from fine(ask)
 
 
+def thinking(ask: Ask) -> Steps:
+    """What OpenRouter sends while a model thinks."""
+    yield Send(one(ask, {"role": "assistant", "content": ""}), "chunk")
+    for _ in range(6):
+        yield Pause(ask.params.first_token / 6)
+        yield Send(b": OPENROUTER PROCESSING\n\n")
+    yield from fine(ask)
+
+
 def usage_in_finish(ask: Ask) -> Steps:
     yield Send(sse(chunk(ask.model, [choice({}, "stop")], usage=payloads.usage(ask.params.chunks))), "chunk")
     yield Send(DONE)

@@ -98,6 +98,8 @@ PLAYS: Mapping[str, Play] = {
     "refusal": stream(events.only("refusal")),
     "empty-first-chunk": stream(events.empty_first_chunk),
     "role-first": stream(events.role_first),
+    "thinking": stream(events.thinking),
+    "thinking-in-silence": stream(events.role_first),
     "usage-last": stream(events.usage_last),
     "usage-every-chunk": stream(events.usage_every_chunk),
     "unknown-finish-reason": stream(finishing("gave_up")),

@@ -62,6 +62,8 @@ def _catalogue() -> dict[str, Scenario]:
     good("refusal", "the tokens are in delta.refusal")
     good("empty-first-chunk", "the first chunk has no choices but prompt filter results (Azure)")
     good("role-first", "a chunk without content, then a pause `first_token`", defaults=by(first_token=0.2))
+    good("thinking", "a chunk without content, SSE comments for `first_token`, then fine", defaults=by(first_token=0.3))
+    good("thinking-in-silence", "the same without the comments", defaults=by(first_token=0.3))
     good("usage-last", "usage unasked, in the chunk of the finish_reason", usage=True)
     good("usage-every-chunk", "the total so far, unasked, in every chunk: the last counts", usage=True)
     good("unknown-finish-reason", "finish_reason is a word of the provider's own")

@@ -36,7 +36,7 @@ _RESPONSES = ("length", "content-filter", "failed", "failed-rate-limit", "cancel
 
 # What each surface can play, beyond what all of them can.
 MORE: dict[str, tuple[str, ...]] = {
-    "responses": _RESPONSES,
+    "responses": ("thinking", *_RESPONSES),
     "responses-fetch": _RESPONSES,
     "completions": ("length", "content-filter"),
     "runs": ("length", "content-filter", "failed", "failed-rate-limit", "cancelled", "requires-action", "expired"),

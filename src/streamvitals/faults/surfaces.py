@@ -6,7 +6,7 @@ A surface is a vocabulary of events; the scenarios are the chat ones where they 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .ask import Ask
 from .payloads import DONE, Json, dumps, named_sse
@@ -148,6 +148,20 @@ def _first_silence(body: Play) -> Play:
     return play
 
 
+def _thinking(body: Play) -> Play:
+    """The first event, keep-alives for a while, then the rest. OpenAI sends them in Responses, undocumented."""
+
+    def play(ask: Ask) -> Steps:
+        steps = body(replace(ask, params=replace(ask.params, first_token=0.0)))
+        yield next(steps)
+        for number in range(6):
+            yield Pause(ask.params.first_token / 6)
+            yield Send(named_sse({"type": "keepalive", "sequence_number": number}))
+        yield from steps
+
+    return play
+
+
 def _nothing(ask: Ask) -> Steps:
     return iter(())
 
@@ -171,6 +185,7 @@ def plays_of(surface: Surface) -> Mapping[str, Play]:
         "ok": ok,
         "ok-usage": ok,
         "role-first": ok,
+        "thinking": stream(_thinking(fine), head),
         **{how.replace("_", "-"): stream(surface.ending_in(how), head) for how in surface.ends if how != "completed"},
         "close-delimited": stream(fine, CLOSING),
         "crlf": stream(_dressed(lambda data, _: data.replace(b"\n", b"\r\n"), fine), head),

@@ -124,8 +124,8 @@ def _values(series: list[Series], row: Sequence[float], base: Attributes) -> Ite
 
 
 def _open(metric: Metric, snapshot: Snapshot) -> Iterator[Observation]:
-    for labels, count in open_now(snapshot, metric):
-        yield Observation(count, stream_attributes(labels))
+    for labels, values, count in open_now(snapshot, metric):
+        yield Observation(count, {**stream_attributes(labels), **own_attributes(metric, values)})
 
 
 def _builds(snapshot: Snapshot) -> Iterator[Observation]:

@@ -137,7 +137,11 @@ def _current_gauges(snapshot: Snapshot, window: Window) -> Iterator[Metric]:
     for metric in names.SLOT_METRICS:
         counts = open_now(snapshot, metric)
         yield _gauge(
-            metric, [_number(stream_attributes(labels), window.now, window.now, count) for labels, count in counts]
+            metric,
+            [
+                _number({**stream_attributes(labels), **own_attributes(metric, values)}, window.now, window.now, count)
+                for labels, values, count in counts
+            ],
         )
     builds = [own_attributes(names.BUILD_INFO, build) for build in snapshot.builds]
     yield _gauge(names.BUILD_INFO, [_number(build, window.now, window.now, 1) for build in builds])

@@ -254,8 +254,12 @@ def _add_events(span: Span, record: StreamRecord) -> None:
         what = _answer(attempt)
         what["streamvitals.backoff"] = attempt.backoff
         span.add_event("retry", what, _ns(record, attempt.ended - record.clock_origin))
-    for offset, seconds in record.stall_times[:_MAX_EVENTS]:
-        span.add_event("stall", {"streamvitals.stall": seconds}, _ns(record, offset))
+    for stall in record.stall_times[:_MAX_EVENTS]:
+        what = {
+            "streamvitals.stall": stall.seconds, "streamvitals.phase": stall.phase,
+            "streamvitals.keep_alive": stall.keep_alive,
+        }
+        span.add_event("stall", what, _ns(record, stall.began))
     if record.partial is not None:
         span.add_event("partial", {"streamvitals.partial": record.partial}, _ns(record, record.duration))
 

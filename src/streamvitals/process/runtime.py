@@ -27,7 +27,7 @@ from ..stream.ending import Ending
 from ..stream.observation import Observation
 from ..stream.partial import TailReader
 from ..stream.plain import PlainCall
-from ..stream.record import CallRecord, Inside, StreamLabels, StreamRecord
+from ..stream.record import CallRecord, Inside, StallAfter, StreamLabels, StreamRecord
 from ..stream.request import Key, RequestFacts
 from ..stream.request_key import RequestKey
 from ..stream.retry import FIRST_ATTEMPT
@@ -71,7 +71,7 @@ class Runtime:
         self.config = config
         self.store = store
         self.clock = clock
-        self.stall_after = config.stall_after
+        self.stall_after = StallAfter(config.first_token_stall_after, config.stall_after)
         self.left_out = config.left_out
         self.flush_every = config.flush_every
         # Whether somebody exports the times from chunk to chunk, which cost something for each chunk.

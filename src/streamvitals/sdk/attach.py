@@ -41,6 +41,7 @@ def attach(stream: Any, observation: Observation, is_async: bool, hooks: ClassHo
         closing = _respond(stream.response, observation, is_async, hooks)
         closing.add_reader(generator)
         closing.tapped = hooks.taps.tap(stream._decoder, observation)
+        closing.sees_lines = closing.sees_lines or closing.tapped
     except Exception as error:
         if is_foreign(error):
             raise

@@ -81,6 +81,7 @@ def _read(closing: Closing, inner: Any, is_async: bool) -> Any:
     owned = isinstance(inner, AsyncGenerator)  # a slow check, hence done once
     if being_read:
         look = MarkWatch(observation, closing.encoding(), time.thread_time).look
+        closing.sees_lines = True
         return streamvitals_look_async(inner, look, owned) if is_async else streamvitals_look(inner, look)
     try:
         arrived = _arrived(closing, observation)
@@ -104,6 +105,7 @@ def _arrived(closing: Closing, observation: Observation) -> Callable[[Any], obje
     if closing.watch is None:
         # Where a Stream has read before, these bytes may begin in the middle of an event.
         closing.watch = ByteWatch(observation, closing.encoding(), time.thread_time, begun=bool(observation.chunks))
+        closing.sees_lines = True
     watch: ByteWatch = closing.watch
     return watch.arrived
 

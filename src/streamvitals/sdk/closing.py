@@ -25,9 +25,9 @@ class Closing:
     """The hooks of one observation: on its response's close and garbage collection, and the generators that read it.
 
     Holds neither the response nor the generators. ``hooked``: reads of the bytes are seen, and ``watch`` reads the
-    bytes. ``tapped``: a decoder reports what the SDK drops."""
+    bytes. ``tapped``: a decoder reports what the SDK drops. ``sees_lines``: one of them, or another, sees comments."""
 
-    __slots__ = ("_readers", "_response", "hooked", "observation", "tapped", "watch")
+    __slots__ = ("_readers", "_response", "hooked", "observation", "sees_lines", "tapped", "watch")
 
     def __init__(self, observation: Observation, response: Any) -> None:
         self.observation = observation
@@ -35,6 +35,7 @@ class Closing:
         self.watch: Any = None
         self._readers: tuple[weakref.ref[Any], ...] = ()
         self.tapped = False
+        self.sees_lines = False
         self._response: Callable[[], Any] = _nothing
         observation.attach(self)
         try:

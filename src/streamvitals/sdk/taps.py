@@ -1,4 +1,4 @@
-"""Notices ``[DONE]`` and event ids, which the SDK's decoder of lines drops.
+"""Notices ``[DONE]``, event ids and comments, which the SDK's decoder of lines drops.
 
 The decoder's class gets a method of ours, once, that reads short lines only. A method on the instance would cost a
 slow look-up for each line, and memory for each open stream.
@@ -56,8 +56,12 @@ def _noticing(original: Any) -> Any:
 def _notice(observation: Observation | None, line: str) -> None:
     if observation is None:
         return
-    if line.startswith("data:"):
-        if line[5:].lstrip().startswith("[DONE]"):
+    first = line[0]
+    if first == "d":
+        if line.startswith("data:") and line[5:].lstrip().startswith("[DONE]"):
             observation.done()
-    elif line.startswith("id:"):
-        observation.event_id(line[3:].strip())
+    elif first == "i":
+        if line.startswith("id:"):
+            observation.event_id(line[3:].strip())
+    elif first == ":":
+        observation.kept_alive()

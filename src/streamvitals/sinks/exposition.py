@@ -163,9 +163,9 @@ class Exposition:
             if metric.otel in snapshot.left_out:
                 continue
             yield _head(metric, write)
-            line = _line(metric, self._custom)
-            for labels, count in open_now(snapshot, metric):
+            for labels, values, count in open_now(snapshot, metric):
                 if labels in self._texts:
+                    line = _line(metric, values, self._custom)
                     yield self._texts[labels].labels.put_into(line) % _number(float(count))
         for metric in names.PROCESS_METRICS:
             if metric.otel in snapshot.left_out:
@@ -259,10 +259,10 @@ def _template(metric: Metric, series: Series, custom: _Names, layout: Layout) ->
 
 
 @lru_cache(16)
-def _line(metric: Metric, custom: _Names) -> str:
-    """The line of a gauge whose value is not in a row."""
+def _line(metric: Metric, values: tuple[str, ...], custom: _Names) -> str:
+    """A line of a gauge whose value is not in a row."""
     family = family_of(metric, custom)
-    family.add_metric(_places(custom), _NOT_A_NUMBER)  # type: ignore[arg-type, call-arg]
+    family.add_metric([*_places(custom), *values], _NOT_A_NUMBER)  # type: ignore[arg-type, call-arg]
     return _without_head(metric, family)
 
 

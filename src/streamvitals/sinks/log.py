@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from ..names import FIRST_TOKEN
 from ..outcome import owner
 from ..stream.record import StreamRecord
 from ..stream.sink import Sink
@@ -49,9 +50,10 @@ class LogSink(Sink):
         point["trace_id"], point["span_id"] = record.trace_ids or (None, None)
         labels = record.labels
         logger.warning(
-            "stream %s (%s): %s of %s at %s after %d chunks, %.3f s; request: %s; owner: %s; causes: %s%s%s",
+            "stream %s (%s): %s of %s at %s after %d chunks, %.3f s%s; request: %s; owner: %s; causes: %s%s%s",
             record.outcome.value, record.error_type, labels.operation, _one_line(labels.model),
-            _one_line(labels.server), record.chunks, record.duration, _one_line(record.request_id or "unknown"),
+            _one_line(labels.server), record.chunks, record.duration, _silence(record),
+            _one_line(record.request_id or "unknown"),
             point["owner"], " < ".join(record.cause_chain) or "none raised",
             "".join(f"; {name}: {_one_line(value)}" for name, value in labels.custom),
             f"; and {suppressed} more not logged" if suppressed else "",
@@ -72,6 +74,15 @@ class LogSink(Sink):
             )
 
 
+def _silence(record: StreamRecord) -> str:
+    if not record.stall_times:
+        return ""
+    stall = record.stall_times[-1]
+    where = "before the first token" if stall.phase == FIRST_TOKEN else "between chunks"
+    what = "nothing but keep-alives" if stall.keep_alive else "silence"
+    return f", {stall.seconds:.3f} s of {what} {where}"
+
+
 def _one_line(text: str) -> str:
     """The text in one line: a name from outside must not be able to forge a log line of ours."""
     return "".join(c if c.isprintable() else "?" for c in text[:128])
@@ -81,6 +92,7 @@ def point_of_failure(record: StreamRecord) -> dict[str, object]:
     """Where a stream broke: numbers, ids and names from closed lists. Seconds are on the stream's own clock."""
     labels = record.labels._asdict()
     custom = labels.pop("custom")
+    stall = record.stall_times[-1] if record.stall_times else None
     return {
         "outcome": record.outcome.value,
         "error_type": record.error_type,
@@ -91,6 +103,9 @@ def point_of_failure(record: StreamRecord) -> dict[str, object]:
         "bytes": record.bytes_received,
         "elapsed": record.duration,
         "since_last_chunk": record.since_last_chunk,
+        "last_stall": None if stall is None else stall.seconds,
+        "last_stall_phase": None if stall is None else stall.phase,
+        "last_stall_keep_alive": None if stall is None else stall.keep_alive,
         "last_event_id": record.last_event_id,
         "request_id": record.request_id,
         "http_attempts": record.http_attempts,

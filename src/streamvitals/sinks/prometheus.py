@@ -61,8 +61,8 @@ class SnapshotCollector(Collector):
             if metric.otel in snapshot.left_out:
                 continue
             gauge = family_of(metric, custom)
-            for labels, count in open_now(snapshot, metric):
-                gauge.add_metric(texts_of(labels, custom), float(count))  # type: ignore[arg-type, call-arg]
+            for labels, values, count in open_now(snapshot, metric):
+                gauge.add_metric([*texts_of(labels, custom), *values], float(count))  # type: ignore[arg-type, call-arg]
             yield gauge
         for metric in names.PROCESS_METRICS:
             if metric.otel in snapshot.left_out:

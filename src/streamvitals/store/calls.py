@@ -84,10 +84,16 @@ def _with_limits(streams: Shown, calls: list[float]) -> Shown:
     return streams._replace(row=row)
 
 
-def open_now(snapshot: Snapshot, metric: Metric) -> Iterator[tuple[StreamLabels, int]]:
-    """The values of a gauge of ``names.SLOT_METRICS``, by label set as it is counted."""
-    counts = snapshot.active if metric in (names.ACTIVE, names.CALLS_ACTIVE) else snapshot.stalled
+def open_now(snapshot: Snapshot, metric: Metric) -> Iterator[tuple[StreamLabels, tuple[str, ...], int]]:
+    """The values of a gauge of ``names.SLOT_METRICS``, by label set as it is counted, and by its own labels."""
     of_calls = metric in (names.CALLS_ACTIVE, names.CALLS_STALLED)
-    for labels in {**dict.fromkeys(snapshot.streams), **dict.fromkeys(counts)}:
-        if labels.of_calls == of_calls:
-            yield labels, counts.get(labels, 0)
+    for labels in {**dict.fromkeys(snapshot.streams), **dict.fromkeys(snapshot.active)}:
+        if labels.of_calls != of_calls:
+            continue
+        if metric in (names.ACTIVE, names.CALLS_ACTIVE):
+            yield labels, (), snapshot.active.get(labels, 0)
+        elif of_calls:
+            yield labels, (), sum(snapshot.stalled.get((labels, phase), 0) for phase in names.PHASES)
+        else:
+            for phase in names.PHASES:
+                yield labels, (phase,), snapshot.stalled.get((labels, phase), 0)

@@ -15,6 +15,9 @@ from typing import NamedTuple
 from .. import conventions, names
 from ..names import Metric
 
+# Raised when something else than the series changes in a segment's format.
+FORMAT = 2
+
 
 class Series(NamedTuple):
     """One series (or, for a histogram, one row of buckets): where it starts and how many doubles it takes.
@@ -59,7 +62,7 @@ class Layout:
         self.size = self.series[-1].start + self.series[-1].width
         self._starts = [s.start for s in self.series]
         self._index = {(s.metric.otel, s.values): s.start for s in self.series}
-        text = repr([(s.metric.otel, s.metric.kind, s.values, s.metric.edges) for s in self.series])
+        text = repr((FORMAT, [(s.metric.otel, s.metric.kind, s.values, s.metric.edges) for s in self.series]))
         self.fingerprint = zlib.crc32(text.encode())
 
     def at(self, metric: Metric, *values: str) -> int:

@@ -20,7 +20,8 @@ from itertools import compress
 from typing import NamedTuple, cast
 
 from .. import names
-from ..stream.record import StreamLabels
+from ..names import BETWEEN_CHUNKS, FIRST_TOKEN, KEEP_ALIVE, KEEP_ALIVE_WITHIN
+from ..stream.record import StallAfter, StreamLabels
 from .layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
 
 MAGIC = b"SVITALS1"
@@ -29,8 +30,10 @@ _DOUBLE = 8
 
 # A slot's doubles. State: > 0 blocked in a read since that monotonic time; < 0 held by the app since minus it; 0 free.
 # The commit pair shows whether the stream's end is in the block: the index, plus 1, of one of the block's counters, and
-# the value that the counter has from then on.
-STATE, STARTED, ORDINAL, CHUNKS, COMMIT_INDEX, COMMIT_VALUE = range(6)
+# the value that the counter has from then on. Answered: 1 once the first token of the answer has come. Kept alive: > 0
+# when the last comment came, of this wait if that has begun before; < 0 minus the time from which on nothing but
+# keep-alives have come to the app, the last one at the begin of this wait.
+STATE, STARTED, ORDINAL, CHUNKS, COMMIT_INDEX, COMMIT_VALUE, ANSWERED, KEPT_ALIVE = range(8)
 SLOT = 8
 
 _HEADER = struct.Struct("<8sIIIIQQQQQQIIII")
@@ -296,15 +299,29 @@ class OpenSlot(NamedTuple):
     chunks: float
     commit_index: float
     commit_value: float
+    answered: float
+    kept_alive: float
+
+    def stalled(self, now: float, after: StallAfter) -> str | None:
+        """The phase that the stream is stalled in, one of ``names.PHASES``; None if it is not."""
+        state, kept_alive = self.state, self.kept_alive
+        if state <= 0.0:
+            return None
+        began, last = (min(-kept_alive, state), state) if kept_alive < 0.0 else (state, kept_alive)
+        if now - began <= (after.between_chunks if self.answered else after.first_token):
+            return None
+        if began <= last and kept_alive and now - last <= KEEP_ALIVE_WITHIN:
+            return KEEP_ALIVE
+        return BETWEEN_CHUNKS if self.answered else FIRST_TOKEN
 
 
 def open_slots(view: memoryview[float], form: Shape) -> Iterator[OpenSlot]:
     """The slots in use."""
     states = view[form.slots_at : form.blocks_at : SLOT].tolist()
     for number in compress(range(form.slots), states):
-        state, started, ordinal, chunks, index, value = doubles(view, form.slots_at + SLOT * number, 6)
+        state, started, ordinal, *others = doubles(view, form.slots_at + SLOT * number, SLOT)
         if state:
-            yield OpenSlot(state, started, int(ordinal), chunks, index, value)
+            yield OpenSlot(state, started, int(ordinal), *others)
 
 
 class Placed(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .. import names
-from ..stream.record import StreamLabels
+from ..stream.record import StallAfter, StreamLabels
 from .inferences import Inference
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
 
@@ -44,9 +44,12 @@ def _zeros(layout: Layout) -> list[float]:
     return [0.0] * layout.size
 
 
-def stall_time(labels: StreamLabels, stall_after: float) -> float:
-    """How long something with these labels may be without an answer before it is stalled, in seconds."""
-    return names.CALL_STALLED_AFTER if labels.of_calls else stall_after
+_CALL_STALLED_AFTER = StallAfter(names.CALL_STALLED_AFTER, names.CALL_STALLED_AFTER)
+
+
+def stall_time(labels: StreamLabels, stall_after: StallAfter) -> StallAfter:
+    """How long something with these labels may be without an answer before it is stalled."""
+    return _CALL_STALLED_AFTER if labels.of_calls else stall_after
 
 
 @dataclass
@@ -54,17 +57,17 @@ class Snapshot:
     """All numbers of a process or of a tree of them; store/calls.py has what is shown of calls without a stream.
 
     ``streams`` holds a row of ``STREAM_LAYOUT`` per label set and ``process`` one of ``PROCESS_LAYOUT``.
-    ``oldest`` is the age in seconds of the oldest open stream. ``builds`` counts the processes that run
-    (version, openai_version, patched). ``inferences`` holds a row of ``INFERENCE_LAYOUT`` per set of attributes.
-    ``unreported`` counts Pythons that are not observed; only an agent knows.
-    ``left_out`` are the metrics that are not to be shown, by their OTel names. ``began`` is the Unix time at which all
-    of it was 0, where that is known.
+    ``stalled`` counts by label set and phase. ``oldest`` is the age in seconds of the oldest open stream. ``builds``
+    counts the processes that run (version, openai_version, patched). ``inferences`` holds a row of ``INFERENCE_LAYOUT``
+    per set of attributes. ``unreported`` counts Pythons that are not observed; only an agent knows. ``left_out`` are
+    the metrics that are not to be shown, by their OTel names. ``began`` is the Unix time at which all of it was 0,
+    where that is known.
     """
 
     streams: dict[StreamLabels, list[float]] = field(default_factory=dict)
     process: list[float] = field(default_factory=lambda: _zeros(PROCESS_LAYOUT))
     active: dict[StreamLabels, int] = field(default_factory=dict)
-    stalled: dict[StreamLabels, int] = field(default_factory=dict)
+    stalled: dict[tuple[StreamLabels, str], int] = field(default_factory=dict)
     oldest: dict[StreamLabels, float] = field(default_factory=dict)
     builds: dict[Build, int] = field(default_factory=dict)
     unreported: int | None = None
@@ -87,11 +90,11 @@ class Snapshot:
         """Add a row of ``PROCESS_LAYOUT``."""
         self.process = list(map(operator.add, self.process, row))
 
-    def add_open(self, labels: StreamLabels, age: float, *, stalled: bool) -> None:
-        """Add a stream that is open; ``age`` in seconds."""
+    def add_open(self, labels: StreamLabels, age: float, stalled: str | None) -> None:
+        """Add a stream that is open; ``age`` in seconds, ``stalled`` the phase that it is stalled in."""
         self.active[labels] = self.active.get(labels, 0) + 1
-        if stalled:
-            self.stalled[labels] = self.stalled.get(labels, 0) + 1
+        if stalled is not None:
+            self.stalled[labels, stalled] = self.stalled.get((labels, stalled), 0) + 1
         self.oldest[labels] = max(age, self.oldest.get(labels, 0.0))
 
     def add_exemplars(self, exemplars: Iterable[tuple[ExemplarKey, Exemplar]]) -> None:
@@ -107,9 +110,10 @@ class Snapshot:
         self.add_process(other.process)
         for inference, row in other.inferences.items():
             self.add_inference(inference, row)
-        for mine, theirs in ((self.active, other.active), (self.stalled, other.stalled)):
-            for labels, count in theirs.items():
-                mine[labels] = mine.get(labels, 0) + count
+        for labels, count in other.active.items():
+            self.active[labels] = self.active.get(labels, 0) + count
+        for key, count in other.stalled.items():
+            self.stalled[key] = self.stalled.get(key, 0) + count
         for labels, age in other.oldest.items():
             self.oldest[labels] = max(age, self.oldest.get(labels, 0.0))
         for build, count in other.builds.items():

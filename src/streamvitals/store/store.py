@@ -11,7 +11,16 @@ from collections.abc import Callable
 from functools import partial
 
 from .. import names
-from ..stream.record import CallRecord, ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from ..stream.record import (
+    STALL_AFTER,
+    CallRecord,
+    ChainRecord,
+    Progress,
+    RetryRecord,
+    StallAfter,
+    StreamLabels,
+    StreamRecord,
+)
 from ..stream.sink import Sink
 from . import increments, inferences, segment
 from .exemplars import Exemplars, shown
@@ -45,8 +54,8 @@ class Block:
 
 
 class Slot:
-    """An open stream. ``view[at + segment.STATE]`` and ``view[at + segment.CHUNKS]`` are written by the code that reads
-    the stream. ``labels`` are those that it is counted under. In a forked child ``view`` raises ValueError.
+    """An open stream. The code that reads the stream writes STATE, CHUNKS, ANSWERED and KEPT_ALIVE (segment.py).
+    ``labels`` are those that it is counted under. In a forked child ``view`` raises ValueError.
     """
 
     __slots__ = ("at", "ended", "labels", "view")
@@ -60,10 +69,12 @@ class Slot:
     def open(self, started: float) -> None:
         """Show the stream from now on, in state "blocked"; an interrupt before that loses nothing."""
         view, at = self.view, self.at
-        # Literals are cheaper than segment.STARTED, CHUNKS, COMMIT_INDEX and, last, STATE.
+        # Literals are cheaper than segment.STARTED, CHUNKS, COMMIT_INDEX, ANSWERED, KEPT_ALIVE and, last, STATE.
         view[at + 1] = started
         view[at + 3] = 0.0
         view[at + 4] = 0.0
+        view[at + 6] = 0.0
+        view[at + 7] = 0.0
         view[at] = started if started > 0.0 else _TINY
 
 
@@ -209,7 +220,7 @@ class Store:
         if self._build is not None:
             segment.write_build(first, self._build)
 
-    def snapshot(self, now: float, stall_after: float) -> Snapshot:
+    def snapshot(self, now: float, stall_after: StallAfter = STALL_AFTER) -> Snapshot:
         """All numbers as of ``now`` (monotonic seconds); any thread."""
         result = Snapshot()
         by_ordinal: dict[int, StreamLabels] = {}
@@ -224,8 +235,8 @@ class Store:
             for slot in segment.open_slots(view, form):
                 labels = by_ordinal.get(slot.ordinal)
                 if labels is not None:
-                    stalled = slot.state > 0 and now - slot.state > stall_time(labels, stall_after)
-                    result.add_open(labels, max(0.0, now - slot.started), stalled=stalled)
+                    stalled = slot.stalled(now, stall_time(labels, stall_after))
+                    result.add_open(labels, max(0.0, now - slot.started), stalled)
         result.exemplars.update(filter(None, (shown(placed, by_ordinal) for placed in self.exemplars.all())))
         if self._build is not None:
             result.builds[self._build] = 1

@@ -12,6 +12,7 @@ from typing import Any
 from ..conventions import SECONDS
 from .chunks import Reader
 from .pace import Pace, Slot
+from .record import StallAfter
 from .wrapped import WrappedReader
 
 ChunkTimes = tuple[tuple[int, ...], float]
@@ -22,7 +23,7 @@ class TimedPace(Pace):
 
     __slots__ = ("_bucket", "_counts", "_first", "_high", "_last", "_low")
 
-    def __init__(self, slot: Slot, now: float, stall_after: float, flush_at: float) -> None:
+    def __init__(self, slot: Slot, now: float, stall_after: StallAfter, flush_at: float) -> None:
         super().__init__(slot, now, stall_after, flush_at)
         self._first: float | None = None
         self._last = now

@@ -18,9 +18,11 @@ from .usage import later_usage, usage_of, usage_of_choices
 _MAX_CHOICES = 128
 _MAX_IN_ONE = 4  # chunks that are read of an event that is a list of chunks
 
-_TOKEN_FIELDS = (
-    "content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "tool_calls", "function_call", "audio",
-)
+_ANSWER_FIELDS = ("content", "refusal", "tool_calls", "function_call", "audio")
+_TOKEN_FIELDS = (*_ANSWER_FIELDS, "reasoning_content", "reasoning", "reasoning_details")
+# Types of events that keep a connection alive. "keepalive" is what Responses sends while a model thinks, undocumented:
+# https://github.com/openai/openai-node/issues/1964
+KEEP_ALIVES = frozenset({"ping", "keepalive", "keep_alive", "keep-alive", "heartbeat"})
 # Worst first: of several choices, the worst counts.
 _SEVERITY = (
     Outcome.API_ERROR, Outcome.RATE_LIMITED, Outcome.CONTENT_FILTER, Outcome.LENGTH, Outcome.CANCELLED,
@@ -71,11 +73,17 @@ class Reader(Protocol):
     def is_common(self, item: Any) -> bool:
         """Whether ``read`` would find nothing in this chunk. A quick check: False where it cannot tell."""
 
-    def read(self, item: Any) -> None:
-        """Read one chunk and keep what it says of the stream."""
+    def read(self, item: Any) -> bool:
+        """Read one chunk and keep what it says of the stream; return whether it only keeps the connection alive."""
+
+    def skim(self, item: Any) -> bool:
+        """As ``read``, after the first token: what is most likely comes first."""
 
     def has_token(self, item: Any) -> bool:
         """Whether this chunk contains generated output. Not called any more after the first True."""
+
+    def has_answer(self, item: Any) -> bool:
+        """Whether this chunk contains output that is no reasoning. Not called before ``has_token`` has found some."""
 
     def marker(self) -> Verdict | None:
         """The verdict of the terminal marker, or None while the stream is unfinished."""
@@ -130,13 +138,16 @@ class ChatChunks:
             pass  # a dict, an omitted field, a null or several choices
         return False
 
-    def read(self, item: Any) -> None:
+    def read(self, item: Any) -> bool:
         if type(item) is dict:
             if self._is_common(item):
-                return
+                return False
         elif not self._seen and self._begins(item):
-            return
-        self._read_patiently(item)
+            return False
+        return self._read_patiently(item)
+
+    def skim(self, item: Any) -> bool:
+        return (type(item) is dict or not self.is_common(item)) and self.read(item)
 
     def _begins(self, item: Any) -> bool:
         """Read a first chunk that would be common if its choice had been seen before; False for any other."""
@@ -169,13 +180,13 @@ class ChatChunks:
         except (AttributeError, TypeError, ValueError, LookupError):
             return False
 
-    def _read_patiently(self, item: Any) -> None:
+    def _read_patiently(self, item: Any) -> bool:
         if isinstance(item, list):
             # Google's errors: https://github.com/n4ze3m/page-assist/issues/406
             for each in item[:_MAX_IN_ONE]:
                 if not isinstance(each, list):
                     self._read_patiently(each)
-            return
+            return False
         chunk = fields(item)
         if self.response_id is None:
             self.response_id = identifier(chunk.get("id"))
@@ -188,8 +199,9 @@ class ChatChunks:
             self._reported = later_usage(self._reported, usage)
         choices = chunk.get("choices")
         if not isinstance(choices, (list, tuple)):
-            self._failed = error_alone(chunk) or self._failed
-            return
+            failed = error_alone(chunk)
+            self._failed = failed or self._failed
+            return failed is None and _only_keeps_alive(chunk)
         self._failed = _error_beside(chunk) or self._failed
         for each in choices:
             choice = fields(each)
@@ -205,6 +217,7 @@ class ChatChunks:
                 self._usage_of_choice(index, usage)
             error = choice.get("error") or choice.get("error_code") or (groq is not None and get(groq, "error"))
             self._choice(index, choice, error if _is_error(error) else None)
+        return False
 
     def _note_provider(self, chunk: Any) -> None:
         fingerprint, tier = chunk.get("system_fingerprint"), chunk.get("service_tier")
@@ -266,12 +279,25 @@ class ChatChunks:
         choices = get(item, "choices")
         return isinstance(choices, (list, tuple)) and any(map(self._says, map(fields, choices)))
 
+    def has_answer(self, item: Any) -> bool:
+        try:
+            if item.__dict__["choices"][0].__dict__["delta"].__dict__["content"]:
+                return True
+        except (AttributeError, TypeError, LookupError):
+            pass
+        choices = get(item, "choices")
+        return isinstance(choices, (list, tuple)) and any(map(self._answers, map(fields, choices)))
+
     def _says(self, choice: Any) -> bool:
         """Whether a choice of a chunk contains generated output; ``choice`` is what ``fields`` returned for it."""
         delta = choice.get("delta")
         if delta is None:
             return False
         return any(map(fields(delta).get, _TOKEN_FIELDS))
+
+    def _answers(self, choice: Any) -> bool:
+        delta = choice.get("delta")
+        return delta is not None and any(map(fields(delta).get, _ANSWER_FIELDS))
 
     def marker(self) -> Verdict | None:
         if self._failed is not None:
@@ -302,6 +328,8 @@ class CompletionChunks(ChatChunks):
     def _says(self, choice: Any) -> bool:
         return bool(choice.get("text"))
 
+    _answers = _says
+
 
 def _finish(reason: str, choice: Any) -> tuple[str, Verdict] | None:
     """What ended a choice. Gateways with few words of their own put the provider's word beside theirs.
@@ -324,6 +352,14 @@ def _failure(reason: str | None, error: Any) -> tuple[str, Verdict]:
         finish = vocabulary.ERROR
     named = vocabulary.classify_error_event(error)
     return finish[0], named if named in vocabulary.NAMED else finish[1]
+
+
+def _only_keeps_alive(chunk: Any) -> bool:
+    """Whether an event without choices is a ping, or has nothing in it: a proxy's `event: ping` with `data: {}`."""
+    kind = chunk.get("type")
+    if isinstance(kind, str):
+        return kind in KEEP_ALIVES
+    return isinstance(chunk, dict) and all(value is None for value in chunk.values())
 
 
 def _is_error(code: Any) -> bool:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from ..outcome import Verdict
+from .chunks import KEEP_ALIVES
 from .classify import SOCKET_CLOSED, classify_exception
 from .events import ResponsesEvents
 from .fields import get, text
@@ -73,7 +74,7 @@ class _Response:
     Its events are ``looked_at`` until one contains a token, or all of them where their text is to be ``kept``.
     It holds the conversation, which must be alive when the socket is dropped; an open response is always alive."""
 
-    hooked = True
+    hooked = sees_lines = True
     __slots__ = (
         "_conversation", "begun", "event_id", "id", "kept", "lane", "looked_at", "observation", "received",
     )
@@ -233,6 +234,9 @@ class Conversation:
             if response is not None:
                 event = parse(raw) if response.looked_at else {"type": kind}
                 self._arrived(response, event, len(raw))
+        elif kind in KEEP_ALIVES:
+            for response in self._responses():
+                response.observation.kept_alive()
 
     @_guarded
     def read_failed(self, error: BaseException) -> None:

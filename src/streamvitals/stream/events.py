@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..outcome import Outcome, Verdict
-from .chunks import error_alone
+from .chunks import KEEP_ALIVES, error_alone
 from .fields import fields, get, identifier, text, word
 from .record import Usage
 from .usage import added_usage, later_usage, usage_of
@@ -38,7 +38,8 @@ class TypedEvents:
 
     system_fingerprint: str | None = None  # of chat completions only
     __slots__ = (
-        "_usage", "_usual", "_verdict", "done", "finish_reasons", "response_id", "response_model", "service_tier",
+        "_begun", "_usage", "_usual", "_verdict", "done", "finish_reasons", "response_id", "response_model",
+        "service_tier",
     )
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class TypedEvents:
         self.service_tier: str | None = None
         self._verdict: Verdict | None = None
         self._usage: Any = None
+        self._begun = ""  # the type of the last event that began something
         self._usual = ""  # the type of the last event that neither began nor ended anything
 
     @property
@@ -61,16 +63,25 @@ class TypedEvents:
         except (AttributeError, LookupError):
             return False
 
-    def read(self, item: Any) -> None:
+    def read(self, item: Any) -> bool:
         kind = get(item, self.TYPE)
         if not isinstance(kind, str):
             self._verdict = error_alone(fields(item)) or self._verdict
         elif kind in self.BEGINS:
             self._begin(self._body(item))
+            # Some gateways say it again and again while the model thinks.
+            again, self._begun = kind == self._begun, kind
+            return again
         elif kind in self.ENDS:
             self._end(self.ENDS[kind], item)
+        elif kind in KEEP_ALIVES:
+            return True
         else:
             self._usual = kind
+        return False
+
+    def skim(self, item: Any) -> bool:
+        return self.read(item)
 
     def _body(self, item: Any) -> Any:
         return get(item, self.BODY) if self.BODY else item
@@ -118,6 +129,9 @@ class TypedEvents:
     def has_token(self, item: Any) -> bool:
         kind = get(item, self.TYPE)
         return isinstance(kind, str) and kind.endswith(self.TOKENS) and get(item, "delta") != ""
+
+    def has_answer(self, item: Any) -> bool:
+        return self.has_token(item) and "reasoning" not in get(item, self.TYPE)
 
     def marker(self) -> Verdict | None:
         return self._verdict
@@ -176,12 +190,12 @@ class AssistantEvents(TypedEvents):
     }
     __slots__ = ()
 
-    def read(self, item: Any) -> None:
+    def read(self, item: Any) -> bool:
         if get(item, "event") is None and isinstance(get(item, "message"), str):
             # The SDK gives its own helpers an error without the name of its event.
             self._end("error", item)
-        else:
-            super().read(item)
+            return False
+        return super().read(item)
 
 
 class ImageEvents(TypedEvents):
@@ -239,15 +253,15 @@ class AgentEvents(TypedEvents):
     def is_common(self, item: Any) -> bool:
         return False  # an event of any type may come from a subagent, or end a turn
 
-    def read(self, item: Any) -> None:
+    def read(self, item: Any) -> bool:
         kind = get(item, "type")
         if not isinstance(kind, str) or get(get(item, "turn"), "subagent_id") is not None:
-            return  # the end of a subagent does not end the turn that the app waits for
+            return False  # the end of a subagent does not end the turn that the app waits for
         if not self._worked:
             self._worked = kind.startswith(self.WORKS)
         elif kind in self.RESTS and self._verdict is None:
             self._verdict = COMPLETED
-        super().read(item)
+        return super().read(item) and kind in KEEP_ALIVES  # a turn may follow another one
 
     def _note_usage(self, usage: Any) -> None:
         self._usage = added_usage(self._usage, usage_of(usage))  # each turn reports its own usage
@@ -286,11 +300,16 @@ class BodyBytes:
     def is_common(self, item: Any) -> bool:
         return True
 
-    def read(self, item: Any) -> None:
+    def read(self, item: Any) -> bool:
         """Do nothing: the bytes are the content and say nothing of the stream."""
+        return False
+
+    skim = read
 
     def has_token(self, item: Any) -> bool:
         return True
+
+    has_answer = has_token
 
     def marker(self) -> Verdict | None:
         return None

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .ending import Ending, Reference
-from .record import Progress, RetryRecord
+from .record import Progress, RetryRecord, StallAfter
 from .retry import Chain
 
 
 class Hooks(Protocol):
-    """The hooks on the stream's response (sdk/closing.py). ``hooked``: reads of the response are seen."""
+    """The hooks on the stream's response (sdk/closing.py).
+
+    ``hooked``: reads of the response are seen. ``sees_lines``: so are the lines of its body, comments among them."""
 
     hooked: bool
+    sees_lines: bool
 
     def bytes_received(self) -> int | None:
         """How many bytes the transport has delivered so far; None where that is not known."""
@@ -29,7 +32,7 @@ class Host(Protocol):
     """What an observation needs from its process; process/runtime.py implements it."""
 
     clock: Callable[[], float]
-    stall_after: float
+    stall_after: StallAfter
     flush_every: float
 
     def submit(self, item: Progress | RetryRecord | tuple[Any, Ending]) -> None:

@@ -45,11 +45,16 @@ class MutedReader:
     def is_common(self, item: Any) -> bool:
         return True
 
-    def read(self, item: Any) -> None:
+    def read(self, item: Any) -> bool:
         """Do nothing."""
+        return False
+
+    skim = read
 
     def has_token(self, item: Any) -> bool:
         return False
+
+    has_answer = has_token
 
     def marker(self) -> Verdict | None:
         return self._marker

@@ -38,7 +38,7 @@ class Common(Protocol):
 
 
 class _NoneYet:
-    """Recognises no chunk as common: before the first token every chunk must be read."""
+    """Recognises no chunk as common: before the first token of the answer every chunk must be read."""
 
     def is_common(self, item: Any) -> bool:
         return False
@@ -199,13 +199,30 @@ class Observation:
             if now is None:
                 now = self.clock()
             pace, reader = self.pace, self.reader
-            pace.arrived(now)
-            if pace.first_token is None and reader.has_token(item):
-                pace.token(now)
-            reader.read(item)
+            try:
+                thinks_on = pace.patient and pace.first_token is not None
+                only_alive = reader.skim(item) if thinks_on else reader.read(item)
+            except BaseException:
+                pace.arrived(now)
+                raise
+            if only_alive:
+                pace.lull(now)
+                return NOT_YET
+            following: Common = reader
+            if pace.patient:
+                pace.resume(now) if pace.lulled else pace.arrived(now)
+                if pace.thinking:
+                    if pace.first_token is None and reader.has_token(item):
+                        pace.token(now)
+                    if reader.has_answer(item) if pace.first_token is not None else isinstance(reader, MutedReader):
+                        pace.answers()
+                    else:
+                        following = NOT_YET
+            else:
+                pace.arrived(now)
             if now >= pace.flush_at:
                 self.flush(now)
-            return NOT_YET if pace.first_token is None else reader
+            return following
         except Exception as error:
             if is_foreign(error):
                 raise
@@ -235,6 +252,10 @@ class Observation:
 
     # -- facts from other places than the chunks
 
+    @_guarded
+    def kept_alive(self) -> None:
+        """Note that a comment has come: the app does not see it, and goes on waiting."""
+        self.pace.comment(self.clock())
     def asks_for(self, request: tuple[tuple[str, Any], ...]) -> None:
         """Keep the attributes of the request, since somebody wants them."""
         self.request = request
@@ -280,6 +301,8 @@ class Observation:
         """Stop reading: this body cannot be read any further, for the reason that ``hint`` gives."""
         self.hint(hint)
         self.reader = muted(self.reader)
+        if self.pace.chunks:
+            self.pace.answers()  # as far as anybody can know
 
     def hint(self, hint: str) -> None:
         """Note what cannot be known of this stream, or was not understood; ``hint`` is one of ``names.HINTS``."""
@@ -292,6 +315,8 @@ class Observation:
     def exhausted(self) -> None:
         """Note that the body ended and nothing was raised."""
         now = self.clock()
+        if not self.pace.chunks:
+            self._look_for_bytes(now)
         marker = self.reader.marker()
         verdict = self._verdict_of_body(marker)
         if verdict is marker and self.pace.arrived_at is not None:
@@ -307,6 +332,8 @@ class Observation:
         if type(error).__name__ == "StreamConsumed" and self.hooks is not None and self.hooks.read_by_another():
             return  # the exception was for a second reader of a body that the first one is still reading
         now = self.clock()
+        if not self.pace.chunks:
+            self._look_for_bytes(now)
         self.pace.waited(now)
         verdict = classify_exception(error, headers_received=True, closed_by_app=self.closed_by_app)
         self._finish(Ending(verdict, now, names_of(error)))
@@ -392,6 +419,11 @@ class Observation:
                 return Verdict(Outcome.MALFORMED, "unexpected_content_type")
             return Verdict(Outcome.TRUNCATED, "empty_stream")
         return Verdict(Outcome.TRUNCATED, self.reader.unfinished())
+
+    def _look_for_bytes(self, now: float) -> None:
+        """Note at the end of a stream without a chunk that bytes have come, if nobody has seen which."""
+        if self.hooks is not None and not self.hooks.sees_lines and self._came():
+            self.pace.unseen(now)
 
     def _came(self) -> bool:
         return self.hooks is not None and bool(self.hooks.bytes_received())

@@ -3,6 +3,9 @@
     ask ... arrived      the app is blocked: wait, the provider's silence as the app feels it
     arrived ... ask      the app works on the chunk: hold, never the provider's
 
+A wait is a stall by its phase: before the first token of the answer a model may think, later it is to go on. What only
+keeps the connection alive (SSE comments, pings) ends no wait.
+
 Times are seconds on the observation's clock. The generators of observe.py stamp a common chunk in their own lines,
 since a call costs more than all that is stamped; all other code uses the methods. The record may be made while the app
 reads on, so nothing here is reset at the end.
@@ -14,10 +17,10 @@ import operator
 from bisect import bisect_left
 from typing import Any, ClassVar, Protocol
 
-from ..names import GAP_EDGES
-from .record import Progress, StreamLabels
+from ..names import BETWEEN_CHUNKS, FIRST_TOKEN, GAP_EDGES, KEEP_ALIVE_WITHIN
+from .record import Progress, Stall, StallAfter, StreamLabels
 
-_MAX_STALLS = 16  # remembered one by one; the count goes on
+_MAX_STALLS = 16  # remembered one by one, the last one always; the count goes on
 _NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
 
 Bucket = tuple[float, float, list[int], int]
@@ -32,7 +35,7 @@ class Numbers(Protocol):
 
 
 class Slot(Protocol):
-    """Eight doubles that outlive the process: state, start, label set, chunks (see store/store.py)."""
+    """Eight doubles that outlive the process: see store/segment.py."""
 
     @property
     def view(self) -> Numbers: ...
@@ -45,11 +48,12 @@ class Pace:
     """When chunks came, and what their gaps were. ``slot`` shows the agent who waits, and since when."""
 
     __slots__ = (
-        "_flushed", "_other_wait", "_stall_after", "arrived_at", "at", "chunks", "first_chunk", "first_token",
-        "flush_at", "gap_counts", "max_gap", "stall_times", "stalls", "started", "view", "wait", "waiting_since",
+        "_alive_after", "_alive_at", "_flushed", "_later", "_other_wait", "_stall_after", "arrived_at", "at",
+        "chunks", "first_chunk", "first_token", "flush_at", "gap_counts", "lulled", "max_gap", "patient", "stall_times",
+        "stalls", "started", "thinking", "view", "wait", "waiting_since",
     )
 
-    def __init__(self, slot: Slot, now: float, stall_after: float, flush_at: float) -> None:
+    def __init__(self, slot: Slot, now: float, stall_after: StallAfter, flush_at: float) -> None:
         self.view: Numbers = slot.view
         self.at = slot.at
         self.started = now
@@ -62,9 +66,14 @@ class Pace:
         self.max_gap = 0.0
         self.wait = 0.0
         self._other_wait = 0.0  # the part of `wait` that is not a chunk gap
-        self._stall_after = stall_after
+        self.thinking = True  # the first token of the answer has not come
+        self.patient = True  # the next chunk is not to be read in the quickest way
+        self._stall_after, self._later = stall_after
+        self.lulled = 0.0  # the part of this wait before the last keep-alive that came to the app
+        self._alive_at = now  # when the last keep-alive came
+        self._alive_after = 0.0  # how long the app had waited when the first one of a wait came
         self.stalls = 0
-        self.stall_times: tuple[tuple[float, float], ...] = ()
+        self.stall_times: tuple[Stall, ...] = ()
         self.flush_at = flush_at
         self._flushed: Progress | None = None  # all that the sinks have been handed already
 
@@ -97,11 +106,56 @@ class Pace:
         self.first_chunk = now - self.started
         self._other_wait += gap
         if gap >= self._stall_after:
-            self.stalled(gap, now)
+            self.stalled(gap, now, self.waiting_since)
+
+    def resume(self, now: float) -> None:
+        """As ``arrived``, after a lull: the lulls are a part of the gap, and a stall together with it, or none."""
+        lulled = self.lulled
+        self.view[self.at + 7] = 0.0
+        self._other_wait -= lulled
+        self.wait -= lulled
+        self.waiting_since -= lulled
+        self.arrived(now)
+        self.lulled = 0.0
+        self.patient = self.thinking
 
     def token(self, now: float) -> None:
         """The first chunk with a token in it has come."""
         self.first_token = now - self.started
+
+    def answers(self) -> None:
+        """The answer has begun: from now on the stream is to go on without long pauses."""
+        self.thinking = self.patient = False
+        self._stall_after = self._later
+        self.view[self.at + 6] = 1.0
+
+    # -- what only keeps the connection alive
+
+    def comment(self, now: float) -> None:
+        """A comment has come, which the app does not see: it goes on waiting."""
+        self._keep_alive(now)
+        self.view[self.at + 7] = now
+
+    def lull(self, now: float) -> None:
+        """A keep-alive has come to the app, for which the wait goes on when it asks again."""
+        self._keep_alive(now)
+        seconds = now - self.waiting_since
+        self.wait += seconds
+        self._other_wait += seconds
+        self.lulled += seconds
+        self.patient = True
+        view, at = self.view, self.at
+        view[at] = -now
+        view[at + 7] = self.lulled - now
+
+    def unseen(self, now: float) -> None:
+        """Bytes have come during this wait, at times that nobody has seen."""
+        self._alive_after, self._alive_at = 0.0, now
+
+    def _keep_alive(self, now: float) -> None:
+        if not self.lulled and self._alive_at <= self.waiting_since:
+            self._alive_after = now - self.waiting_since
+        self._alive_at = now
 
     def gap(self, gap: float, now: float) -> Bucket:
         """Count the gap before a chunk, and return its bucket: low, high, the counts, and the index in them.
@@ -121,29 +175,42 @@ class Pace:
         if gap > self.max_gap:
             self.max_gap = gap
         if gap >= self._stall_after:
-            self.stalled(gap, now)
+            self.stalled(gap, now, self.waiting_since)
         return counts, bucket
 
     def waited(self, now: float) -> None:
         """The app has waited until now for something that is no chunk."""
-        seconds = now - self.waiting_since
+        since = self.waiting_since
         self.waiting_since = now  # once, also where an end was interrupted and comes again
-        self.wait += seconds
-        self._other_wait += seconds
-        if seconds >= self._stall_after:
-            self.stalled(seconds, now)
+        self.wait += now - since
+        self._other_wait += now - since
+        self._judge(since, now)
 
     def hung(self, now: float) -> None:
         """The app has waited for a complete stream to end: a stall, if it was long, and no wait."""
-        seconds = now - self.waiting_since
-        if seconds >= self._stall_after:
-            self.stalled(seconds, now)
+        self._judge(self.waiting_since, now)
 
-    def stalled(self, seconds: float, now: float) -> None:
-        """There was nothing for so many seconds."""
+    def _judge(self, since: float, now: float) -> None:
+        seconds = now - since + self.lulled
+        if seconds >= self._stall_after:
+            self.stalled(seconds, now, since)
+        self.lulled = 0.0
+
+    def stalled(self, seconds: float, now: float, since: float) -> None:
+        """There was no chunk for so many seconds; ``since`` is when the last read began."""
         self.stalls += 1
-        if len(self.stall_times) < _MAX_STALLS:
-            self.stall_times += ((now - seconds - self.started, seconds),)
+        stall = Stall(
+            now - seconds - self.started, seconds, FIRST_TOKEN if self.thinking else BETWEEN_CHUNKS,
+            self._was_kept_alive(seconds, now, since),
+        )
+        self.stall_times = (*self.stall_times[: _MAX_STALLS - 1], stall)
+
+    def _was_kept_alive(self, seconds: float, now: float, since: float) -> bool:
+        last = self._alive_at
+        if not self.lulled and last <= since:
+            return False
+        # Some servers put a comment before every chunk. It comes with what ends the silence, and has not broken it.
+        return self._alive_after <= 0.9 * seconds and now - max(last, since) <= KEEP_ALIVE_WITHIN
 
     def stop_writing(self) -> None:
         """A stream that is read on after its end must not write into a slot that is another's by then."""

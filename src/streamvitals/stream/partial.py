@@ -31,14 +31,18 @@ class TailReader(WrappedReader):
     def is_common(self, item: Any) -> bool:
         return False  # any chunk may contain text
 
-    def read(self, item: Any) -> None:
-        self._reader.read(item)
+    def read(self, item: Any) -> bool:
+        only_alive = self._reader.read(item)
         piece = text_of(item)
         if piece:
             self._pieces.append(piece[-self._limit :])
             self._size += len(self._pieces[-1])
             while self._size - len(self._pieces[0]) >= self._limit:
                 self._size -= len(self._pieces.popleft())
+        return only_alive
+
+    def skim(self, item: Any) -> bool:
+        return self.read(item)
 
     def tail(self) -> str:
         """The redacted tail. Raises what the hook raises: then no text is shown."""

@@ -78,6 +78,28 @@ class Attempt(NamedTuple):
     backoff: float = 0.0
 
 
+class StallAfter(NamedTuple):
+    """For how many seconds a stream must be silent to be stalled: before the first token of the answer, and later."""
+
+    first_token: float = 60.0
+    between_chunks: float = 5.0
+
+
+STALL_AFTER = StallAfter()
+
+
+class Stall(NamedTuple):
+    """A wait that was too long, from ``began`` seconds after the request.
+
+    ``phase`` is "first_token" or "between_chunks"; ``keep_alive``: meanwhile came what only keeps a connection alive.
+    """
+
+    began: float
+    seconds: float
+    phase: str
+    keep_alive: bool = False
+
+
 class TraceIds(NamedTuple):
     """The ids of a span: lower-case hex, as in the labels of an exemplar."""
 
@@ -192,7 +214,7 @@ class StreamRecord(NamedTuple):
     method: str = "POST"
     url_path: str = ""
     server_port: int | None = None
-    stall_times: tuple[tuple[float, float], ...] = ()
+    stall_times: tuple[Stall, ...] = ()
     clock_origin: float = 0.0
     last_event_id: str | None = None
     partial: str | None = None

@@ -44,6 +44,7 @@ class ByteWatch:
         self._plain = not encoding and not begun
         self._size = 0
         self._carried = 0.0
+        self._commented = False
         if self._pieces is None or (begun and encoding):
             self._stop("unread_encoding")
 
@@ -59,7 +60,11 @@ class ByteWatch:
             now = observation.clock()
             events, pace = self._read(raw), observation.pace
             if not events:
-                self._carried += now - pace.waiting_since
+                commented, self._commented = self._commented, False
+                if commented and not self._data and self._lines.between():
+                    pace.lull(now)
+                else:
+                    self._carried += now - pace.waiting_since
                 return
             if self._carried:
                 pace.wait_from(pace.waiting_since - self._carried)
@@ -101,8 +106,10 @@ class ByteWatch:
         if not line:
             if self._data:
                 data, self._data, self._size = b"\n".join(self._data), [], 0
-                if data:  # an empty one keeps the connection alive, and is no event
+                if data:
                     events.extend(self._event(data))
+                else:
+                    self._commented = True  # an empty one keeps the connection alive, and is no event
                 self._begun = False
             return
         field, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
@@ -115,6 +122,8 @@ class ByteWatch:
             self._data.append(value.removeprefix(b" "))
         elif field == b"id" and len(line) < SHORT:
             self._observation.event_id(value.strip().decode("utf-8", "replace"))
+        elif not field:
+            self._commented = True
 
     def _event(self, data: bytes) -> list[Any]:
         """The event with these data, if it is one for the reader."""
@@ -140,7 +149,7 @@ class ByteWatch:
 
 
 class MarkWatch:
-    """Notices ``[DONE]`` and event ids in bytes whose chunks are counted elsewhere.
+    """Notices ``[DONE]``, event ids and comments in bytes whose chunks are counted elsewhere.
 
     It is used where the SDK's lines are read by a decoder that is not the SDK's, which may drop them anywhere."""
 
@@ -172,6 +181,8 @@ class MarkWatch:
                 self._observation.done()
             elif field == b"id":
                 self._observation.event_id(value.strip().decode("utf-8", "replace"))
+            elif line and not field:
+                self._observation.kept_alive()
 
 
 class _Lines:

@@ -53,11 +53,17 @@ class WrappedReader:
     def is_common(self, item: Any) -> bool:
         return self._reader.is_common(item)
 
-    def read(self, item: Any) -> None:
-        self._reader.read(item)
+    def read(self, item: Any) -> bool:
+        return self._reader.read(item)
+
+    def skim(self, item: Any) -> bool:
+        return self._reader.skim(item)
 
     def has_token(self, item: Any) -> bool:
         return self._reader.has_token(item)
+
+    def has_answer(self, item: Any) -> bool:
+        return self._reader.has_answer(item)
 
     def marker(self) -> Verdict | None:
         return self._reader.marker()
