@@ -104,11 +104,13 @@ SECRETS = (
     "0123456789abcdef0123456789abcdef", "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6", "glpat-abcdefghij", "-----BEGIN RSA",
     "key=sk-abcdefgh12345678", "3Xb9-Kd_72hfLq0sWmZ-p1YtVe84Rn_uGcAo6iJB5",
     "someone@example.com", "Some One <someone@example.com>", "someone%40example.com", "https://u:p@example.com",
-    "user+tag@sub.example.co.uk", "ü@exämple.de",
+    "password=hunter2", "db;pwd:hunter2", "AccountKey=abc123==", "x?api_key=abc1", "Secret: abc",
+    "someone\N{FULLWIDTH COMMERCIAL AT}example.com", "user+tag@sub.example.co.uk", "ü@exämple.de",
     "10.0.0.1", "192.168.1.77:8080", "from 203.0.113.9", "user_10.0.0.1", "::1", "2001:db8::ff00:42:8329",
     "[2001:db8::1]:443", "fe80::1%eth0", "2001:0db8:85a3:0000:0000:8a2e:0370:7334", "::ffff:192.0.2.128", "2001:DB8::",
 )
 HARMLESS = (
+    "token-budget", "secret santa", "keys:3", "passage=2", "monkey=4", "tokens=4k",
     "acme", "acme-corp", "Acme Inc.", "tenant_42", "42", "org_2NNEqL2nrIRdJ194ndJqAHwEfxC", "eu-west-1", "search::fast",
     "9f1c2d34-5e6f-4a7b-8c9d-0e1f2a3b4c5d", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "5f7c8ec7c33c6c004bbafe82", "v1.2.3",
     "1.2.3.4.5", "10:30:00", "customer-support-team-emea-2024-q1-long-name", "basic plan", "Basic", "sk-bank", "ask-me",

@@ -31,7 +31,7 @@ _WITHHELD = ("label_withheld",)
 _BIGGEST = 10**15
 # A mailbox (a URL with a password looks the same), an IPv4 address, an IPv6 address.
 _ADDRESS = re.compile(
-    r"[^\s@](?:@|%40)[^\s@]"
+    r"[^\s@](?:[@\uff20]|%40)[^\s@]"
     r"|(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)"
     r"|(?<![0-9a-zA-Z:])(?:(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}"
     r"|(?=:*[0-9a-f])(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})?::(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})?)(?![0-9a-zA-Z:])",
@@ -41,6 +41,12 @@ _ADDRESS = re.compile(
 _PREFIX = re.compile(
     r"(?<![a-z0-9])(?:(?:[srp]k[-_]|gsk_|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|xai-|pplx-|hf_|r8_|nvapi-|npm_|pypi-"
     r"|AIza|A[KS]IA|eyJ|ya29\.|SG\.|whsec_|dop_v1_|bearer\s+|basic\s+(?=\S*\d|\S*=))[\w.+/=-]{8}|-----BEGIN)",
+    re.IGNORECASE,
+)
+# A value that says itself what it is, as in a connection string or a query.
+_NAMED = re.compile(
+    r"(?<![a-z0-9])(?:password|passwd|passphrase|pwd|secret|token|(?:api|access|account|shared|auth)[-_ ]?key)"
+    r"\s*[=:]\s*\S",
     re.IGNORECASE,
 )
 # Runs that nobody has made up. A UUID with its dashes is none, nor is a name made of words.
@@ -172,7 +178,7 @@ def _text(value: str) -> str | None:
 
 def looks_secret(value: str) -> bool:
     """Whether a value looks like a key, or like the address of a person or a machine."""
-    if _ADDRESS.search(value) or _PREFIX.search(value):
+    if _ADDRESS.search(value) or _PREFIX.search(value) or _NAMED.search(value):
         return True
     if any(not run.isalpha() and not run.isdigit() for run in _RUN.findall(value)):
         return True
