@@ -35,20 +35,31 @@ def course(sick: dict[Thing, Rate]) -> Course:
     return Course(sick, well=20, ill=30, after=60, healthy=tenants(0.0))
 
 
+RULE = next(rule for rule in BY_TENANT if rule.get("alert") == FAILING)
+# With no text but the summary, so that a test tells that one only.
+SUMMARY_ONLY = [
+    rule | {"annotations": {"summary": rule["annotations"]["summary"]}} if rule is RULE else rule for rule in BY_TENANT
+]
+
+
+def told(minute: int, summary: str) -> dict[str, Any]:
+    """One page then, for the service, that says this."""
+    page = {"exp_labels": {"job": "chat", **RULE["labels"]}, "exp_annotations": {"summary": summary + at(minute)}}
+    return {"alert_rule_test": [{"eval_time": f"{minute}m", "alertname": FAILING, "exp_alerts": [page]}]}
+
+
+def reset(share: float, rate: float, tenant: str = "") -> dict[Thing, Rate]:
+    """Streams of a tenant, or of none, of which this share is reset."""
+    rates: dict[Thing, Rate] = {streams("completed"): rate * (1 - share), streams("reset"): rate * share}
+    return {of(tenant, thing): value for thing, value in rates.items()} if tenant else rates
+
+
 @needs("promtool")
 def test_one_tenant_that_fails_pages_by_its_label_alone(tmp_path: Path) -> None:
-    rule = next(rule for rule in BY_TENANT if rule.get("alert") == FAILING)
-    summary = {"annotations": {"summary": rule["annotations"]["summary"]}}
-    by_tenant = [one | summary if one is rule else one for one in BY_TENANT]
-    for rules, value in ((RULES, None), (by_tenant, 1.0)):
+    whose = "100% of tenant acme's operations fail, 0% of the others'"
+    text = f"{whose}; 6% of gpt-4o streams reset by api.example mid-stream, 5m"
+    for rules, value, more in ((RULES, None, {}), (SUMMARY_ONLY, 1.0, told(34, text))):
         promtool = Promtool(tmp_path, rules)
-        more: dict[str, Any] = {}
-        if value:
-            told = "operations of tenant acme fail; 6% of gpt-4o streams reset by api.example mid-stream, 5m" + at(34)
-            more["alert_rule_test"] = [{
-                "eval_time": "34m", "alertname": FAILING,
-                "exp_alerts": [{"exp_labels": {"job": "chat", **rule["labels"]}, "exp_annotations": {"summary": told}}],
-            }]
         promtool.expect(
             "one fails", course(tenants(4.0)), (19, firing(FAILING), None), (34, firing(FAILING), value),
             (110, firing(FAILING), None), **more,
@@ -56,6 +67,49 @@ def test_one_tenant_that_fails_pages_by_its_label_alone(tmp_path: Path) -> None:
         promtool.expect("a little", course(tenants(0.2)), (110, ever(FAILING, 110), None))
         promtool.expect("well", course({}), (110, ever(FAILING, 110), None))
         promtool.check()
+
+
+@needs("promtool")
+def test_the_tenant_by_whom_the_service_fails_is_named(tmp_path: Path) -> None:
+    promtool = Promtool(tmp_path, SUMMARY_ONLY)
+    for share, rate, whose, of_model in (
+        (0.9, 20.0, "90% of tenant globex's operations fail, 0% of the others'", "21%"),
+        # Too little for a tenant to page by itself.
+        (0.17, 200.0, "17% of tenant globex's operations fail, 0% of the others'", "13%"),
+    ):
+        text = f"{whose}; {of_model} of gpt-4o streams reset by api.example mid-stream, 5m"
+        big = Course(
+            reset(share, rate, "globex"), ill=30, after=60, healthy=reset(0, rate, "globex") | reset(0, 4, "acme")
+        )
+        promtool.expect(
+            whose, big, (34, firing(FAILING), 1.0), (34, "count(streamvitals:failing:service)", 1.0), **told(34, text)
+        )
+    promtool.check()
+
+
+@needs("promtool")
+def test_no_tenant_is_named_where_a_model_fails_for_all_alike(tmp_path: Path) -> None:
+    """Others use a second model, which is well: as a share of all that the others ask, less of theirs fails."""
+    promtool = Promtool(tmp_path, SUMMARY_ONLY)
+    healthy = reset(0, 20, "globex") | reset(0, 4, "acme")
+    for share, unlike, said in ((0.3, 0.0, "30%"), (0.3, 0.05, "31%"), (0.9, 0.05, "91%")):
+        alike = reset(share, 60) | reset(share + unlike, 20, "globex") | reset(share - unlike, 4, "acme")
+        text = f"{said} of gpt-4o streams reset by api.example mid-stream, 5m"
+        promtool.expect(text, Course(alike, healthy=healthy), (34, firing(FAILING), 1.0), **told(34, text))
+    promtool.check()
+
+
+@needs("promtool")
+def test_a_tenant_whose_streams_hang_is_named_unless_all_do(tmp_path: Path) -> None:
+    promtool = Promtool(tmp_path, SUMMARY_ONLY)
+    one: dict[Thing, Rate] = {of("acme", Thing(names.STALLED)): 6.0, of("acme", Thing(names.ACTIVE)): 8.0}
+    every = one | {Thing(names.STALLED): 12.0, Thing(names.ACTIVE): 16.0}
+    for name, sick, text in (
+        ("one", one, "streams of tenant acme hang; 18 open gpt-4o streams hang, no chunk comes from api.example"),
+        ("all", every, "54 open gpt-4o streams hang, no chunk comes from api.example"),
+    ):
+        promtool.expect(name, course(sick), (30, firing(FAILING), 1.0), **told(30, text))
+    promtool.check()
 
 
 @needs("promtool")

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 from .. import names
 from . import measures
-from .language import FAST, MODEL, RATE_WINDOWS, SERVICE, SHORT
-from .promql import RESULT, Matcher, Recorded, increase, matching, selector, total
+from .chance import FEW, beyond_chance
+from .language import FAST, MID, MODEL, RATE_WINDOWS, SERVICE, SHORT
+from .promql import COUNTED, FAILED, RESULT, Matcher, Recorded, increase, matching, selector, total
 from .rule import Record
-from .series import WHOLE, Scope
+from .series import STREAMS, WHOLE, Scope
+from .texts import PERCENT, of_service, query_text
 from .texts import label as value_of
-from .texts import of_service, query_text
+
+# A value whose share is so many times that of all others stands out.
+APART = 2
+# Windows of texts: the last minutes, and longer where little is asked.
+_TOLD = (FAST, MID)
 
 
 @dataclass(frozen=True)
@@ -71,12 +77,89 @@ def counts(label: str) -> Iterator[Record]:
     yield Record(scope.active, total(selector(names.ACTIVE, _has(label)), *scope.by))
 
 
+def apart(label: str) -> Iterator[Record]:
+    """Record, while it fails, of which values so much more fails than of the others that it is theirs.
+
+    The others are all operations but those of this value, also those without the label. A value of whom much fails
+    because a model of its does, for everybody, does not stand out.
+    """
+    scope, each = scope_of(label), f"- on ({SERVICE}) group_right ()"
+    for window in _TOLD:
+        failed, operations = scope.failed[window], scope.operations[window]
+        others, alike = _others(label)[window], _alike(label)[window]
+        yield Record(others, f"""
+        clamp_min({WHOLE.failed[window]} {each} {failed}, 0)
+          / ({WHOLE.operations[window]} {each} {operations} >= 1)
+          and {failed} > {FEW}
+          and on ({SERVICE}) ({WHOLE.failing} or {scope.failing})""")
+        yield Record(alike, _as_others(label, window))
+        yield Record(_apart(label)[window], f"""
+        {others}
+          and {failed} >= {APART} * {others} * {operations}
+          and {failed} >= {APART} * {alike} * {operations}
+          and {beyond_chance(failed, operations, alike)}""")
+
+
+def _as_others(label: str, window: str) -> str:
+    """The share of a value's streams that would fail if its models failed for it as they do for the others."""
+    all_of_model, each = (SERVICE, MODEL), f"- on ({SERVICE}, {MODEL}) group_right ()"
+    its = _Counts(window, (*all_of_model, label), label)
+    failed, counted = (
+        f"({total(matching(STREAMS[window], what), *all_of_model)} {each} {its.streams(what)})"
+        for what in (FAILED, COUNTED)
+    )
+    ended = _Counts(window, (SERVICE, label), label).streams(COUNTED)
+    expected = total(f"{its.streams(COUNTED)} * clamp_min({failed}, 0) / ({counted} >= 1)", SERVICE, label)
+    return f"""
+        ({expected} or 0 * {ended}) / ({ended} > 0)
+          and {_others(label)[window]}"""
+
+
+def _others(label: str) -> Recorded:
+    return Recorded(f"streamvitals:by_{label}_others_failure_ratio:increase")
+
+
+def _alike(label: str) -> Recorded:
+    return Recorded(f"streamvitals:by_{label}_alike_failure_ratio:increase")
+
+
+def _apart(label: str) -> Recorded:
+    return Recorded(f"streamvitals:by_{label}_apart:increase")
+
+
 def words(by: Sequence[str]) -> dict[str, str]:
-    """The words of texts: who fails, where not everybody does, and in which series to look for it besides."""
-    whose = ""
-    for label in by:
-        scope = scope_of(label)
-        for failing, what in ((scope.failing, "operations of {} fail; "), (scope.hanging, "streams of {} hang; ")):
-            alone = f"topk(1, {of_service(failing)}) unless on ($service) {of_service(WHOLE.failing)}"
-            whose += query_text(alone, what.format(f"{label} {value_of(label)}"))
+    """The words of texts: whose it is, where not everybody's, and in which series to look for it besides."""
+    whose = "".join(_who_fails(label) + _who_hangs(label) for label in by)
     return {"whose": whose, "or_theirs": "".join(f" or {scope_of(label).failing}{{%[1]s}}" for label in by)}
+
+
+def _who_fails(label: str) -> str:
+    """Say of which value most fails, and how little of the others, if it stands out; else who alone fails."""
+    scope = scope_of(label)
+    text = query_text(
+        f"topk(1, {of_service(scope.failing)}) unless on ({SERVICE}) {of_service(WHOLE.failing)}",
+        f"operations of {label} {value_of(label)} fail; ",
+    )
+    for window in reversed(_TOLD):
+        share, others = (
+            query_text(f"100 * {of}", PERCENT, of=label) for of in (
+                f"{of_service(scope.failed[window], of=label)} / {of_service(scope.operations[window], of=label)}",
+                of_service(_apart(label)[window], of=label),
+            )
+        )
+        text = query_text(
+            f"topk(1, {of_service(scope.failed[window])} and {of_service(_apart(label)[window])})",
+            f"{share} of {label} {value_of(label)}'s operations fail, {others} of the others'; ", text,
+        )
+    return text
+
+
+def _who_hangs(label: str) -> str:
+    """Say whose streams hang, unless those of the others do as well."""
+    scope, each = scope_of(label), f"- on ({SERVICE}) group_right ()"
+    stalled, active = scope.stalled, scope.active
+    alone = f"""\
+topk(1, {of_service(scope.hanging)}
+  and {stalled} * ({WHOLE.active} {each} {active}) >= {APART} * {active} * ({WHOLE.stalled} {each} {stalled}))
+  unless on ({SERVICE}) {of_service(WHOLE.failing)}"""
+    return query_text(" ".join(alone.split()), f"streams of {label} {value_of(label)} hang; ")

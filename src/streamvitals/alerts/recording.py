@@ -122,6 +122,8 @@ def records(by: Sequence[str] = ()) -> Iterator[Record]:
     for label in by:
         yield from by_label.counts(label)
     yield from conditions([by_label.scope_of(label) for label in by])
+    for label in by:
+        yield from by_label.apart(label)
     yield from _failure_shares()
     yield from refusing()
     yield from latencies()

@@ -15,9 +15,12 @@ from .series import FAILURE_SHARE, STREAMS
 SERVICE = "SERVICE"
 
 
-def of_service(series: str, *where: Matcher) -> str:
-    """Select the series of the service that the alert is about."""
-    return matching(series, SERVICE, *where)
+def of_service(series: str, *where: Matcher, of: str = "") -> str:
+    """Select the series of the service that the alert is about.
+
+    ``of`` is a label whose value is that of the sample that is the dot (query_text).
+    """
+    return matching(series, SERVICE, *where, *([f"{of}=%[2]q"] if of else []))
 
 
 def label(name: str) -> str:
@@ -48,9 +51,13 @@ FATES = {
 AT = '{{ with query `time()` }} (at {{ (first . | value | toTime).Format "15:04" }} UTC){{ end }}'
 
 
-def query_text(expression: str, then: str, otherwise: str = "") -> str:
-    """Ask Prometheus, and say ``then`` with the first sample as its dot, or ``otherwise`` if there is none."""
-    query = f"printf `{expression.replace(SERVICE, '%[1]s')}` $$service | query"
+def query_text(expression: str, then: str, otherwise: str = "", *, of: str = "") -> str:
+    """Ask Prometheus, and say ``then`` with the first sample as its dot, or ``otherwise`` if there is none.
+
+    ``of`` is the label, if any, by which the expression asks about the sample that is the dot outside (of_service).
+    """
+    value = f' (label "{of}" .)' if of else ""
+    query = f"printf `{expression.replace(SERVICE, '%[1]s')}` $$service{value} | query"
     return f"{{{{ with {query} }}}}{{{{ with first . }}}}{then}{{{{ end }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}"
 
 
