@@ -283,9 +283,18 @@ def test_left_out_nothing_is_patched_and_nothing_counted(server: ThreadedFaultSe
         run(calling("embeddings", "sync"), server)
         assert _base_client.SyncAPIClient._process_response is before
         assert records.calls == []
-    with recorded():
-        assert _base_client.SyncAPIClient._process_response is not before
-    assert _base_client.SyncAPIClient._process_response is before
+
+
+def test_answers_are_seen_from_the_first_call_on(server: ThreadedFaultServer) -> None:
+    """A program that only streams does not pay for it."""
+    before = _base_client.SyncAPIClient._process_response
+    for _ in range(2):
+        with recorded():
+            run(lambda app: app.read(app.create("sv-ok")), server)
+            assert _base_client.SyncAPIClient._process_response is before
+            run(calling("embeddings", "sync"), server)
+            assert _base_client.SyncAPIClient._process_response is not before
+        assert _base_client.SyncAPIClient._process_response is before
 
 
 def test_the_fallback_after_a_broken_stream_counts_as_both(server: ThreadedFaultServer) -> None:

@@ -101,6 +101,7 @@ class Patches:
         self._host = host
         self._sdk = sdk
         self._active = False
+        self._sees_answers = False
         self._replaced = Replacements()
         self._labels = CustomLabels(labels)
         self._kinds = Kinds(sdk, finish_optional_hosts, providers)
@@ -129,13 +130,14 @@ class Patches:
                 self._replaced.make(owner, name, ours)
                 if name == "request":
                     self._join(owner, original, ours, path)
-        if self._plain_kinds is not None:
-            self._see_answers()
         self._sockets.apply()
         return []
 
     def _see_answers(self) -> None:
-        """Patch what gets every response, for the headers; where a version has no such methods there are no limits."""
+        """Patch what gets every response, for the headers; where a version has no such methods there are no limits.
+
+        The first call without a stream asks for it: it costs a stream something, too."""
+        self._sees_answers = True
         for path in self._sdk.answered:
             owner, _, name = path.rpartition(".")
             client = resolve(self._sdk.requests, owner)
@@ -152,7 +154,7 @@ class Patches:
 
     def remove(self) -> None:
         """Restore the originals. Where another patch is over ours, ours stays underneath and does nothing."""
-        self._active = False
+        self._active = self._sees_answers = False
         self._replaced.undo()
         self._sockets.remove()
         self._hooks.bodies.remove()
@@ -190,6 +192,8 @@ class Patches:
             return  # sent by the HTTP client of an observed call, say: it is part of that one
         kind = kinds.kind(client, options)
         if kind is not None:
+            if not self._sees_answers:
+                self._see_answers()
             found = self._labelled(kind.facts, options) if self._labels else kind.facts
             self._host.begin_call(found, kind.reader, request)
 
