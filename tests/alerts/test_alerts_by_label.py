@@ -144,3 +144,11 @@ def test_several_labels_are_judged_each_by_itself() -> None:
 def test_what_can_be_no_custom_label_is_refused(by: tuple[str, ...]) -> None:
     with pytest.raises(ObjectiveError, match=r"by .* is not allowed"):
         Objectives(by=by)
+
+
+@pytest.mark.parametrize("by", ["outcome", "gen_ai_request_model", "job"])
+def test_a_name_that_another_label_has_is_said_to_be_taken(by: str) -> None:
+    with pytest.raises(ObjectiveError, match=f"by '{by}' is not allowed: it is taken by another label"):
+        Objectives(by=(by,))
+    with pytest.raises(ObjectiveError, match="not allowed: the name"):
+        Objectives(by=("Tenant",))

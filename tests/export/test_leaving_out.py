@@ -16,7 +16,7 @@ from streamvitals.cli import main
 from streamvitals.config import left_out
 
 # What rules for the pager can do without.
-SPARED = "-durations,-first_chunk,-token_rate,-chunks,-waits,-tokens,-limits,-lag"
+SPARED = "-durations,-first_chunk,-token_rate,-chunks,-waits,-tokens,-limits,-lag,-calls"
 NEEDED = sorted(names.GROUPS.keys() - {group[1:] for group in SPARED.split(",")})
 
 
@@ -86,8 +86,11 @@ def test_panels_read_what_is_shown_and_fill_the_screen(metrics: str, tmp_path: P
     for name, found in panels(tmp_path / "some").items():
         queries = " ".join(target["expr"] for panel in found for target in panel.get("targets", ()))
         assert not [read for read in prometheus_names(queries) if read.startswith(hidden(metrics))]
-        said = {line.removeprefix(f"{name}: ").split(" is not written")[0]
-                for line in done.stderr.splitlines() if line.startswith(name)}
+        lines = [line for line in done.stderr.splitlines() if line.startswith(f"{name} is written without")]
+        said = set(re.findall(r'"([^"]+)"', " ".join(lines)))
+        assert len(lines) == bool(said)
+        left = [line.partition("they read what is left out, ")[2].split(", ") for line in lines]
+        assert all(groups and set(groups) <= {group[1:] for group in metrics.split(",")} for groups in left)
         rows = {panel["title"] for panel in whole[name] if panel["type"] == "row"}
         missing = {panel["title"] for panel in whole[name]} - {panel["title"] for panel in found}
         assert missing - rows == said
@@ -100,3 +103,15 @@ def test_panels_read_what_is_shown_and_fill_the_screen(metrics: str, tmp_path: P
                     assert covered.setdefault((x, y), panel["title"]) == panel["title"], "two panels in one place"
         assert len(covered) == 24 * (1 + max(y for _, y in covered)), "no holes"
         assert found[-1]["type"] != "row", "a heading with nothing below it"
+
+
+@pytest.mark.parametrize("command", ["alerts", "dashboards"])
+@pytest.mark.parametrize(("declared", "warned"), [("tenant=code", True), ("tennat=code", False), ("", False)])
+def test_a_label_that_is_not_declared_here_is_warned_of(
+    command: str, declared: str, warned: bool, tmp_path: Path
+) -> None:
+    done = invoke(command, "--by", "tennat", "--output", tmp_path, STREAMVITALS_LABELS=declared)
+    assert done.exit_code == 0, done.output
+    assert ("--by tennat: STREAMVITALS_LABELS here declares tenant only" in done.stderr) == warned
+    assert bool(done.stderr) == warned
+    assert list(tmp_path.iterdir())

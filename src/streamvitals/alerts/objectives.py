@@ -10,6 +10,7 @@ from typing import NoReturn
 from ..names import MAX_CUSTOM_LABELS, may_be_custom
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_CUSTOM = re.compile(r"[a-z][a-z0-9_]*")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _URL = re.compile(r"https?://[^\s\"'{}\\]+")
@@ -74,7 +75,8 @@ class Objectives:
             _refuse("service_label", ", ".join(self.service), "each label once")
         for label in self.by:
             if not may_be_custom(label) or label in self.service:
-                _refuse("by", label, "the name of a label in STREAMVITALS_LABELS, such as tenant")
+                taken = "it is taken by another label; " if _CUSTOM.fullmatch(label) else ""
+                _refuse("by", label, f"{taken}the name of a label in STREAMVITALS_LABELS, such as tenant")
         if len(set(self.by)) < len(self.by) or len(self.by) > MAX_CUSTOM_LABELS:
             _refuse("by", ", ".join(self.by), f"{MAX_CUSTOM_LABELS} labels at most, each once")
         for name in ("runbook_url", "dashboard_url"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -85,6 +85,7 @@ def alerts(
         raise click.UsageError(str(error)) from error
     except MissingFileError as error:
         raise click.ClickException(str(error)) from error
+    _warn_of_undeclared(by)
     for name, groups in lost.items():
         click.echo(f"{name} is not written: it reads what is left out, {', '.join(sorted(groups))}", err=True)
     _write(files, output, force)
@@ -148,8 +149,10 @@ def dashboards(
         files = dashboards_for(objectives)
         for name, text in files.items() if hidden else ():
             files[name], lost = panels_without(text, hidden)
-            for title in lost:
-                click.echo(f"{name}: {title} is not written: it reads what is left out", err=True)
+            if lost:
+                titles = ", ".join(f'"{title}"' for title in lost)
+                groups = ", ".join(sorted(set().union(*lost.values())))
+                click.echo(f"{name} is written without {titles}: they read what is left out, {groups}", err=True)
         if form == "provisioning":
             files = grafana.provisioning(files, sources, folder or grafana.FOLDER)
         elif form == "kubernetes":
@@ -158,6 +161,7 @@ def dashboards(
         raise click.UsageError(str(error)) from error
     except MissingFileError as error:
         raise click.ClickException(str(error)) from error
+    _warn_of_undeclared(by)
     _write(files, output, force)
 
 
@@ -176,6 +180,17 @@ def _left_out(metrics: str) -> frozenset[str]:
         return left_out(metrics, "--metrics") if metrics else config.left_out
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _warn_of_undeclared(by: Sequence[str]) -> None:
+    """Warn of labels that STREAMVITALS_LABELS, where it is set here, does not declare: it need not be the app's."""
+    declared = [label.name for label in checked_config(os.environ).labels]
+    for label in by if declared else ():
+        if label not in declared:
+            click.echo(
+                f"--by {label}: STREAMVITALS_LABELS here declares {', '.join(declared)} only; where the application"
+                f" has no label {label}, what is written by it stays empty", err=True,
+            )
 
 
 def checked_config(env: Mapping[str, str]) -> Config:

@@ -56,13 +56,14 @@ def without(content: dict[str, Any], left_out: frozenset[str]) -> tuple[dict[str
     return {"groups": [{**group, "rules": kept}]}, {name: lost[name] for name in alerts}
 
 
-def panels_without(dashboard: str, left_out: frozenset[str]) -> tuple[str, list[str]]:
-    """The JSON of a dashboard without the queries of these metrics and the panels that have no other, and their titles.
+def panels_without(dashboard: str, left_out: frozenset[str]) -> tuple[str, dict[str, set[str]]]:
+    """The JSON of a dashboard without the queries of these metrics and the panels that have no other.
 
-    The panels beside one that is left out take its place.
+    Beside it the titles of these panels, and by which groups each is lost. Those beside one that is left out take its
+    place.
     """
     model = json.loads(dashboard)
-    lost: list[str] = []
+    lost: dict[str, set[str]] = {}
     shelves: list[list[dict[str, Any]]] = []
     for _, shelf in groupby(sorted(model["panels"], key=_position), key=lambda panel: _position(panel)[0]):
         kept = []
@@ -70,7 +71,7 @@ def panels_without(dashboard: str, left_out: frozenset[str]) -> tuple[str, list[
             if _keeps_queries(panel, left_out):
                 kept.append(panel)
             else:
-                lost.append(panel["title"])
+                lost[panel["title"]] = groups_read((target["expr"] for target in panel["targets"]), left_out)
         if kept:
             shelves.append(kept)
     placed: list[dict[str, Any]] = []
