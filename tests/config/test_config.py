@@ -45,8 +45,8 @@ def test_the_port_is_the_apps_where_its_own_exporter_serves_on_it(env: dict[str,
 
 @pytest.mark.parametrize(("text", "hidden"), [
     ("", []), ("all", []), (" ALL ", []), ("-durations", ["streamvitals.stream_duration"]),
-    (" -Tokens , -lag,", ["streamvitals.event_loop_lag", "streamvitals.tokens"]),
-    ("errors,first_token,gaps,retries,open,waits,limits,durations,first_chunk,token_rate,chunks,tokens",
+    (" -Tokens , -lag,", ["streamvitals.event_loop_lag", "streamvitals.streams_unmetered", "streamvitals.tokens"]),
+    ("errors,first_token,gaps,retries,open,waits,limits,durations,first_chunk,token_rate,chunks,tokens,calls",
      ["streamvitals.event_loop_lag"]),
 ])
 def test_what_is_left_out(text: str, hidden: list[str]) -> None:
