@@ -56,9 +56,10 @@ def held_by_streaming(server: ThreadedFaultServer, chunks: int) -> int:
 
 def test_memory_per_stream_does_not_depend_on_the_number_of_chunks(server: ThreadedFaultServer) -> None:
     held_by_streaming(server, 10)
-    few, many = held_by_streaming(server, 10), held_by_streaming(server, 3_000)
+    few = held_by_streaming(server, 10)
     # A pointer per chunk would be 24,000. Python 3.10 keeps a frame of every function that has run, some 500 each.
-    assert abs(many - few) < 10_000
+    # What else this process does at the same time only adds to it.
+    assert any(abs(held_by_streaming(server, 3_000) - few) < 10_000 for _ in range(3))
 
 
 # -- series -------------------------------------------------------------------------------------------------
