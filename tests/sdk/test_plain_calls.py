@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import openai
@@ -21,6 +22,7 @@ from streamvitals.config import Config
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.outcome import Outcome
 from streamvitals.process import lifecycle
+from streamvitals.sdk import patch
 from streamvitals.sinks.exposition import Exposition
 from streamvitals.stream.chunks import ChatChunks
 from streamvitals.stream.events import ResponsesEvents
@@ -373,3 +375,21 @@ def test_a_call_while_a_stream_is_open_and_the_reverse(server: ThreadedFaultServ
         assert (len(records), len(records.calls)) == (1, 1)
         for client in app.clients:
             client.close()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_call_that_was_interrupted_on_its_way_out_hides_no_later_one(
+    streamed: bool, server: ThreadedFaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(app: App) -> None:
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(patch._Request, "leave", lambda request: None)
+            if streamed:
+                app.read(app.create("sv-ok"))
+            else:
+                app.client().embeddings.create(model="sv-ok", input="hello")
+        app.client().embeddings.create(model="sv-ok", input="hello")
+
+    with recorded() as records:
+        copy_context().run(run, act, server)
+    assert ends(records.calls) == [("completed", "")] * (1 if streamed else 2)

@@ -188,7 +188,8 @@ class Patches:
 
     def _begin_plain(self, kinds: Kinds, request: _Request, client: Any, options: Any) -> None:
         outer = _current.get()
-        if outer is not None and outer.entered and outer.observation is not None:
+        # One that has ended was interrupted before it left the context.
+        if outer is not None and outer.entered and outer.observation is not None and not outer.observation.ended:
             return  # sent by the HTTP client of an observed call, say: it is part of that one
         kind = kinds.kind(client, options)
         if kind is not None:
