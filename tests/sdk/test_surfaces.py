@@ -108,8 +108,8 @@ USAGE = {
     "responses-fetch": None,  # whoever streamed it at first has counted it
     "completions": None,  # not asked for
     "runs": Usage(PROMPT_TOKENS, 8),
-    "images": Usage(PROMPT_TOKENS, 8),
-    "transcriptions": Usage(PROMPT_TOKENS, 8),
+    "images": Usage(PROMPT_TOKENS, 8, text_input=PROMPT_TOKENS, image_input=0, audio_input=0),
+    "transcriptions": Usage(PROMPT_TOKENS, 8, text_input=PROMPT_TOKENS, image_input=0, audio_input=0),
     "speech": None,
     "speech-events": Usage(PROMPT_TOKENS, 8),
     "agents": Usage(PROMPT_TOKENS, 8, 3, 2),

@@ -97,7 +97,8 @@ def counted(metric: names.Metric, *values: str) -> float:
 
 def output_tokens(records: RecordList) -> list[int | None]:
     told = [record.usage.output if record.usage is not None else None for record in records]
-    assert counted(names.TOKENS, "output") == sum(filter(None, told))
+    parts = [part for part in names.TOKEN_PARTS if part[0] == "output"]
+    assert sum(counted(names.TOKENS, *part) for part in parts) == sum(filter(None, told))
     return told
 
 
