@@ -13,6 +13,7 @@ import openai
 import pytest
 
 import streamvitals
+from app_acts import stands_in
 from app_support import HANGS, App, auntil, observe, until
 from interrupts import interrupt_at
 from plain_support import counted, ends, open_calls
@@ -54,7 +55,7 @@ def test_an_interrupted_call(server: ThreadedFaultServer) -> None:
             raise KeyboardInterrupt
 
         def interrupt() -> None:
-            until(lambda: open_calls() == 1)
+            until(lambda: open_calls() == 1 and stands_in("httpcore", main))
             signal.pthread_kill(main, signal.SIGUSR2)
 
         before = signal.signal(signal.SIGUSR2, handler)

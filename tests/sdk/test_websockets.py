@@ -25,7 +25,6 @@ from streamvitals.faults.payloads import PROMPT_TOKENS
 from streamvitals.process import lifecycle
 from streamvitals.sdk.openai_sdk import OPENAI
 from streamvitals.stream.conversation import Conversation
-from streamvitals.stream.record import Usage
 from streamvitals.testing import RecordList, recorded
 from surface_cases import CONNECTED
 from websocket_acts import (
@@ -85,10 +84,8 @@ def test_times_usage_chunks_and_bytes(
     record = observe(make(call, "events", "ok?first_token=0.01"))[0]
     server.wait_idle()
     entry = server.log[-1]
-    modalities = {"text_input": PROMPT_TOKENS, "audio_input": 0, "text_output": 8, "audio_output": 0}
-    assert record.usage == (
-        Usage(PROMPT_TOKENS, 8, 3, None, **modalities) if call.realtime else Usage(PROMPT_TOKENS, 8, 3, 2)
-    )
+    assert record.usage is not None
+    assert record.usage[:4] == (PROMPT_TOKENS, 8, 3, None if call.realtime else 2)
     assert record.first_chunk is not None
     assert record.first_token is not None
     assert record.first_token > record.first_chunk
