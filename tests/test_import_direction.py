@@ -63,8 +63,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     # A process begins here, as it does in run.entry.
     "streamvitals.agent.__main__": ("streamvitals", "streamvitals.agent", "streamvitals.config"),
     "streamvitals.doctor": (
-        "streamvitals.config", "streamvitals.system", "streamvitals.agent", "streamvitals.run",
-        "streamvitals.sdk.versions",
+        "streamvitals.config", "streamvitals.conventions", "streamvitals.system", "streamvitals.agent",
+        "streamvitals.run", "streamvitals.sdk.versions",
     ),
     "streamvitals.alerts": ("streamvitals.names", "streamvitals.outcome"),
     "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts"),

@@ -235,3 +235,22 @@ def test_doctor_says_which_source_is_in_force(tmp_path: Path, content: str | Non
     assert [check["status"] for check in found] == ["ok"]
     assert (str(path) if said == "ok" else said) in found[0]["what"]
     assert ("cannot be used" in done.stdout) == (content == "file_format: '9.0'\n")
+
+
+def test_a_misspelt_exporter_is_said_once_by_run_and_by_doctor(tmp_path: Path) -> None:
+    path = tmp_path / "otel.yaml"
+    path.write_text(
+        "file_format: '1.0'\ntracer_provider: {processors: [{batch: {exporter: {otlp_htp: {}}}}]}\n"
+        "meter_provider: {readers: [{periodic: {exporter: {otlp_http: {endpoint: 'http://127.0.0.1:9/v1/metrics'}}}}]}\n"
+    )
+    what = "no otlp_http exporter for spans is named in OTEL_CONFIG_FILE (tracer_provider.processors: otlp_htp)"
+    done = run(*python("-c", "import openai; print('ran')"), OTEL_CONFIG_FILE=str(path))
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert done.stderr.count(f"{what}: streamvitals sends none -> did you mean otlp_http?") == 1
+    assert done.stderr.count("OTEL_CONFIG_FILE") == 1, "and the app does not say it again"
+    doctor = [str(Path(sys.executable).with_name("streamvitals")), "doctor", "--json"]
+    env = environment(OTEL_CONFIG_FILE=str(path))
+    checks = json.loads(subprocess.run(doctor, env=env, capture_output=True, text=True, check=False).stdout)
+    assert [check["status"] for check in checks if what in check["what"]] == ["fail"]
+    places = [check["what"] for check in checks if check["what"].endswith("over OTLP")]
+    assert places == ["spans go nowhere over OTLP", "metrics go to 127.0.0.1:9 over OTLP"]

@@ -15,9 +15,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from .misnamed import NAME, Fault, closest, in_model, misnamed
+
 VARIABLE = "OTEL_CONFIG_FILE"
 INSTALL = "pip install 'streamvitals[declarative]'"
-NAME = "streamvitals"
 _OURS = "STREAMVITALS_"
 _LOADER = "opentelemetry.configuration.file._loader"
 # The default of the schema: where otlp_http sends without an endpoint.
@@ -34,12 +35,12 @@ class Source(NamedTuple):
     """Where the settings of OpenTelemetry come from.
 
     ``env`` are the variables, with the file's settings in place of all ``OTEL_*`` if ``file``, its path, is in force.
-    ``faults`` are what is wrong, each with how to fix it.
+    ``faults`` are what is wrong.
     """
 
     env: Mapping[str, str]
     file: str = ""
-    faults: tuple[tuple[str, str], ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     @property
     def declared(self) -> Mapping[str, str] | None:
@@ -65,9 +66,9 @@ def source(env: Mapping[str, str]) -> Source:
         variables, faults = _read(os.path.abspath(path), found.st_ino, found.st_mtime_ns, found.st_size)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
-        return Source(env, faults=((_unusable(path, why), "check the path"),))
+        return Source(env, faults=(Fault(_unusable(path, why), "check the path"),))
     except _UnusableError as error:
-        return Source(env, faults=((_unusable(path, str(error)), error.fix),))
+        return Source(env, faults=(Fault(_unusable(path, str(error)), error.fix),))
     others = {name: value for name, value in env.items() if not name.startswith("OTEL_")}
     return Source({**others, **variables}, path, faults)
 
@@ -90,10 +91,10 @@ def _text(value: Any) -> str:
 
 
 @lru_cache(8)
-def _read(path: str, *version: int) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
-    faults: list[tuple[str, str]] = []
-    variables = dict(_variables(_load(path), faults))
-    return variables, tuple(faults)
+def _read(path: str, *version: int) -> tuple[dict[str, str], tuple[Fault, ...]]:
+    faults: list[Fault] = []
+    model = _load(path)
+    return dict(_variables(model, faults)), (*faults, *misnamed(model))
 
 
 def _load(path: str) -> Any:
@@ -139,13 +140,16 @@ def _rule(rule: str, cause: Any) -> str:
         return f"{', '.join(sorted(set(wanted) - set(given)))} is missing"
     if rule == "additionalProperties" and isinstance(given, dict):
         known = cause.schema.get("properties", {})
-        return f"{', '.join(sorted(map(str, set(given) - set(known))))[:80]} is not known there"
+        names = sorted(map(str, set(given) - set(known)))
+        meant = [one for one in (closest(name, known) for name in names) if one]
+        asked = f", did you mean {meant[0]}?" if meant else ""
+        return f"{', '.join(names)[:80]} is not known there{asked}"
     if rule in ("type", "enum", "minimum", "maximum", "minProperties", "maxProperties", "minItems"):
         return f"{rule} must be {wanted}"[:200]
     return f"the rule {rule!r} is broken"
 
 
-def _variables(model: Any, faults: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _variables(model: Any, faults: list[Fault]) -> Iterator[tuple[str, str]]:
     if model.disabled:
         yield "OTEL_SDK_DISABLED", "true"
     yield from _resource(model.resource)
@@ -166,13 +170,15 @@ def _resource(resource: Any) -> Iterator[tuple[str, str]]:
         yield "OTEL_RESOURCE_ATTRIBUTES", ",".join(f"{key}={value}" for key, value in attributes.items())
 
 
-def _traces(provider: Any, faults: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _traces(provider: Any, faults: list[Fault]) -> Iterator[tuple[str, str]]:
     processors = (one.batch or one.simple for one in provider.processors) if provider is not None else ()
     exporter = _first(one.exporter for one in processors if one is not None)
     sampler = _sampler(provider.sampler) if exporter is not None else ""
     if sampler is None:
         what = f"the sampler in {VARIABLE} is one that streamvitals does not have: it exports no spans"
-        faults.append((what, "use always_on, always_off, trace_id_ratio_based, or parent_based with one of them"))
+        fix = "use always_on, always_off, trace_id_ratio_based, or parent_based with one of them"
+        meant = [one.meant for one in in_model(provider.sampler) if one.meant]
+        faults.append(Fault(what, f"did you mean {meant[0]}?" if meant else fix))
     if exporter is None or sampler is None:
         yield "OTEL_TRACES_EXPORTER", "none"
         return

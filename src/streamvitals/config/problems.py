@@ -31,6 +31,7 @@ HTTP_PROTOBUF = "http/protobuf"
 GRPC_PORT, HTTP_PORT = 4317, 4318
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _OTLP_VARIABLE = re.compile(r"OTEL_EXPORTER_OTLP_(TRACES|METRICS)_([A-Z_]+)")
+_OUR_VARIABLE = re.compile(f"{OURS}([A-Z_]+)")
 _INTERVALS = ("OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT")
 # Matches what is in the place of a scheme: another scheme, or half of one. An opening quote is stripped before.
 _AS_SCHEME = re.compile(r"^(?:[a-zA-Z][\w+.-]*://|https?:/?|//)", re.IGNORECASE)
@@ -42,12 +43,13 @@ INSTALL_OTLP = "pip install 'streamvitals[otlp]'"
 class Problem(NamedTuple):
     """Something that will not work, and how to fix it.
 
-    ``bad_value``: a variable's value is not allowed.
+    ``bad_value``: a variable's value is not allowed. ``minor``: it may be meant so.
     """
 
     what: str
     fix: str
     bad_value: bool = False
+    minor: bool = False
 
     def __str__(self) -> str:
         return f"{self.what} -> {self.fix}" if self.fix else self.what
@@ -60,21 +62,36 @@ def of_variables(env: Mapping[str, str]) -> list[Problem]:
         for value in Config.read(env)[1]
     ]
     found = source(env)
-    of_file = [Problem(what, fix, not found.file) for what, fix in found.faults]
+    of_file = [Problem(fault.what, fault.fix, not found.file, fault.minor) for fault in found.faults]
     others = [*bad, *_never_read(found.env), *_misspelt(found.env), *_contradicting(found.env), *_otlp(found.env)]
-    return [*of_file, *(map(_of_file, others) if found.file else others)]
+    if not found.file:
+        return [*of_file, *others]
+    options = {name for name, value in found.env.items() if name.startswith(OURS) and value != env.get(name)}
+    return [*of_file, *(_of_file(problem, options) for problem in others)]
 
 
-def _of_file(problem: Problem) -> Problem:
-    """The same problem in the words of the file that OTEL_CONFIG_FILE names, where it is one of the file."""
+def _of_file(problem: Problem, options: set[str]) -> Problem:
+    """The same problem in the words of the file that OTEL_CONFIG_FILE names, where it is one of the file.
+
+    ``options`` are the variables of ours whose values are the file's.
+    """
 
     def of_provider(match: re.Match[str]) -> str:
         provider = "tracer_provider" if match[1] == "TRACES" else "meter_provider"
         what = {"PROTOCOL": "the protocol", "CERTIFICATE": "ca_file", "CLIENT_CERTIFICATE": "cert_file"}
-        return f"{VARIABLE}: {what.get(match[2], match[2].lower())} of {provider}"
+        return f"{what.get(match[2], match[2].lower())} of {provider}"
 
-    told = [_OTLP_VARIABLE.sub(of_provider, text) for text in problem[:2]]
-    return problem._replace(what=told[0], fix=told[1])
+    what, fix = problem[:2]
+    if (named := _OTLP_VARIABLE.match(what)) is not None:
+        encoding = " with encoding: protobuf" if "http/" in what.partition(":")[0] else ""
+        if named[2] == "PROTOCOL":
+            fix = fix.replace(f"set {named[0]}={HTTP_PROTOBUF}", f"use otlp_http{encoding}")
+        what, fix = (_OTLP_VARIABLE.sub(of_provider, text) for text in (f"{VARIABLE}: {what}", fix))
+    elif (ours := _OUR_VARIABLE.match(what)) is not None and ours[0] in options:
+        what, fix = (_OUR_VARIABLE.sub(lambda match: match[1].lower(), text) for text in (what, fix))
+        what = f"in {VARIABLE}, {what.replace('is not a variable of', 'is not an option of', 1)}"
+        fix = fix.replace("unset it", "leave it out")
+    return problem._replace(what=what, fix=fix)
 
 
 def _never_read(env: Mapping[str, str]) -> Iterator[Problem]:
@@ -119,9 +136,10 @@ def _misspelt(env: Mapping[str, str]) -> Iterator[Problem]:
     for name in sorted(name for name in env if name.upper().startswith("STREAM") and name not in known):
         meant = _closest(name.upper(), known - INNER)
         if meant:
-            yield Problem(f"{name} is not a variable of streamvitals", f"did you mean {meant}?")
+            yield Problem(f"{name} is not a variable of streamvitals", f"did you mean {meant}?", minor=True)
         elif name.startswith(OURS):
-            yield Problem(f"{name} is not a variable of streamvitals", "unset it; docs/settings.md has all")
+            fix = "unset it; docs/settings.md has all"
+            yield Problem(f"{name} is not a variable of streamvitals", fix, minor=True)
 
 
 def _closest(name: str, known: Iterable[str]) -> str:
@@ -176,12 +194,13 @@ class Endpoint(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Host and port, for messages: user, password, path and query may be secret."""
+        """Host and port, for messages, or "?" if it is no URL: user, password, path and query may be secret."""
         try:
-            parts = urlsplit(self.url)
-            return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+            parts = urlsplit(self.url.strip())
+            port = parts.port or (443 if parts.scheme == "https" else 80)
         except ValueError:
             return "?"
+        return f"{parts.hostname}:{port}" if parts.scheme in ("http", "https") and parts.hostname else "?"
 
 
 def endpoints(env: Mapping[str, str], config: Config) -> list[Endpoint]:

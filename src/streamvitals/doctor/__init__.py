@@ -14,6 +14,7 @@ from .command import find_interpreter
 from .interpreter import check_connection, check_interpreter, check_openai_only
 from .machine import (
     check_agent,
+    check_destinations,
     check_directory,
     check_journal,
     check_port,
@@ -34,6 +35,7 @@ def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | 
     if config.disabled:
         what = "OTEL_SDK_DISABLED=true" if not source(env).file else "OTEL_CONFIG_FILE disables it"
         return [*checks, Check(WARN, f"{what}: apps are run but not watched", "unset it")]
+    checks += check_destinations(config, env)
     hindered = [*check_proc()] or [check for check in check_directory(env) if check.status == FAIL]
     hindered = hindered or [*check_agent(env)]
     checks += hindered or [*check_port(config, env), *check_directory(env)]

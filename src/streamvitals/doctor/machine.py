@@ -13,6 +13,7 @@ from ..agent import private_directory
 from ..agent.protocol import OPTIONS
 from ..config import Config, port_beside, problems
 from ..config.declarative import source
+from ..conventions import NEVER
 from ..run import checks, handover, spawn
 from ..run.launch import HOST, PORT, bind
 from ..system import descriptors
@@ -52,7 +53,18 @@ def check_variables(env: Mapping[str, str]) -> Iterator[Check]:
 def _check(problem: problems.Problem) -> Check:
     if problem.bad_value:
         return Check(FAIL, problem.what, problem.fix, BAD_VALUE)
-    return Check(WARN if "not a variable of" in problem.what else FAIL, problem.what, problem.fix)
+    return Check(WARN if problem.minor else FAIL, problem.what, problem.fix)
+
+
+def check_destinations(config: Config, env: Mapping[str, str]) -> Iterator[Check]:
+    """Say where the spans and metrics of streamvitals go by the settings, without asking there."""
+    places = {
+        where.signal: where.place
+        for where in problems.endpoints(source(env).env, config)
+        if where.place != "?" and (where.signal != "traces" or config.spans != NEVER)
+    }
+    for signal, name in (("traces", "spans"), ("metrics", "metrics")):
+        yield Check(OK, f"{name} go {f'to {places[signal]}' if signal in places else 'nowhere'} over OTLP")
 
 
 def check_thresholds(config: Config) -> Iterator[Check]:

@@ -24,8 +24,9 @@ def show_and_check(config: Config) -> tuple[Config, list[str]]:
     if not config.quiet:
         visible.show()
     if "_streamvitals_registration" in sys.modules:  # else instrument() reports it, with what else is wrong
-        for what, fix in source(os.environ).faults:
-            warn(problems, "declarative", f"{what} -> {fix}")
+        found = source(os.environ)
+        for fault in () if found.file else found.faults:  # `run` has said what is wrong within a file that can be used
+            warn(problems, "declarative", f"{fault.what} -> {fault.fix}")
     try:
         redaction_of(config)
     except ConfigError as error:
