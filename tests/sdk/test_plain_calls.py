@@ -377,19 +377,21 @@ def test_a_call_while_a_stream_is_open_and_the_reverse(server: ThreadedFaultServ
             client.close()
 
 
-@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("before", ["call", "stream", "open stream"])
 def test_a_call_that_was_interrupted_on_its_way_out_hides_no_later_one(
-    streamed: bool, server: ThreadedFaultServer, monkeypatch: pytest.MonkeyPatch
+    before: str, server: ThreadedFaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def act(app: App) -> None:
         with monkeypatch.context() as interrupted:
             interrupted.setattr(patch._Request, "leave", lambda request: None)
-            if streamed:
-                app.read(app.create("sv-ok"))
-            else:
+            if before == "call":
                 app.client().embeddings.create(model="sv-ok", input="hello")
+            else:
+                stream = app.create("sv-ok")
+                if before == "stream":
+                    app.read(stream)
         app.client().embeddings.create(model="sv-ok", input="hello")
 
     with recorded() as records:
         copy_context().run(run, act, server)
-    assert ends(records.calls) == [("completed", "")] * (1 if streamed else 2)
+    assert ends(records.calls) == [("completed", "")] * (2 if before == "call" else 1)

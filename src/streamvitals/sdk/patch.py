@@ -18,6 +18,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any, ClassVar
 
 from ..stream.call import Call
@@ -60,6 +61,15 @@ class _Request:
         self.on_result: Callable[[object | None], None] | None = None
         self.previous: _Request | None = None
         self.entered = False
+
+    def is_running(self) -> bool:
+        """Whether this call is one of those that led here: one that was interrupted may be in the context for good."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code.co_name == "streamvitals_request" and frame.f_locals.get("request") is self:
+                return True
+            frame = frame.f_back
+        return False
 
     def leave(self) -> None:
         """Restore the context to what it was before the call."""
@@ -188,8 +198,7 @@ class Patches:
 
     def _begin_plain(self, kinds: Kinds, request: _Request, client: Any, options: Any) -> None:
         outer = _current.get()
-        # One that has ended was interrupted before it left the context.
-        if outer is not None and outer.entered and outer.observation is not None and not outer.observation.ended:
+        if outer is not None and outer.observation is not None and outer.is_running():
             return  # sent by the HTTP client of an observed call, say: it is part of that one
         kind = kinds.kind(client, options)
         if kind is not None:
