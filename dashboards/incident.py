@@ -10,6 +10,7 @@ from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import failure_share
 from streamvitals.alerts.promql import COUNTED, FAILED, FAILED_OUTCOMES, RESULT, among, ratio
+from streamvitals.palette import OUTCOME_COLORS
 
 from .board import COMPARE, board
 from .links import drill, traces
@@ -17,7 +18,6 @@ from .panels import (
     AMBER,
     GAUGE,
     GREY,
-    OUTCOME_COLORS,
     RED,
     Column,
     Query,

@@ -9,10 +9,11 @@ from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import LOOP_LATE
 from streamvitals.alerts.promql import PHASE, ratio, total
 from streamvitals.names import Metric
+from streamvitals.palette import RESULT_COLORS
 
 from .board import board
 from .links import traces
-from .panels import AMBER, RED, RESULT_COLORS, Query, colored, heat, lines, number, spread, steps
+from .panels import AMBER, RED, Query, colored, heat, lines, number, spread, steps
 from .promql import (
     INSTANCE,
     MODEL,

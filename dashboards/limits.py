@@ -8,6 +8,7 @@ from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import LIMIT_LOW, LIMITED_RETRIES
 from streamvitals.alerts.promql import FAILED, RATE_LIMITED, RESULT, among, ratio
+from streamvitals.palette import RESULT_COLORS
 
 from .board import board
 from .links import drill
@@ -16,7 +17,6 @@ from .panels import (
     GAUGE,
     GREEN,
     RED,
-    RESULT_COLORS,
     Column,
     Query,
     colored,

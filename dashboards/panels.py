@@ -43,18 +43,7 @@ from .promql import quantile
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
 IDLE = "no traffic"
 GREEN, AMBER, RED, GREY = "green", "orange", "red", "#8e8e8e"
-# Fixed, so that a colour means the same everywhere: green ended well, yellow a limit, red and its neighbours the
-# provider, purple a quota, blue and grey the app.
 QUANTILE_COLORS = {"p50": "super-light-blue", "p95": "blue", "p99": "dark-purple"}
-OUTCOME_COLORS = {
-    "completed": "green", "length": "super-light-green", "content_filter": "light-yellow",
-    "truncated": "orange", "reset": "red", "timeout": "dark-red", "malformed": "light-orange",
-    "api_error": "semi-dark-red", "http_error": "dark-orange", "connect_error": "super-light-red",
-    "rate_limited": "purple", "rejected": "dark-purple", "cancelled": "blue", "abandoned": "super-light-blue",
-}
-RESULT_COLORS = {
-    "completed": "green", "limit": "light-yellow", "failed": "red", "rejected": "dark-purple", "left": "blue",
-}
 
 
 @dataclass(frozen=True)

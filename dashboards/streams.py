@@ -9,6 +9,7 @@ from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import HANGING
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import total
+from streamvitals.palette import OUTCOME_COLORS
 
 from .board import board
 from .links import drill, runbook, traces
@@ -16,7 +17,6 @@ from .panels import (
     AMBER,
     COLOURED,
     GREEN,
-    OUTCOME_COLORS,
     RED,
     TEXT,
     Column,
@@ -152,8 +152,8 @@ def streams() -> Dashboard:
         lines(
             "How streams end",
             [Query(rate(names.STREAMS, "outcome") + " > 0", "{{outcome}}")],
-            "Streams per second by how they ended. Green ended well, yellow hit a limit, red and orange were the "
-            "provider's doing, purple a quota or a refusal, blue the application's own.",
+            "Streams per second by how they ended. Green ended well, ochre met a limit, blue and grey were the "
+            "application's own; red, orange, pink and purple broke.",
             unit="reqps", stacked=True, bars=True, calcs=("last",), idle="none", links=[TO_INCIDENT, traces()],
         ),
         OUTCOME_COLORS,

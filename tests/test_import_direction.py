@@ -25,6 +25,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals._version": (),
     "streamvitals.outcome": (),
     "streamvitals.names": ("streamvitals.outcome",),
+    "streamvitals.palette": ("streamvitals.outcome",),
     "streamvitals.conventions": ("streamvitals.names",),
     "streamvitals.config": ("streamvitals.conventions", "streamvitals.names", "streamvitals.system"),
     "streamvitals.system": (),

@@ -15,12 +15,12 @@ from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.export.dashboards import adapt
+from streamvitals.palette import OUTCOME_COLORS
 
 pytest.importorskip("grafana_foundation_sdk", reason="the dashboards' SDK is for Python 3.11 and later")
 
 from dashboards.__main__ import files
 from dashboards.lint import faults
-from dashboards.panels import OUTCOME_COLORS
 
 ROOT = Path(__file__).parents[2]
 NEEDED = {"datasource", "job", "instance", "provider", "model", "operation", "server"}
