@@ -49,7 +49,7 @@ PLACES: list[tuple[Any, str]] = [
     (Pace, "waited"), (Pace, "hung"), (Pace, "stalled"), (Pace, "hold"),
     (Pace, "progress"), (Pace, "flushed"), (Pace, "stop_writing"), (Observation, "flush"),
     (Observation, "_verdict_of_body"), (Observation, "freeze"),
-    (Observation, "let_go"), (Observation, "_finish"), (Observation, "attach"), (Observation, "release"),
+    (Observation, "release_slot"), (Observation, "_finish"), (Observation, "attach"), (Observation, "release"),
     (Pace, "token"),
     (attempts.Attempts, "__init__"), (attempts.Attempts, "begin"), (attempts.Attempts, "retry"),
     (attempts.Attempts, "answered"), (attempts.Attempts, "close"), (attempts, "classify_status"),

@@ -189,7 +189,7 @@ def test_a_comment_after_the_end_writes_into_no_slot(host: Host) -> None:
     host.chunk(observation, item=token())
     observation.exhausted()
     host.ended()
-    observation.let_go()
+    observation.release_slot()
     before = list(host.slot.view)
     observation.kept_alive()
     assert host.slot.view == before

@@ -192,7 +192,7 @@ class Runtime:
     def discard(self, observation: Observation) -> None:
         if self._forget(observation) and isinstance(observation.slot, Slot):
             self.store.close_slot(observation.slot)
-        observation.let_go()  # a holder of the observation must not write into the slot, which another stream may take
+        observation.release_slot()  # whoever holds the observation must not write into a slot that another may take
 
     def fault(self, where: str) -> None:
         """Count a fault of ours; the traceback is logged at debug level."""
@@ -218,7 +218,7 @@ class Runtime:
     def _recorded(self, observation: Observation | None, record: StreamRecord | CallRecord) -> None:
         if observation is not None:
             self._forget(observation)
-            observation.let_go()
+            observation.release_slot()
         if isinstance(record.slot, Slot) and not record.slot.ended:
             # The store's sink has failed, but what has ended must not be shown as something that hangs.
             self.store.close_slot(record.slot)

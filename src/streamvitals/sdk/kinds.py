@@ -56,10 +56,10 @@ class Kinds:
         kind_key = _key(client, options)
         kind = self._known.get(kind_key) if kind_key is not None else None
         if kind is None or kind.url() is not client._base_url:  # else another URL has got the id of one that is gone
-            kind = self._look(client, options, kind_key)
+            kind = self._new_kind(client, options, kind_key)
         return kind
 
-    def _look(self, client: Any, options: Any, key: _Key | None) -> Kind | None:
+    def _new_kind(self, client: Any, options: Any, key: _Key | None) -> Kind | None:
         surface = facts.surface_of(self._sdk, options)
         if surface is None:
             return None

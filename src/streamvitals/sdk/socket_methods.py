@@ -89,10 +89,10 @@ class _Method:
 
     def __get__(self, socket: Any, owner: type) -> Any:
         try:
-            held, nobodys = socket.__dict__[_KEPT]
+            held, unwatched = socket.__dict__[_KEPT]
         except (AttributeError, KeyError):  # accessed on the class, or another thread is just removing us
             return getattr(super(owner, owner if socket is None else socket), self._name)
-        return MethodType(getattr(held() or nobodys, self._name), socket)
+        return MethodType(getattr(held() or unwatched, self._name), socket)
 
 
 @functools.cache

@@ -51,7 +51,7 @@ class Memory(Protocol):
     def after_fork(self) -> None:
         """Adapt to a new process, in a forked child."""
 
-    def tell_unseen(self, reason: str) -> None:
+    def report_unseen(self, reason: str) -> None:
         """Report to the agent that it cannot see what this process counts."""
 
 
@@ -70,7 +70,7 @@ class HeapMemory:
     def after_fork(self) -> None:
         """Nothing to do."""
 
-    def tell_unseen(self, reason: str) -> None:
+    def report_unseen(self, reason: str) -> None:
         """Do nothing: no other process is meant to see these segments."""
 
 
@@ -109,7 +109,7 @@ class MappedMemory:
         self._identity = process_identity()
         self._next = 0
 
-    def tell_unseen(self, reason: str) -> None:
+    def report_unseen(self, reason: str) -> None:
         """Leave a registration with the reason for the agent."""
         registration.register(self._directory, registration.UNSEEN, reason.replace(" ", "_"))
 

@@ -130,7 +130,7 @@ class Segments:
         view = self._allocate(form)
         if view is None:
             # Without a first file the agent does not see this process at all, so later files would be of no use.
-            self._memory.tell_unseen(self._reason)
+            self._memory.report_unseen(self._reason)
             self._memory = HeapMemory()
             view = self._memory.allocate(form)
         if self._first is not None:

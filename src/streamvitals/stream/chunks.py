@@ -105,8 +105,8 @@ class ChatChunks:
 
     ends_with_body = named_events = reads_errors = False
     __slots__ = (
-        "_by_choice", "_failed", "_finishes", "_open", "_reported", "_restless", "_seen", "done", "response_id",
-        "response_model", "service_tier", "system_fingerprint",
+        "_by_choice", "_content_after_finish", "_failed", "_finishes", "_open", "_reported", "_seen", "done",
+        "response_id", "response_model", "service_tier", "system_fingerprint",
     )
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class ChatChunks:
         self._open: tuple[int, ...] = ()  # choices without a finish_reason, or with content after it
         # The last finish_reason of each choice: its word, its verdict, and whether its chunk was without content.
         self._finishes: dict[int, tuple[str, Verdict, bool]] | None = None
-        self._restless = False  # content has followed a finish_reason
+        self._content_after_finish = False  # content has followed a finish_reason
         self._reported: Any = None
         self._by_choice: dict[int, Any] | None = None
         self._failed: Verdict | None = None
@@ -238,14 +238,14 @@ class ChatChunks:
             finish = _finish(reason, choice) if reason is not None else None
         if finish is None:
             if index not in self._open and self._says(choice):
-                self._restless = True
+                self._content_after_finish = True
                 self._open += (index,)
             return
         if self._finishes is None:
             self._finishes = {}
         bare = not self._says(choice)
         if not bare and index in self._finishes:
-            self._restless = True
+            self._content_after_finish = True
         self._finishes[index] = (*finish, bare)
         self._open = tuple([other for other in self._open if other != index])
 
@@ -257,7 +257,7 @@ class ChatChunks:
             return self._finishes
         return {
             index: finish for index, finish in self._finishes.items()
-            if index not in self._open and (finish[2] or not self._restless)
+            if index not in self._open and (finish[2] or not self._content_after_finish)
         }
 
     @property
@@ -310,7 +310,7 @@ class ChatChunks:
         return min([verdict for _, verdict, _ in ended], key=lambda verdict: _SEVERITY.index(verdict.outcome))
 
     def unfinished(self) -> str:
-        if self._restless and not self.done:
+        if self._content_after_finish and not self.done:
             return "missing_terminal"
         return "missing_finish_reason" if self.done or self._finishes else "missing_terminal"
 

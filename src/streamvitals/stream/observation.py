@@ -373,7 +373,7 @@ class Observation:
     def disown(self) -> None:
         """Forget, in a forked child, a stream of the parent, without touching the parent's memory."""
         self.ended = True
-        self.let_go()
+        self.release_slot()
 
     def _finish(self, ending: Ending) -> None:
         if not self.ended:
@@ -392,7 +392,7 @@ class Observation:
         self.origin = self.request_key = None
         return released
 
-    def let_go(self) -> None:
+    def release_slot(self) -> None:
         """Release slot and hooks: the stream has been recorded, or belongs to the parent process."""
         self.pace.stop_writing()
         self.slot = None
