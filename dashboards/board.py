@@ -7,7 +7,6 @@ from typing import Any
 
 from grafana_foundation_sdk.builders.dashboard import (
     AnnotationQuery,
-    ConstantVariable,
     CustomVariable,
     Dashboard,
     DatasourceVariable,
@@ -24,7 +23,6 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from streamvitals import names
-from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import RESULT, equals
 
 from . import links
@@ -72,7 +70,6 @@ def board(title: str, uid: str, description: str, shelves: Sequence[Shelf], *, c
 def _variables(compare: bool) -> list[Any]:
     data = DatasourceVariable("datasource").label("Data source").type("prometheus")
     tempo = DatasourceVariable("tempo").label("Traces").type("tempo").hide(VariableHide.HIDE_VARIABLE)
-    runbooks = ConstantVariable("runbooks").value(Objectives.runbook_url)
     choices = [
         _choice("job", JOB, "Job", ()),
         _choice("instance", INSTANCE, "Instance", ("job",)),
@@ -83,7 +80,7 @@ def _variables(compare: bool) -> list[Any]:
     ]
     first = VariableOption(text="1h", value="1h")
     before = CustomVariable(COMPARE).label("Compare with").values("1h,6h,1d,7d").current(first)
-    return [data, *choices, *([before] if compare else []), tempo, runbooks]
+    return [data, *choices, *([before] if compare else []), tempo]
 
 
 def _annotations() -> list[AnnotationQuery]:
@@ -96,8 +93,8 @@ def _annotations() -> list[AnnotationQuery]:
     counters = series(names.STREAMS, equals(RESULT, "completed"))
     restarted = f"sum by (job, instance) (resets({counters}[$__rate_interval])) > 0"
     kinds = (
-        (PAGES, f'ALERTS{{{firing},severity="page"}}', "red", True),
-        (TICKETS, f'ALERTS{{{firing},severity="ticket"}}', "orange", False),
+        (PAGES, f'ALERTS{{{firing},kind="symptom"}}', "red", True),
+        (TICKETS, f'ALERTS{{{firing},kind=~"cause|state|telemetry"}}', "orange", False),
         (STARTS, f"({new}) or ({restarted})", "blue", True),
     )
     return [
@@ -112,9 +109,6 @@ def finish(model: dict[str, Any]) -> dict[str, Any]:
         annotation["titleFormat"] = TITLES[annotation["name"]]
         # A minute, which Grafana takes by itself, is longer than many a burst.
         annotation["step"] = "15s"
-    for variable in model["templating"]["list"]:
-        if variable["type"] == "constant":
-            variable["hide"] = VariableHide.HIDE_VARIABLE.value
     for panel in model["panels"]:
         metrics = sorted({name for target in panel.get("targets", ()) for name in metrics_in(target["expr"])})
         if metrics:

@@ -1,4 +1,4 @@
-"""Links of panels, which keep time and variables.
+"""Links of panels, which keep time and variables. Those to runbooks are added where their address is known.
 
 https://grafana.com/docs/grafana/latest/panels-visualizations/configure-data-links/
 """
@@ -26,12 +26,6 @@ def _address(uid: str, **chosen: str) -> str:
 def drill(title: str, uid: str, **chosen: str) -> DashboardLink:
     """Link to a dashboard, narrowed to what was clicked: ``model="${__field.labels.gen_ai_request_model}"``."""
     return DashboardLink(title).type(DashboardLinkType.LINK).url(_address(uid, **chosen))
-
-
-def runbook() -> DashboardLink:
-    """Link to the runbook of the alert in a row's column Alert."""
-    url = "${runbooks}/Streamvitals${__data.fields.Alert}.md"
-    return DashboardLink("Runbook").type(DashboardLinkType.LINK).url(url).target_blank(True)
 
 
 def traces(condition: str = "", title: str = "Traces") -> DashboardLink:

@@ -9,10 +9,11 @@ from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import HANGING
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import total
+from streamvitals.export.dashboards import ALERT_COLUMN
 from streamvitals.palette import OUTCOME_COLORS
 
 from .board import board
-from .links import drill, runbook, traces
+from .links import drill, traces
 from .panels import (
     AMBER,
     COLOURED,
@@ -47,7 +48,7 @@ FAILING = steps((OBJECTIVES.budget, AMBER), (OBJECTIVES.page_share, RED))
 FIRST_TOKEN = steps((OBJECTIVES.ttft_p95, RED))
 GAP = steps((OBJECTIVES.chunk_gap_p95, RED))
 STALLED = steps((1, AMBER), (HANGING, RED))
-QUIET = 'alertstate="firing",alertname=~"Streamvitals.+",severity!="none",job=~"$job"'
+QUIET = 'alertstate="firing",alertname=~"Streamvitals.+",kind!~"watchdog|silence",job=~"$job"'
 TO_INCIDENT = drill("What broke", known.INCIDENT)
 TO_LATENCY = drill("Where the time goes", known.LATENCY)
 
@@ -55,17 +56,21 @@ TO_LATENCY = drill("Where the time goes", known.LATENCY)
 def firing() -> object:
     """List our alerts that fire now, or say that nobody evaluates them."""
     unwatched = 'absent(ALERTS{alertname="StreamvitalsWatchdog"})'
-    for label, value in (("alertname", "The rules are not loaded"), ("severity", "unknown")):
+    for label, value in (("alertname", "The rules are not loaded"), ("kind", "unknown")):
         unwatched = f'label_replace({unwatched}, "{label}", "{value}", "", "")'
     short = 'label_replace({}, "alertname", "$1", "alertname", "Streamvitals(.+)")'
-    ours = short.format(f"group by (alertname, severity, job) (ALERTS{{{QUIET}}})")
+    # By kind: severities may have other names.
+    page = f'label_replace(ALERTS{{{QUIET}}}, "kind", "page", "kind", "symptom")'
+    ours = short.format(
+        f'group by (alertname, kind, job) (label_replace({page}, "kind", "ticket", "kind", "cause|state|telemetry"))'
+    )
     return grid(
         "Alerts firing", [Query(f"{ours} or {unwatched}")],
-        "Alerts of streamvitals that fire now, from the series ALERTS of Prometheus; a click opens the runbook. It "
-        "also says so if the rules are not loaded.",
+        "Alerts of streamvitals that fire now, from the series ALERTS of Prometheus. It also says so if the rules are "
+        "not loaded.",
         [
-            Column("severity", "Kind", width=70, cell=TEXT, colors={"page": RED, "ticket": AMBER, "unknown": RED}),
-            Column("alertname", "Alert", links=[runbook()]),
+            Column("kind", "Kind", width=70, cell=TEXT, colors={"page": RED, "ticket": AMBER, "unknown": RED}),
+            Column("alertname", ALERT_COLUMN),
             Column("job", "Job", width=90),
         ],
         sort="+Kind", hidden=("Value",), idle="nothing fires",

@@ -17,7 +17,7 @@ class Pager(SimpleHTTPRequestHandler):
             for alert in told["alerts"]:
                 said = alert["annotations"]
                 print(f"{self.path.strip('/')}: {alert['status']}: {alert['labels'].get('job', '')}: {said['summary']}")
-                print(f"    {said['runbook_url']}\n    {said.get('dashboard_url', '')}", flush=True)
+                print(f"    {said.get('runbook_url', '')}\n    {said.get('dashboard_url', '')}", flush=True)
         self.send_response(204)
         self.end_headers()
 

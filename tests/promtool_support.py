@@ -103,6 +103,6 @@ def rendered(alert: str, minute: float, summary: str, description: str = "") -> 
     annotations = {k: v.replace("{{ $labels.job | urlquery }}", "chat") for k, v in rule["annotations"].items()}
     annotations["summary"] = summary + at(minute)
     if description:
-        annotations["description"] = description
+        annotations["description"] = f"{description} Runbook: streamvitals runbook {alert}"
     expected = {"exp_labels": {"job": "chat", **rule["labels"]}, "exp_annotations": annotations}
     return {"eval_time": f"{minute * 60:.0f}s", "alertname": alert, "exp_alerts": [expected]}

@@ -23,7 +23,7 @@ def test_version():
     assert streamvitals.__version__ in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "agent", "doctor", "alerts", "dashboards"])
+@pytest.mark.parametrize("command", ["run", "agent", "doctor", "alerts", "dashboards", "runbook"])
 def test_help(command):
     assert command in ask("--help").stdout
     done = ask(command, "--help")

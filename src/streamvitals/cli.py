@@ -14,7 +14,7 @@ from typing import TextIO
 import click
 
 from ._version import __version__
-from .export.command import alerts, checked_config, dashboards
+from .export.command import alerts, checked_config, dashboards, runbook
 from .run import entry
 
 HOST_HELP = "Where /metrics is served; STREAMVITALS_HOST, else localhost."
@@ -29,6 +29,7 @@ def main() -> None:
 
 main.add_command(alerts)
 main.add_command(dashboards)
+main.add_command(runbook)
 
 
 @main.command(context_settings={"allow_interspersed_args": False})

@@ -28,7 +28,9 @@ from streamvitals.export.rules import FILE, render
 EXAMPLES = Path(__file__).parents[2] / "alerts"
 # A minute is two and a half seconds.
 SPEED = 24.0
-OBJECTIVES = Objectives(speed=SPEED)
+OBJECTIVES = Objectives(
+    speed=SPEED, runbook_url="https://wiki.example.com/llm", dashboard_url="https://grafana.example.com"
+)
 _RULES = {rule["alert"]: rule for rule in rule_groups(OBJECTIVES)["groups"][0]["rules"] if "alert" in rule}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -98,13 +100,15 @@ def alertmanager_config(folder: Path, port: int, speed: float = SPEED) -> Path:
 class Alertmanager:
     """One that nobody but the test tells of alerts, and that notifies ``receiver``."""
 
-    def __init__(self, folder: Path, receiver: Receiver, program: str, speed: float) -> None:
+    def __init__(
+        self, folder: Path, receiver: Receiver, program: str, speed: float, config: Path | None = None
+    ) -> None:
         self._folder = folder
+        config = config or alertmanager_config(folder, receiver.port, speed)
         self._url = f"http://127.0.0.1:{free_port()}"
         self._command = [
-            program, f"--config.file={alertmanager_config(folder, receiver.port, speed)}",
-            f"--storage.path={folder / 'alertmanager'}", "--cluster.listen-address=",
-            f"--web.listen-address={self._url.removeprefix('http://')}",
+            program, f"--config.file={config}", f"--storage.path={folder / 'alertmanager'}",
+            "--cluster.listen-address=", f"--web.listen-address={self._url.removeprefix('http://')}",
         ]
         self._began: dict[str, float] = {}
 
@@ -120,6 +124,10 @@ class Alertmanager:
                 "labels": labels, "annotations": {"summary": name},
                 "startsAt": _rfc3339(self._began.setdefault(text, now)), "endsAt": _rfc3339(now + (0 if over else 600)),
             })
+        self.send(told)
+
+    def send(self, told: list[dict[str, Any]]) -> None:
+        """Tell of alerts as Prometheus would."""
         request = urllib.request.Request(
             f"{self._url}/api/v2/alerts", json.dumps(told).encode(), {"content-type": "application/json"}
         )

@@ -16,17 +16,19 @@ import yaml
 import streamvitals.alerts
 import streamvitals.export
 from alerts.backtest import replay
-from alerts_support import needs
+from alerts_support import amtool, needs
 from streamvitals import names
 from streamvitals.alerts import language, links
-from streamvitals.alerts.objectives import ObjectiveError, Objectives, seconds
+from streamvitals.alerts.objectives import PROJECT_PAGES, ObjectiveError, Objectives, seconds
 from streamvitals.alerts.promql import UnknownNameError, among, equals
 from streamvitals.alerts.rule import Alert
 from streamvitals.alerts.ruleset import ALERTS, rule_groups
+from streamvitals.alerts.silence import PAGED
 from streamvitals.export.rules import FILE, render
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = str(Path(sys.executable).with_name("streamvitals"))
+LINKED = Objectives(runbook_url="https://wiki.example.com/", dashboard_url="https://grafana.example.com")
 DEFAULT = rule_groups(Objectives())["groups"][0]["rules"]
 
 
@@ -156,11 +158,15 @@ def test_every_alert_says_what_to_do(alert: Alert) -> None:
     assert "Look next" in annotations["description"]
     assert "1. " in annotations["description"]
     assert "2. " in annotations["description"]
-    assert annotations["runbook_url"].endswith(f"/{alert.name}.md")
+    assert f"Runbook: streamvitals runbook {alert.name}" in annotations["description"]
+    assert not {"runbook_url", "dashboard_url"} & annotations.keys()
+    linked = alerts_of(LINKED)[alert.name]["annotations"]
+    assert linked["runbook_url"] == f"https://wiki.example.com/{alert.name}.md"
+    assert "Runbook:" not in linked["description"]
     assert (ROOT / "alerts" / "runbooks" / f"{alert.name}.md").exists()
     if alert.dashboard:
         assert alert.dashboard in links.DASHBOARDS
-        assert f"/d/{alert.dashboard}?var-job=" in annotations["dashboard_url"]
+        assert linked["dashboard_url"].startswith(f"https://grafana.example.com/d/{alert.dashboard}?var-job=")
     if alert.kind != "watchdog":
         assert "keep_firing_for" in rule
 
@@ -220,6 +226,20 @@ def test_the_command_prints_and_writes(tmp_path: Path) -> None:
     (["--service-label", "job", "--service-label", "job"], "each label once"),
     (["--runbook-url", "javascript:alert(1)"], "runbook-url 'javascript:alert(1)' is not allowed"),
     (["--dashboard-url", 'http://x/"}'], "dashboard-url"),
+    (["--severity", "critical"], "--severity 'critical' is not allowed: OURS=YOURS, such as page=critical"),
+    (["--severity", "critical=page"], "severity 'critical=page' is not allowed: page, ticket or none, each once"),
+    (["--severity", 'page=a"b'], "severity 'page=a\"b' is not allowed"),
+    (["--severity", "page=a", "--severity", "page=b"], "severity 'page=a' is not allowed"),
+    (["--severity", "page=ticket"], "severity 'page=ticket' is not allowed: ticket is called so too"),
+    (["--alert-label", "team"], "--alert-label 'team' is not allowed: NAME=VALUE, such as team=llm"),
+    (["--alert-label", "the team=llm"], "alert-label 'the team=llm' is not allowed: NAME=VALUE"),
+    (["--alert-label", "team="], "alert-label 'team=' is not allowed: a value of 1 to 256 characters"),
+    (["--alert-label", "team={{ .Labels }}"], "without {{ and }}"),
+    (["--alert-label", "team=a\nb"], "alert-label 'team=a\\nb' is not allowed"),
+    (["--alert-label", "team=\udcff"], "alert-label 'team=\\udcff' is not allowed"),
+    (["--alert-label", "severity=critical"], "'severity=critical' is not allowed: severity is on the alerts already"),
+    (["--alert-label", "job=chat"], "job is on the alerts already"),
+    (["--alert-label", "team=a", "--alert-label", "team=b"], "16 labels at most, each once"),
     (["--format", "xml"], "'xml' is not one of 'prometheus', 'kubernetes'"),
 ])
 def test_bad_input_is_named(arguments: list[str], said: str) -> None:
@@ -227,6 +247,57 @@ def test_bad_input_is_named(arguments: list[str], said: str) -> None:
     assert done.returncode == 2
     assert said in done.stderr
     assert not done.stdout
+
+
+def test_severities_and_labels_are_those_of_the_company(tmp_path: Path) -> None:
+    objectives = Objectives(
+        severities=(("page", "critical"), ("ticket", "warning")), alert_labels=(("team", 'the "llm"\\ people'),)
+    )
+    rules = alerts_of(objectives)
+    called = {"page": "critical", "ticket": "warning", "none": "none"}
+    for alert in (*ALERTS, PAGED):
+        labels = rules[alert.name]["labels"]
+        assert (labels["severity"], labels["team"]) == (called[alert.severity], 'the "llm"\\ people')
+    assert "severity" not in "".join(rule["expr"] for rule in rules.values()), "what silences knows pages by their kind"
+    assert yaml.safe_load(render(objectives)) == rule_groups(objectives)
+    done = ask(
+        "--severity", "page=critical", "--severity", "ticket=warning", "--alert-label", "team=llm", "--with-examples",
+        "--output", str(tmp_path),
+    )
+    assert done.returncode == 0
+    assert amtool("check-config", tmp_path / "alertmanager.example.yaml")
+    for severity, receiver in (("critical", "pager"), ("warning", "tickets")):
+        went = amtool("config", "routes", "test", f"--config.file={tmp_path}/alertmanager.example.yaml",
+                      f"severity={severity}", "job=chat")
+        assert went.split("Warning")[0].split() == [receiver]
+
+
+def test_links_that_nobody_knows_are_not_written_and_said_once(tmp_path: Path) -> None:
+    bare = ask()
+    assert bare.stderr == (
+        "without --runbook-url and --dashboard-url no link there is written; `streamvitals runbook ALERT` prints a"
+        " runbook\n"
+    )
+    assert not re.search(r"https?://", bare.stdout)
+    half = ask("--runbook-url", "https://wiki.example.com/llm")
+    assert half.stderr.startswith("without --dashboard-url no link")
+    assert set(re.findall(r"https?://[^/\"]+", half.stdout)) == {"https://wiki.example.com"}
+    known = ask("--runbook-url", "https://wiki.example.com/llm", "--dashboard-url", "https://grafana.example.com")
+    assert not known.stderr
+
+
+def test_the_pages_of_the_project_are_the_default_once_there_are_any() -> None:
+    assert Objectives.runbook_url == (PROJECT_PAGES and f"{PROJECT_PAGES}/alerts/runbooks")
+
+
+def test_a_runbook_is_printed() -> None:
+    printed = subprocess.run([COMMAND, "runbook", "StreamvitalsFailing"], capture_output=True, text=True, check=True)
+    assert printed.stdout == (ROOT / "alerts" / "runbooks" / "StreamvitalsFailing.md").read_text()
+    listed = subprocess.run([COMMAND, "runbook"], capture_output=True, text=True, check=True)
+    assert listed.stdout.split() == sorted(alert.name for alert in ALERTS)
+    wrong = subprocess.run([COMMAND, "runbook", "Failing"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "'Failing' is no alert of ours; there are StreamvitalsAgentSilent" in wrong.stderr
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:

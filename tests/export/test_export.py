@@ -29,6 +29,7 @@ SCALARS = TEXT | st.integers(-9, 9) | st.booleans()
 KEYS = st.sampled_from(["a", "on", "1", "true", "app.kubernetes.io/name", "streams.json", "x y", ""])
 
 
+KNOWN = ("--runbook-url", "https://wiki.example.com")
 # https://grafana.com/docs/grafana/latest/administration/provisioning/, what is used of it
 PROVIDER = {"name", "folder", "type", "disableDeletion", "updateIntervalSeconds", "allowUiUpdates", "options"}
 SOURCE = {"name", "uid", "type", "access", "url", "isDefault", "jsonData"}
@@ -71,13 +72,13 @@ def test_yaml_keeps_blanks_and_lines(text: str) -> None:
 def test_plain_dashboards_are_the_files(built: Path, tmp_path: Path) -> None:
     done = ask("dashboards", "--output", tmp_path / "new" / "there")
     assert done.exit_code == 0
-    assert done.output.splitlines() == [str(tmp_path / "new" / "there" / n) for n in ("latency.json", "streams.json")]
+    assert done.stdout.splitlines() == [str(tmp_path / "new" / "there" / n) for n in ("latency.json", "streams.json")]
     assert (tmp_path / "new" / "there" / "streams.json").read_text() == STREAMS
 
 
 def test_dashboards_as_config_maps(built: Path, tmp_path: Path) -> None:
     done = ask("dashboards", "--format", "kubernetes", "--namespace", "monitoring", "--folder", "LLM: streams")
-    latency, streams = applied(done.output)
+    latency, streams = applied(done.stdout)
     assert latency["metadata"] == {
         "name": "streamvitals-latency", "namespace": "monitoring",
         "labels": {"app.kubernetes.io/name": "streamvitals", "grafana_dashboard": "1"},
@@ -85,11 +86,11 @@ def test_dashboards_as_config_maps(built: Path, tmp_path: Path) -> None:
     }
     assert (latency["data"], streams["data"]) == ({"latency.json": LATENCY}, {"streams.json": STREAMS})
     labelled = ask("dashboards", "--format", "kubernetes", "--label", "on=", "--label", "a.b/dash=1.0")
-    assert applied(labelled.output)[0]["metadata"]["labels"] == {
+    assert applied(labelled.stdout)[0]["metadata"]["labels"] == {
         "app.kubernetes.io/name": "streamvitals", "on": "", "a.b/dash": "1.0",
     }
     written = ask("dashboards", "--format", "kubernetes", "--output", tmp_path)
-    assert written.output == f"{tmp_path / grafana.CONFIG_MAPS}\n"
+    assert written.stdout == f"{tmp_path / grafana.CONFIG_MAPS}\n"
     assert len(applied((tmp_path / grafana.CONFIG_MAPS).read_text())) == 2
 
 
@@ -123,10 +124,10 @@ def test_dashboards_provisioned(built: Path, tmp_path: Path) -> None:
 
 
 def test_rules_for_kubernetes(tmp_path: Path) -> None:
-    (kept,) = applied(ask("alerts", "--format", "configmap", "--namespace", "monitoring").output)
+    (kept,) = applied(ask("alerts", "--format", "configmap", "--namespace", "monitoring").stdout)
     assert kept["metadata"]["namespace"] == "monitoring"
     assert yaml.safe_load(kept["data"][FILE]) == rule_groups(Objectives())
-    operator = yaml.safe_load(ask("alerts", "--format", "kubernetes", "--label", "release=prometheus").output)
+    operator = yaml.safe_load(ask("alerts", "--format", "kubernetes", "--label", "release=prometheus").stdout)
     assert operator["metadata"]["labels"]["release"] == "prometheus"
     assert operator["spec"] == rule_groups(Objectives())
 
@@ -204,9 +205,9 @@ def test_bad_input_is_named(built: Path, tmp_path: Path, monkeypatch: Any, argum
 def test_a_place_that_cannot_be_written(built: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "taken" / "streams.json").mkdir(parents=True)
-    below = ask("dashboards", "--output", tmp_path / "file" / "below")
+    below = ask("dashboards", *KNOWN, "--output", tmp_path / "file" / "below")
     assert (below.exit_code, below.stderr) == (1, f"Error: {tmp_path}/file/below: Not a directory\n")
-    taken = ask("dashboards", "--output", tmp_path / "taken")
+    taken = ask("dashboards", *KNOWN, "--output", tmp_path / "taken")
     assert (taken.exit_code, taken.stderr) == (1, f"Error: {tmp_path}/taken/streams.json: Is a directory\n")
 
 

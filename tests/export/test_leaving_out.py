@@ -42,7 +42,7 @@ def test_rules_read_what_is_shown(given: tuple[str, ...]) -> None:
     lost = {"StreamvitalsStreamsLeaked", "StreamvitalsQuotaLow", "StreamvitalsEventLoopLag"}
     if given == ("--metrics=all",):
         assert lost < there
-        assert done.stderr == ""
+        assert "not written" not in done.stderr
         return
     assert not lost & there
     assert {"StreamvitalsFailing", "StreamvitalsSlow", "StreamvitalsRefused", "StreamvitalsTrafficGone"} < there
@@ -113,5 +113,5 @@ def test_a_label_that_is_not_declared_here_is_warned_of(
     done = invoke(command, "--by", "tennat", "--output", tmp_path, STREAMVITALS_LABELS=declared)
     assert done.exit_code == 0, done.output
     assert ("--by tennat: STREAMVITALS_LABELS here declares tenant only" in done.stderr) == warned
-    assert bool(done.stderr) == warned
+    assert len([line for line in done.stderr.splitlines() if "--by" in line]) == warned
     assert list(tmp_path.iterdir())

@@ -14,6 +14,16 @@ _CUSTOM = re.compile(r"[a-z][a-z0-9_]*")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _URL = re.compile(r"https?://[^\s\"'{}\\]+")
+_SEVERITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\{\{|\}\}")
+
+# Where this project publishes its own pages, without a slash at the end: "" while it does so nowhere.
+PROJECT_PAGES = ""
+# How loud an alert is, by our words for it.
+SEVERITIES = ("page", "ticket", "none")
+# Labels of alerts that say what our rules and Alertmanager go by.
+OWN_ALERT_LABELS = ("alertname", "alertstate", "severity", "kind", "cause", "ticket")
+MAX_ALERT_LABELS, MAX_ALERT_LABEL = 16, 256
 
 # The shortest window of a rate, and how many scrapes it must have: with two, one lost scrape is a gap.
 SHORTEST_WINDOW, SCRAPES_PER_WINDOW = 120.0, 4
@@ -44,7 +54,9 @@ class Objectives:
 
     ``availability`` is in percent of the operations; all durations are in seconds. ``service`` are the labels that tell
     one service from another: a page is for one of them. ``by`` are custom labels: one value that fails pages, as one
-    model does. ``speed`` divides every window and every `for`, so that the same rules can be seen at work in a minute.
+    model does. ``severities`` are other words for SEVERITIES, and ``alert_labels`` labels that every alert has besides.
+    Without an address of runbooks or of Grafana no link is written. ``speed`` divides every window and every `for`, so
+    that the same rules can be seen at work in a minute.
     """
 
     availability: float = 99.5
@@ -55,8 +67,10 @@ class Objectives:
     interval: float = 30.0
     service: tuple[str, ...] = ("job",)
     by: tuple[str, ...] = ()
-    runbook_url: str = "https://runbooks.example.com/streamvitals"
-    dashboard_url: str = "https://grafana.example.com"
+    severities: tuple[tuple[str, str], ...] = ()
+    alert_labels: tuple[tuple[str, str], ...] = ()
+    runbook_url: str = PROJECT_PAGES and f"{PROJECT_PAGES}/alerts/runbooks"
+    dashboard_url: str = ""
     speed: float = 1.0
 
     def __post_init__(self) -> None:
@@ -79,11 +93,17 @@ class Objectives:
                 _refuse("by", label, f"{taken}the name of a label in STREAMVITALS_LABELS, such as tenant")
         if len(set(self.by)) < len(self.by) or len(self.by) > MAX_CUSTOM_LABELS:
             _refuse("by", ", ".join(self.by), f"{MAX_CUSTOM_LABELS} labels at most, each once")
+        _check_severities(self.severities)
+        _check_alert_labels(self.alert_labels, self.service)
         for name in ("runbook_url", "dashboard_url"):
-            if not _URL.fullmatch(getattr(self, name)):
+            if getattr(self, name) and not _URL.fullmatch(getattr(self, name)):
                 _refuse(name, getattr(self, name), "an http or https address without blanks, quotes or braces")
         if not (math.isfinite(self.speed) and self.speed > 0):
             _refuse("speed", f"{self.speed:g}", "a positive number")
+
+    def severity(self, ours: str) -> str:
+        """Return the user's word for one of SEVERITIES."""
+        return dict(self.severities).get(ours, ours)
 
     @property
     def budget(self) -> float:
@@ -99,6 +119,30 @@ class Objectives:
     def short(self) -> float:
         """The shortest window that rates are taken over."""
         return max(SHORTEST_WINDOW, SCRAPES_PER_WINDOW * self.scrape_interval)
+
+
+def _check_severities(given: tuple[tuple[str, str], ...]) -> None:
+    for ours, theirs in given:
+        allowed = f"{', '.join(SEVERITIES[:-1])} or {SEVERITIES[-1]}, each once, = a word of letters, digits, - _ ."
+        if ours not in SEVERITIES or not _SEVERITY.fullmatch(theirs) or [name for name, _ in given].count(ours) > 1:
+            _refuse("severity", f"{ours}={theirs}", allowed)
+    called = dict(zip(SEVERITIES, SEVERITIES, strict=True)) | dict(given)
+    for ours in SEVERITIES[1:]:
+        if called[ours] == called["page"]:
+            _refuse("severity", f"page={called['page']}", f"{ours} is called so too, and must not wake anybody")
+
+
+def _check_alert_labels(given: tuple[tuple[str, str], ...], service: tuple[str, ...]) -> None:
+    for name, value in given:
+        if not _LABEL.fullmatch(name) or name.startswith("__"):
+            _refuse("alert_label", f"{name}={value}", "NAME=VALUE, the name of letters, digits and _, such as team=llm")
+        if name in OWN_ALERT_LABELS or name in service:
+            _refuse("alert_label", f"{name}={value}", f"{name} is on the alerts already, and tells them apart")
+        if not value or len(value) > MAX_ALERT_LABEL or _UNSAFE.search(value):
+            _refuse("alert_label", f"{name}={value}",
+                    f"a value of 1 to {MAX_ALERT_LABEL} characters in one line, without {{{{ and }}}}")
+    if len({name for name, _ in given}) < len(given) or len(given) > MAX_ALERT_LABELS:
+        _refuse("alert_label", ", ".join(name for name, _ in given), f"{MAX_ALERT_LABELS} labels at most, each once")
 
 
 def _between(name: str, value: float, least: float, most: float) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from .. import names
 from ..names import Metric
 from ..outcome import RESULTS, Outcome, result
+from .rule import Kind
 
 _LABELS = {key: label for label, key in names.OWN_LABELS.items()}
 OUTCOME, RESULT, ERROR_TYPE, SOURCE, REASON, KIND, WHERE, PHASE = (
@@ -22,7 +23,9 @@ VERSION, OPENAI_VERSION, PATCHED = names.BUILD_INFO.labels
 # What a label may say, where that is a closed list.
 VALUES: dict[str, tuple[str, ...]] = {
     OUTCOME: names.OUTCOMES, RESULT: RESULTS, ERROR_TYPE: tuple({error for _, error, _ in names.OUTCOME_ERRORS}),
-    SOURCE: names.RETRY_SOURCES, REASON: names.RETRY_REASONS, KIND: names.RATELIMIT_KINDS,
+    SOURCE: names.RETRY_SOURCES, REASON: names.RETRY_REASONS,
+    # Of limits, and of our alerts.
+    KIND: (*names.RATELIMIT_KINDS, *get_args(Kind)),
     WHERE: names.INTERNAL_PLACES, PHASE: names.PHASES, PATCHED: ("true", "false"),
 }
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}

@@ -45,20 +45,27 @@ def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:
         made["for"] = language.pace(rule.for_)
     if rule.keep_firing_for:
         made["keep_firing_for"] = language.pace(rule.keep_firing_for)
-    made["labels"] = {"severity": rule.severity, "kind": rule.kind} | ({"cause": rule.cause} if rule.cause else {})
+    made["labels"] = {"severity": objectives.severity(rule.severity), "kind": rule.kind}
+    if rule.cause:
+        made["labels"]["cause"] = rule.cause
     if rule.kind == "cause":
         made["labels"][LABEL] = rule.name
+    made["labels"] |= dict(objectives.alert_labels)
     matchers = service(objectives)
     # The text is that of the last time that it was true, for as long as it is kept.
-    texts = {"summary": rule.summary + (AT if rule.keep_firing_for else ""), "description": rule.description}
+    silent = rule.kind == "silence"
+    texts = {
+        "summary": rule.summary + (AT if rule.keep_firing_for else ""),
+        "description": rule.description + ("" if silent else links.printed(rule.name, objectives)),
+    }
     made["annotations"] = {
         name: language.fill((matchers if "$$service" in text else "") + text) for name, text in texts.items()
     }
-    if rule.kind == "silence":
-        return made
-    made["annotations"]["runbook_url"] = links.runbook(rule.name, objectives)
-    if rule.dashboard:
-        made["annotations"]["dashboard_url"] = links.dashboard(rule.dashboard, objectives)
+    addresses = {
+        "runbook_url": "" if silent else links.runbook(rule.name, objectives),
+        "dashboard_url": links.dashboard(rule.dashboard, objectives) if rule.dashboard else "",
+    }
+    made["annotations"] |= {name: address for name, address in addresses.items() if address}
     return made
 
 

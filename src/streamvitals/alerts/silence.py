@@ -30,7 +30,7 @@ PAGED = Alert(
     NAME, "silence", "none",
     f"""
         ({_CAUSES}
-          and on ($service) ALERTS{{alertname=~"Streamvitals.+",severity="page",alertstate="firing"}}
+          and on ($service) ALERTS{{alertname=~"Streamvitals.+",kind="symptom",alertstate="firing"}}
           unless on ($service, {LABEL}) streamvitals:ticket:sent
         )""",
     summary=f"a page is out: {{{{ $$labels.{LABEL} }}}} is part of it",

@@ -39,8 +39,12 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
               help="Tells services apart; again for more than one, such as namespace.")
 @click.option("--by", multiple=True, metavar="LABEL",
               help="Page also if it fails for one value of this label of your own, such as tenant; again for more.")
-@click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks.")
-@click.option("--dashboard-url", metavar="URL", help="Your Grafana.")
+@click.option("--severity", "severities", multiple=True, metavar="OURS=YOURS",
+              help="Your word for the severity page, ticket or none, such as page=critical; again for more.")
+@click.option("--alert-label", "alert_labels", multiple=True, metavar="NAME=VALUE",
+              help="A label for every alert, such as team=llm, for your routes; again for more.")
+@click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks; without it no alert links there.")
+@click.option("--dashboard-url", metavar="URL", help="Your Grafana; without it no alert links there.")
 @click.option("--format", "form", type=click.Choice(["prometheus", "kubernetes", "configmap"]), default="prometheus",
               show_default=True, help="A rule file, a PrometheusRule for the operator, or a ConfigMap with the file.")
 @NAMESPACE
@@ -53,7 +57,8 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
 @FORCE
 def alerts(
     availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, scrape_interval: str, interval: str,
-    service: tuple[str, ...], by: tuple[str, ...], runbook_url: str | None, dashboard_url: str | None, form: str,
+    service: tuple[str, ...], by: tuple[str, ...], severities: tuple[str, ...], alert_labels: tuple[str, ...],
+    runbook_url: str | None, dashboard_url: str | None, form: str,
     namespace: str, labels: tuple[str, ...], with_examples: bool, output: str | None, force: bool,
 ) -> None:
     """Write Prometheus rules that alert on LLM streams: streamvitals alerts --availability 99.9
@@ -76,6 +81,8 @@ def alerts(
             {"ttft-p95": ttft_p95, "chunk-gap-p95": chunk_gap_p95, "scrape-interval": scrape_interval,
              "interval": interval},
             availability=availability, service=service, by=by, runbook_url=runbook_url, dashboard_url=dashboard_url,
+            severities=_pairs("--severity", severities, "OURS=YOURS, such as page=critical"),
+            alert_labels=_pairs("--alert-label", alert_labels, "NAME=VALUE, such as team=llm"),
         )
         metadata = kubernetes.Metadata(namespace, kubernetes.labels(labels))
         content, lost = without(rule_groups(objectives), hidden)
@@ -86,6 +93,7 @@ def alerts(
     except MissingFileError as error:
         raise click.ClickException(str(error)) from error
     _warn_of_undeclared(by)
+    _warn_of_no_links(**{"--runbook-url": objectives.runbook_url, "--dashboard-url": objectives.dashboard_url})
     for name, groups in lost.items():
         click.echo(f"{name} is not written: it reads what is left out, {', '.join(sorted(groups))}", err=True)
     _write(files, output, force)
@@ -101,7 +109,7 @@ def alerts(
 @METRICS
 @click.option("--by", multiple=True, metavar="LABEL",
               help="A label of your own to choose by, such as tenant, and a row by it; again for more.")
-@click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks that panels lead to.")
+@click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks; without it no panel links there.")
 @click.option("--folder", metavar="NAME", help="Of Grafana's, to put them into; for kubernetes the annotation "
               "grafana_folder, which the chart must know (sidecar.dashboards.folderAnnotation).")
 @NAMESPACE
@@ -162,7 +170,46 @@ def dashboards(
     except MissingFileError as error:
         raise click.ClickException(str(error)) from error
     _warn_of_undeclared(by)
+    _warn_of_no_links(**{"--runbook-url": objectives.runbook_url})
     _write(files, output, force)
+
+
+@click.command()
+@click.argument("alert", required=False, metavar="[ALERT]")
+def runbook(alert: str | None) -> None:
+    """Print the runbook of an alert: streamvitals runbook StreamvitalsFailing
+
+    Without a name, list the alerts that have one: all of them.
+    """
+    from .find import MissingFileError, read
+
+    try:
+        pages = {name.removesuffix(".md"): text for name, text in read("alerts/runbooks/*.md").items()}
+    except MissingFileError as error:
+        raise click.ClickException(str(error)) from error
+    if alert is None:
+        click.echo("\n".join(pages))
+    elif alert in pages:
+        click.echo(pages[alert], nl=False)
+    else:
+        raise click.UsageError(f"{alert!r} is no alert of ours; there are {', '.join(pages)}")
+
+
+def _pairs(option: str, given: Sequence[str], allowed: str) -> tuple[tuple[str, str], ...]:
+    """Parse what is given as NAME=VALUE. A bad one ends the command with 2."""
+    for pair in given:
+        if "=" not in pair:
+            raise click.UsageError(f"{option} {pair!r} is not allowed: {allowed}")
+    return tuple((name.strip(), value.strip()) for name, _, value in (pair.partition("=") for pair in given))
+
+
+def _warn_of_no_links(**addresses: str) -> None:
+    """Warn of links that are not written because nobody said where they lead."""
+    if missing := [option for option, address in addresses.items() if not address]:
+        click.echo(
+            f"without {' and '.join(missing)} no link there is written; `streamvitals runbook ALERT` prints a runbook",
+            err=True,
+        )
 
 
 def _objectives(durations: Mapping[str, str], **others: Any) -> Objectives:

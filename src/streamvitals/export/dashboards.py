@@ -11,6 +11,9 @@ from ..alerts.objectives import Objectives
 from .by_label import with_labels
 from .find import read
 
+# Where a table of ours names alerts: the column, and what it leaves out of their names.
+ALERT_COLUMN, ALERT_PREFIX = "Alert", "Streamvitals"
+
 
 def _steps(objectives: Objectives) -> dict[str, tuple[float, ...]]:
     """Map each metric that a panel reads to the thresholds that follow from the objectives."""
@@ -26,9 +29,24 @@ def dashboards_for(objectives: Objectives) -> dict[str, str]:
     """The JSON of every dashboard, by file name. Raises MissingFileError."""
     runbooks = objectives.runbook_url.rstrip("/")
     return {
-        name: with_labels(adapt(text, objectives), objectives.by).replace(Objectives.runbook_url, runbooks)
+        name: _with_runbooks(with_labels(adapt(text, objectives), objectives.by), runbooks)
         for name, text in read("dashboards/*.json").items()
     }
+
+
+def _with_runbooks(dashboard: str, address: str) -> str:
+    """Lead from each alert in a table to its runbook, if there is an address of runbooks."""
+    if not address:
+        return dashboard
+    model = json.loads(dashboard)
+    url = f"{address}/{ALERT_PREFIX}${{__data.fields.{ALERT_COLUMN}}}.md"
+    for panel in model["panels"]:
+        for override in panel.get("fieldConfig", {}).get("overrides", ()):
+            if override["matcher"] == {"id": "byName", "options": ALERT_COLUMN}:
+                link = {"title": "Runbook", "url": url, "targetBlank": True}
+                override["properties"].append({"id": "links", "value": [link]})
+                panel["description"] = f"{panel['description']}\n\nA click on an alert opens its runbook."
+    return json.dumps(model, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def adapt(dashboard: str, objectives: Objectives) -> str:

@@ -1,11 +1,15 @@
-"""The files that go with the rules: examples for Alertmanager and of what streams cost, a template, the runbooks."""
+"""The files that go with the rules: examples for Alertmanager and of costs, a template, the runbooks."""
 
 from __future__ import annotations
+
+import re
 
 from ..alerts.objectives import Objectives
 from .find import read
 
-ALERTMANAGER, TEMPLATE, COST = "alertmanager.example.yaml", "streamvitals.tmpl", "cost.example.yaml"
+ALERTMANAGER, RECEIVERS = "alertmanager.example.yaml", "receivers.example.yaml"
+TEMPLATE, COST = "streamvitals.tmpl", "cost.example.yaml"
+_SEVERITY = re.compile(r"\[severity = (\w+)\]")
 
 
 def examples(objectives: Objectives) -> dict[str, str]:
@@ -13,9 +17,13 @@ def examples(objectives: Objectives) -> dict[str, str]:
 
     Raises MissingFileError.
     """
-    files = read(f"alerts/{ALERTMANAGER}") | read(f"alerts/{TEMPLATE}") | read(f"alerts/{COST}")
+    files: dict[str, str] = {}
+    for name in (ALERTMANAGER, RECEIVERS, TEMPLATE, COST):
+        files |= read(f"alerts/{name}")
     by = ", ".join(objectives.service)
-    files[ALERTMANAGER] = files[ALERTMANAGER].replace("[job]", f"[{by}]").replace("[job, ", f"[{by}, ")
+    for name in (ALERTMANAGER, RECEIVERS):
+        text = files[name].replace("[job]", f"[{by}]").replace("[job, ", f"[{by}, ")
+        files[name] = _SEVERITY.sub(lambda found: f"[severity = {objectives.severity(found[1])}]", text)
     called = " ".join(f"{{{{ .CommonLabels.{label} }}}}" for label in objectives.service)
     files[COST] = files[COST].replace("by (job, ", f"by ({by}, ")
     files[TEMPLATE] = files[TEMPLATE].replace("{{ .CommonLabels.job }}", called)

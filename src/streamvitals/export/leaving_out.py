@@ -49,7 +49,7 @@ def without(content: dict[str, Any], left_out: frozenset[str]) -> tuple[dict[str
         else:
             kept.append(rule)
     alerts = {rule["alert"]: rule for rule in group["rules"] if "alert" in rule and rule["alert"] in lost}
-    pages = [name for name, rule in alerts.items() if rule["labels"]["severity"] == "page"]
+    pages = [name for name, rule in alerts.items() if rule["labels"]["kind"] == "symptom"]
     if pages:
         needed = sorted(set().union(*(lost[name] for name in pages)))
         raise PageLostError(f"{', '.join(pages)} cannot page without the metrics of: {', '.join(needed)}; keep these")
