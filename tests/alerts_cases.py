@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from alerts_world import COMPLETED, MODELS, REPLICAS, Course, Rate, Thing, errors, latency, retries, streams
+from alerts_world import COMPLETED, MODELS, REPLICAS, Course, Rate, Thing, calls, errors, latency, retries, streams
 from streamvitals import names
 
 Rates = dict[Thing, Rate]
@@ -86,6 +86,19 @@ CASES = (
     case(
         "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4), "no stream has ended for 5m, 1830 are usual", soon=9,
         well=90,
+    ),
+    case(
+        "StreamvitalsCallsFailing", {calls("failed"): 5.0}, {calls("failed"): 1.0},
+        "33% of gpt-4o calls without a stream fail at api.example, 5m", soon=6,
+        description="Calls that are not streamed get errors: titles, embeddings, judges, the answers of whoever asks"
+        " without streaming: 75 failed in 5m. Look next: 1. whether streams fail as well, which is a page of its own in"
+        " the same notification: then it is the provider, else what only these calls use, such as another model, key or"
+        " endpoint; 2. the error types on the dashboard, and the application's own log: there is no log line of ours"
+        " for a call.",
+    ),
+    case(
+        "StreamvitalsCallsHanging", {Thing(names.CALLS_STALLED): 1.0}, {Thing(names.CALLS_STALLED): 0.0},
+        "3 calls of gpt-4o without a stream hang: no answer from api.example for two minutes", soon=5,
     ),
     _ended("StreamvitalsResetStorm", "reset", "reset by api.example mid-stream"),
     _ended("StreamvitalsTruncationWave", "truncated", "cut short by api.example without an error"),

@@ -59,6 +59,11 @@ def streams(outcome: str, error_type: str = "", **more: str) -> Thing:
     return Thing(names.STREAMS, (("outcome", outcome), ("result", means)), **more)  # type: ignore[arg-type]
 
 
+def calls(means: str, **more: str) -> Thing:
+    """``calls_total`` of one result; ``model`` may be given."""
+    return Thing(names.CALLS, (("result", means),), **more)  # type: ignore[arg-type]
+
+
 def errors(outcome: str, error_type: str) -> Thing:
     means = result(Outcome(outcome), error_type)
     return Thing(names.STREAM_ERRORS, (("outcome", outcome), ("error_type", error_type), ("result", means)))
@@ -105,6 +110,10 @@ HEALTHY: dict[Thing, Rate] = {
     Thing(names.DURATION, (("suffix", "_sum"), ("result", "completed"))): 16 * COMPLETED,
     Thing(names.ACTIVE): 16.0,
     **{Thing(names.STALLED, (("phase", phase),)): 0.0 for phase in names.PHASES},
+    calls("completed"): 10.0,
+    calls("failed"): 0.0,
+    Thing(names.CALLS_ACTIVE): 2.0,
+    Thing(names.CALLS_STALLED): 0.0,
     Thing(names.RATELIMIT_REMAINING, (("kind", "requests"),)): 8000.0,
     Thing(names.RATELIMIT_LIMIT, (("kind", "requests"),)): 10_000.0,
     Thing(names.INTERNAL_ERRORS, (("where", "sink"),)): 0.0,

@@ -20,10 +20,10 @@ from thorough import share
 RULES: list[dict[str, Any]] = rule_groups(Objectives())["groups"][0]["rules"]
 
 
-def needed(*alerts: str) -> list[dict[str, Any]]:
+def needed(*alerts: str, of: list[dict[str, Any]] = RULES) -> list[dict[str, Any]]:
     """The rules of these alerts, and what they read."""
     wanted, chosen = set(alerts), []
-    for rule in reversed(RULES):
+    for rule in reversed(of):
         name = rule.get("alert") or rule["record"]
         if name in wanted:
             chosen.append(rule)

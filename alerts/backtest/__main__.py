@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -19,7 +20,7 @@ from .endless import USERS, EndlessWorld
 from .events import HOUR
 from .replay import left_open, prometheus, replay
 from .score import COLUMNS, Score, score, summary
-from .world import SIZES, World, rough
+from .world import SIZES, Manner, World, rough
 
 OURS = "streamvitals"
 # Seconds: what a world of each size is scraped at, and rules are evaluated at.
@@ -28,20 +29,25 @@ ONE_PROMPT = " with one prompt"
 ENDLESS = tuple(users + prompt for users in USERS for prompt in ("", ONE_PROMPT))
 
 
-def drawn(size: str, seed: int, weeks: float, *, irregular: bool) -> World:
-    """Draw the world of this size and seed, or of so many users that never give up."""
+def drawn(size: str, seed: int, weeks: float, *, irregular: bool, calls: bool = False) -> World:
+    """Draw the world of this size and seed, or of so many users that never give up.
+
+    With ``calls`` half as many calls without a stream go with the streams."""
     if size in ENDLESS:
         users = USERS[size.removesuffix(ONE_PROMPT)]
         return EndlessWorld(users, seed, weeks, 30.0, one_prompt=size.endswith(ONE_PROMPT))
-    manner = rough(Random(f"{size} {seed} manner")) if irregular else None
+    manner = rough(Random(f"{size} {seed} manner")) if irregular else Manner()
+    if calls:
+        manner = replace(manner, calls=0.5)
     return World(SIZES[size], seed, weeks, STEPS[size], manner)
 
 
 def run(
-    size: str, seed: int, weeks: float, directory: Path, *, baselines: bool, newer: bool, irregular: bool
+    size: str, seed: int, weeks: float, directory: Path, *, baselines: bool, newer: bool, irregular: bool,
+    calls: bool = False,
 ) -> dict[str, Score]:
     """Score every set of rules in one world, by its name; ``newer`` as Prometheus 3 would have it."""
-    world = drawn(size, seed, weeks, irregular=irregular)
+    world = drawn(size, seed, weeks, irregular=irregular, calls=calls)
     step = world.scrape
     samples = directory / "world.om"
     with open(samples, "w") as file:
@@ -94,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-baselines", action="store_true", help="only these rules")
     parser.add_argument("--left-open", action="store_true", help="read windows as Prometheus 3 does")
     parser.add_argument("--rough", action="store_true", help="services of which none is like the other")
+    parser.add_argument("--calls", action="store_true", help="services that also call without a stream")
     parser.add_argument("--endless", action="store_true", help="applications that ask again for ever, by their users")
     parser.add_argument("--verbose", action="store_true", help="say what was missed, and what was paged for nothing")
     parser.add_argument("--costs", action="store_true", help="print what an evaluation costs instead")
@@ -121,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with tempfile.TemporaryDirectory(prefix="streamvitals-backtest-") as directory:
                 one_world = run(
                     size, int(seed), given.weeks, Path(directory), baselines=not given.no_baselines,
-                    newer=given.left_open, irregular=given.rough,
+                    newer=given.left_open, irregular=given.rough, calls=given.calls,
                 )
             for name, one in one_world.items():
                 scores.setdefault(name, []).append(one)

@@ -13,6 +13,8 @@ from random import Random
 from typing import Literal
 
 Label = Literal["page", "ticket", "benign"]
+# Whom an event hurts: streams, calls without one, or either.
+STREAMS, CALLS, BOTH = "streams", "calls", "both"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 HURT = 8
 # So large a share of the operations that fails in the end is a page's business, and so small a one is not. What lies
@@ -27,7 +29,7 @@ class Event:
     """An event, and what rules are to make of it.
 
     ``named`` are the alerts of which one must fire for the cause to be named, or the ticket to be filed. ``model`` and
-    ``replica`` are indexes, None for all; ``size`` is a share or a factor, by kind.
+    ``replica`` are indexes, None for all; ``size`` is a share or a factor, by kind; ``of`` says whom it hurts.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Event:
     outcome: str = ""
     error_type: str = ""
     extra: dict[str, float] = field(default_factory=dict)
+    of: str = STREAMS
 
     def part(self, since: float, now: float) -> float:
         """Return the share of this time that it lasted."""
@@ -184,6 +187,23 @@ def felt(event: Event, retries: int, replicas: int) -> Event | None:
     if felt_by_none < part < felt_by_all:
         return None
     return event if part >= felt_by_all else replace(event, label="ticket")
+
+
+def of_calls(rng: Random, event: Event) -> Event:
+    """Say whom an event hurts in a service that also calls without streams: where streams fail, calls may, or alone.
+
+    A call is not tried again, so that what retries mend for streams is felt by it.
+    """
+    if event.outcome not in FAILURES or event.kind in ("fallback wave", "slow burn"):
+        return event
+    of = rng.choice((STREAMS, CALLS, BOTH))
+    if of == STREAMS:
+        return replace(event, of=of)
+    felt = event.label != "ticket" or (event.size >= (2 * FELT if event.model is not None else FELT)
+                                       and event.replica is None)
+    label = "page" if felt and event.label == "ticket" else event.label
+    named = (*event.named, "StreamvitalsCallsFailing")
+    return replace(event, of=of, label=label, named=named, kind=f"{event.kind} of {of}")
 
 
 def draw(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from .events import DAY, Event
-from .replay import Firing
+from .replay import Firing, Labels
 
 # A page this long after an incident is still about it: windows end later than what they see. Seconds.
 AFTERMATH = 900.0
@@ -80,10 +80,22 @@ def summary(scores: Sequence[Score]) -> list[str]:
     return cells
 
 
+def notifications(firings: Sequence[Firing]) -> list[Firing]:
+    """The pages as they are told, one for each service from the first alert to the last, as the example groups them."""
+    told: dict[Labels, list[Firing]] = {}
+    for one in sorted((firing for firing in firings if firing.severity == "page"), key=lambda firing: firing.start):
+        group = told.setdefault(one.labels, [])
+        if group and one.start <= group[-1].end:
+            group[-1] = replace(group[-1], end=max(group[-1].end, one.end))
+        else:
+            group.append(one)
+    return sorted((page for group in told.values() for page in group), key=lambda page: page.start)
+
+
 def score(events: Sequence[Event], firings: Sequence[Firing], seconds: float) -> Score:
     """Score what fired: a page that starts outside of an incident that deserves one is false, even over a ticket."""
     result = Score(weeks=seconds / (7 * DAY))
-    pages = [firing for firing in firings if firing.severity == "page"]
+    pages = notifications(firings)
     result.pages = len(pages)
     matched: set[int] = set()
     for event in events:

@@ -18,7 +18,7 @@ from streamvitals.outcome import Outcome, result
 from streamvitals.stream.record import STALL_AFTER
 
 from .chance import binomial, poisson, spread
-from .events import DAY, HOUR, MINUTE, Event, draw, log_uniform
+from .events import CALLS, DAY, HOUR, MINUTE, STREAMS, Event, draw, log_uniform, of_calls
 
 # A Monday, midnight UTC, and a multiple of every block size in use.
 EPOCH = 1_699_833_600
@@ -32,6 +32,7 @@ BACKGROUND = {
     ("connect_error", "connection_refused"): 0.0001,
 }
 ORDINARY = {("cancelled", "cancelled"): 0.03, ("abandoned", "closed"): 0.02, ("rejected", "400"): 0.004}
+FAILED = frozenset(outcome for outcome, _ in BACKGROUND)
 LIMITS = {"length": 0.03, "content_filter": 0.003}
 SDK_RETRIES, STALLS = 0.015, 0.004
 FIRST_MEDIAN, FIRST_SIGMA = 0.5, 0.5
@@ -67,7 +68,8 @@ class Manner:
 
     ``level`` is a factor of its traffic, ``weekend`` of that of its weekends; ``session`` so many requests come
     together; ``background`` is a factor of what fails when nothing is wrong, ``at_peak`` of what first tokens take at
-    noon; with ``thinking`` the second model reasons; ``dripping`` is a share of the streams.
+    noon; with ``thinking`` the second model reasons; ``dripping`` is a share of the streams; ``calls`` without a stream
+    are made for each operation.
     """
 
     level: float = 1.0
@@ -77,6 +79,7 @@ class Manner:
     at_peak: float = 1.0
     thinking: bool = False
     dripping: float = 0.0
+    calls: float = 0.0
 
 
 def rough(rng: Random) -> Manner:
@@ -102,6 +105,8 @@ class World:
         self.events = list(
             draw(self.rng, quiet, last, size.models, size.replicas, self.app_retries, self.expected)
         )
+        if self.manner.calls:
+            self.events = [of_calls(self.rng, event) for event in self.events]
 
     def rate(self, now: float) -> float:
         """Operations per second."""
@@ -220,7 +225,8 @@ class _Cell:
                 counts.add(metric, (le,), "_bucket")
             counts.add(metric, (), "_count")
         counts.add(names.DURATION, ("completed",), "_sum")
-        for metric in names.SLOT_METRICS:
+        called = (names.CALLS, names.CALLS_ACTIVE, names.CALLS_STALLED) if world.manner.calls else ()
+        for metric in (names.ACTIVE, names.STALLED, *called):
             for values in metric.values:
                 counts.add(metric, values)
         for metric in (names.RATELIMIT_REMAINING, names.RATELIMIT_LIMIT):
@@ -237,6 +243,9 @@ class _Cell:
     def step(self, now: float, rate: float, near: list[Event]) -> None:
         """Let happen what does between the last scrape and ``now``."""
         rng, here = self.world.rng, [e for e in near if e.hits(now - self.world.scrape, now, self.model, self.replica)]
+        if self.world.manner.calls:
+            self._calls(now, rate, [event for event in here if event.of != STREAMS])
+            here = [event for event in here if event.of != CALLS]
         by_kind = {event.kind: event for event in here}
         for kind in ("rush", "quiet hours", "traffic gone"):
             if kind in by_kind:
@@ -260,6 +269,17 @@ class _Cell:
         due = sum(count for at, count in self.failed_later if at <= now)
         self.failed_later = [item for item in self.failed_later if item[0] > now]
         self._bump(names.OPERATIONS_FAILED, due)
+
+    def _calls(self, now: float, rate: float, here: list[Event]) -> None:
+        """Make calls without a stream, which are not tried again; whoever is hurt by an event is said by its ``of``."""
+        rng, manner, scrape = self.world.rng, self.world.manner, self.world.scrape
+        share = manner.calls / (self.world.size.models * self.world.size.replicas)
+        made = poisson(rng, rate * share * scrape)
+        lost = sum(e.size * e.part(now - scrape, now) for e in here if e.outcome and e.outcome in FAILED)
+        failed = binomial(rng, made, min(1.0, lost + sum(BACKGROUND.values()) * manner.background))
+        self._bump(names.CALLS, failed, "failed")
+        self._bump(names.CALLS, made - failed, "completed")
+        self.counts.values[self.counts.at(names.CALLS_ACTIVE)] = poisson(rng, rate * share * 2)
 
     def _operations(self, asked: int, now: float, here: list[Event]) -> None:
         rng = self.world.rng

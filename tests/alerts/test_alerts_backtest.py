@@ -19,7 +19,7 @@ from alerts.backtest import chance  # noqa: E402
 from alerts.backtest.endless import EndlessWorld  # noqa: E402
 from alerts.backtest.events import Event  # noqa: E402
 from alerts.backtest.replay import Firing, firings, left_open, levels, prometheus, replay  # noqa: E402
-from alerts.backtest.score import Score, score, summary  # noqa: E402
+from alerts.backtest.score import Score, notifications, score, summary  # noqa: E402
 from alerts.backtest.world import SIZES, Manner, World, rough  # noqa: E402
 
 
@@ -203,3 +203,33 @@ def test_rough_services_differ_from_each_other_and_not_from_themselves() -> None
     assert len({manner.thinking for manner in manners}) == 2
     quiet, busy = (World(SIZES["small"], 1, 1.0, manner=Manner(level=level)) for level in (0.5, 2.0))
     assert busy.expected(busy.begin, busy.end) == pytest.approx(4 * quiet.expected(quiet.begin, quiet.end))
+
+
+def test_pages_of_one_service_that_overlap_are_told_as_one() -> None:
+    found = notifications([
+        fired("Other", "page", 1100, 1400), fired("Page", "page", 1000, 1200), fired("Cause", "ticket", 900, 2000),
+        fired("Page", "page", 1500, 1600), Firing("Page", "page", (("job", "search"),), 1100, 1200),
+    ])
+    assert [(page.alert, page.labels[0][1], page.start, page.end) for page in found] == [
+        ("Page", "chat", 1000, 1400), ("Page", "search", 1100, 1200), ("Page", "chat", 1500, 1600),
+    ]
+
+
+def test_a_world_with_calls() -> None:
+    """Where an event hurts calls alone, no stream of it fails, and the reverse; without calls there are no series."""
+    world = World(SIZES["medium"], 7, 2.0, manner=Manner(calls=0.5))
+    assert {event.of for event in world.events} == {"streams", "calls", "both"}
+    failed = {}
+    for of in ("streams", "calls"):
+        cell = world.cells()[0]
+        down = Event("wave", "page", world.begin, world.begin + 600, 1.0, outcome="reset",
+                     error_type="connection_reset", of=of)
+        for step in range(1, 21):
+            cell.step(world.begin + 30 * step, 2.0, [down])
+        counts = cell.counts
+        failed[of] = (
+            counts.values[counts.at(names.STREAMS, "reset", "failed")], counts.values[counts.at(names.CALLS, "failed")]
+        )
+    assert failed["streams"][0] > 50 > failed["streams"][1]
+    assert failed["calls"][1] > 50 > failed["calls"][0]
+    assert "streamvitals_calls" not in "".join(World(SIZES["small"], 7, 1.0).cells()[0].counts.lines(0.0))

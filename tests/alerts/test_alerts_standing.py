@@ -46,9 +46,10 @@ def matches(values: dict[str, str], matchers: Matchers) -> bool:
 
 
 def at_zero() -> set[tuple[str, tuple[tuple[str, str], ...]]]:
-    """The series that /metrics has while a label set's first stream runs: names, and labels of their own."""
+    """The series that /metrics has while a label set's first stream and call run: names, and labels of their own."""
     store = Store(HeapMemory())
     store.open_slot(LABELS, 1.0)
+    store.open_slot(LABELS._replace(operation=names.OF_CALLS + LABELS.operation), 1.0)
     text = Exposition().text(store.snapshot(1.0)).decode()
     return {
         (sample.name, tuple(sorted((k, v) for k, v in sample.labels.items() if k in names.OWN_LABELS)))

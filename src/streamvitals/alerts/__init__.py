@@ -21,6 +21,7 @@ What is recorded:
     latency.py      whether users wait
     traffic.py      whether requests have stopped
     replicas.py     whether one replica fails alone
+    calls.py        whether calls without a stream fail or hang: what is recorded, and its alerts
 
 What alerts:
 

@@ -28,13 +28,16 @@ LITTLE = 60
 AT_ONCE = 0.6
 
 
-def failing(scope: Scope, share: str, spike: str, *longer: str) -> Iterator[Record]:
+def failing(
+    scope: Scope, share: str, spike: str, *longer: str, of_streams: bool = True, hours: bool = False
+) -> Iterator[Record]:
     """Record whether operations fail now, with the share of them that does as the value.
 
     Where much is asked, failures must have gone on for some minutes, and not be going down: one bad minute stays in a
     window for longer than it lasts. Where little is asked nobody can tell, and ``longer`` windows decide alone: there
     must be more failures than this service usually has, and than a slow burn would bring, and not all of them at once.
-    Where nothing ends well, streams are what counts.
+    Where nothing ends well, streams are what counts, if it is ``of_streams``. With ``hours`` six of them are looked at,
+    too.
     """
     failed, operations, ratio = scope.failed, scope.operations, scope.failure_ratio
     yield _usual(scope)
@@ -53,7 +56,7 @@ def failing(scope: Scope, share: str, spike: str, *longer: str) -> Iterator[Reco
             f"and {beyond_chance(failed[FAST], operations[FAST], scope.usual)}",
             f"and {beyond_share(failed[FAST], operations[FAST], '$page_share', SIGMAS_SOON)}",
         ),
-        _none_well(scope, scope.usual),
+        *([_none_well(scope, scope.usual)] if of_streams else []),
         *(
             block(
                 f"{failed[window]} / {operations[window]} > {spike}",
@@ -64,7 +67,7 @@ def failing(scope: Scope, share: str, spike: str, *longer: str) -> Iterator[Reco
             )
             for window in longer
         ),
-        *([_collapsed(scope)] if scope is WHOLE else []),
+        *([_collapsed(scope)] if hours else []),
     ))
 
 
@@ -129,7 +132,7 @@ def conditions(by_label: Sequence[Scope] = ()) -> Iterator[Record]:
     """Record whether the service, one of its models, or a model at one server fails: this outranks other pages.
 
     So does a value of a custom label, in ``by_label``."""
-    yield from failing(WHOLE, "$page_share", "$spike", MID, HALF_HOUR, HOUR)
+    yield from failing(WHOLE, "$page_share", "$spike", MID, HALF_HOUR, HOUR, hours=True)
     yield from failing(EACH_MODEL, "$spike", "$model_spike", MID)
     yield Record(EACH_SERVER.failing, _none_well(EACH_SERVER, "$page_share"))
     yield hanging(WHOLE)

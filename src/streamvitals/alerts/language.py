@@ -23,7 +23,7 @@ _LABELS = {"model": "gen_ai.request.model", "server": "server.address"}
 _NAME = re.compile(r"\b(?:streamvitals|gen_ai|server)_\w+")
 _RECORDED = re.compile(r"\bstreamvitals:[\w:]+")
 # Words of texts for custom labels, where nobody alerts by them.
-NO_CUSTOM = {"whose": "", "or_theirs": ""}
+NO_CUSTOM = {"whose": "", "or_theirs": "", "whose_calls": ""}
 _MATCHER = re.compile(r'\b(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .. import names
-from . import by_label, measures
+from . import by_label, calls, measures
 from .failing import conditions
 from .language import (
     FAST,
@@ -129,3 +129,5 @@ def records(by: Sequence[str] = ()) -> Iterator[Record]:
     yield from latencies()
     yield from traffic()
     yield from replicas()
+    yield from calls.counts(by)
+    yield from calls.conditions(by)

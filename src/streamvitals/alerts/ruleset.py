@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import dedent
 from typing import Any
 
-from . import by_label, links
+from . import by_label, calls, links
 from .causes import CAUSES
 from .language import Language, recorded_in
 from .objectives import Objectives
@@ -19,7 +19,7 @@ from .telemetry import TELEMETRY
 from .texts import AT, service
 from .tickets import TICKETS
 
-ALERTS = (*PAGES, *CAUSES, *TICKETS, *TELEMETRY)
+ALERTS = (*PAGES, calls.PAGE, *CAUSES, calls.HANGING, *TICKETS, *TELEMETRY)
 
 
 def rule_groups(objectives: Objectives) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def rule_groups(objectives: Objectives) -> dict[str, Any]:
 
     Raises UnknownNameError for a name that there is not.
     """
-    language = Language(objectives, by_label.words(objectives.by))
+    language = Language(objectives, by_label.words(objectives.by) | calls.words(objectives.by))
     # What silences causes reads whether they, and pages, fire.
     every: tuple[Record | Alert, ...] = (*records(objectives.by), *tickets(), *ALERTS, PAGED)
     rules = [_rule(rule, language) for rule in every]

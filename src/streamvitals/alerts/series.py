@@ -36,3 +36,6 @@ class Scope:
 WHOLE = Scope("service", "", SERVICE)
 EACH_MODEL = Scope("model", "model_", SERVICE, MODEL)
 EACH_SERVER = Scope("server", "server_", SERVICE, MODEL, SERVER)
+# Calls without a stream, which are in no ratio of streams.
+CALLS = Scope("calls", "calls_", SERVICE)
+EACH_MODELS_CALLS = Scope("calls_of_model", "model_calls_", SERVICE, MODEL)

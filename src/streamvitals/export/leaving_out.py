@@ -20,6 +20,9 @@ _SERIES = {m.prometheus + suffix: m for m in names.ALL_METRICS for suffix in SUF
 _NAME = re.compile(r"\bstreamvitals_\w+")
 _GROUP_OF = {metric.otel: group for group, metrics in names.GROUPS.items() for metric in metrics}
 
+# Whoever leaves these out wants to hear nothing of what they are about, and loses no page on anything else.
+_APART = {"calls"}
+
 
 class PageLostError(ValueError):
     """Without these metrics an alert that pages cannot be; the text names both, and what to keep."""
@@ -34,7 +37,7 @@ def groups_read(texts: Iterable[str], left_out: frozenset[str]) -> set[str]:
 def without(content: dict[str, Any], left_out: frozenset[str]) -> tuple[dict[str, Any], dict[str, set[str]]]:
     """The content of a rule file without what reads these metrics, and which alerts are lost by which groups.
 
-    Raises PageLostError if one of those pages.
+    Raises PageLostError if one of those pages, unless it is about what is left out and nothing else.
     """
     lost: dict[str, set[str]] = {}
     kept = []
@@ -49,7 +52,7 @@ def without(content: dict[str, Any], left_out: frozenset[str]) -> tuple[dict[str
         else:
             kept.append(rule)
     alerts = {rule["alert"]: rule for rule in group["rules"] if "alert" in rule and rule["alert"] in lost}
-    pages = [name for name, rule in alerts.items() if rule["labels"]["kind"] == "symptom"]
+    pages = [name for name, rule in alerts.items() if rule["labels"]["kind"] == "symptom" and not lost[name] <= _APART]
     if pages:
         needed = sorted(set().union(*(lost[name] for name in pages)))
         raise PageLostError(f"{', '.join(pages)} cannot page without the metrics of: {', '.join(needed)}; keep these")
