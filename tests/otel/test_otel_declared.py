@@ -194,6 +194,25 @@ def test_a_bad_file_is_said_and_the_app_runs(tmp_path: Path) -> None:
     assert "sk-secret" not in done.stderr
 
 
+LAUGHS = "file_format: '1.0'\ninstrumentation/development:\n  python:\n    m0: &m0 {v: x}\n" + "".join(
+    f"    m{i}: &m{i} {{v: [{', '.join([f'*m{i - 1}'] * 10)}]}}\n" for i in range(1, 13)
+)
+
+
+@pytest.mark.parametrize("content", [None, LAUGHS], ids=["missing", "laughs"])
+def test_a_file_that_cannot_be_used_is_said_once_and_holds_nothing_up(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "otel.yaml"
+    if content is not None:
+        path.write_text(content)
+    code = "import openai, streamvitals; streamvitals.instrument(); print('ran')"
+    done = run(*python("-c", code), OTEL_CONFIG_FILE=str(path))
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert done.stderr.count("OTEL_CONFIG_FILE") == 1, done.stderr
+    env = environment(OTEL_CONFIG_FILE=str(path))
+    alone = subprocess.run(python("-c", code), env=env, capture_output=True, text=True, check=True)
+    assert alone.stderr.count("OTEL_CONFIG_FILE") == 1, alone.stderr
+
+
 def test_an_app_without_the_loader_says_so_and_is_observed(server: ThreadedFaultServer, tmp_path: Path) -> None:
     """The agent has it: metrics go where the file says. The app's spans follow its variables, here none."""
     (tmp_path / "app.py").write_text(

@@ -14,10 +14,14 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
+from zlib import crc32
 
+from . import bounds
 from .misnamed import NAME, Fault, closest, in_model, misnamed
 
 VARIABLE = "OTEL_CONFIG_FILE"
+# Set by `run` in the app's environment if the file cannot be used: the digest of what it has said of that.
+SAID = "STREAMVITALS_SAID"
 INSTALL = "pip install 'streamvitals[declarative]'"
 _OURS = "STREAMVITALS_"
 _LOADER = "opentelemetry.configuration.file._loader"
@@ -25,6 +29,8 @@ _LOADER = "opentelemetry.configuration.file._loader"
 _ENDPOINT = "http://localhost:4318/v1/"
 _SAMPLERS = {"always_on": "always_on", "always_off": "always_off", "trace_id_ratio_based": "traceidratio"}
 _DELEGATES = ("remote_parent_sampled", "remote_parent_not_sampled", "local_parent_sampled", "local_parent_not_sampled")
+# Most unknown names of one place that are said.
+_MOST = 4
 _PLAIN = (
     "file is empty", "path is not a file", "must be a mapping", "Unsupported file format", "Unsupported file_format",
     "Invalid file_format",
@@ -63,14 +69,20 @@ def source(env: Mapping[str, str]) -> Source:
         return Source(env)
     try:
         found = os.stat(path)
-        variables, faults = _read(os.path.abspath(path), found.st_ino, found.st_mtime_ns, found.st_size)
+        read = _read(os.path.abspath(path), found.st_ino, found.st_mtime_ns, found.st_size)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         return Source(env, faults=(Fault(_unusable(path, why), "check the path"),))
-    except _UnusableError as error:
-        return Source(env, faults=(Fault(_unusable(path, str(error)), error.fix),))
+    if isinstance(read, _UnusableError):
+        return Source(env, faults=(Fault(_unusable(path, str(read)), read.fix),))
+    variables, faults = read
     others = {name: value for name, value in env.items() if not name.startswith("OTEL_")}
     return Source({**others, **variables}, path, faults)
+
+
+def digest(fault: Fault) -> str:
+    """What tells one fault from another, and holds nothing of it."""
+    return f"{crc32(fault.what.encode()):08x}"
 
 
 def texts(options: Mapping[str, Any]) -> dict[str, str]:
@@ -91,9 +103,13 @@ def _text(value: Any) -> str:
 
 
 @lru_cache(8)
-def _read(path: str, *version: int) -> tuple[dict[str, str], tuple[Fault, ...]]:
+def _read(path: str, *version: int) -> tuple[dict[str, str], tuple[Fault, ...]] | _UnusableError:
+    # What is wrong is returned, not raised, so that a file that cannot be used is read once, too.
     faults: list[Fault] = []
-    model = _load(path)
+    try:
+        model = _load(path)
+    except _UnusableError as error:
+        return error.with_traceback(None)
     return dict(_variables(model, faults)), (*faults, *misnamed(model))
 
 
@@ -105,7 +121,10 @@ def _load(path: str) -> Any:
     except ImportError as error:
         raise _UnusableError("the loader is not installed here", INSTALL) from error
     try:
+        bounds.check(path)
         return load_config_file(path)
+    except bounds.TooMuchError as error:
+        raise _UnusableError(str(error)) from None
     except Exception as error:
         raise _UnusableError(_why(error)) from error
     finally:
@@ -118,11 +137,11 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 def _why(error: BaseException) -> str:
     """What is wrong with the file: names of its keys, but none of its values, which may be secret."""
-    cause = error.__cause__
+    cause = error.__cause__ or error
     mark, rule = getattr(cause, "problem_mark", None), getattr(cause, "validator", None)
     if mark is not None:
         return f"it is no YAML, see line {mark.line + 1}"
-    if rule is not None and cause is not None:
+    if rule is not None:
         at = ".".join(map(str, getattr(cause, "absolute_path", ()))) or "the top"
         return f"it does not fit the schema at {at}: {_rule(str(rule), cause)}"
     if type(cause).__name__ == "JSONDecodeError":
@@ -140,7 +159,7 @@ def _rule(rule: str, cause: Any) -> str:
         return f"{', '.join(sorted(set(wanted) - set(given)))} is missing"
     if rule == "additionalProperties" and isinstance(given, dict):
         known = cause.schema.get("properties", {})
-        names = sorted(map(str, set(given) - set(known)))
+        names = sorted(map(str, set(given) - set(known)))[:_MOST]
         meant = [one for one in (closest(name, known) for name in names) if one]
         asked = f", did you mean {meant[0]}?" if meant else ""
         return f"{', '.join(names)[:80]} is not known there{asked}"

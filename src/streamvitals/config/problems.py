@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 from ..conventions import GENERATIONS, LATEST
 from ..system import descriptors
 from . import OPT_IN, Config, labels, opted_in
-from .declarative import VARIABLE, source
+from .declarative import SAID, VARIABLE, source
 
 OURS = "STREAMVITALS_"
 # Only `run` sets these, for the app and for the agent.
-INNER = {"STREAMVITALS_DIR", "STREAMVITALS_AGENT"}
+INNER = {"STREAMVITALS_DIR", "STREAMVITALS_AGENT", SAID}
 # How similar a name must be to one of ours to be taken for a misspelling of it; 1 is identical.
 ALIKE = 0.75
 SIGNALS = ("TRACES", "METRICS")

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 
 from ..config import Config, ConfigError
-from ..config.declarative import source
+from ..config.declarative import SAID, digest, source
 from . import visible
 from .redaction import redaction_of
 
@@ -25,7 +25,9 @@ def show_and_check(config: Config) -> tuple[Config, list[str]]:
         visible.show()
     if "_streamvitals_registration" in sys.modules:  # else instrument() reports it, with what else is wrong
         found = source(os.environ)
-        for fault in () if found.file else found.faults:  # `run` has said what is wrong within a file that can be used
+        # `run` has said what is wrong within a file that can be used, and the same of one that it could not use itself.
+        new = [] if found.file else [one for one in found.faults if digest(one) != os.environ.get(SAID)]
+        for fault in new:
             warn(problems, "declarative", f"{fault.what} -> {fault.fix}")
     try:
         redaction_of(config)

@@ -19,6 +19,7 @@ from typing import NoReturn
 from ..agent import private_directory
 from ..agent.proc import named
 from ..config import Config, port_beside
+from ..config.declarative import SAID, digest, source
 from ..config.problems import Problem
 from ..startup import registration
 from ..system import console
@@ -159,7 +160,9 @@ def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:
     # An empty PYTHONPATH has no entries; appended to ours it would mean the working directory.
     others = env.get("PYTHONPATH", "")
     parts = [part for part in others.split(os.pathsep) if part != INJECT] if others else []
-    return {"PYTHONPATH": os.pathsep.join([INJECT, *parts]), "STREAMVITALS_DIR": directory}
+    found = source(env)
+    said = {} if found.file or not found.faults else {SAID: digest(found.faults[0])}
+    return {"PYTHONPATH": os.pathsep.join([INJECT, *parts]), "STREAMVITALS_DIR": directory, **said}
 
 
 def bind(host: str, port: int, env: Mapping[str, str] | None = None) -> socket.socket:
