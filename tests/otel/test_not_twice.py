@@ -13,11 +13,17 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import set_span_in_context
 
+from app_support import App as OpenAIApp
+from app_support import run
 from otel_support import failed
 from streamvitals import conventions
+from streamvitals.config import Config
+from streamvitals.faults import ThreadedFaultServer
 from streamvitals.otel.peers import inference_around
-from streamvitals.otel.traces import TraceSink, tracer_of
+from streamvitals.otel.traces import TraceSink, start_tracing, tracer_of
+from streamvitals.process import lifecycle
 from streamvitals.stream.record import Inside, Stall
+from streamvitals.testing import recorded
 
 
 class App:
@@ -128,3 +134,35 @@ def test_sentry_and_datadog_have_a_span_of_their_own(
 
 def test_what_a_sink_gets_has_no_span_of_another_in_its_text() -> None:
     assert "inside" not in repr(failed(inside=Inside("another", object())))
+
+
+class Broken:
+    """A current span of which nothing can be read or set."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("not now")
+
+
+@pytest.mark.parametrize("module", ["sentry_sdk", "ddtrace"])
+def test_a_stream_is_observed_where_the_current_span_cannot_be_read(
+    module: str, monkeypatch: pytest.MonkeyPatch, server: ThreadedFaultServer
+) -> None:
+    def act(app: OpenAIApp) -> None:
+        app.read(app.create("sv-ok"))
+
+    broken = SimpleNamespace(get_current_span=Broken, tracer=Broken(), is_initialized=lambda: True)
+    for there in (broken, Broken(), None):
+        monkeypatch.setitem(sys.modules, module, there)  # type: ignore[arg-type]
+        lifecycle.start(Config(), lambda: start_tracing(Config(), provider=TracerProvider())).patch_on_import()
+        try:
+            with recorded() as records:
+                run(act, server)
+        finally:
+            lifecycle.stop()
+        assert [record.outcome.value for record in records] == ["completed"]
+        assert records.faults == []
+
+
+def test_a_span_that_takes_nothing_is_no_fault_of_ours(app: App) -> None:
+    record = failed(inside=Inside("another", Broken()))
+    assert TraceSink(tracer_of(app.provider)).make_span(record) is None

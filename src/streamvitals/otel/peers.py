@@ -13,6 +13,7 @@ https://github.com/open-telemetry/semantic-conventions-genai/pull/475
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,9 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
 from opentelemetry.trace import get_current_span
 
 from ..stream.record import Inside
+from ..stream.tracebacks import is_foreign
+
+logger = logging.getLogger("streamvitals")
 
 # opentelemetry-util-genai 1.3 and later, one for each kind of operation that we see.
 _INFERENCE_KEYS = (
@@ -34,7 +38,33 @@ _SENTRY_OPERATIONS = ("gen_ai.chat", "gen_ai.responses", "gen_ai.text_completion
 
 
 def inference_around(context: object | None) -> Inside | None:
-    """What the current code is inside of; ``context`` is the current one, None where it is empty."""
+    """What the current code is inside of; ``context`` is the current one, None where it is empty.
+
+    None, too, where that cannot be read: another package's fault is none of ours, and the stream is observed."""
+    try:
+        return _found(context)
+    except Exception as error:
+        if is_foreign(error):
+            raise
+        logger.debug("the current span of another instrumentation cannot be read", exc_info=True)
+        return None
+
+
+def put_on(span: Any, attributes: Mapping[str, Any]) -> bool:
+    """Put what only we know onto the span of another instrumentation; whether it still took it."""
+    try:
+        if span is None or not span.is_recording():
+            return False
+        span.set_attributes(attributes)
+    except Exception as error:
+        if is_foreign(error):
+            raise
+        logger.debug("the span of another instrumentation takes no attributes", exc_info=True)
+        return False
+    return True
+
+
+def _found(context: object | None) -> Inside | None:
     if isinstance(context, Context):
         found = _in_context(context)
         if found is not None:

@@ -37,7 +37,7 @@ from ..stream.sink import Sink
 from .exception_event import ExceptionEvents
 from .keys import SCOPE
 from .patience import MOST, at_exit, exiting
-from .peers import inference_around
+from .peers import inference_around, put_on
 from .trace_parent import TracerSource
 
 _MAX_EVENTS = 16  # most events of each kind on one span
@@ -111,10 +111,8 @@ class TraceSink(Sink):
 
 def _put_on(span: Any, record: StreamRecord) -> SpanContext | None:
     """Put what only we know onto the span of another instrumentation, if it still takes something; its context."""
-    if span is None or not span.is_recording():
-        return None
-    span.set_attributes({key: value for key, value in _attributes(record).items() if key.startswith("streamvitals.")})
-    if not isinstance(span, Span):
+    ours = {key: value for key, value in _attributes(record).items() if key.startswith("streamvitals.")}
+    if not put_on(span, ours) or not isinstance(span, Span):
         return None  # not OpenTelemetry's: it has no ids of a trace that we could name
     _add_events(span, record)
     made = span.get_span_context()
