@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..config import Config
+from ..config import Config, install
 from ..config.problems import of_journal, of_variables
+from ..stream.sink import Sink
 from . import lifecycle, wiring
 from .problems import report, show_and_check, warn
 from .runtime import Runtime
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
 
+    from ..sinks.callback import StreamEndFunction
     from ..store.snapshot import Snapshot
 
 logger = logging.getLogger("streamvitals")
 
 _undo: list[Callable[[], object]] = []
+# The sink of ``on_stream_end``, and what removes it.
+_callback: list[Callable[[], object]] = []
 
 
 def instrument(
@@ -32,23 +36,28 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     config: Config | None = None,
+    on_stream_end: StreamEndFunction | None = None,
 ) -> None:
-    """Observe the streams of this process from now on; a second call does nothing.
+    """Observe the streams of this process from now on; a second call does nothing, but for its ``on_stream_end``.
 
     ``registry`` gets our metrics; if neither it nor ``meter_provider`` is given, prometheus_client's default one, or
     nothing where that package is missing. Where that is in multiprocess mode they go into its own files instead.
     ``tracer_provider`` and ``meter_provider`` are the app's; without them the standard ``OTEL_*`` variables
     decide, and an app's global tracer provider is used once there is one. ``config`` replaces the environment.
 
+    ``on_stream_end`` is called with the ``StreamRecord`` of each stream that ends, by one thread at a time and in the
+    midst of the program: it must return soon. What it raises is counted as ours, and the third time in a row switches
+    it off. There is one such function; that of a later call takes its place.
+
     Patches openai now, or when it is imported. If a variable has a bad value that is logged and the default is
     used, as under `streamvitals run`. Raises TypeError, ConfigError or ImportError for an argument that is wrong.
     """
-    observe(os.environ, registry, tracer_provider, meter_provider, config)
+    observe(os.environ, registry, tracer_provider, meter_provider, config, on_stream_end)
 
 
 def observe(
     env: Mapping[str, str], registry: Any = None, tracer_provider: Any = None, meter_provider: Any = None,
-    config: Config | None = None,
+    config: Config | None = None, on_stream_end: StreamEndFunction | None = None,
 ) -> None:
     """As ``instrument()``, which see, with these variables in place of the environment."""
     if config is not None and not isinstance(config, Config):
@@ -60,8 +69,12 @@ def observe(
     ):
         if given is not None and not hasattr(given, method):
             raise TypeError(f"{name} must be {wanted}, not {type(given).__name__}")
+    callback = _callback_sink(on_stream_end)
     settings = config or Config.read(env)[0]
-    if settings.disabled or _undo:
+    if settings.disabled:
+        return
+    if _undo:
+        _hear(callback)
         return
     under_run = lifecycle.current() is not None
     problems: list[str] | None = None
@@ -83,6 +96,7 @@ def observe(
         _serve_prometheus(started, registry)
     if meter_provider is not None:
         _report_to(meter_provider, started)
+    _hear(callback)
     if not under_run:
         started.patch_on_import()
         report(problems or [])
@@ -93,6 +107,7 @@ def uninstrument() -> None:
     while _undo:
         _undo.pop()()
     lifecycle.stop()
+    _callback.clear()
 
 
 def flush() -> None:
@@ -103,6 +118,24 @@ def flush() -> None:
     current = lifecycle.current()
     if current is not None:
         current.flush()
+
+
+def _callback_sink(function: StreamEndFunction | None) -> Sink | None:
+    if function is None:
+        return None
+    from ..sinks.callback import CallbackSink
+
+    return CallbackSink(function)
+
+
+def _hear(callback: Sink | None) -> None:
+    """Call this function at the end of each stream, and no longer the one before."""
+    current = lifecycle.current()
+    if callback is None or current is None:
+        return
+    while _callback:
+        _callback.pop()()
+    _callback.append(current.add_sink(callback))
 
 
 def _tracing(config: Config, provider: TracerProvider | None, problems: list[str] | None) -> wiring.TracingFactory:
@@ -128,7 +161,7 @@ def _metrics(config: Config, problems: list[str] | None) -> wiring.MetricsFactor
             if problems is None:
                 raise
             missing = isinstance(error, ImportError)
-            fix = "pip install 'streamvitals[otlp]'" if missing else "check the OTEL_ variables"
+            fix = install.there("otlp") if missing else "check the OTEL_ variables"
             warn(problems, "metrics", f"no metrics over OTLP: {type(error).__name__} -> {fix}")
             return None
 

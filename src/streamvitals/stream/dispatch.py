@@ -243,7 +243,7 @@ class Dispatch:
             # Class names only: a message could quote what the sink was handed.
             logger.warning(
                 "%s raised %s, %d times in a row, and is switched off",
-                type(sink).__name__, type(error).__name__, faults,
+                getattr(sink, "name", "") or type(sink).__name__, type(error).__name__, faults,
             )
             self._remove(sink)
         self._tell_fault("sink")
