@@ -27,7 +27,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals.names": ("streamvitals.outcome",),
     "streamvitals.palette": ("streamvitals.outcome",),
     "streamvitals.conventions": ("streamvitals.names",),
-    "streamvitals.config": ("streamvitals.conventions", "streamvitals.names", "streamvitals.system"),
+    "streamvitals.config": (
+        "streamvitals._version", "streamvitals.conventions", "streamvitals.names", "streamvitals.system",
+    ),
     "streamvitals.system": (),
     "streamvitals.stream": ("streamvitals.conventions", "streamvitals.names", "streamvitals.outcome"),
     "streamvitals.sdk": ("streamvitals.names", "streamvitals.stream"),
@@ -64,8 +66,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     # A process begins here, as it does in run.entry.
     "streamvitals.agent.__main__": ("streamvitals", "streamvitals.agent", "streamvitals.config"),
     "streamvitals.doctor": (
-        "streamvitals.config", "streamvitals.conventions", "streamvitals.system", "streamvitals.agent",
-        "streamvitals.run", "streamvitals.sdk.versions",
+        "streamvitals.config", "streamvitals.conventions", "streamvitals.names", "streamvitals.system",
+        "streamvitals.agent", "streamvitals.run", "streamvitals.sdk.versions",
     ),
     "streamvitals.alerts": ("streamvitals.names", "streamvitals.outcome"),
     "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts"),

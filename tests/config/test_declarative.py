@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from streamvitals.config import Config, declarative, options
+from streamvitals.config import Config, declarative, install, options
 from streamvitals.config.declarative import source
 from streamvitals.config.problems import endpoints, endpoints_to_ask, known_variables, of_variables
 from streamvitals.run.spawn import passed
@@ -205,7 +205,7 @@ def test_without_the_extra_that_is_said_and_the_variables_go_on(write: Any, monk
     env = {**write(spans()), "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://h:4318/v1/metrics"}
     (problem,) = of_variables(env)
     assert "the loader is not installed here; the variables are used" in problem.what
-    assert problem.fix == "pip install 'streamvitals[declarative]'"
+    assert problem.fix == install.here("declarative")
     config, _ = Config.read(env)
     assert (config.otlp_traces, config.otlp_metrics) == (False, True)
 

@@ -19,7 +19,8 @@ import pytest
 from doctor_support import KEY, doctor
 from run_support import APPS, RUN, environment, eventually, free_port, python, started
 from streamvitals.agent import private_directory
-from streamvitals.doctor import examine, machine
+from streamvitals.config import Config
+from streamvitals.doctor import container, examine, machine
 from streamvitals.doctor.check import FAIL, OK, WARN
 from streamvitals.faults import connect_timeout_url, refused_url, tls_failure_url
 from streamvitals.startup.registration import home
@@ -58,6 +59,42 @@ def test_disabled_is_said_and_nothing_else_is_guessed_from_it():
     assert found.find("not watched")["status"] == WARN
     # The rest is of the variable itself: OpenTelemetry's settings come from it, and it is valid.
     assert (found.status, len(found.checks)) == (0, 3)
+
+
+def test_a_variable_is_not_valid_beside_the_line_that_says_what_is_wrong_with_it():
+    env = {
+        "STREAMVITALS_LABELS": "tenant=header:x-api-key", "STREAMVITALS_JOURNAL": "/no/such/file",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318", "STREAMVITALS_METRICS": "-gaps,-durations",
+        "STREAMVITALS_LABEL_VALUES": "10",
+    }
+    found = list(machine.check_variables(env))
+    (valid,) = [check.what for check in found if "set and valid" in check.what]
+    assert valid == "variables set and valid: STREAMVITALS_LABEL_VALUES, STREAMVITALS_METRICS"
+    (left_out,) = machine.check_left_out(Config.from_env({"STREAMVITALS_METRICS": "-gaps,-durations"}))
+    assert left_out.what.endswith("STREAMVITALS_METRICS: gaps, durations")
+    assert not [*machine.check_left_out(Config())]
+
+
+@pytest.mark.parametrize(("env", "file", "group", "name"), [
+    ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "", "", "Kubernetes"), ({"container": "podman"}, "", "", "podman"),
+    ({}, ".dockerenv", "", "Docker"), ({}, "run/.containerenv", "", "Podman"),
+    ({}, "", "0::/kubepods/besteffort/pod1", "Kubernetes"), ({}, "", "0::/docker/0123", "Docker"),
+    ({}, "", "0::/init.scope", ""), ({}, "", "", ""),
+])
+def test_localhost_in_a_container_is_warned_of(tmp_path, env, file, group, name):
+    if file:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    if group:
+        (tmp_path / "proc" / "1").mkdir(parents=True)
+        (tmp_path / "proc" / "1" / "cgroup").write_text(group + "\n")
+    said = [check for host in ("localhost", "127.0.0.1", "::1", "0.0.0.0", "app.local")
+            for check in container.check_host(Config(host=host), env, tmp_path)]
+    assert [check.what for check in said] == [
+        f"this is a container ({name}), and /metrics is served on its {host}: nothing outside reaches it"
+        for host in ("localhost", "127.0.0.1", "::1")
+    ] * bool(name)
+    assert all(check.mend.startswith("set STREAMVITALS_HOST=0.0.0.0 ") for check in said)
 
 
 def test_misspelt_name_is_told_with_the_right_one():
@@ -335,7 +372,9 @@ def test_app_that_is_well_is_ok_and_what_is_wrong_with_it_is_told_where_one_asks
         health = app.health()
         assert health["status"] == "degraded"
         assert "STREAMVITALS_STALL_SECONDS='5s'" in health["problems"][0]["what"]
-        assert doctor("--url", app.url).find("STREAMVITALS_STALL_SECONDS='5s'")["status"] == FAIL
+        found = doctor("--url", app.url)
+        assert found.find("STREAMVITALS_STALL_SECONDS='5s'")["status"] == FAIL
+        assert found.find("settings come from")["what"].endswith("the variables")
         app.process.communicate(b"\n")
 
 

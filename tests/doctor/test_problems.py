@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from run_support import only_root
-from streamvitals.config import Config, problems
+from streamvitals.config import Config, install, problems
 from streamvitals.config.problems import Problem, endpoints, of_exporter, of_journal, of_variables
 from streamvitals.run import interpreter
 from streamvitals.run.interpreter import Interpreter
@@ -108,7 +108,7 @@ def test_any_value_is_told_in_one_short_line_or_not_at_all(value: str, name: str
 
 def test_the_exporter_that_is_missing_is_told(tmp_path: Path) -> None:
     (found,) = of_exporter(Config(otlp_metrics=True), [str(tmp_path)])
-    assert "pip install 'streamvitals[otlp]'" in found.fix
+    assert found.fix == install.here("otlp")
     for part in problems.OTLP_PARTS:
         (tmp_path / part).mkdir(parents=True)
     assert list(of_exporter(Config(otlp_metrics=True), [str(tmp_path)])) == []

@@ -78,6 +78,7 @@ def test_under_run_the_app_and_the_agent_send_where_the_file_says(
             eventually(lambda: answered(app.url + "/healthz"), "an agent")
             check(right, BOTH)
             assert app.health()["status"] == "ok"
+            assert app.health()["settings"] == "OTEL_CONFIG_FILE"
         assert misled(wrong) == []
 
 
@@ -233,7 +234,8 @@ def test_an_app_without_the_loader_says_so_and_is_observed(server: ThreadedFault
             app.process.kill()
             assert app.process.stderr is not None
             said = app.process.stderr.read()
-            assert b"the loader is not installed here; the variables are used -> pip install" in said
+            assert b"the loader is not installed here; the variables are used -> " in said
+            assert b"[declarative]'" in said
         assert right.spans() == []
 
 

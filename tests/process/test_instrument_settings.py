@@ -10,7 +10,7 @@ import pytest
 
 import streamvitals
 from run_support import RUN, environment, python
-from streamvitals.config import Config, ConfigError
+from streamvitals.config import Config, ConfigError, install
 from streamvitals.faults import ThreadedFaultServer
 from streamvitals.process import lifecycle
 
@@ -73,6 +73,7 @@ STREAM = (
     "from streamvitals.process import lifecycle\n"
     "print(sum(row[0] for row in lifecycle.current().snapshot().streams.values()))\n"
 )
+INSTALL_OTLP = install.there("otlp")
 WITHOUT = "import sys; sys.modules['opentelemetry'] = None\n"
 
 
@@ -84,7 +85,7 @@ BROKEN = (
 
 
 @pytest.mark.parametrize(("before", "said"), [
-    (WITHOUT, {"no spans": "pip install 'streamvitals[otlp]'", "no metrics": "pip install 'streamvitals[otlp]'"}),
+    (WITHOUT, {"no spans": INSTALL_OTLP, "no metrics": INSTALL_OTLP}),
     (BROKEN, {"no metrics": "check the OTEL_ variables"}),
 ])
 def test_otlp_that_cannot_be_had_is_said_and_the_program_is_observed(

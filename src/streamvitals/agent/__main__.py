@@ -27,7 +27,7 @@ if __name__ == "__main__":
         watch = watch_endpoints(problems, int(start["app"].partition("-")[0] or 0), start["speaks"])
         from streamvitals.agent.serve import serve_beside_app
 
-        serve_beside_app(start["directory"], start["url"], start["app"], problems, watch)
+        serve_beside_app(start["directory"], start["url"], start["app"], problems, watch, start["settings"])
     except BaseException as error:  # noqa: BLE001
         import contextlib
         import traceback

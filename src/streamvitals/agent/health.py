@@ -24,10 +24,12 @@ NOT_PATCHED = "openai {} is not supported, or another tool has changed it"
 def report(
     state: Health, builds: Mapping[Identity, Build | None], problems: Sequence[Problem], *,
     not_counted: Sequence[NotCounted], agent_faults: int, counted: Sequence[float], started: float, url: str,
+    settings: str,
 ) -> dict[str, object]:
     """Make the answer.
 
-    ``status`` is "ok" only if no other field reports a problem; ``counted`` is a row of PROCESS_LAYOUT.
+    ``status`` is "ok" only if no other field reports a problem; ``counted`` is a row of PROCESS_LAYOUT. ``settings``
+    says where OpenTelemetry's settings come from.
     """
     faults = dict(state.faults)
     for identity, build in builds.items():
@@ -40,6 +42,7 @@ def report(
         "status": OK if fine else DEGRADED,
         "version": __version__,
         "url": url,
+        "settings": settings,
         "uptime_seconds": round(time.time() - started, 1),
         "agent_pid": os.getpid(),
         "agent_faults": agent_faults,

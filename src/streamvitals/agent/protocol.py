@@ -8,6 +8,7 @@ a process's arguments, so what the agent must know is in the variable, as JSON:
     url        where /metrics is served, as printed for the user
     app        the app's main process, as <pid>-<start time>
     problems   what is known not to work (config/problems.py)
+    settings   where OpenTelemetry's settings come from
     speaks     whether the agent is given the app's stderr
 """
 

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .. import names
 from .._version import __version__
-from ..config import Config
-from ..config.problems import INSTALL_OTLP, Problem, of_words
+from ..config import Config, install
+from ..config.declarative import settings_of
+from ..config.problems import Problem, of_words
 from ..store.labels import Limits
 from ..store.layout import PROCESS_LAYOUT
 from ..store.snapshot import Snapshot
@@ -63,7 +64,7 @@ class Agent:
 
     def __init__(
         self, directory: str, listener: socket.socket, url: str, config: Config, app: Identity | None = None,
-        problems: Sequence[Problem] = (), watch: EndpointWatch | None = None,
+        problems: Sequence[Problem] = (), watch: EndpointWatch | None = None, settings: str = "",
     ) -> None:
         """Claim the directory.
 
@@ -75,6 +76,7 @@ class Agent:
         self._beside = app is not None
         self._linger = config.linger
         self._left_out = config.left_out
+        self._settings = settings or settings_of(os.environ)
         self._faults: Counter[str] = Counter()
         self._claim = Claim(directory)
         self._monitor = ProcessMonitor(directory, app, self._complain)
@@ -120,7 +122,7 @@ class Agent:
         return health.report(
             state, self._tree.builds_seen(), self._problems_now(state),
             not_counted=self._tree.not_counted(), agent_faults=faults, counted=counted,
-            started=self._started, url=self._url,
+            started=self._started, url=self._url, settings=self._settings,
         )
 
     def _problems_now(self, state: Health) -> list[Problem]:
@@ -229,7 +231,7 @@ class Agent:
         except Exception as error:  # noqa: BLE001  no exporter, or no OpenTelemetry here: /metrics is served
             self.fault(error)
             if not any("OTLP" in problem.what for problem in self._problems):
-                fix = INSTALL_OTLP if isinstance(error, ImportError) else "check the OTEL_ variables"
+                fix = install.here("otlp") if isinstance(error, ImportError) else "check the OTEL_ variables"
                 self._problems.append(Problem(f"OTLP metrics are not sent: {type(error).__name__}", fix))
             return None
 
@@ -242,7 +244,7 @@ def _use_all_descriptors() -> None:
 
 
 def serve_beside_app(
-    directory: str, url: str, app: str, problems: Sequence[Problem], watch: EndpointWatch
+    directory: str, url: str, app: str, problems: Sequence[Problem], watch: EndpointWatch, settings: str
 ) -> None:
     """Run the agent under `streamvitals run`: serve, linger, remove the directory.
 
@@ -255,7 +257,8 @@ def serve_beside_app(
     _use_all_descriptors()
     try:
         config, _ = Config.read()
-        agent = Agent(directory, listener, url, config, parse_identity(app) or Identity(0, 0), problems, watch)
+        main = parse_identity(app) or Identity(0, 0)
+        agent = Agent(directory, listener, url, config, main, problems, watch, settings)
     except BlockingIOError:
         return
     private_directory.sweep(directory)

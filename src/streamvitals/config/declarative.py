@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 from zlib import crc32
 
-from . import bounds
+from . import bounds, install
 from .misnamed import NAME, Fault, closest, in_model, misnamed
 
 VARIABLE = "OTEL_CONFIG_FILE"
 # Set by `run` in the app's environment if the file cannot be used: the digest of what it has said of that.
 SAID = "STREAMVITALS_SAID"
-INSTALL = "pip install 'streamvitals[declarative]'"
 _OURS = "STREAMVITALS_"
 _LOADER = "opentelemetry.configuration.file._loader"
 # The default of the schema: where otlp_http sends without an endpoint.
@@ -85,6 +84,11 @@ def digest(fault: Fault) -> str:
     return f"{crc32(fault.what.encode()):08x}"
 
 
+def settings_of(env: Mapping[str, str]) -> str:
+    """Where OpenTelemetry's settings come from, in words."""
+    return VARIABLE if source(env).file else "the variables"
+
+
 def texts(options: Mapping[str, Any]) -> dict[str, str]:
     """Options of the file as the values of the variables that mean the same."""
     return {_OURS + name.upper(): _text(value) for name, value in options.items() if value is not None}
@@ -119,7 +123,7 @@ def _load(path: str) -> Any:
     try:
         from opentelemetry.configuration import load_config_file
     except ImportError as error:
-        raise _UnusableError("the loader is not installed here", INSTALL) from error
+        raise _UnusableError("the loader is not installed here", install.here("declarative")) from error
     try:
         bounds.check(path)
         return load_config_file(path)

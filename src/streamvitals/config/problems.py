@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from ..conventions import GENERATIONS, LATEST
 from ..system import descriptors
-from . import OPT_IN, Config, labels, opted_in
+from . import OPT_IN, Config, install, labels, opted_in
 from .declarative import SAID, VARIABLE, source
 
 OURS = "STREAMVITALS_"
@@ -37,7 +37,6 @@ _INTERVALS = ("OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT")
 _AS_SCHEME = re.compile(r"^(?:[a-zA-Z][\w+.-]*://|https?:/?|//)", re.IGNORECASE)
 _ENDING = re.compile("(/v1/(?:traces|metrics|logs))/?$")
 OTLP_PARTS = ("opentelemetry/sdk", "opentelemetry/exporter/otlp/proto/http")
-INSTALL_OTLP = "pip install 'streamvitals[otlp]'"
 
 
 class Problem(NamedTuple):
@@ -164,16 +163,16 @@ BY_WORD = {
         "STREAMVITALS_REDACT cannot be used in the app: no text is captured",
         "make it importable there, or unset STREAMVITALS_CAPTURE_PARTIAL",
     ),
-    "spans": Problem(f"no spans: OpenTelemetry's exporter is missing or raises {_THERE}", f"{INSTALL_OTLP} there"),
+    "spans": Problem(f"no spans: OpenTelemetry's exporter is missing or raises {_THERE}", install.there("otlp")),
     "journal": Problem(
         "the journal cannot be written in the app: lines are lost",
         "see the app's log for why, or set STREAMVITALS_JOURNAL to a file that the app may write",
     ),
     "declarative": Problem(
         f"OTEL_CONFIG_FILE cannot be used {_THERE}: the variables are used there",
-        "pip install 'streamvitals[declarative]' there; the app's log says what is wrong",
+        f"{install.there('declarative')}; the app's log says what is wrong",
     ),
-    "metrics": Problem(f"no metrics over OTLP from instrument() {_THERE}", f"{INSTALL_OTLP} there"),
+    "metrics": Problem(f"no metrics over OTLP from instrument() {_THERE}", install.there("otlp")),
 }
 
 
@@ -301,7 +300,7 @@ def of_exporter(config: Config, paths: Iterable[str]) -> Iterator[Problem]:
     """Find out whether the agent, which imports from ``paths``, lacks the exporter for OTLP metrics."""
     if config.otlp_metrics and not all(_is_there(part, paths) for part in OTLP_PARTS):
         what = "OTLP metrics are asked for, and OpenTelemetry's exporter is not installed beside streamvitals"
-        yield Problem(what, INSTALL_OTLP)
+        yield Problem(what, install.here("otlp"))
 
 
 def _is_there(part: str, paths: Iterable[str]) -> bool:

@@ -11,12 +11,14 @@ from ..config.problems import Problem, endpoints_to_ask
 from ..run.launch import read_config
 from .check import FAIL, OK, WARN, Check
 from .command import find_interpreter
+from .container import check_host
 from .interpreter import check_connection, check_interpreter, check_openai_only
 from .machine import (
     check_agent,
     check_destinations,
     check_directory,
     check_journal,
+    check_left_out,
     check_port,
     check_proc,
     check_thresholds,
@@ -38,8 +40,8 @@ def examine(command: Sequence[str], env: Mapping[str, str], *, connect: float | 
     checks += check_destinations(config, env)
     hindered = [*check_proc()] or [check for check in check_directory(env) if check.status == FAIL]
     hindered = hindered or [*check_agent(env)]
-    checks += hindered or [*check_port(config, env), *check_directory(env)]
-    checks += [*check_thresholds(config), *check_journal(config)]
+    checks += hindered or [*check_port(config, env), *check_host(config, env), *check_directory(env)]
+    checks += [*check_left_out(config), *check_thresholds(config), *check_journal(config)]
     if connect is not None:
         checks += _ask_collectors(env, config, connect, checks)
     found = list(find_interpreter(command, env))

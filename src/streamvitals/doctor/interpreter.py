@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..agent import private_directory
-from ..config import Config
-from ..config.problems import INSTALL_OTLP, of_exporter
+from ..config import Config, install
+from ..config.problems import of_exporter
 from ..run.interpreter import Interpreter
 from ..run.launch import INJECT, injected
 from ..sdk.versions import OPENAI
@@ -134,11 +134,11 @@ def _check_otlp(config: Config, packages: Mapping[str, str]) -> Iterator[Check]:
     missing = [name for name in OTLP_PACKAGES if name not in packages]
     if config.otlp_traces and missing:
         what = "OTLP spans are asked for; the app's environment lacks " + ", ".join(missing)
-        yield Check(FAIL, what, INSTALL_OTLP)
+        yield Check(FAIL, what, install.there("otlp"))
     yield from (Check(FAIL, *problem[:2]) for problem in of_exporter(config, sys.path))
     if config.http_spans and "opentelemetry-instrumentation-httpx" not in packages:
-        fix = "pip install 'streamvitals[http-spans]' there"
-        yield Check(FAIL, "STREAMVITALS_HTTP_SPANS is set; what makes them is not installed there", fix)
+        what = "STREAMVITALS_HTTP_SPANS is set; what makes them is not installed there"
+        yield Check(FAIL, what, install.there("http-spans"))
 
 
 def _check_redaction(config: Config, found: Mapping[str, Any]) -> Iterator[Check]:

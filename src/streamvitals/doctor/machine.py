@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from collections.abc import Iterator, Mapping
 
 from ..agent import private_directory
 from ..agent.protocol import OPTIONS
-from ..config import Config, port_beside, problems
-from ..config.declarative import source
+from ..config import Config, install, port_beside, problems
+from ..config.declarative import VARIABLE, settings_of, source
 from ..conventions import NEVER
+from ..names import GROUPS
 from ..run import checks, handover, spawn
 from ..run.launch import HOST, PORT, bind
 from ..system import descriptors
@@ -29,6 +31,7 @@ import streamvitals.agent.endpoints, streamvitals.agent.serve
 """
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 IMPORTS_WITHIN = 60.0
+SETTINGS_OF = "OpenTelemetry's settings come from"
 # Below this a tmpfs is filled by a few dozen processes. Bytes.
 ROOM = 16 * 2**20
 
@@ -43,11 +46,22 @@ def check_variables(env: Mapping[str, str]) -> Iterator[Check]:
     found = problems.of_variables(env)
     yield from (_check(problem) for problem in found)
     file = source(env).file
-    yield Check(OK, f"OpenTelemetry's settings come from {f'{file} (OTEL_CONFIG_FILE)' if file else 'the variables'}")
-    read = problems.known_variables() & env.keys()
-    valid = sorted(name for name in read if not any(p.bad_value and p.what.startswith(f"{name}=") for p in found))
+    yield Check(OK, f"{SETTINGS_OF} {f'{file} ({VARIABLE})' if file else settings_of(env)}")
+    faults = [problem.what for problem in found if not problem.minor]
+    if any(problems.of_journal(env.get("STREAMVITALS_JOURNAL", ""))):
+        faults.append("STREAMVITALS_JOURNAL")
+    # Whole words: one variable's name may begin with another's.
+    wrong = {name for what in faults for name in re.findall(r"\w+", what)}
+    valid = sorted((problems.known_variables() & env.keys()) - wrong)
     if valid:
         yield Check(OK, "variables set and valid: " + ", ".join(valid))
+
+
+def check_left_out(config: Config) -> Iterator[Check]:
+    """Say which metrics are not shown, since nothing else would tell why they are missing."""
+    groups = [group for group, metrics in GROUPS.items() if all(metric.otel in config.left_out for metric in metrics)]
+    if groups:
+        yield Check(OK, f"left out of the metrics by STREAMVITALS_METRICS: {', '.join(groups)}")
 
 
 def _check(problem: problems.Problem) -> Check:
@@ -107,7 +121,7 @@ def check_proc() -> Iterator[Check]:
 
 def check_agent(env: Mapping[str, str]) -> Iterator[Check]:
     """Check that the agent finds all that it imports, started as `run` starts it."""
-    fix = "install streamvitals anew: pip install --force-reinstall streamvitals"
+    fix = f"install streamvitals anew: {install.here()}"
     arguments = [sys.executable, *OPTIONS, "-c", _IMPORTS, _ROOT, json.dumps(spawn.import_path())]
     try:
         done = subprocess.run(  # noqa: S603  our own interpreter

@@ -13,6 +13,7 @@ from ..agent import private_directory
 from ..agent.foreign import MEND
 from ..agent.health import NO_ROOM
 from .check import FAIL, OK, WARN, Check
+from .machine import SETTINGS_OF
 
 FIXES = {
     "started with -I": "start it without -I, or call streamvitals.instrument() in the program",
@@ -68,6 +69,8 @@ def check_url(url: str) -> Iterator[Check]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield Check(FAIL, f"no agent answers at {root}: {type(error).__name__}", "check host and port")
         return
+    if "settings" in health:  # an agent of an older version does not say
+        yield Check(OK, f"{SETTINGS_OF} {health['settings']}")
     for python in health["not_reporting"]:
         what = f"{python['exe']} with pid {python['pid']} is not watched: {python['reason']}"
         yield Check(WARN, what, FIXES.get(python["reason"], ELSE))

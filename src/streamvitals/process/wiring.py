@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ..config import Config
+from ..config import Config, install
 from ..config.problems import journal_is_reported
 from ..otel.trace_parent import capture_parent
 from ..sinks.journal import JournalSink
@@ -138,7 +138,7 @@ def _http_spans(spans: Tracing, on_error: Callable[[str], None]) -> HttpSpans | 
 
         return http_spans.HttpSpans(spans.get_tracer, on_error)
     except ImportError as error:
-        fix = "pip install 'streamvitals[http-spans]' there"
+        fix = install.there("http-spans")
         logger.warning("no HTTP spans: %s is not installed in the app's environment -> %s", error.name, fix)
         return None
 
@@ -167,7 +167,7 @@ def start_tracing_if_possible(
         if provider is not None:
             raise
         what = f"no spans: {error.name} is not installed in the app's environment"
-        warn(problems, "spans", f"{what} -> pip install 'streamvitals[otlp]' there")
+        warn(problems, "spans", f"{what} -> {install.there('otlp')}")
     except Exception as error:  # the exporter raises at bad values of the standard variables
         if provider is not None:
             raise

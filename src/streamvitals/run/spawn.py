@@ -20,7 +20,7 @@ from typing import NamedTuple, NoReturn
 from ..agent import private_directory, proc
 from ..agent.proc import named
 from ..agent.protocol import FOLDER, LISTENER, OPTIONS, PLEASE_LEAVE, READY, SERVING, STDERR, VARIABLE
-from ..config.declarative import source
+from ..config.declarative import settings_of, source
 from ..config.problems import Problem
 from ..system import console
 
@@ -189,6 +189,7 @@ def _agent_environment(env: Mapping[str, str], options: AgentOptions) -> dict[st
     start = {
         "path": import_path(), "directory": options.directory, "url": options.url,
         "app": named(options.app), "problems": options.problems, "speaks": options.speaks,
+        "settings": settings_of(env),
     }
     return {**passed(env), VARIABLE: json.dumps(start)}
 
