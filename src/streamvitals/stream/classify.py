@@ -2,7 +2,7 @@
 
 ``classify_exception`` judges by the names of classes, by codes, and by the functions that raised (tracebacks.py):
 message texts differ between SDK versions, and one of them is the empty string. The only text that is read is that of
-an aiohttp error which keeps its cause nowhere else.
+an aiohttp error which keeps its cause nowhere else, and one of the interpreter's own, which has no class of its own.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ def classify_exception(error: BaseException, *, headers_received: bool, closed_b
     if not isinstance(error, Exception):
         return _not_an_exception(error)
     links = list(chain(error))
+    if _closed_coroutine(error, links):
+        return _CLOSED
     kinds = kinds_of(error)
     if "CancelledError" in kinds:  # concurrent.futures'
         return Verdict(Outcome.CANCELLED, "cancelled")
@@ -124,7 +126,17 @@ def classify_close(because: BaseException | None, *, by_helper: bool = False) ->
     return _DEADLINE if any(map(interrupted, chain(because))) else _CLOSED
 
 
+def _closed_coroutine(error: BaseException, links: list[BaseException]) -> bool:
+    """Whether the app closed the coroutine of the call: something below fails then, as it cannot wait any more, or
+    waits on all the same, for which Python raises around it."""
+    return any(isinstance(link, GeneratorExit) for link in links) or (
+        type(error) is RuntimeError and error.args == ("coroutine ignored GeneratorExit",)
+    )
+
+
 def _not_an_exception(error: BaseException) -> Verdict:
+    if isinstance(error, GeneratorExit):
+        return _CLOSED
     for link in chain(error) if hasattr(error, "exceptions") else (error,):  # a group: the errors in it
         for kind in kinds_of(link):
             if kind in _CANCELLED:
