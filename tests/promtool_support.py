@@ -14,10 +14,10 @@ from alerts_support import newer
 from alerts_world import Course
 from streamvitals.alerts.language import recorded_in
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.ruleset import rule_groups
+from streamvitals.alerts.ruleset import every_rule
 from thorough import share
 
-RULES: list[dict[str, Any]] = rule_groups(Objectives())["groups"][0]["rules"]
+RULES: list[dict[str, Any]] = every_rule(Objectives())
 
 
 def needed(*alerts: str, of: list[dict[str, Any]] = RULES) -> list[dict[str, Any]]:

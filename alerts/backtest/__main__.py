@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.ruleset import rule_groups
+from streamvitals.alerts.ruleset import every_rule
 
 from .baselines import BASELINES
 from .endless import USERS, EndlessWorld
@@ -53,7 +53,7 @@ def run(
     with open(samples, "w") as file:
         written = world.write(file)
     tell(f"{size} {seed}: {written / 1e6:.1f} million samples, {len(world.events)} events, {world.manner}")
-    sets = {OURS: rule_groups(Objectives())["groups"][0]["rules"]}
+    sets = {OURS: every_rule(Objectives())}
     if baselines:
         sets |= {name: make() for name, make in BASELINES.items()}
     scores = {}
@@ -73,7 +73,7 @@ def costs(size: str, directory: Path) -> None:
     samples = directory / "world.om"
     with open(samples, "w") as file:
         world.write(file)
-    rules = rule_groups(Objectives())["groups"][0]["rules"]
+    rules = every_rule(Objectives())
     noon = world.end - 12 * HOUR
     with prometheus(directory / "prometheus", world.scrape, samples) as server:
         replay(server, rules, world.begin, world.end)

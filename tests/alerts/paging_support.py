@@ -22,7 +22,7 @@ import yaml
 from run_support import answered, eventually, free_port, get
 from streamvitals.alerts.language import Language
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.ruleset import rule_groups
+from streamvitals.alerts.ruleset import every_rule
 from streamvitals.export.rules import FILE, render
 
 EXAMPLES = Path(__file__).parents[2] / "alerts"
@@ -31,7 +31,7 @@ SPEED = 24.0
 OBJECTIVES = Objectives(
     speed=SPEED, runbook_url="https://wiki.example.com/llm", dashboard_url="https://grafana.example.com"
 )
-_RULES = {rule["alert"]: rule for rule in rule_groups(OBJECTIVES)["groups"][0]["rules"] if "alert" in rule}
+_RULES = {rule["alert"]: rule for rule in every_rule(OBJECTIVES) if "alert" in rule}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 

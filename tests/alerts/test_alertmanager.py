@@ -9,9 +9,9 @@ import yaml
 
 from alerts_support import amtool, needs
 from streamvitals.alerts.language import duration
-from streamvitals.alerts.objectives import TICKET_WAIT, Objectives
+from streamvitals.alerts.objectives import SERVICE, TICKET_WAIT, Objectives
 from streamvitals.alerts.rule import Alert
-from streamvitals.alerts.ruleset import ALERTS, rule_groups
+from streamvitals.alerts.ruleset import ALERTS, every_rule
 from streamvitals.alerts.silence import LABEL, PAGED
 
 pytestmark = needs("amtool")
@@ -49,8 +49,8 @@ def test_what_a_page_silences_are_causes_of_which_the_rules_say_so() -> None:
     (rule,) = yaml.safe_load(EXAMPLE.read_text())["inhibit_rules"]
     assert rule["source_matchers"] == [f"alertname = {PAGED.name}"]
     assert rule["target_matchers"] == ["kind = cause"]
-    assert rule["equal"] == ["job", LABEL]
-    rules = {r["alert"]: r for r in rule_groups(Objectives())["groups"][0]["rules"] if "alert" in r}
+    assert rule["equal"] == [*SERVICE, LABEL]
+    rules = {r["alert"]: r for r in every_rule(Objectives()) if "alert" in r}
     for alert in ALERTS:
         assert rules[alert.name]["labels"].get(LABEL) == (alert.name if alert.kind == "cause" else None)
 

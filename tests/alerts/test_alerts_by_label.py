@@ -12,10 +12,10 @@ from alerts_world import Course, Rate, Thing, streams
 from promtool_support import RULES, Promtool, at, ever, firing
 from streamvitals import names
 from streamvitals.alerts.objectives import ObjectiveError, Objectives
-from streamvitals.alerts.ruleset import rule_groups
+from streamvitals.alerts.ruleset import every_rule
 
 FAILING = "StreamvitalsFailing"
-BY_TENANT: list[dict[str, Any]] = rule_groups(Objectives(by=("tenant",)))["groups"][0]["rules"]
+BY_TENANT: list[dict[str, Any]] = every_rule(Objectives(by=("tenant",)))
 
 
 def of(tenant: str, thing: Thing) -> Thing:
@@ -129,12 +129,12 @@ def test_a_whole_service_that_fails_is_no_tenants(tmp_path: Path) -> None:
 
 
 def test_without_it_the_rules_are_as_ever() -> None:
-    assert rule_groups(Objectives(by=()))["groups"][0]["rules"] == RULES
+    assert every_rule(Objectives(by=())) == RULES
     assert len(BY_TENANT) > len(RULES)
 
 
 def test_several_labels_are_judged_each_by_itself() -> None:
-    rules = rule_groups(Objectives(by=("tenant", "model")))["groups"][0]["rules"]
+    rules = every_rule(Objectives(by=("tenant", "model")))
     recorded = [rule["record"] for rule in rules if "record" in rule]
     assert len(recorded) == len(set(recorded))
     assert {"streamvitals:failing:by_tenant", "streamvitals:failing:by_model"} <= set(recorded)

@@ -13,7 +13,7 @@ from alerts_world import Course, Rate, Thing, calls, streams
 from promtool_support import Promtool, ever, firing, needed
 from streamvitals import names
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.ruleset import rule_groups
+from streamvitals.alerts.ruleset import every_rule
 
 pytestmark = needs("promtool")
 CALLS, STREAMS, HANGING = (f"Streamvitals{name}" for name in ("CallsFailing", "Failing", "CallsHanging"))
@@ -53,7 +53,7 @@ def test_calls_that_always_take_so_long_are_usual(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("by", "value"), [((), None), (("tenant",), 1.0)])
 def test_one_tenants_calls(by: tuple[str, ...], value: float | None, tmp_path: Path) -> None:
-    rules: list[dict[str, Any]] = rule_groups(Objectives(by=by))["groups"][0]["rules"]
+    rules: list[dict[str, Any]] = every_rule(Objectives(by=by))
     promtool = Promtool(tmp_path, needed(CALLS, of=rules))
 
     def of(tenant: str, thing: Thing) -> Thing:

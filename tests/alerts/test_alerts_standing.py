@@ -12,7 +12,7 @@ from store_support import LABELS
 from streamvitals import names
 from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import SUFFIXES
-from streamvitals.alerts.ruleset import rule_groups
+from streamvitals.alerts.ruleset import every_rule
 from streamvitals.names import Metric
 from streamvitals.sinks.exposition import Exposition
 from streamvitals.store.memory import HeapMemory
@@ -30,7 +30,7 @@ Selector = tuple[str, Matchers]
 
 def selectors() -> Iterator[tuple[str, Selector]]:
     """Every selector of every rule: in its expression, and in the queries of its texts."""
-    for rule in rule_groups(Objectives())["groups"][0]["rules"]:
+    for rule in every_rule(Objectives()):
         for text in (rule["expr"], *rule.get("annotations", {}).values()):
             for name, matchers in _SELECTOR.findall(text):
                 found = tuple(sorted(m for m in _MATCHER.findall(matchers) if m[0] in names.OWN_LABELS))

@@ -14,7 +14,7 @@ What a rule is made of:
 
 What is recorded:
 
-    recording.py    operations, failures, gauges; all recording rules in order
+    recording.py    operations, failures, gauges
     failing.py      whether operations fail or streams hang, so that it pages
     by_label.py     the same of each value of a custom label, such as each tenant
     refusing.py     whether the provider refuses what is asked
@@ -30,5 +30,6 @@ What alerts:
     tickets.py      what somebody should look at this week: limits, budget, latency, leaks
     telemetry.py    whether any of the above can be believed
     silence.py      which causes a page silences
-    ruleset.py      all of them, in order, as the content of a rule file
+    groups.py       all of them, in groups that are evaluated in any order
+    ruleset.py      the content of a rule file
 """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .. import names
 from . import measures
 from .chance import FEW, beyond_chance
+from .failing import failing, hanging, lasting
 from .language import FAST, MID, MODEL, RATE_WINDOWS, SERVICE, SHORT
 from .promql import COUNTED, FAILED, RESULT, Matcher, Recorded, increase, matching, selector, total
 from .rule import Record
@@ -53,7 +54,7 @@ def scope_of(label: str) -> Scope:
 
 
 def counts(label: str) -> Iterator[Record]:
-    """Record operations, failures and open streams of each value.
+    """Record operations and failures of each value.
 
     Each model of a value is counted by itself: what is tried again must not hide what fails of another.
     """
@@ -73,8 +74,16 @@ def counts(label: str) -> Iterator[Record]:
         yield Record(scope.failure_ratio[window], measures.failure_ratio(
             scope.none_well[window], scope.failed[window], scope.operations[window]
         ))
+    yield lasting(scope, "$spike")
+
+
+def conditions(label: str) -> Iterator[Record]:
+    """Record whether a value fails, or its streams hang."""
+    scope = scope_of(label)
     yield Record(scope.stalled, total(selector(names.STALLED, _has(label)), *scope.by))
     yield Record(scope.active, total(selector(names.ACTIVE, _has(label)), *scope.by))
+    yield from failing(scope, "$spike", "$model_spike", MID)
+    yield hanging(scope)
 
 
 def apart(label: str) -> Iterator[Record]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from .. import names
 from . import links
-from .failing import failing
+from .failing import failing, lasting
 from .language import FAST, HALF_HOUR, HOUR, MID, MODEL, QUARTER_DAY, RATE_WINDOWS, SERVER, SERVICE
 from .promql import COUNTED, FAILED, either, increase, ratio, selector, total
 from .rule import Alert, Record
@@ -23,22 +23,17 @@ def _of_label(label: str) -> Scope:
     return Scope(f"calls_by_{label}", f"by_{label}_calls_", SERVICE, label)
 
 
-def counts(by: Sequence[str] = ()) -> Iterator[Record]:
-    """Record how many calls could have gone well, and how many of them failed; ``by`` are custom labels.
+def counts() -> Iterator[Record]:
+    """Record how many calls of the service and of each model could have gone well, and how many of them failed.
 
     What the application asks again after a failure is a call more: nothing tells that it was tried again.
     """
-    scopes = [(CALLS, ""), (EACH_MODELS_CALLS, ""), *((_of_label(label), f'{label}!=""') for label in by)]
-    for scope, has in scopes:
-        for window in RATE_WINDOWS:
-            for count, what in ((scope.operations, COUNTED), (scope.failed, FAILED)):
-                where = (what, has) if has else (what,)
-                yield Record(count[window], increase(names.CALLS, *scope.by, over=window, where=where))
-            if window != MID:
-                yield Record(scope.failure_ratio[window], ratio(scope.failed[window], scope.operations[window]))
-    for window in (HALF_HOUR, HOUR, QUARTER_DAY):
-        for count in (CALLS.operations, CALLS.failed):
-            yield Record(count[window], f"sum_over_time({count[FAST]}[{window}:$fast])")
+    for scope in (CALLS, EACH_MODELS_CALLS):
+        yield from _counts(scope)
+
+
+def shares() -> Iterator[Record]:
+    """Record which share of a model's calls fails, for the texts."""
     for window in (FAST, MID):
         failed, counted = (
             increase(names.CALLS, *_BY_PLACE, over=window, where=(what,)) for what in (FAILED, COUNTED)
@@ -46,12 +41,36 @@ def counts(by: Sequence[str] = ()) -> Iterator[Record]:
         yield Record(f"{_SHARE}{window}", f"{failed} / ({counted} > 0)")
 
 
+def last() -> Iterator[Record]:
+    """Record whether failures last in the service's calls, and in those of each model."""
+    yield lasting(CALLS, "$page_share")
+    yield lasting(EACH_MODELS_CALLS, "$spike")
+
+
+def _counts(scope: Scope, *where: str) -> Iterator[Record]:
+    for window in RATE_WINDOWS:
+        for count, what in ((scope.operations, COUNTED), (scope.failed, FAILED)):
+            yield Record(count[window], increase(names.CALLS, *scope.by, over=window, where=(what, *where)))
+        if window != MID:
+            yield Record(scope.failure_ratio[window], ratio(scope.failed[window], scope.operations[window]))
+
+
+def of_each(label: str) -> Iterator[Record]:
+    """Record the same of each value of a custom label, and whether it fails."""
+    scope = _of_label(label)
+    yield from _counts(scope, f'{label}!=""')
+    yield lasting(scope, "$spike")
+    yield from failing(scope, "$spike", "$model_spike", MID, of_streams=False)
+
+
 def conditions(by: Sequence[str] = ()) -> Iterator[Record]:
     """Record whether the calls of the service, of a model, or of a custom label's value fail, and which hang."""
+    for window in (HALF_HOUR, HOUR, QUARTER_DAY):
+        for count in (CALLS.operations, CALLS.failed):
+            yield Record(count[window], f"sum_over_time({count[FAST]}[{window}:$fast])")
     yield from failing(CALLS, "$page_share", "$spike", MID, HALF_HOUR, HOUR, of_streams=False, hours=True)
+    yield from failing(EACH_MODELS_CALLS, "$spike", "$model_spike", MID, of_streams=False)
     scopes = [EACH_MODELS_CALLS, *map(_of_label, by)]
-    for scope in scopes:
-        yield from failing(scope, "$spike", "$model_spike", MID, of_streams=False)
     yield Record(_FAILING, f"group by ({SERVICE}) ({either(*(scope.failing for scope in (CALLS, *scopes)))})")
     stalled, active = (total(selector(metric), *_BY_PLACE) for metric in (names.CALLS_STALLED, names.CALLS_ACTIVE))
     yield Record("streamvitals:calls_stalled", stalled)

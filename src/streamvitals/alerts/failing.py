@@ -28,6 +28,14 @@ LITTLE = 60
 AT_ONCE = 0.6
 
 
+def lasting(scope: Scope, share: str) -> Record:
+    """Record whether so large a share fails for minutes on end, and is not going down."""
+    ratio, operations = scope.failure_ratio, scope.operations
+    return Record(scope.lasting, f"""
+        {at_least(ratio[SHORT], "$lasting", operations[SHORT])} > {share}
+          and {ratio[SHORT]} > 0.5 * max_over_time({ratio[SHORT]}[$lasting])""")
+
+
 def failing(
     scope: Scope, share: str, spike: str, *longer: str, of_streams: bool = True, hours: bool = False
 ) -> Iterator[Record]:
@@ -41,9 +49,6 @@ def failing(
     """
     failed, operations, ratio = scope.failed, scope.operations, scope.failure_ratio
     yield _usual(scope)
-    yield Record(scope.lasting, f"""
-        {at_least(ratio[SHORT], "$lasting", operations[SHORT])} > {share}
-          and {ratio[SHORT]} > 0.5 * max_over_time({ratio[SHORT]}[$lasting])""")
     yield Record(scope.over, f"""
         ({operations[SHORT]} >= {MANY} unless {scope.lasting})
           or ({operations[FAST]} >= {ENOUGH} and {failed[FAST]} <= {share} * {operations[FAST]})
@@ -128,18 +133,24 @@ def hanging(scope: Scope) -> Record:
         )""")
 
 
-def conditions(by_label: Sequence[Scope] = ()) -> Iterator[Record]:
-    """Record whether the service, one of its models, or a model at one server fails: this outranks other pages.
+def last() -> Iterator[Record]:
+    """Record whether failures last in the service, and in each model."""
+    yield lasting(WHOLE, "$page_share")
+    yield lasting(EACH_MODEL, "$spike")
 
-    So does a value of a custom label, in ``by_label``."""
+
+def hangs() -> Iterator[Record]:
+    """Record how many streams hang of the service, and of each model."""
+    yield hanging(WHOLE)
+    yield hanging(EACH_MODEL)
+
+
+def conditions(by_label: Sequence[Scope] = ()) -> Iterator[Record]:
+    """Record whether the service, one of its models, or a model at one server fails, or a value of ``by_label``."""
     yield from failing(WHOLE, "$page_share", "$spike", MID, HALF_HOUR, HOUR, hours=True)
     yield from failing(EACH_MODEL, "$spike", "$model_spike", MID)
     yield Record(EACH_SERVER.failing, _none_well(EACH_SERVER, "$page_share"))
-    yield hanging(WHOLE)
-    yield hanging(EACH_MODEL)
     every = [WHOLE.failing, EACH_MODEL.failing, EACH_SERVER.failing, WHOLE.hanging, EACH_MODEL.hanging]
     for scope in by_label:
-        yield from failing(scope, "$spike", "$model_spike", MID)
-        yield hanging(scope)
         every += [scope.failing, scope.hanging]
     yield Record("streamvitals:failing", f"group by ({SERVICE}) ({either(*every)})")

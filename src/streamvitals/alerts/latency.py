@@ -52,13 +52,16 @@ CHUNK_GAP = Latency("chunk_gap", names.CHUNK_GAP, "$gap", "0.03", _OF_CHUNKS)
 
 def latencies() -> Iterator[Record]:
     """Record how late first tokens and chunks are, and whether that is slow."""
-    for window in (SHORT, FAST, MID, HOUR):
-        begun = increase(names.TIME_TO_FIRST_TOKEN, SERVICE, MODEL, over=window, suffix="_count")
-        yield Record(BEGUN[window], begun)
+    for window in (SHORT, FAST, MID):
+        yield Record(BEGUN[window], _begun(window))
     for latency in (FIRST_TOKEN, CHUNK_GAP):
         yield from _quantiles(latency)
         yield _slow(latency)
         yield _slower(latency)
+
+
+def _begun(window: str) -> str:
+    return increase(names.TIME_TO_FIRST_TOKEN, SERVICE, MODEL, over=window, suffix="_count")
 
 
 def _quantiles(latency: Latency) -> Iterator[Record]:
@@ -69,7 +72,7 @@ def _quantiles(latency: Latency) -> Iterator[Record]:
     for window, percent, streams in latency.quantiles:
         yield Record(latency.p(percent, window), f"""
         {quantile(f"0.{percent}", latency.metric, SERVICE, MODEL, over=window)}
-          and {_EACH} {BEGUN[window]} >= {streams}""")
+          and {_EACH} {_begun(HOUR) if window == HOUR else BEGUN[window]} >= {streams}""")
 
 
 def _slow(latency: Latency) -> Record:

@@ -19,6 +19,8 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\{\{|\}\}")
 
 # Where this project publishes its own pages, without a slash at the end: "" while it does so nowhere.
 PROJECT_PAGES = ""
+# Who a service is. Where there is no cluster or namespace among the labels, the job alone is.
+SERVICE = ("cluster", "namespace", "job")
 # How loud an alert is, by our words for it.
 SEVERITIES = ("page", "ticket", "none")
 # Labels of alerts that say what our rules and Alertmanager go by.
@@ -65,7 +67,7 @@ class Objectives:
     chunk_gap_p95: float = 0.25
     scrape_interval: float = 30.0
     interval: float = 30.0
-    service: tuple[str, ...] = ("job",)
+    service: tuple[str, ...] = SERVICE
     by: tuple[str, ...] = ()
     severities: tuple[tuple[str, str], ...] = ()
     alert_labels: tuple[tuple[str, str], ...] = ()

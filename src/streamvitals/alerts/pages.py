@@ -1,7 +1,7 @@
-"""Alerts on what users feel: the only ones that page, one per service and incident.
+"""Alerts on what users feel: the only ones that page.
 
-That streams fail outranks that they are slow, and both outrank that none are asked for: `unless` sees to it here,
-whatever Alertmanager is configured to do. None but the last has a `for`: the conditions see for themselves to what
+No page hides another one, neither here nor in Alertmanager: somebody may have silenced that. Those of one service are
+one notification, as the example groups them. None but the last has a `for`: the conditions see for themselves to what
 lasts, in one way for what is asked a hundred times a second and in another for what is asked once an hour.
 """
 
@@ -60,74 +60,72 @@ def _usual(window: str, quiet: str) -> str:
     return f"quantile_over_time(0.5, {of_service(ENDED[window])}[$hour] offset {quiet})"
 
 
-_OUTRANKED = "unless on ($service) max_over_time(streamvitals:failing[$mid])"
+FAILING = Alert(
+    "StreamvitalsFailing", "symptom", "page", "streamvitals:failing",
+    summary="$whose" + query_text(
+        " or ".join(of_service(scope.failing) for scope in (WHOLE, EACH_MODEL, EACH_SERVER)) + "$or_theirs",
+        worst_now("operations fail", FAILED),
+        _HANGING,
+    ),
+    description=(
+        "Users get errors, cut answers or silence"
+        + query_text(
+            of_service(WHOLE.none_well[FAST]), f": {_NONE} streams in {FAST} ended well", _FAILED
+        )
+        + query_text(f"{of_service(WHOLE.stalled)} > 0", f"; {COUNT} streams silent")
+        + AT
+        + ". Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page,"
+        " and the log lines of the logger streamvitals, which say where each stream broke."
+    ),
+    dashboard=links.INCIDENT, keep_firing_for=1200,
+)
 
-PAGES = (
-    Alert(
-        "StreamvitalsFailing", "symptom", "page", "streamvitals:failing",
-        summary="$whose" + query_text(
-            " or ".join(of_service(scope.failing) for scope in (WHOLE, EACH_MODEL, EACH_SERVER)) + "$or_theirs",
-            worst_now("operations fail", FAILED),
-            _HANGING,
-        ),
-        description=(
-            "Users get errors, cut answers or silence"
-            + query_text(
-                of_service(WHOLE.none_well[FAST]), f": {_NONE} streams in {FAST} ended well", _FAILED
-            )
-            + query_text(f"{of_service(WHOLE.stalled)} > 0", f"; {COUNT} streams silent")
-            + AT
-            + ". Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page,"
-            " and the log lines of the logger streamvitals, which say where each stream broke."
-        ),
-        dashboard=links.INCIDENT, keep_firing_for=1200,
+REFUSED = Alert(
+    "StreamvitalsRefused", "symptom", "page", "streamvitals:refusing:service",
+    summary=query_text(
+        f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, ERROR_TYPE, over=MID, where=(SERVICE, REJECTED))})",
+        f"{COUNT} requests for {THE_MODEL} at {THE_SERVER} refused with {label(ERROR_TYPE)}, {MID}",
     ),
-    Alert(
-        "StreamvitalsRefused", "symptom", "page", f"streamvitals:refusing:service {_OUTRANKED}",
-        summary=query_text(
-            f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, ERROR_TYPE, over=MID, where=(SERVICE, REJECTED))})",
-            f"{COUNT} requests for {THE_MODEL} at {THE_SERVER} refused with {label(ERROR_TYPE)}, {MID}",
-        ),
-        description=(
-            "What the service asks is refused: 401 and 403 are a key that was revoked or has no right to this, 404 a"
-            " model that is no more, pool_timeout the application's own connection pool, which is full, other statuses"
-            " a request that a deployment has broken. Look next: 1. which error type on the dashboard, and since when;"
-            " 2. the last change of keys, model names and code."
-        ),
-        dashboard=links.INCIDENT, keep_firing_for=1200,
+    description=(
+        "What the service asks is refused: 401 and 403 are a key that was revoked or has no right to this, 404 a"
+        " model that is no more, pool_timeout the application's own connection pool, which is full, other statuses"
+        " a request that a deployment has broken. Look next: 1. which error type on the dashboard, and since when;"
+        " 2. the last change of keys, model names and code."
     ),
-    Alert(
-        "StreamvitalsSlow", "symptom", "page",
-        f"group by ($service) ({FIRST_TOKEN.slow} or {CHUNK_GAP.slow}) {_OUTRANKED}",
-        summary=_slow(
-            FIRST_TOKEN, f"first token of {THE_MODEL} after {DURATION}, promised ${{ttft}}s",
-            _slow(CHUNK_GAP, f"chunks of {THE_MODEL} {DURATION} apart, promised ${{gap}}s"),
-        ),
-        description=(
-            "Users wait, much longer than was promised and than is usual here. Look next: 1. on the dashboard,"
-            " whether it is one model or server, and whether the event loop of the service itself lags; 2. whether"
-            " prompts have grown or rate limits slow the requests down."
-        ),
-        dashboard=links.LATENCY, keep_firing_for=1200,
+    dashboard=links.INCIDENT, keep_firing_for=1200,
+)
+
+SLOW = Alert(
+    "StreamvitalsSlow", "symptom", "page",
+    f"group by ($service) ({FIRST_TOKEN.slow} or {CHUNK_GAP.slow})",
+    summary=_slow(
+        FIRST_TOKEN, f"first token of {THE_MODEL} after {DURATION}, promised ${{ttft}}s",
+        _slow(CHUNK_GAP, f"chunks of {THE_MODEL} {DURATION} apart, promised ${{gap}}s"),
     ),
-    Alert(
-        "StreamvitalsTrafficGone", "symptom", "page",
-        "group by ($service) (streamvitals:traffic:gone)"
-        f" {_OUTRANKED} unless on ($service) max_over_time(streamvitals:refusing:service[$mid])",
-        summary=query_text(
-            f"{_usual(FAST, FAST)} >= {EXPECTED_SOON}",
-            f"no stream has ended for {FAST}, {COUNT} are usual",
-            query_text(
-                _usual(MID, HALF_HOUR),
-                f"no stream has ended for {HALF_HOUR}, {COUNT} in {MID} are usual",
-                "no stream has ended for minutes",
-            ),
-        ),
-        description=(
-            "The service runs and is scraped, and streams nothing, where there were many an hour ago and at this time"
-            " of other days. Look next: 1. whether requests of users reach the service at all; 2. whether a deployment"
-            " has switched streaming off or gone around the SDK."
-        ),
-        dashboard=links.STREAMS, for_=180, keep_firing_for=1200,
+    description=(
+        "Users wait, much longer than was promised and than is usual here. Look next: 1. on the dashboard,"
+        " whether it is one model or server, and whether the event loop of the service itself lags; 2. whether"
+        " prompts have grown or rate limits slow the requests down."
     ),
+    dashboard=links.LATENCY, keep_firing_for=1200,
+)
+
+TRAFFIC_GONE = Alert(
+    "StreamvitalsTrafficGone", "symptom", "page",
+    "group by ($service) (streamvitals:traffic:gone)",
+    summary=query_text(
+        f"{_usual(FAST, FAST)} >= {EXPECTED_SOON}",
+        f"no stream has ended for {FAST}, {COUNT} are usual",
+        query_text(
+            _usual(MID, HALF_HOUR),
+            f"no stream has ended for {HALF_HOUR}, {COUNT} in {MID} are usual",
+            "no stream has ended for minutes",
+        ),
+    ),
+    description=(
+        "The service runs and is scraped, and streams nothing, where there were many an hour ago and at this time"
+        " of other days. Look next: 1. whether requests of users reach the service at all; 2. whether a deployment"
+        " has switched streaming off or gone around the SDK."
+    ),
+    dashboard=links.STREAMS, for_=180, keep_firing_for=1200,
 )

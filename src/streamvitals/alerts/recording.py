@@ -1,4 +1,4 @@
-"""Recording rules: operations and failures as users count them, gauges, and all the others in order.
+"""Recording rules: operations and failures as users count them, and gauges.
 
 Counts, not rates: `3 of 4 in 15 minutes` is what decides about a service that is asked once an hour. Sums over
 hours are made of the five-minute counts, which survive restarts and cost next to nothing.
@@ -6,12 +6,11 @@ hours are made of the five-minute counts, which survive restarts and cost next t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import names
-from . import by_label, calls, measures
-from .failing import conditions
+from . import measures
 from .language import (
     FAST,
     HALF_HOUR,
@@ -19,18 +18,13 @@ from .language import (
     MID,
     MODEL,
     QUARTER_DAY,
-    RATE_WINDOWS,
     SERVER,
     SERVICE,
     THREE_DAYS,
 )
-from .latency import latencies
 from .promql import BY_APP, COUNTED, FAILED, KIND, OUTCOME, RESULT, Matcher, increase, matching, selector, total
-from .refusing import refusing
-from .replicas import replicas
 from .rule import Record
 from .series import EACH_MODEL, EACH_SERVER, FAILURE_SHARE, FALLBACKS, RETRIED, STREAMS, WHOLE
-from .traffic import traffic
 
 # So many recoveries for each failed stream of a model at one server show that another one has taken over.
 TAKEN_OVER = 0.2
@@ -53,7 +47,7 @@ class Counts(measures.Counts):
         return f"0 * {self.streams()}"
 
 
-def _counts(window: str) -> Iterator[Record]:
+def counts(window: str) -> Iterator[Record]:
     """Record operations and failures of each model, and their sums for the service."""
     yield Record(STREAMS[window], increase(names.STREAMS, SERVICE, MODEL, SERVER, OUTCOME, RESULT, over=window))
     counts = Counts(window, EACH_MODEL.by)
@@ -66,7 +60,7 @@ def _counts(window: str) -> Iterator[Record]:
     yield Record(WHOLE.failed[window], total(EACH_MODEL.failed[window], SERVICE))
 
 
-def _ratios(window: str) -> Iterator[Record]:
+def ratios(window: str) -> Iterator[Record]:
     """Record where nothing ends well, and which share of the operations fails."""
     for scope in (WHOLE, EACH_MODEL):
         yield Record(scope.none_well[window], measures.none_well(Counts(window, scope.by)))
@@ -80,14 +74,14 @@ def _ratios(window: str) -> Iterator[Record]:
         yield Record(scope.failure_ratio[window], ratio)
 
 
-def _long_counts() -> Iterator[Record]:
+def long_counts() -> Iterator[Record]:
     """Record sums over hours and days, of the five-minute counts."""
     for window in (HALF_HOUR, HOUR, QUARTER_DAY, THREE_DAYS):
         for count in (WHOLE.operations, WHOLE.failed):
             yield Record(count[window], f"sum_over_time({count[FAST]}[{window}:$fast])")
 
 
-def _gauges() -> Iterator[Record]:
+def gauges() -> Iterator[Record]:
     """Record what is open now, and what is left of rate limits."""
     for scope in (WHOLE, EACH_MODEL):
         yield Record(scope.stalled, total(selector(names.STALLED), *scope.by))
@@ -102,32 +96,10 @@ def _gauges() -> Iterator[Record]:
     ))
 
 
-def _failure_shares() -> Iterator[Record]:
+def failure_share(window: str) -> Record:
     """Record which share of a model's streams each failure has, for the texts of alerts."""
     by = (SERVICE, MODEL, SERVER)
-    for window in (FAST, MID):
-        failed, counted = matching(STREAMS[window], FAILED), total(matching(STREAMS[window], COUNTED), *by)
-        share = measures.failure_share(failed, counted, f"on ({', '.join(by)}) group_left ()")
-        yield Record(FAILURE_SHARE[window], share)
+    failed, counted = matching(STREAMS[window], FAILED), total(matching(STREAMS[window], COUNTED), *by)
+    share = measures.failure_share(failed, counted, f"on ({', '.join(by)}) group_left ()")
+    return Record(FAILURE_SHARE[window], share)
 
-
-def records(by: Sequence[str] = ()) -> Iterator[Record]:
-    """Return all recording rules in the order in which they depend on each other; ``by`` are custom labels."""
-    for window in RATE_WINDOWS:
-        yield from _counts(window)
-        if window != MID:
-            yield from _ratios(window)
-    yield from _long_counts()
-    yield from _gauges()
-    for label in by:
-        yield from by_label.counts(label)
-    yield from conditions([by_label.scope_of(label) for label in by])
-    for label in by:
-        yield from by_label.apart(label)
-    yield from _failure_shares()
-    yield from refusing()
-    yield from latencies()
-    yield from traffic()
-    yield from replicas()
-    yield from calls.counts(by)
-    yield from calls.conditions(by)

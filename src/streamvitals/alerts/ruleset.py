@@ -1,4 +1,4 @@
-"""All rules, in the order in which they are evaluated, as the content of a rule file."""
+"""All rules as the content of a rule file."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from textwrap import dedent
 from typing import Any
 
 from . import by_label, calls, links
-from .causes import CAUSES
+from .groups import ALERTS as ALERTS
+from .groups import groups
 from .language import Language, recorded_in
 from .objectives import Objectives
-from .pages import PAGES
 from .promql import UnknownNameError
-from .recording import records
 from .rule import Alert, Record
-from .silence import LABEL, PAGED, tickets
-from .telemetry import TELEMETRY
+from .silence import LABEL
 from .texts import AT, service
-from .tickets import TICKETS
-
-ALERTS = (*PAGES, calls.PAGE, *CAUSES, calls.HANGING, *TICKETS, *TELEMETRY)
 
 
 def rule_groups(objectives: Objectives) -> dict[str, Any]:
-    """Make the content of a rule file: one group, so that no alert is a beat behind what it reads.
-
-    Raises UnknownNameError for a name that there is not.
-    """
+    """Make the content of a rule file. Raises UnknownNameError for a name that there is not."""
     language = Language(objectives, by_label.words(objectives.by) | calls.words(objectives.by))
-    # What silences causes reads whether they, and pages, fire.
-    every: tuple[Record | Alert, ...] = (*records(objectives.by), *tickets(), *ALERTS, PAGED)
-    rules = [_rule(rule, language) for rule in every]
-    _check_recorded(rules)
-    return {"groups": [{"name": "streamvitals", "interval": language.pace(objectives.interval), "rules": rules}]}
+    made: list[dict[str, Any]] = [
+        {"name": f"streamvitals-{name}", "interval": language.pace(objectives.interval),
+         "rules": [_rule(rule, language) for rule in rules]}
+        for name, rules in groups(objectives.by)
+    ]
+    _check_recorded([rule for group in made for rule in group["rules"]])
+    return {"groups": made}
+
+
+def every_rule(objectives: Objectives) -> list[dict[str, Any]]:
+    """Make the rules of all groups, in an order in which none reads what is recorded after it."""
+    return [rule for group in rule_groups(objectives)["groups"] for rule in group["rules"]]
 
 
 def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:
@@ -70,11 +69,12 @@ def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:
 
 
 def _check_recorded(rules: Sequence[Mapping[str, Any]]) -> None:
-    """Raise UnknownNameError if a rule reads what no earlier rule has recorded."""
+    """Raise UnknownNameError if a rule reads what no earlier rule has recorded, or a text what none has."""
     recorded: set[str] = set()
+    every = {rule["record"] for rule in rules if "record" in rule}
     for rule in rules:
-        texts = [rule["expr"], *rule.get("annotations", {}).values()]
-        if missing := set().union(*map(recorded_in, texts)) - recorded:
+        told = set().union(*map(recorded_in, rule.get("annotations", {}).values()))
+        if missing := (recorded_in(rule["expr"]) - recorded) | (told - every):
             raise UnknownNameError(f"{sorted(missing)} is read by {rule.get('alert') or rule['record']}, not recorded")
         if "record" in rule:
             recorded.add(rule["record"])

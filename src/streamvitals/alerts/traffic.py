@@ -17,6 +17,8 @@ USUAL_SOON, USUAL = 33, 5
 # Where no quarter of an hour had fewer than so many, neither in the last hour nor on other days, none at all is news in
 # one.
 STEADY = 9
+# Where so large a part of what is expected in five minutes is open and silent, requests do come.
+HUNG = 0.1
 
 
 def traffic() -> Iterator[Record]:
@@ -38,7 +40,7 @@ def traffic() -> Iterator[Record]:
           unless on ($service) (max_over_time(streamvitals:observed[$day]) unless streamvitals:observed)
           unless on ($service) count_over_time(streamvitals:observed[$hour:$fast]) < 11
           and on ($service) count_over_time(streamvitals:reporting[$hour:$fast]) >= 11
-          unless on ($service) {WHOLE.stalled} > 0"""
+          unless on ($service) {WHOLE.stalled} > {HUNG} * {EXPECTED[FAST]}"""
     yield Record("streamvitals:traffic:stopped", f"""
         ((
           {EXPECTED[FAST]} >= {EXPECTED_SOON}

@@ -35,8 +35,9 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
 @click.option("--scrape-interval", default="30s", show_default=True, metavar="DURATION",
               help="How often Prometheus scrapes, or the Collector receives.")
 @click.option("--interval", default="30s", show_default=True, metavar="DURATION", help="How often rules are evaluated.")
-@click.option("--service-label", "service", multiple=True, default=["job"], show_default=True, metavar="LABEL",
-              help="Tells services apart; again for more than one, such as namespace.")
+@click.option("--service-label", "service", multiple=True, metavar="LABEL",
+              help="Tells services apart; again for more than one.  [default: cluster, namespace, job, where there are "
+              "such]")
 @click.option("--by", multiple=True, metavar="LABEL",
               help="Page also if it fails for one value of this label of your own, such as tenant; again for more.")
 @click.option("--severity", "severities", multiple=True, metavar="OURS=YOURS",
@@ -80,7 +81,8 @@ def alerts(
         objectives = _objectives(
             {"ttft-p95": ttft_p95, "chunk-gap-p95": chunk_gap_p95, "scrape-interval": scrape_interval,
              "interval": interval},
-            availability=availability, service=service, by=by, runbook_url=runbook_url, dashboard_url=dashboard_url,
+            availability=availability, service=service or None, by=by, runbook_url=runbook_url,
+            dashboard_url=dashboard_url,
             severities=_pairs("--severity", severities, "OURS=YOURS, such as page=critical"),
             alert_labels=_pairs("--alert-label", alert_labels, "NAME=VALUE, such as team=llm"),
         )

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from ..alerts.objectives import Objectives
+from ..alerts.objectives import SERVICE, Objectives
 from .find import read
 
 ALERTMANAGER, RECEIVERS = "alertmanager.example.yaml", "receivers.example.yaml"
 TEMPLATE, COST = "streamvitals.tmpl", "cost.example.yaml"
 _SEVERITY = re.compile(r"\[severity = (\w+)\]")
+
+
+def _called(service: Sequence[str]) -> str:
+    """How the template calls a service: the values of those labels that there are."""
+    *first, last = service
+    return "".join(f"{{{{ with .CommonLabels.{label} }}}}{{{{ . }}}} {{{{ end }}}}" for label in first) + (
+        f"{{{{ .CommonLabels.{last} }}}}"
+    )
 
 
 def examples(objectives: Objectives) -> dict[str, str]:
@@ -20,11 +29,10 @@ def examples(objectives: Objectives) -> dict[str, str]:
     files: dict[str, str] = {}
     for name in (ALERTMANAGER, RECEIVERS, TEMPLATE, COST):
         files |= read(f"alerts/{name}")
-    by = ", ".join(objectives.service)
+    ours, by = ", ".join(SERVICE), ", ".join(objectives.service)
     for name in (ALERTMANAGER, RECEIVERS):
-        text = files[name].replace("[job]", f"[{by}]").replace("[job, ", f"[{by}, ")
+        text = files[name].replace(f"[{ours}", f"[{by}")
         files[name] = _SEVERITY.sub(lambda found: f"[severity = {objectives.severity(found[1])}]", text)
-    called = " ".join(f"{{{{ .CommonLabels.{label} }}}}" for label in objectives.service)
-    files[COST] = files[COST].replace("by (job, ", f"by ({by}, ")
-    files[TEMPLATE] = files[TEMPLATE].replace("{{ .CommonLabels.job }}", called)
+    files[COST] = files[COST].replace(f"by ({ours}, ", f"by ({by}, ")
+    files[TEMPLATE] = files[TEMPLATE].replace(_called(SERVICE), _called(objectives.service))
     return files | {f"runbooks/{name}": text for name, text in read("alerts/runbooks/*.md").items()}

@@ -40,9 +40,22 @@ def without(content: dict[str, Any], left_out: frozenset[str]) -> tuple[dict[str
     Raises PageLostError if one of those pages, unless it is about what is left out and nothing else.
     """
     lost: dict[str, set[str]] = {}
+    groups = [group | {"rules": _kept(group["rules"], left_out, lost)} for group in content["groups"]]
+    every = [rule for group in content["groups"] for rule in group["rules"]]
+    alerts = {rule["alert"]: rule for rule in every if "alert" in rule and rule["alert"] in lost}
+    pages = [name for name, rule in alerts.items() if rule["labels"]["kind"] == "symptom" and not lost[name] <= _APART]
+    if pages:
+        needed = sorted(set().union(*(lost[name] for name in pages)))
+        raise PageLostError(f"{', '.join(pages)} cannot page without the metrics of: {', '.join(needed)}; keep these")
+    return {"groups": [group for group in groups if group["rules"]]}, {name: lost[name] for name in alerts}
+
+
+def _kept(
+    rules: Iterable[dict[str, Any]], left_out: frozenset[str], lost: dict[str, set[str]]
+) -> list[dict[str, Any]]:
+    """The rules of a group that read nothing left out; ``lost`` gets the others."""
     kept = []
-    (group,) = content["groups"]
-    for rule in group["rules"]:
+    for rule in rules:
         texts = (rule["expr"], *rule.get("annotations", {}).values())
         missing = groups_read(texts, left_out).union(
             *(lost[name] for text in texts for name in recorded_in(text) if name in lost)
@@ -51,13 +64,7 @@ def without(content: dict[str, Any], left_out: frozenset[str]) -> tuple[dict[str
             lost[rule.get("alert") or rule["record"]] = missing
         else:
             kept.append(rule)
-    alerts = {rule["alert"]: rule for rule in group["rules"] if "alert" in rule and rule["alert"] in lost}
-    pages = [name for name, rule in alerts.items() if rule["labels"]["kind"] == "symptom" and not lost[name] <= _APART]
-    if pages:
-        needed = sorted(set().union(*(lost[name] for name in pages)))
-        raise PageLostError(f"{', '.join(pages)} cannot page without the metrics of: {', '.join(needed)}; keep these")
-    return {"groups": [{**group, "rules": kept}]}, {name: lost[name] for name in alerts}
-
+    return kept
 
 def panels_without(dashboard: str, left_out: frozenset[str]) -> tuple[str, dict[str, set[str]]]:
     """The JSON of a dashboard without the queries of these metrics and the panels that have no other.
