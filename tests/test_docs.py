@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -16,12 +17,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otel_support
+import streamvitals
 from otel_support import CLOCK
 from streamvitals import cli
 from streamvitals.otel.traces import TraceSink, tracer_of
 from streamvitals.outcome import Outcome
 from streamvitals.sinks.journal import JournalSink
-from streamvitals.stream.record import Attempt, Stall
+from streamvitals.stream.record import Attempt, Stall, StreamRecord
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -149,7 +151,24 @@ def test_every_attribute_of_a_span_is_described() -> None:
 def test_every_field_of_the_journal_is_described(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     JournalSink(str(journal)).on_end(otel_support.record(partial="text"))
-    assert json.loads(journal.read_text()).keys() <= cells("signals.md")
+    assert json.loads(journal.read_text()).keys() <= cells("journal.md")
+
+
+# Fields of a record that are its makers' and takers' own.
+INTERNAL = {
+    "progress", "clock_origin", "retry_of", "chunk_times", "request", "inside", "trace_parent", "slot", "span",
+}
+
+
+def test_what_is_public_is_described() -> None:
+    """Every argument, and every field and property of a record but those that are internal."""
+    described = cells("api.md")
+    assert set(inspect.signature(streamvitals.instrument).parameters) <= described
+    properties = {name for name, value in vars(StreamRecord).items() if isinstance(value, property)}
+    assert {*StreamRecord._fields, *properties} - INTERNAL <= described
+    assert not described & INTERNAL
+    functions = {name.partition("(")[0].removeprefix("streamvitals.") for name in described}
+    assert set(streamvitals.__all__) <= functions
 
 
 PACKAGE = ROOT / "src" / "streamvitals"

@@ -71,6 +71,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "streamvitals.alerts": ("streamvitals.names", "streamvitals.outcome"),
     "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts"),
+    "streamvitals.report": ("streamvitals.outcome",),
     "streamvitals.faults": (),
 }
 # Where people and other programs come in; imported by nobody. Each is a module, and no room.
@@ -84,7 +85,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "streamvitals.instrumentor": ("streamvitals", "streamvitals.config", "streamvitals.process.instrument"),
     "streamvitals.cli": (
         "streamvitals._version", "streamvitals.agent.serve", "streamvitals.doctor", "streamvitals.export",
-        "streamvitals.faults", "streamvitals.run",
+        "streamvitals.faults", "streamvitals.report", "streamvitals.run",
     ),
     "streamvitals.__main__": ("streamvitals.run.entry",),
 }

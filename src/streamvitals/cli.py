@@ -15,6 +15,7 @@ import click
 
 from ._version import __version__
 from .export.command import alerts, checked_config, dashboards, runbook
+from .report.command import report
 from .run import entry
 
 HOST_HELP = "Where /metrics is served; STREAMVITALS_HOST, else localhost."
@@ -29,6 +30,7 @@ def main() -> None:
 
 main.add_command(alerts)
 main.add_command(dashboards)
+main.add_command(report)
 main.add_command(runbook)
 
 

@@ -2,8 +2,8 @@
 
 The file is opened for each line: an app that daemonises or rotates its logs is not disturbed, and processes
 share it (appends of less than a page are not torn). A path that names a descriptor, as `/dev/stdout` does, is what
-the app has open there (system/descriptors.py). What is in a line is what is in the log record, and the partial text
-where that was asked for.
+the app has open there (system/descriptors.py). What is in a line is what is in the log record, what is measured of
+every stream, and the partial text where that was asked for: docs/journal.md. report/lines.py reads it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,15 @@ MAX_SIZE = 64 * 1024 * 1024  # bytes; then the file is renamed to <name>.1 and b
 # A pipe that nobody reads, or reads slowly, must not hold the app up: it is an error instead.
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
+TOKENS = ("input", "output", "cached", "reasoning", "cache_write")  # as the first of stream.record.Usage
+
 logger = logging.getLogger("streamvitals")
+
+
+def _iso(seconds: float) -> str:
+    """Unix time as ISO 8601 in UTC, to the millisecond."""
+    whole, thousandths = divmod(round(seconds * 1000), 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{thousandths:03d}Z"
 
 
 class JournalSink(Sink):
@@ -66,9 +74,20 @@ class JournalSink(Sink):
         if record.failed and not self._budget.spend():
             self._budget.suppress()
             return
-        line = {"time": record.started, **point_of_failure(record)}
-        line["time_to_first_chunk"], line["time_to_first_token"] = record.first_chunk, record.first_token
-        line["wait"], line["hold"], line["stalls"] = record.wait, record.hold, record.stalls
+        usage = record.usage
+        line = {
+            "time": _iso(record.started),
+            "pid": os.getpid(),
+            **point_of_failure(record),
+            "time_to_first_chunk": record.first_chunk,
+            "time_to_first_token": record.first_token,
+            "max_gap": record.max_gap if record.chunks > 1 else None,
+            "wait": record.wait,
+            "hold": record.hold,
+            "stalls": record.stalls,
+            "tokens": None if usage is None else dict(zip(TOKENS, usage[: len(TOKENS)], strict=True)),
+            "tokens_per_second": record.tokens_per_second,
+        }
         if record.partial is not None:
             line["partial"] = record.partial
         line["suppressed"] = self._budget.take_suppressed()

@@ -47,7 +47,6 @@ class LogSink(Sink):
         suppressed = self._budget.take_suppressed()
         point = point_of_failure(record)
         point["suppressed"] = suppressed
-        point["trace_id"], point["span_id"] = record.trace_ids or (None, None)
         labels = record.labels
         logger.warning(
             "stream %s (%s): %s of %s at %s after %d chunks, %.3f s%s; request: %s; owner: %s; causes: %s%s%s",
@@ -93,6 +92,7 @@ def point_of_failure(record: StreamRecord) -> dict[str, object]:
     labels = record.labels._asdict()
     custom = labels.pop("custom")
     stall = record.stall_times[-1] if record.stall_times else None
+    trace_id, span_id = record.trace_ids or (None, None)
     return {
         "outcome": record.outcome.value,
         "error_type": record.error_type,
@@ -108,6 +108,8 @@ def point_of_failure(record: StreamRecord) -> dict[str, object]:
         "last_stall_keep_alive": None if stall is None else stall.keep_alive,
         "last_event_id": record.last_event_id,
         "request_id": record.request_id,
+        "trace_id": trace_id,
+        "span_id": span_id,
         "http_attempts": record.http_attempts,
         "chain_attempt": record.chain_attempt,
         "retry_after": record.retry_after,

@@ -1,0 +1,1 @@
+"""`streamvitals report`: what a program's streams did, from the journal that it wrote (docs/journal.md)."""
