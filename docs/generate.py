@@ -34,6 +34,10 @@ WORDS = DOCS / "words.md"
 SETTINGS: dict[str, tuple[str, str]] = {
     "STREAMVITALS_HOST": (Config.host, "where `run` serves /metrics and /healthz"),
     "STREAMVITALS_PORT": (str(Config.port), "its port, 0 for any; if it is taken, any free one"),
+    "STREAMVITALS_WEB_CONFIG": (
+        "", "[who may read that](running.md#who-may-read), and TLS, in Prometheus' own format (extra `auth`)"
+    ),
+    "STREAMVITALS_TOKEN_FILE": ("", "a file with the token that clients have to show"),
     "OTEL_EXPORTER_PROMETHEUS_HOST": ("", "the same as `STREAMVITALS_HOST`, which outranks it"),
     "OTEL_EXPORTER_PROMETHEUS_PORT": (
         "",

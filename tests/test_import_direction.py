@@ -56,6 +56,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals.run": (
         "streamvitals.config", "streamvitals.system", "streamvitals.startup.registration", "streamvitals.cli",
         "streamvitals.agent.private_directory", "streamvitals.agent.proc", "streamvitals.agent.protocol",
+        "streamvitals.agent.web_config",
         "streamvitals.sdk.versions",
     ),
     "streamvitals.agent": (

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +18,7 @@ from .report.command import report
 from .run import entry
 
 HOST_HELP = "Where /metrics is served; STREAMVITALS_HOST, else localhost."
+WEB_HELP = "Who may read, and TLS, in Prometheus' own format; STREAMVITALS_WEB_CONFIG."
 PORT_HELP = "Port of /metrics; STREAMVITALS_PORT, else 9464. If 0 or taken: any free one."
 
 
@@ -37,13 +37,14 @@ main.add_command(runbook)
 @main.command(context_settings={"allow_interspersed_args": False})
 @click.option("--host", metavar="HOST", help=HOST_HELP)
 @click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help=PORT_HELP)
+@click.option("--web-config", metavar="FILE", help=WEB_HELP)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
+def run(host: str | None, port: int | None, web_config: str | None, command: tuple[str, ...]) -> None:
     """Run COMMAND with its streams watched: streamvitals run -- python app.py
 
     The command replaces this process: pid, terminal, signals, descriptors and exit code are its own.
     """
-    entry.run(host, port, command)
+    entry.run(host, port, command, web_config)
 
 
 @main.command()
@@ -53,21 +54,25 @@ def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
 )
 @click.option("--host", metavar="HOST", help=HOST_HELP)
 @click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help=PORT_HELP)
-def agent(directory: str, host: str | None, port: int | None) -> None:
+@click.option("--web-config", metavar="FILE", help=WEB_HELP)
+def agent(directory: str, host: str | None, port: int | None, web_config: str | None) -> None:
     """Serve what an agent that was killed has left behind, until interrupted."""
     from .agent.serve import serve_directory
-    from .run import launch
+    from .run import checks, launch
 
     config = checked_config(os.environ)
-    config = replace(config, host=host or config.host, port=config.port if port is None else port)
+    config = launch.with_options(config, host, port, web_config)
     try:
         listener = launch.bind(config.host, config.port)
     except (OSError, UnicodeError) as error:
         raise click.UsageError(f"{launch.HOST}: {config.host!r} is no address to serve on: {error}") from error
     try:
         with listener:
-            url = launch.url_of(listener, config.host)
-            click.echo(f"streamvitals: metrics are at {url}", err=True)
+            unusable, note, tls = checks.who_may_read(config, listener)
+            if unusable:
+                raise click.UsageError(str(unusable[0]))
+            url = launch.url_of(listener, config.host, tls=tls)
+            click.echo("".join(f"streamvitals: {line}\n" for line in (f"metrics are at {url}", note) if line), err=True)
             serve_directory(os.path.abspath(directory), listener, url, config)
     except OSError as error:
         raise click.ClickException(str(error)) from error

@@ -132,8 +132,8 @@ def test_what_nobody_can_have_asked_for_is_answered_as_text_and_is_no_fault_of_o
 
 
 @pytest.mark.parametrize("request_head", [
-    b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X-Long: " + b"x" * 65000,
-    b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X-Many: 1\r\n" * 5000,
+    b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n" + b"X-Long: " + b"x" * 65000,
+    b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n" + b"X-Many: 1\r\n" * 5000,
     b"GET /" + b"x" * 70000,
     b"GET /metrics HTTP/1.1\r\nX-Folded: a\r\n b\r\n" * 2000,
 ], ids=["one long", "many", "line", "folded"])
@@ -278,9 +278,9 @@ def _hostile_client(port: int, number: int) -> None:
     with contextlib.suppress(OSError), contextlib.closing(socket.create_connection(("127.0.0.1", port), 1)) as client:
         client.settimeout(1)
         if number % 3 == 0:
-            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + (b"X: " + b"x" * 65000 + b"\r\n") * 98)
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n" + (b"X: " + b"x" * 65000 + b"\r\n") * 98)
         elif number % 3 == 1:
-            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         client.recv(1)
         client.recv(1)
 

@@ -394,7 +394,7 @@ def test_agent_that_is_gone(tmp_path):
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
     assert doctor("--url", f"http://127.0.0.1:{port}").find("no agent answers")["status"] == FAIL
-    assert doctor("--url", "file:///etc/passwd").find("is not a URL")["status"] == FAIL
+    assert doctor("--url", "file:///etc/passwd").find("is not a URL of an agent")["status"] == FAIL
     found = doctor("--dir", str(tmp_path)).find("the agent of this directory is gone")
     assert found["mend"] == f"streamvitals agent --dir {tmp_path}"
     assert doctor("--dir", str(Path(tmp_path, "none"))).find("cannot be read")["status"] == FAIL

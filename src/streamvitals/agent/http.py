@@ -21,6 +21,8 @@ from urllib.parse import parse_qs
 import h11
 
 from .._version import __version__
+from ..config import Config
+from .access import Access
 
 # A client that has not got its answer after so many seconds is disconnected.
 MAX_SECONDS = 10.0
@@ -45,6 +47,7 @@ class Answer(NamedTuple):
     content_type: str
     body: bytes
     encoding: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class _Query(NamedTuple):
@@ -89,8 +92,10 @@ class AgentServer:
         tick: Callable[[], None],
         on_fault: Callable[[BaseException], None],
         every: float,
+        access: Access | None = None,
     ) -> None:
         self._listener = listener
+        self._access = access or Access(Config(), listener)
         self._metrics = metrics
         self._health = health
         self._tick = tick
@@ -177,7 +182,10 @@ class AgentServer:
         connection, writer = client.connection, None
         try:
             connection.setblocking(False)
-            reader, writer = await asyncio.open_connection(sock=connection, limit=MAX_REQUEST)
+            try:
+                reader, writer = await self._access.connect(connection, MAX_REQUEST)
+            except OSError:  # no TLS, where it is asked for, or not with a certificate that is let in
+                return
             with contextlib.suppress(OSError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._exchange(client, reader, writer), MAX_SECONDS)
         except Exception as error:  # noqa: BLE001  the agent goes on serving
@@ -209,8 +217,12 @@ class AgentServer:
             request = await _read_request(http, reader)
             if request is None:
                 return
-            client.worth = ASKED
-            answer = await self._answer(request)
+            refused = await self._access.refusal(dict(request.headers))
+            if refused is not None:
+                answer = Answer(refused.status, TEXT, f"{refused.why}\n".encode(), headers=refused.headers)
+            else:
+                client.worth = ASKED
+                answer = await self._answer(request)
         except h11.RemoteProtocolError as error:
             request, answer = None, Answer(error.error_status_hint, TEXT, b"not a request that is answered here\n")
         client.body = answer.body
@@ -219,6 +231,8 @@ class AgentServer:
             ("Content-Type", answer.content_type),
             *([("Content-Encoding", answer.encoding)] if answer.encoding else []),
             ("Content-Length", str(len(client.body))),
+            *answer.headers,
+            *(header for header in self._access.headers() if header[0] not in dict(answer.headers)),
             ("Connection", "close"),
         ])
         del answer

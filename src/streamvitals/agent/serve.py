@@ -30,6 +30,7 @@ from ..store.layout import PROCESS_LAYOUT
 from ..store.snapshot import Snapshot
 from ..stream.record import StallAfter
 from . import health, private_directory
+from .access import Access
 from .claim import Claim
 from .endpoints import EndpointWatch
 from .http import AgentServer
@@ -91,7 +92,10 @@ class Agent:
         self._asked_to_end = False
         self._port_is_wanted = False
         self._stop = threading.Event()
-        self._server = AgentServer(listener, MetricsPage(self.take), self.health, self._tick, self.fault, TICK)
+        self._access = Access(config, listener)
+        self._server = AgentServer(
+            listener, MetricsPage(self.take), self.health, self._tick, self.fault, TICK, self._access
+        )
         self._problems = list(problems)
         self._endpoints = watch
         self._exporting = self._start_export(config) if config.otlp_metrics else None
@@ -128,6 +132,8 @@ class Agent:
     def _problems_now(self, state: Health) -> list[Problem]:
         refused = self._endpoints.problems if self._endpoints is not None else ()
         found = [*self._problems, *refused, *of_words(state.problems)]
+        if self._access.fault:
+            found.append(Problem(f"{self._access.fault}; what was read before goes on", "mend the file"))
         if self._exporting is not None and self._exporting.failing() and not refused:
             found.append(Problem("the last export of metrics over OTLP failed", "see what the collector says of it"))
         return found

@@ -53,6 +53,7 @@ class Config:
     ``redact`` names a function, ``package.module:function``, that partial text is passed through. ``app_port`` is where
     the app's own OpenTelemetry exporter will serve, 0 where there is none. ``labels`` are the custom labels that may be
     read; of each, ``label_values`` values are told apart, and ``label_sets`` sets of all labels together.
+    ``web_config`` and ``token_file`` are the files that say who may read what is served.
     ``declared`` are the variables that stand for the file that OTEL_CONFIG_FILE names, if it is in force.
     """
 
@@ -76,6 +77,8 @@ class Config:
     host: str = "localhost"
     port: int = USUAL_PORT
     app_port: int = 0
+    web_config: str = ""
+    token_file: str = ""
     otlp_traces: bool = False
     otlp_metrics: bool = False
     labels: tuple[CustomLabel, ...] = ()
@@ -146,6 +149,8 @@ class Config:
             host=env.get("STREAMVITALS_HOST") or env.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
             port=take(_port, "STREAMVITALS_PORT", usual),
             app_port=app_port,
+            web_config=env.get("STREAMVITALS_WEB_CONFIG", ""),
+            token_file=env.get("STREAMVITALS_TOKEN_FILE", ""),
             otlp_traces=_exports_otlp(env, "TRACES", endpoint),
             otlp_metrics=_exports_otlp(env, "METRICS", endpoint),
             labels=take(_labels, "STREAMVITALS_LABELS", (), "no custom labels are counted"),

@@ -18,6 +18,7 @@ NAME = "streamvitals"
 EXTRAS = {
     "otlp": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
     "http-spans": ("opentelemetry-instrumentation-httpx",),
+    "auth": ("bcrypt", "pyyaml"),
     "declarative": (
         "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-configuration",
     ),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
-from ..agent import private_directory
+from ..agent import client, private_directory
 from ..agent.foreign import MEND
 from ..agent.health import NO_ROOM
 from .check import FAIL, OK, WARN, Check
@@ -44,30 +41,20 @@ def check_directory_of(directory: str) -> Iterator[Check]:
     yield Check(FAIL, "the agent of this directory is gone; what was counted is still there", fix)
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Make an opener that uses no proxy for this machine, or for private addresses, where agents are."""
-    try:
-        host = urlsplit(url).hostname or ""
-        direct = host == "localhost" or ip_address(host).is_private
-    except ValueError:
-        direct = False
-    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if direct else []))
-
-
 def check_url(url: str) -> Iterator[Check]:
     """Report what an agent says of itself; `url` is its /metrics, its /healthz or its root."""
-    root = url.removesuffix("/metrics").removesuffix("/healthz").rstrip("/")
-    if not root.startswith(("http://", "https://")):
-        yield Check(FAIL, f"{url!r} is not a URL", "give it as http://host:port")
-        return
     try:
-        with _opener(root).open(root + "/healthz", timeout=10.0) as answer:
+        with client.ask(url, "/healthz") as answer:
             health: Mapping[str, Any] = json.load(answer)
         processes = health["processes"]
-        yield Check(OK, f"agent {health['version']} serves {root}/metrics: "
+        yield Check(OK, f"agent {health['version']} serves {client.root_of(url)}/metrics: "
                         f"{processes['alive']} processes alive of {processes['seen']} seen")
+    except client.UnreachableError as error:
+        yield Check(FAIL, str(error), error.fix)
+        return
     except (OSError, ValueError, KeyError, TypeError) as error:
-        yield Check(FAIL, f"no agent answers at {root}: {type(error).__name__}", "check host and port")
+        what = f"what answers at {client.root_of(url)} is no agent: {type(error).__name__}"
+        yield Check(FAIL, what, "check host and port")
         return
     if "settings" in health:  # an agent of an older version does not say
         yield Check(OK, f"{SETTINGS_OF} {health['settings']}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ..agent import web_config
 from ..config import Config
 from ..config import problems as found
 from ..config.problems import Problem
@@ -49,17 +51,32 @@ def of_sdk(command: Sequence[str], env: Mapping[str, str]) -> Iterable[Problem]:
         yield Problem(what, fix)
 
 
+def who_may_read(config: Config, listener: socket.socket) -> tuple[list[Problem], str, bool]:
+    """What is wrong with the files that say it, what is said if everybody may from elsewhere, and whether over TLS."""
+    try:
+        rules = web_config.read(config)
+    except web_config.UnusableError as error:
+        return [Problem(f"{error}: nothing is served", error.fix)], "", False
+    if rules.asks or web_config.is_loopback(listener):
+        return [], "", rules.tls is not None
+    what = f"whoever reaches {config.host}:{listener.getsockname()[1]} can read them, for nobody is asked who he is"
+    fix = f"set {web_config.TOKEN_VARIABLE} or {web_config.VARIABLE}, or keep others from the port"
+    return [], f"{what} -> {fix}", rules.tls is not None
+
+
 def wants_to_speak(env: Mapping[str, str], config: Config, problems: Iterable[Problem]) -> bool:
     """Whether the agent may have something to report on this process's stderr."""
     return not config.quiet and sys.stderr is not None and bool(found.endpoints_to_ask(env, config, problems))
 
 
-def announce(url: str, problems: Sequence[Problem], app_port: int = 0) -> None:
-    """Write one line with the URL, and one for each problem."""
+def announce(url: str, problems: Sequence[Problem], app_port: int = 0, note: str = "") -> None:
+    """Write one line with the URL, one more if there is a note, and one for each problem."""
     if sys.stderr is None:  # descriptor 2 was closed, and may by now be anything
         return
     left = f" ({app_port} is left to the app's own OpenTelemetry exporter)" if app_port else ""
     console.say(f"metrics are at {url}{left}")
+    if note:
+        console.say(note)
     for problem in problems[:MOST_LINES]:
         console.say(str(problem))
     if len(problems) > MOST_LINES:

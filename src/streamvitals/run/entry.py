@@ -42,41 +42,41 @@ def _drop_output() -> None:
     os.dup2(null, 1)
 
 
-def run(host: str | None, port: int | None, command: tuple[str, ...]) -> None:
+def run(host: str | None, port: int | None, command: tuple[str, ...], web_config: str | None = None) -> None:
     """Start the agent and become the command; if anything of ours fails, still become the command."""
     try:
         from . import launch
 
-        launch.run_command(host, port, command)
+        launch.run_command(host, port, command, web_config)
     except Exception as error:  # noqa: BLE001  whatever it is, the app starts
         if os.environ.get("STREAMVITALS_QUIET", "").strip().lower() != "true":
             _say(f"not watching this app: {type(error).__name__}: {error}".replace("\n", " "))
         _become(command)
 
 
-def parse_run(arguments: list[str]) -> tuple[str | None, int | None, tuple[str, ...]] | None:
-    """Parse the options of `run` into host, port and command.
+def parse_run(arguments: list[str]) -> tuple[str | None, int | None, tuple[str, ...], str | None] | None:
+    """Parse the options of `run` into host, port, command and the file of --web-config.
 
     None if there is anything else, which the full command line parser then handles.
     """
-    host: str | None = None
+    given: dict[str, str] = {}
     port: int | None = None
     rest = list(arguments)
     while rest and rest[0].startswith("-"):
         option, equals, value = rest.pop(0).partition("=")
         if option == "--" and not equals:
             break
-        if option not in ("--host", "--port") or not (equals or rest):
+        if option not in ("--host", "--port", "--web-config") or not (equals or rest):
             return None
         if not equals:
             value = rest.pop(0)
-        if option == "--host":
-            host = value
+        if option != "--port":
+            given[option] = value
         elif value.isascii() and value.isdigit() and len(value) < 6 and int(value) < 65536:
             port = int(value)
         else:
             return None
-    return (host, port, tuple(rest)) if rest else None
+    return (given.get("--host"), port, tuple(rest), given.get("--web-config")) if rest else None
 
 
 def own_import_path() -> None:

@@ -32,7 +32,9 @@ INJECT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 HOST, PORT = "--host or STREAMVITALS_HOST", "--port or STREAMVITALS_PORT"
 
 
-def run_command(host: str | None, port: int | None, arguments: Sequence[str]) -> NoReturn:
+def run_command(
+    host: str | None, port: int | None, arguments: Sequence[str], web_config: str | None = None
+) -> NoReturn:
     """Run `streamvitals run` with these options; exit as a shell would if there is nothing to exec."""
     env = original_environment()
     try:
@@ -40,10 +42,19 @@ def run_command(host: str | None, port: int | None, arguments: Sequence[str]) ->
             become(Command.find(arguments, env), env)
         # Bad variables do not stop the app from starting: they are reported, and their defaults are used.
         config = read_config(env, arguments)
-        run(arguments, replace(config, host=host or config.host, port=config.port if port is None else port), env)
+        config = with_options(config, host, port, web_config)
+        run(arguments, config, env)
     except CommandError as error:
         say(str(error))
         sys.exit(error.status)
+
+
+def with_options(config: Config, host: str | None, port: int | None, web_config: str | None) -> Config:
+    """The settings with what the command line says; the agent does not run in this folder."""
+    paths = (web_config or config.web_config, config.token_file)
+    file, token = (os.path.abspath(path) if path else "" for path in paths)
+    port = config.port if port is None else port
+    return replace(config, host=host or config.host, port=port, web_config=file, token_file=token)
 
 
 def read_config(env: Mapping[str, str], arguments: Sequence[str]) -> Config:
@@ -106,9 +117,14 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
         problems = checks.find_problems(arguments, config, env)
         listener, host = listen_near(config, env, problems)
         with listener:
-            url = url_of(listener, host)
+            unusable, note, tls = checks.who_may_read(replace(config, host=host), listener)
+            problems += unusable
+            url = url_of(listener, host, tls=tls)
             speaks = checks.wants_to_speak(env, config, problems)
-            options = AgentOptions(directory, url, os.getpid(), problems, speaks=speaks, quiet=config.quiet)
+            options = AgentOptions(
+                directory, url, os.getpid(), problems, speaks=speaks, quiet=config.quiet,
+                web_config=config.web_config, token_file=config.token_file,
+            )
             agent = spawn_agent(listener, options, env)
             # For a later run, which may find the port taken before the agent has written its own facts.
             with contextlib.suppress(OSError):
@@ -121,7 +137,7 @@ def set_up(config: Config, env: Mapping[str, str], arguments: Sequence[str] = ()
             say(f"not watching this app: {error}")
         return None
     if not config.quiet:
-        checks.announce(url, problems, config.app_port)
+        checks.announce(url, problems, config.app_port, note)
     return agent
 
 
@@ -216,10 +232,10 @@ def _check_other_family(family: int, address: str, port: int) -> None:
             raise
 
 
-def url_of(listener: socket.socket, host: str) -> str:
+def url_of(listener: socket.socket, host: str, *, tls: bool = False) -> str:
     """The URL of /metrics, as a person on this machine would type it."""
     name = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
-    return f"http://{name}:{listener.getsockname()[1]}/metrics"
+    return f"http{'s' * tls}://{name}:{listener.getsockname()[1]}/metrics"
 
 
 def say(text: str) -> None:

@@ -20,6 +20,8 @@ from typing import NamedTuple, NoReturn
 from ..agent import private_directory, proc
 from ..agent.proc import named
 from ..agent.protocol import FOLDER, LISTENER, OPTIONS, PLEASE_LEAVE, READY, SERVING, STDERR, VARIABLE
+from ..agent.web_config import TOKEN_VARIABLE as TOKEN_FILE
+from ..agent.web_config import VARIABLE as WEB_CONFIG
 from ..config.declarative import settings_of, source
 from ..config.problems import Problem
 from ..system import console
@@ -50,7 +52,7 @@ class AgentOptions(NamedTuple):
     """What the agent is started with.
 
     The directory, the URL that was reported and the app's main process; what is known not to work, whether the agent
-    gets the app's stderr, and whether the user wants no line at all.
+    gets the app's stderr, whether the user wants no line at all, and the absolute paths of what says who may read.
     """
 
     directory: str
@@ -59,6 +61,8 @@ class AgentOptions(NamedTuple):
     problems: Sequence[Problem] = ()
     speaks: bool = False
     quiet: bool = False
+    web_config: str = ""
+    token_file: str = ""
 
 
 class AgentHandle(NamedTuple):
@@ -191,7 +195,8 @@ def _agent_environment(env: Mapping[str, str], options: AgentOptions) -> dict[st
         "app": named(options.app), "problems": options.problems, "speaks": options.speaks,
         "settings": settings_of(env),
     }
-    return {**passed(env), VARIABLE: json.dumps(start)}
+    access = {WEB_CONFIG: options.web_config, TOKEN_FILE: options.token_file}
+    return {**passed(env), **access, VARIABLE: json.dumps(start)}
 
 
 def _stderr() -> int:
