@@ -59,10 +59,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "streamvitals.agent.web_config",
         "streamvitals.sdk.versions",
     ),
+    "streamvitals.incidents": (
+        "streamvitals.names", "streamvitals.outcome", "streamvitals.store.incident_record",
+    ),
     "streamvitals.agent": (
-        "streamvitals._version", "streamvitals.names", "streamvitals.config", "streamvitals.system",
-        "streamvitals.startup.registration", "streamvitals.stream.record", "streamvitals.store", "streamvitals.sinks",
-        "streamvitals.otel",
+        "streamvitals._version", "streamvitals.names", "streamvitals.outcome", "streamvitals.config",
+        "streamvitals.system", "streamvitals.startup.registration", "streamvitals.stream.record", "streamvitals.store",
+        "streamvitals.sinks", "streamvitals.otel", "streamvitals.incidents",
     ),
     # A process begins here, as it does in run.entry.
     "streamvitals.agent.__main__": ("streamvitals", "streamvitals.agent", "streamvitals.config"),

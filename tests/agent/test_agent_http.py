@@ -26,7 +26,9 @@ from streamvitals import __version__
 from streamvitals.agent import http as agent_http
 from streamvitals.agent.http import AgentServer
 from streamvitals.agent.metrics import of_registry
+from streamvitals.incidents.page import IncidentsPage
 
+NO_INCIDENTS = IncidentsPage(lambda: ([], 0))
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -54,7 +56,7 @@ class Fixture:
         self._listener = listener
         health = {"status": "ok"}
         metrics = partial(of_registry, self.registry)
-        server = AgentServer(listener, metrics, lambda: health, self._tick, self.faults.append, every=0.05)
+        server = AgentServer(listener, metrics, lambda: health, self._tick, self.faults.append, 0.05, NO_INCIDENTS)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=server.serve, args=(self._stop,))
         self._thread.start()
@@ -252,6 +254,7 @@ from prometheus_client import CollectorRegistry, Counter
 from streamvitals.agent import http
 from streamvitals.agent.http import AgentServer
 from streamvitals.agent.metrics import of_registry
+from streamvitals.incidents.page import IncidentsPage
 
 http.MOMENT = 0.1
 registry = CollectorRegistry()
@@ -262,7 +265,8 @@ for family in range(100):
 listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 stop = threading.Event()
 metrics = partial(of_registry, registry)
-server = AgentServer(listener, metrics, dict, lambda: None, lambda error: print(repr(error), flush=True), 0.05)
+report, incidents = lambda error: print(repr(error), flush=True), IncidentsPage(lambda: ([], 0))
+server = AgentServer(listener, metrics, dict, lambda: None, report, 0.05, incidents)
 print(listener.getsockname()[1], flush=True)
 thread = threading.Thread(target=server.serve, args=(stop,))
 thread.start()

@@ -126,7 +126,7 @@ def record(steps: list[tuple[float, float, Any]], way: str) -> tuple[StreamRecor
         for _ in generator:
             host.now += next(holds)
     assert not host.faults
-    return host.ended()._replace(slot=None), host.progress
+    return host.ended()._replace(slot=None, operation=None), host.progress
 
 
 TIMES = st.sampled_from([0.0, *GAP_EDGES, *(edge * 1.01 for edge in GAP_EDGES)])

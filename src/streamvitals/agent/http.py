@@ -1,4 +1,4 @@
-"""The agent's HTTP server: /metrics and /healthz, for clients that may be slow, many, hostile or gone.
+"""The agent's HTTP server: /metrics, /healthz and the API, for clients that may be slow, many, hostile or gone.
 
 One thread, and one request per connection. h11 parses the requests. Everything is bounded: the number of connections,
 the size of a request, the time for it and its answer, and the bytes of answers that are still being sent.
@@ -22,6 +22,8 @@ import h11
 
 from .._version import __version__
 from ..config import Config
+from ..incidents.page import PATH as INCIDENTS
+from ..incidents.page import IncidentsPage
 from .access import Access
 
 # A client that has not got its answer after so many seconds is disconnected.
@@ -37,6 +39,8 @@ MAX_UNTAKEN = 16 * 1024 * 1024
 _PIECE = 64 * 1024
 # Turns of the event loop between a request and its answer: to accept, read and parse another request takes a few.
 _TURNS = 8
+# The least bytes that are worth packing, but for metrics.
+_PACKED = 1024
 TEXT = "text/plain; charset=utf-8"
 
 
@@ -92,6 +96,7 @@ class AgentServer:
         tick: Callable[[], None],
         on_fault: Callable[[BaseException], None],
         every: float,
+        incidents: IncidentsPage,
         access: Access | None = None,
     ) -> None:
         self._listener = listener
@@ -101,6 +106,7 @@ class AgentServer:
         self._tick = tick
         self._on_fault = on_fault
         self._every = every
+        self._incidents = incidents
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hurried = asyncio.Event()
         self._clients: dict[_Client, None] = {}  # oldest first
@@ -228,7 +234,7 @@ class AgentServer:
         client.body = answer.body
         head = h11.Response(status_code=answer.status, headers=[
             ("Server", f"streamvitals/{__version__}"),
-            ("Content-Type", answer.content_type),
+            *([("Content-Type", answer.content_type)] if answer.content_type else []),
             *([("Content-Encoding", answer.encoding)] if answer.encoding else []),
             ("Content-Length", str(len(client.body))),
             *answer.headers,
@@ -269,10 +275,19 @@ class AgentServer:
             if path == "/healthz":
                 body = json.dumps(self._health(), indent=2).encode() + b"\n"
                 return Answer(200, "application/json; charset=utf-8", body)
+            if path == INCIDENTS:
+                return self._list_incidents(request, query)
         except Exception as error:  # noqa: BLE001  the agent goes on serving
             self._on_fault(error)
             return Answer(500, TEXT, b"a fault of the agent; see its log\n")
-        return Answer(404, TEXT, b"/metrics and /healthz are here\n")
+        return Answer(404, TEXT, b"/metrics, /healthz and /api/v1/incidents are here\n")
+
+    def _list_incidents(self, request: h11.Request, query: str) -> Answer:
+        reply = self._incidents.reply(query, _header(request, b"if-none-match"))
+        if len(reply.body) > _PACKED and _takes_gzip(_header(request, b"accept-encoding")):
+            headers = (*reply.headers, ("Vary", "Accept-Encoding"))
+            return Answer(reply.status, "", gzip.compress(reply.body, compresslevel=1), "gzip", headers)
+        return Answer(reply.status, "", reply.body, headers=reply.headers)
 
     async def _together(self, request: h11.Request, names: tuple[str, ...]) -> Answer:
         """Answer all clients that ask for the same at the same time from one reading of the numbers.

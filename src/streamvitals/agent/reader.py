@@ -14,8 +14,10 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ..store import increments, segment
+from ..outcome import Outcome
+from ..store import incident_record, increments, segment
 from ..store.exemplars import shown
+from ..store.incident_record import ENDED, IncidentRecord
 from ..store.inferences import Bound, Inference, decode
 from ..store.labels import OTHER_SET
 from ..store.layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
@@ -33,6 +35,9 @@ _MAX_SIZE = 4 * 1024 * 1024
 # more, infinite or not a number. Nothing that is counted comes near.
 _FIRST_BYTE = 7 if sys.byteorder == "little" else 0
 _PLAUSIBLE = bytes(range(0x44))
+
+# Most streams with the same labels that have a record when their process dies; the others are counted in the last one.
+_MOST_DEATHS = 16
 
 Rows = dict[int, list[float]]  # by ordinal
 NOTHING: Rows = {}
@@ -99,6 +104,14 @@ class MappedFile:
         self._fd = fd
         self._head = raw[: segment.HEADER_BYTES]
 
+    def read_incidents(self) -> list[IncidentRecord]:
+        """Read the records of a file that holds some. Raises as ``read`` does."""
+        form, identity = self.header.shape, self.header.identity
+        raw = self._contents(form.size)
+        if len(raw) < form.size or not raw.startswith(self._head):
+            raise BadSegmentError("cut, or written over")
+        return list(incident_record.records(memoryview(raw).cast("d"), form, identity.pid, identity.start))
+
     def read(self) -> None:
         """Read the whole file.
 
@@ -111,6 +124,8 @@ class MappedFile:
             if len(raw) < form.size or not raw.startswith(self._head):
                 raise BadSegmentError("cut, or written over")
             view = memoryview(raw).cast("d")
+            if form.incidents:
+                return  # read when somebody asks for them
             if form.exemplars:
                 self.exemplars = list(segment.exemplars(view, form))
                 return
@@ -219,6 +234,7 @@ class ProcessFiles:
 
     def __init__(self) -> None:
         self.files: list[MappedFile] = []
+        self.died: list[IncidentRecord] = []  # of the streams that ended with the process
 
     @property
     def created(self) -> int:
@@ -260,8 +276,8 @@ class ProcessFiles:
                 if exemplar is not None:
                     yield exemplar
 
-    def final_snapshot(self, now: float, bound: Bound) -> Snapshot:
-        """All that a process that is gone has counted, with its open streams ended by its death.
+    def final_snapshot(self, now: float, bound: Bound, unix: float = 0.0) -> Snapshot:
+        """All that a process that is gone has counted, with its open streams ended by its death, at Unix time ``unix``.
 
         A record that was being counted is finished first; then a slot's commit pair tells whether its stream
         is among what was counted.
@@ -280,7 +296,25 @@ class ProcessFiles:
         for slot, labels in died:
             row = total.streams.setdefault(labels, [0.0] * STREAM_LAYOUT.size)
             increments.write(row, increments.died(row, max(0.0, now - slot.started), slot.chunks))
+        self.died = self._deaths([one for one in died if not one[1].of_calls], now, unix)
         return total
+
+    def _deaths(self, died: list[tuple[OpenSlot, StreamLabels]], now: float, unix: float) -> list[IncidentRecord]:
+        """The records of streams that were open when their process died; only what their slots say is known."""
+        identity = self.files[0].header.identity
+        found: dict[StreamLabels, list[IncidentRecord]] = {}
+        for number, (slot, labels) in enumerate(died):
+            alike = found.setdefault(labels, [])
+            if len(alike) == _MOST_DEATHS:
+                alike[-1] = alike[-1]._replace(repeats=alike[-1].repeats + 1, last_repeat=unix)
+                continue
+            alike.append(IncidentRecord(
+                f"{identity.pid}-{identity.start}-open{number}", ENDED, identity.pid, labels, Outcome.ABANDONED.value,
+                "process_died", unix, max(0.0, now - slot.started), int(slot.chunks),
+                silence=now - slot.state if slot.state > 0.0 else None, stalled=None,
+                run_since=unix, run_number=len(alike) + 1, place=-1,
+            ))
+        return [record for alike in found.values() for record in alike]
 
     def _labels(self) -> dict[int, StreamLabels]:
         return {ordinal: labels for file in self.files for ordinal, labels in file.labels.items()}

@@ -25,6 +25,7 @@ from .._version import __version__
 from ..config import Config, install
 from ..config.declarative import settings_of
 from ..config.problems import Problem, of_words
+from ..incidents.page import IncidentsPage
 from ..store.labels import Limits
 from ..store.layout import PROCESS_LAYOUT
 from ..store.snapshot import Snapshot
@@ -94,7 +95,8 @@ class Agent:
         self._stop = threading.Event()
         self._access = Access(config, listener)
         self._server = AgentServer(
-            listener, MetricsPage(self.take), self.health, self._tick, self.fault, TICK, self._access
+            listener, MetricsPage(self.take), self.health, self._tick, self.fault, TICK,
+            IncidentsPage(self._tree.incidents), self._access,
         )
         self._problems = list(problems)
         self._endpoints = watch

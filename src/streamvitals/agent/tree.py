@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from .. import names
 from ..startup.registration import home
+from ..store.incident_record import IncidentRecord
 from ..store.inferences import Bound
 from ..store.labels import NO_CUSTOM_LABELS, Admission, Limits
 from ..store.layout import PROCESS_LAYOUT
@@ -25,6 +26,7 @@ from ..store.segment import BadSegmentError, Identity
 from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot
 from ..stream.record import STALL_AFTER, StallAfter, StreamLabels
 from .dead import DeadProcesses
+from .dead_incidents import DeadIncidents, Kept
 from .foreign import ForeignFileError, ForeignFiles, Key, NotCounted
 from .liveness import alive
 from .private_directory import places
@@ -84,6 +86,7 @@ class Tree:
         self._unwritten: dict[Identity, Snapshot] = {}
         self._living: set[Identity] = set()
         self._exemplars: dict[ExemplarKey, Exemplar] = {}  # of the dead
+        self._incidents = DeadIncidents()
         self._foreign = ForeignFiles(alive)
         self._tidy = tidy
         self._errors = 0.0
@@ -156,6 +159,20 @@ class Tree:
                     process.add_process(total)
             self._add_errors(total)
             return total.process
+
+    def incidents(self) -> Kept:
+        """The records of incidents of all processes, those that are gone included."""
+        with self._lock:
+            self._sweep()
+            return self._incidents.with_living(self._incidents_of(self._files.values()))
+
+    def _incidents_of(self, files: Iterable[MappedFile]) -> list[IncidentRecord]:
+        found: list[IncidentRecord] = []
+        for file in files:
+            if file.header.shape.incidents:
+                with contextlib.suppress(OSError, BadSegmentError):  # the next scrape tells of it
+                    found += file.read_incidents()
+        return found
 
     def not_counted(self) -> list[NotCounted]:
         """The living processes whose files cannot be read, as of the last sweep."""
@@ -300,8 +317,10 @@ class Tree:
             self._read([key for key, file in self._files.items() if file.header.identity in dead])
             for identity in dead:
                 if identity not in done and identity not in self._unwritten:
-                    self._unwritten[identity] = processes[identity].final_snapshot(now, self._bound)
-                    self._keep_exemplars(processes[identity])
+                    process = processes[identity]
+                    self._unwritten[identity] = process.final_snapshot(now, self._bound, time.time())
+                    self._keep_exemplars(process)
+                    self._incidents.keep([*self._incidents_of(process.files), *process.died])
             if self._unwritten:
                 try:
                     self._dead.write(self._unwritten, processes)

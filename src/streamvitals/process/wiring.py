@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ..config import Config, install
 from ..config.problems import journal_is_reported
 from ..otel.trace_parent import capture_parent
+from ..sinks.incidents import IncidentSink
 from ..sinks.journal import JournalSink
 from ..sinks.log import LogSink
 from ..store.labels import Limits
@@ -85,7 +86,7 @@ def build(
     spans = tracing() if tracing is not None else None
     limited: list[LogSink | JournalSink] = [*_journal(config), LogSink()]
     counted = StoreSink(store, exemplars=spans is not None, conventional=config.otlp_metrics)
-    heard: list[Sink] = [counted, *limited, *sinks]
+    heard: list[Sink] = [counted, IncidentSink(store), *limited, *sinks]
     suppressed = tuple(sink.report_suppressed for sink in limited)
     exporters = Exporters(begin_flush=suppressed, begin_shutdown=suppressed)
     capture = http_spans = None

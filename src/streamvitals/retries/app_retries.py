@@ -125,7 +125,7 @@ class AppRetries:
         if failure is None:
             return None
         if not failure.polled:
-            self._host.submit(ChainRecord(failure.labels, "fallback", failure.attempt))
+            self._host.submit(ChainRecord(failure.labels, "fallback", failure.attempt, failure.chain))
         return partial(self._fallback_ended, failure, response is not None)
 
     def _fallback_ended(self, failure: Failure, named: bool, result: object | None) -> None:
@@ -147,7 +147,7 @@ class AppRetries:
     def _recovered(self, failure: Failure) -> None:
         """Count a recovery, unless the operation has already been counted as failed."""
         if not failure.chain.failed:
-            self._host.submit(ChainRecord(failure.labels, "recovered", failure.attempt))
+            self._host.submit(ChainRecord(failure.labels, "recovered", failure.attempt, failure.chain))
 
     def sweep(self) -> None:
         """Give up on failures that can no longer be retried."""
@@ -163,7 +163,7 @@ class AppRetries:
         self.pending.close()
 
     def _gave_up(self, failure: Failure) -> None:
-        self._host.submit(ChainRecord(failure.labels, "failed", failure.attempt))
+        self._host.submit(ChainRecord(failure.labels, "failed", failure.attempt, failure.chain))
 
     def _sweep_on_loop(self) -> None:
         """Sweep on a timer: on an idle loop no other event would notice that a failure was not retried."""

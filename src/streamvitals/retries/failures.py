@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, NamedTuple
 
 from ..stream.record import StreamLabels
@@ -17,6 +18,7 @@ FAILED_AFTER = 120.0  # seconds since its first failed attempt
 _MAX_PENDING = 512
 _MAX_CANDIDATES = 16  # failures of the same request in the same flow that are checked, newest first
 _SWEPT_AT_ONCE = 4
+_numbers = count(1)
 
 
 class Waiting(NamedTuple):
@@ -95,12 +97,16 @@ def nothing() -> None:
 
 
 class Chain:
-    """The attempts of one operation that has begun to fail: since when, and whether it has been counted as failed."""
+    """The attempts of one operation that has begun to fail: since when, and whether it has been counted as failed.
 
-    __slots__ = ("_uncounted", "since")
+    ``number`` is its own within the process; ``kept`` is where the records of its failed attempts stand."""
+
+    __slots__ = ("_uncounted", "kept", "number", "since")
 
     def __init__(self, since: float) -> None:
         self.since = since
+        self.number = next(_numbers)
+        self.kept: list[Any] = []
         self._uncounted = [True]  # removed by the one thread that counts it
 
     @property

@@ -36,6 +36,9 @@ _DOUBLE = 8
 STATE, STARTED, ORDINAL, CHUNKS, COMMIT_INDEX, COMMIT_VALUE, ANSWERED, KEPT_ALIVE = range(8)
 SLOT = 8
 
+# The room of a record of an incident (incident_record.py), in doubles.
+INCIDENT = 200
+
 _HEADER = struct.Struct("<8sIIIIQQQQQQIIII")
 HEADER_BYTES = 128
 _BUILD = struct.Struct("<IHHH")
@@ -112,7 +115,8 @@ class Identity(NamedTuple):
 class Shape(NamedTuple):
     """What a segment holds; ``ordinal`` is the number, within its process, of its first block.
 
-    ``exemplars``: exemplars stand where slots would. ``custom``: its blocks have room for custom labels."""
+    ``exemplars``: exemplars stand where slots would. ``custom``: its blocks have room for custom labels. ``incidents``
+    is how many records of incidents come after the blocks."""
 
     first: bool
     slots: int
@@ -120,6 +124,7 @@ class Shape(NamedTuple):
     ordinal: int
     exemplars: bool = False
     custom: bool = False
+    incidents: int = 0
 
     @property
     def slots_at(self) -> int:
@@ -132,7 +137,11 @@ class Shape(NamedTuple):
     @property
     def size(self) -> int:
         """The size of the segment in bytes."""
-        return (self.blocks_at + _BLOCKS[self.custom].size * self.blocks) * _DOUBLE
+        return (self.incidents_at + INCIDENT * self.incidents) * _DOUBLE
+
+    @property
+    def incidents_at(self) -> int:
+        return self.blocks_at + _BLOCKS[self.custom].size * self.blocks
 
     def block_at(self, ordinal: int) -> int:
         """The index of the first double of a block's series."""
@@ -163,7 +172,7 @@ def write_header(view: memoryview[float], header: Header) -> None:
     kind = form.first | form.exemplars << 1 | form.custom << 2
     fields = (
         STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint, kind, *identity, header.created,
-        form.slots, form.blocks, form.ordinal, 0,
+        form.slots, form.blocks, form.ordinal, form.incidents,
     )
     crc = zlib.crc32(repr(fields).encode())
     with view.cast("B") as raw:
@@ -181,10 +190,10 @@ def read_header(view: memoryview[float]) -> Header:
         magic, crc, *fields = _HEADER.unpack_from(raw, 0)
     if magic != MAGIC or crc != zlib.crc32(repr(tuple(fields)).encode()):
         raise BadSegmentError("no header")
-    stream, process, kind, *identity, created, slots, blocks, ordinal, _ = fields
+    stream, process, kind, *identity, created, slots, blocks, ordinal, incidents = fields
     if (stream, process) != (STREAM_LAYOUT.fingerprint, PROCESS_LAYOUT.fingerprint):
         raise OtherLayoutError(Identity(*identity))
-    form = Shape(bool(kind & 1), slots, blocks, ordinal, bool(kind & 2), bool(kind & 4))
+    form = Shape(bool(kind & 1), slots, blocks, ordinal, bool(kind & 2), bool(kind & 4), incidents)
     if form.size > view.nbytes:
         raise BadSegmentError("shorter than its header says")
     return Header(Identity(*identity), created, form)

@@ -105,14 +105,20 @@ class Segments:
 
     def for_exemplars(self, count: int) -> tuple[memoryview[float], Shape] | None:
         """A segment with room for at least that many exemplars; None if there is no memory for them."""
+        return self._apart(shape(first=False, slots=count, blocks=0, ordinal=0, exemplars=True))
+
+    def for_incidents(self, count: int) -> tuple[memoryview[float], Shape] | None:
+        """A segment for so many records of incidents; None if there is no memory for them."""
+        return self._apart(Shape(first=False, slots=0, blocks=0, ordinal=0, incidents=count))
+
+    def _apart(self, form: Shape) -> tuple[memoryview[float], Shape] | None:
         with self.lock:
             self.first()
-            form = shape(first=False, slots=count, blocks=0, ordinal=0, exemplars=True)
             try:
                 return self._memory.allocate(form), form
             except MemoryUnavailableError as error:
                 self.first()[_FAULT_AT] += 1.0
-                logger.debug("no memory for exemplars (%s)", error)
+                logger.debug("no memory for exemplars or incidents (%s)", error)
                 return None
 
     def release(self) -> None:

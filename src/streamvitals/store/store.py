@@ -24,6 +24,7 @@ from ..stream.record import (
 from ..stream.sink import Sink
 from . import increments, inferences, segment
 from .exemplars import Exemplars, shown
+from .incidents import Incidents
 from .increments import New, Row
 from .inferences import Bound, Inference
 from .labels import NO_CUSTOM_LABELS, OTHER_SET, Admission, Limits
@@ -96,6 +97,7 @@ class Store:
         self._inferences: dict[Inference, Block] = {}
         self._bound = Bound(segment.attributes_room(segments.custom))
         self.exemplars = Exemplars(segments.for_exemplars)
+        self.incidents = Incidents(segments.for_incidents)
         if self._build is not None or self._memory.at_once:
             self._write_build()
 
@@ -247,11 +249,12 @@ class Store:
 
         Slots that were open keep their views, which raise ValueError from now on.
         """
-        inherited, exemplars = self._segments, self.exemplars
+        inherited, exemplars, incidents = self._segments, self.exemplars, self.incidents
         self._memory.after_fork()
         self._begin(Segments(self._memory, custom=inherited.custom, quiet=inherited.reported))
         inherited.release()
         exemplars.release()
+        incidents.release()
 
 
 class StoreSink(Sink):

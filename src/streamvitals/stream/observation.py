@@ -452,6 +452,8 @@ class Observation:
         hold = pace.hold(end, attempts.backoff)
         progress = pace.progress(facts.labels, hold, self.server_initiated)
         started, last, retry, chain = pace.started, pace.arrived_at, self.retry, self.chain
+        if chain is None and verdict.error_type:
+            chain = self.chain = self.host.begin_chain(end)
         made = attempts.close(end, response.status if response is not None else None, verdict.error_type)
         status, request_id, limits, retry_after = (
             (attempts.last_status, attempts.request_id, attempts.rate_limits, attempts.retry_after)
@@ -478,7 +480,8 @@ class Observation:
             reader.service_tier, reader.system_fingerprint,
             () if verdict.outcome in GOOD_ENDS else reader.unfinished_choices, pace.chunk_times,
             self.request, self.inside,
-            self.trace_parent, self.slot,
+            self.trace_parent, None if self._answered_at is None else self._answered_at - started, pace.max_gap_at,
+            chain, self.slot,
         )
 
     def _partial(self, reader: TailReader, verdict: Verdict) -> str | None:

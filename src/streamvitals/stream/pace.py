@@ -49,8 +49,8 @@ class Pace:
 
     __slots__ = (
         "_alive_after", "_alive_at", "_flushed", "_later", "_other_wait", "_stall_after", "arrived_at", "at",
-        "chunks", "first_chunk", "first_token", "flush_at", "gap_counts", "lulled", "max_gap", "patient", "stall_times",
-        "stalls", "started", "thinking", "view", "wait", "waiting_since",
+        "chunks", "first_chunk", "first_token", "flush_at", "gap_counts", "lulled", "max_gap", "max_gap_at", "patient",
+        "stall_times", "stalls", "started", "thinking", "view", "wait", "waiting_since",
     )
 
     def __init__(self, slot: Slot, now: float, stall_after: StallAfter, flush_at: float) -> None:
@@ -64,6 +64,7 @@ class Pace:
         self.first_token: float | None = None
         self.gap_counts: list[int] | None = None
         self.max_gap = 0.0
+        self.max_gap_at: float | None = None  # when it began, in seconds after the request
         self.wait = 0.0
         self._other_wait = 0.0  # the part of `wait` that is not a chunk gap
         self.thinking = True  # the first token of the answer has not come
@@ -174,6 +175,7 @@ class Pace:
         counts[bucket] += 1
         if gap > self.max_gap:
             self.max_gap = gap
+            self.max_gap_at = now - gap - self.started
         if gap >= self._stall_after:
             self.stalled(gap, now, self.waiting_since)
         return counts, bucket

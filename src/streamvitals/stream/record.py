@@ -129,6 +129,7 @@ class ChainRecord(NamedTuple):
     labels: StreamLabels
     event: str
     attempts: int
+    operation: object | None = None
 
 
 class Progress(NamedTuple):
@@ -183,7 +184,9 @@ class StreamRecord(NamedTuple):
     been failing for so long that it was counted as failed before this stream ended. ``unfinished`` are the positions
     of the choices that have no finish reason. ``chunk_times`` are counts per bucket of ``conventions.SECONDS``, and the
     sum: chunk to chunk, None where nobody wants them. ``request`` are attributes of the request. ``span`` is the
-    context of the stream's span, if it has one that is sampled.
+    context of the stream's span, if it has one that is sampled. ``headers`` is when the response's headers came, and
+    ``max_gap_at`` when the longest gap began, both after the request. ``operation`` is a stream.retry.Chain, of an
+    operation of which an attempt has failed.
     """
 
     labels: StreamLabels
@@ -233,6 +236,9 @@ class StreamRecord(NamedTuple):
     request: tuple[tuple[str, Any], ...] = ()
     inside: Inside | None = None
     trace_parent: object | None = None
+    headers: float | None = None
+    max_gap_at: float | None = None
+    operation: Any = None
     slot: object | None = None
     span: Any = None
 
@@ -288,7 +294,7 @@ class StreamRecord(NamedTuple):
 SHORTEST_RATED = 0.001
 MOST_TOKENS = 1 << 32  # a larger count is not believed; a number of 400 digits would break what shows it
 _RATED_ENDS = frozenset({Outcome.COMPLETED, Outcome.LENGTH})
-_NOT_SHOWN = frozenset({"partial", "retry_of", "inside", "trace_parent", "slot", "span"})
+_NOT_SHOWN = frozenset({"partial", "retry_of", "inside", "trace_parent", "operation", "slot", "span"})
 NOT_FAILURES = frozenset(
     {*GOOD_ENDS, Outcome.CANCELLED, Outcome.ABANDONED}
 )

@@ -6,7 +6,12 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Chain(Protocol):
-    """The attempts of one operation that has begun to fail (retries/failures.py)."""
+    """The attempts of one operation that has begun to fail (retries/failures.py).
+
+    ``number`` is its own within the process; ``kept`` is where the records of its failed attempts stand."""
+
+    number: int
+    kept: list[Any]
 
     @property
     def failed(self) -> bool:
