@@ -156,7 +156,8 @@ def test_every_field_of_the_journal_is_described(tmp_path: Path) -> None:
 
 # Fields of a record that are its makers' and takers' own.
 INTERNAL = {
-    "progress", "clock_origin", "retry_of", "chunk_times", "request", "inside", "trace_parent", "slot", "span",
+    "progress", "clock_origin", "retry_of", "chunk_times", "request", "inside", "trace_parent", "operation", "slot",
+    "span",
 }
 
 

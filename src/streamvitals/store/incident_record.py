@@ -118,7 +118,7 @@ def write(view: memoryview[float], at: int, body: bytes) -> None:
 def body_of(record: StreamRecord, kind: str, sequence: int, run: Run, place: int) -> bytes:
     """What is kept of a stream that has ended."""
     labels, operation, origin = record.labels, record.operation, record.clock_origin
-    stalled = sum(stall.seconds for stall in record.stall_times) if record.stalls == len(record.stall_times) else nan
+    stalled = sum([stall.seconds for stall in record.stall_times]) if record.stalls == len(record.stall_times) else nan
     numbers: list[float | None] = [
         sequence, KINDS.index(kind), record.started + record.duration, record.duration, record.chunks,
         record.bytes_received, silence_of(record), record.http_attempts, record.chain_attempt,
@@ -146,7 +146,7 @@ def body_of(record: StreamRecord, kind: str, sequence: int, run: Run, place: int
         raw if len(raw := text.encode("utf-8", "replace")) <= size else fit(text, size)
         for text, size in zip(texts, _FIELDS, strict=True)
     ]
-    return _HEAD.pack(*(nan if n is None else n for n in numbers), *map(len, parts)) + b"".join(parts)
+    return _HEAD.pack(*[nan if n is None else n for n in numbers], *map(len, parts)) + b"".join(parts)
 
 
 def silence_of(record: StreamRecord) -> float | None:
