@@ -7,6 +7,7 @@ from typing import Any
 
 from grafana_foundation_sdk.builders.dashboard import (
     AnnotationQuery,
+    ConstantVariable,
     CustomVariable,
     Dashboard,
     DatasourceVariable,
@@ -23,7 +24,9 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from streamvitals import names
+from streamvitals.alerts.objectives import Objectives
 from streamvitals.alerts.promql import RESULT, equals
+from streamvitals.export.dashboards import BUDGET, budget_text
 
 from . import links
 from .panels import PROMETHEUS
@@ -80,7 +83,8 @@ def _variables(compare: bool) -> list[Any]:
     ]
     first = VariableOption(text="1h", value="1h")
     before = CustomVariable(COMPARE).label("Compare with").values("1h,6h,1d,7d").current(first)
-    return [data, *choices, *([before] if compare else []), tempo]
+    budget = ConstantVariable(BUDGET).value(budget_text(Objectives()))
+    return [data, *choices, *([before] if compare else []), tempo, budget]
 
 
 def _annotations() -> list[AnnotationQuery]:
@@ -109,8 +113,11 @@ def finish(model: dict[str, Any]) -> dict[str, Any]:
         annotation["titleFormat"] = TITLES[annotation["name"]]
         # A minute, which Grafana takes by itself, is longer than many a burst.
         annotation["step"] = "15s"
+    for variable in model["templating"]["list"]:
+        if variable["type"] == "constant":
+            variable["hide"] = VariableHide.HIDE_VARIABLE.value
     for panel in model["panels"]:
-        metrics = sorted({name for target in panel.get("targets", ()) for name in metrics_in(target["expr"])})
+        metrics = sorted({name for target in panel.get("targets", ()) for name in metrics_in(target.get("expr", ""))})
         if metrics:
             panel["description"] += "\n\nReads " + ", ".join(metrics) + "."
     return model

@@ -8,22 +8,30 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from streamvitals import names
 from streamvitals.alerts import links as known
+from streamvitals.alerts.language import HOUR, QUARTER_DAY
 from streamvitals.alerts.measures import failure_share
+from streamvitals.alerts.objectives import PAGE_BURN
 from streamvitals.alerts.promql import COUNTED, FAILED, FAILED_OUTCOMES, RESULT, among, ratio
+from streamvitals.export.dashboards import BUDGET
 from streamvitals.palette import OUTCOME_COLORS
 
+from . import calls, failures, unseen
 from .board import COMPARE, board
+from .firing import firing
 from .links import drill, traces
 from .panels import (
     AMBER,
-    GAUGE,
+    CHUNKS,
     GREY,
+    OPERATIONS_PER_SECOND,
     RED,
-    Column,
+    RETRIES_PER_SECOND,
+    SAVED_COLORS,
+    STREAMS,
+    STREAMS_PER_SECOND,
     Query,
     colored,
     dashed,
-    grid,
     heat,
     lines,
     number,
@@ -38,6 +46,7 @@ from .promql import (
     RATE,
     SERVER,
     buckets,
+    burn,
     counted,
     in_one_line,
     increase,
@@ -46,7 +55,8 @@ from .promql import (
     rate,
     stream_failures,
 )
-from .streams import FAILING, FIRST_TOKEN, GAP, firing
+from .streams import FAILING, FIRST_TOKEN, GAP, failing_now
+from .tables import GAUGE, Column, grid
 
 BEFORE = f"${COMPARE}"
 # The ends that are in no ratio: the caller's mistakes, and the application's own doing.
@@ -58,7 +68,7 @@ def beside(title: str, now: str, before: str, description: str, *, unit: str, **
     panel = lines(
         title, [Query(now, "now"), Query(before, "before")],
         f"{description} The dashed line is the same so long before as "
-        "is chosen above.", unit=unit, legend="bottom", **how,  # type: ignore[arg-type]
+        "is chosen above.", unit=unit, few=True, **how,  # type: ignore[arg-type]
     )
     return colored(dashed(panel, "before", GREY), {"now": "blue"})
 
@@ -68,7 +78,7 @@ def share_by(what: str, *by: str) -> object:
     return lines(
         f"Failing, by {what}", [Query(stream_failures(*by), name)],
         f"The share of streams that failed, for each {what}: one line far above the others is where it broke.",
-        unit="percentunit", thresholds=FAILING, soft_most=0.1, legend="bottom",
+        unit="percentunit", thresholds=FAILING, soft_most=0.1,
     )
 
 
@@ -84,7 +94,7 @@ def broken() -> object:
             Column("outcome", "Outcome", links=[traces('span.streamvitals.outcome = "${__value.raw}"')]),
             Column("error_type", "Error type"),
             Column(MODEL, "Model", links=[drill("Only this model", known.INCIDENT, **own)]),
-            Column(PROVIDER, "Provider"),
+            Column(PROVIDER, "Provider", width=100),
             Column(SERVER, "Server"),
             Column("Value", "Streams", unit="locale", decimals=0, least=0, cell=GAUGE, thresholds=steps(base=RED)),
         ],
@@ -95,22 +105,17 @@ def broken() -> object:
 def figures() -> Sequence[object]:
     ended = increase(names.STREAMS, over=NOW, where=(COUNTED,))
     return [
+        failing_now(),
         number(
-            "Operations failing", operation_failures(over=NOW),
-            "Of the last five minutes' operations, how many failed for good: failed streams less what the application"
-            " tried again; all, where no stream ended well. The pages' own measure.",
-            unit="percentunit", decimals=1, thresholds=FAILING,
-        ),
-        number(
-            "Streams broken in 5m", f"{increase(names.STREAMS, over=NOW, where=(FAILED,))} and {ended} > 0",
+            f"Broken in {NOW}", f"{increase(names.STREAMS, over=NOW, where=(FAILED,))} and {ended} > 0",
             "By the provider or a quota, whatever became of them afterwards.",
-            unit="locale", decimals=0, thresholds=steps((1, AMBER)),
+            unit=STREAMS, decimals=0, thresholds=steps((1, AMBER)),
         ),
         number(
-            "Failed for users in 1h", increase(names.OPERATIONS_FAILED, over="1h"),
+            "Lost to users in 1h", increase(names.OPERATIONS_FAILED, over="1h"),
             "Chains of attempts that ended in failure, nothing having been tried again in time, or all of it in vain "
             "for two minutes. A failure is counted when a retry can no longer come, up to the retry window later.",
-            unit="locale", decimals=0, thresholds=steps((1, AMBER)), idle="none",
+            unit="suffix:operations", decimals=0, thresholds=steps((1, AMBER)), idle="none",
         ),
         number(
             "Saved by a retry", ratio(
@@ -131,7 +136,7 @@ def where_in_the_stream() -> Sequence[object]:
             "Chunks until it broke", [Query(chunks, f"{{{{{MODEL}}}}}")],
             "How many chunks a broken stream had brought, on average, for each model. None: it broke before the first;"
             " always the same: a limit somewhere between.",
-            unit="locale", legend="bottom",
+            unit=CHUNKS,
         ),
         heat(
             "Seconds until it broke", buckets(names.DURATION, FAILED),
@@ -143,7 +148,7 @@ def where_in_the_stream() -> Sequence[object]:
             "Error types",
             [Query(counted(names.STREAM_ERRORS, "error_type", where=(FAILED,), over=RATE) + " > 0", "{{error_type}}")],
             "Failed streams by error type. A type appears with its first stream, which is counted here.",
-            unit="locale", stacked=True, bars=True, calcs=("last",), shades=RED, idle="nothing failed",
+            unit=STREAMS, stacked=True, bars=True, shades=RED, idle="nothing failed",
             links=[traces("status = error")],
         ),
     ]
@@ -153,8 +158,8 @@ def repairs() -> Sequence[object]:
     return [
         lines(
             "Retries", [Query(rate(names.RETRIES, "source", "reason") + " > 0", "{{source}}: {{reason}}")],
-            "Attempts made again per second, by the SDK unseen and by the application, and why.", unit="reqps",
-            stacked=True, bars=True, calcs=("last",), idle="none",
+            "Attempts made again per second, by the SDK unseen and by the application, and why.",
+            unit=RETRIES_PER_SECOND, stacked=True, bars=True, idle="none",
         ),
         colored(
             lines(
@@ -164,21 +169,35 @@ def repairs() -> Sequence[object]:
                     Query(rate(names.FALLBACKS), "asked again without streaming"),
                     Query(rate(names.OPERATIONS_FAILED), "failed for the user"),
                 ],
-                "Operations with a failed attempt.", unit="ops", soft_most=0.1, legend="bottom",
+                "Operations with a failed attempt.", unit=OPERATIONS_PER_SECOND, soft_most=0.1,
             ),
-            {"failed for the user": "red", "saved by the sdk": "green", "saved by the app": "light-green",
-             "asked again without streaming": "yellow"},
+            SAVED_COLORS,
         ),
         colored(
             lines(
                 "Not the provider's doing",
                 [Query(rate(names.STREAMS, "outcome", where=(OWN,)) + " > 0", "{{outcome}}")],
                 "Streams that the caller got wrong, that the application or its users stopped, or whose process died;"
-                " they are in no ratio.", unit="reqps", stacked=True, bars=True, idle="none", legend="bottom",
+                " they are in no ratio.", unit=STREAMS_PER_SECOND, stacked=True, bars=True, idle="none",
             ),
             OUTCOME_COLORS,
         ),
     ]
+
+
+def burning() -> object:
+    """Draw how fast the error budget is used up."""
+    return lines(
+        "Error budget burnt", [
+            Query(f"{operation_failures(over=NOW)} / ${BUDGET}", f"over {NOW}"),
+            Query(burn(HOUR), "over 1h"), Query(burn(QUARTER_DAY), "over 6h"),
+        ],
+        "How many times faster than the objective allows operations fail: at 1 the budget of a month lasts a month, at"
+        f" {PAGE_BURN} three days. What goes on at {PAGE_BURN} pages. What is over hours comes from series that the"
+        " alerts' rules record.",
+        unit="suffix:times", thresholds=steps((1, AMBER), (PAGE_BURN, RED)), soft_most=2, few=True,
+        idle="no traffic, or no rules loaded",
+    )
 
 
 def incident() -> Dashboard:
@@ -191,7 +210,7 @@ def incident() -> Dashboard:
                 )), "{{outcome}}"),
             ],
             "The share of streams that ended in each failure.", unit="percentunit",
-            stacked=True, legend="bottom", links=[traces("status = error")],
+            stacked=True, links=[traces("status = error")],
         ),
         {outcome: OUTCOME_COLORS[outcome] for outcome in FAILED_OUTCOMES},
     )
@@ -205,35 +224,45 @@ def incident() -> Dashboard:
     return board(
         "Incident", known.INCIDENT, "What broke, where in the stream, at whom, since when, and what was tried.",
         [
-            (5, [*((4, panel) for panel in figures()), (8, firing())]),
-            (7, [(8, by_outcome), (16, since)]),
-            (7, [(14, broken()), (10, share_by("replica", INSTANCE))]),
-            (7, [(8, share_by("model", MODEL)), (8, share_by("provider and server", PROVIDER, SERVER)), (8, beside(
-                "Failing, now and before", stream_failures(), stream_failures(offset=BEFORE),
-                "The share of streams that failed.", unit="percentunit", soft_most=0.1,
-            ))]),
+            (5, [*zip((6, 3, 3, 3), figures(), strict=True), (9, firing())]),
+            (8, [(9, by_outcome), (15, since)]),
+            (8, [(15, broken()), (9, share_by("replica", INSTANCE))]),
+            (8, [
+                (8, share_by("model", MODEL)), (8, share_by("provider and server", PROVIDER, SERVER)), (8, burning()),
+            ]),
+            failures.TITLE,
+            (6, list(zip((16, 8), failures.last_failures(), strict=True))),
             "Where in the stream",
             (8, list(zip((8, 8, 8), where_in_the_stream(), strict=True))),
             "What was tried again, and what users felt",
             (8, list(zip((8, 8, 8), repairs(), strict=True))),
             "Before and now",
             (7, [
-                (8, beside(
+                (6, beside(
+                    "Failing, now and before", stream_failures(), stream_failures(offset=BEFORE),
+                    "The share of streams that failed.", unit="percentunit", soft_most=0.1,
+                )),
+                (6, beside(
                     "First token p95", quantile("0.95", names.TIME_TO_FIRST_TOKEN),
                     quantile("0.95", names.TIME_TO_FIRST_TOKEN, offset=BEFORE),
                     "Request to first token.", unit="s",
                     thresholds=FIRST_TOKEN,
                 )),
-                (8, beside(
+                (6, beside(
                     "Chunk gap p95", quantile("0.95", names.CHUNK_GAP),
                     quantile("0.95", names.CHUNK_GAP, offset=BEFORE),
                     "Waiting for the next chunk.", unit="s", thresholds=GAP,
                 )),
-                (8, beside(
+                (6, beside(
                     "Streams per second", rate(names.STREAMS) + " > 0", rate(names.STREAMS, offset=BEFORE) + " > 0",
-                    "Streams that ended.", unit="reqps",
+                    "Streams that ended.", unit=STREAMS_PER_SECOND,
                 )),
             ]),
+            calls.TITLE,
+            (8, list(zip((8, 8, 8), calls.how_they_fail(), strict=True))),
+            (7, list(zip((8, 8, 8), calls.how_long_they_take(), strict=True))),
+            unseen.TITLE,
+            (7, list(zip((8, 8, 8), unseen.losses(), strict=True))),
         ],
         compare=True,
     )

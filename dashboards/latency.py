@@ -9,15 +9,31 @@ from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import LOOP_LATE
 from streamvitals.alerts.promql import PHASE, ratio, total
 from streamvitals.names import Metric
-from streamvitals.palette import RESULT_COLORS
+from streamvitals.palette import OUTCOME_COLORS, RESULT_COLORS
 
 from .board import board
 from .links import traces
-from .panels import AMBER, RED, Query, colored, heat, lines, number, spread, steps
+from .panels import (
+    AMBER,
+    CHUNKS,
+    NO_SUMS,
+    RED,
+    STALLS,
+    STREAMS,
+    TOKENS_PER_SECOND,
+    Query,
+    colored,
+    heat,
+    lines,
+    number,
+    spread,
+    steps,
+)
 from .promql import (
     INSTANCE,
     MODEL,
     NOW,
+    PROVIDER,
     RATE,
     buckets,
     increase,
@@ -37,7 +53,7 @@ def mean(metric: Metric) -> str:
 def by_label(title: str, metric: Metric, q: str, label: str, thresholds: object, description: str) -> object:
     return lines(
         title, [Query(quantile(q, metric, label), f"{{{{{label}}}}}")], description, unit="s",
-        thresholds=thresholds, legend="bottom",  # type: ignore[arg-type]
+        thresholds=thresholds,  # type: ignore[arg-type]
     )
 
 
@@ -61,7 +77,7 @@ def latency() -> Dashboard:
         ),
         number(
             "Tokens per second, median", quantile("0.5", names.TOKEN_RATE, over=NOW),
-            "Output tokens per second of completed streams, where usage is reported.", unit="locale",
+            "Output tokens per second of completed streams, where usage is reported.", unit=TOKENS_PER_SECOND,
             decimals=0, idle="no usage reported",
         ),
         number(
@@ -86,25 +102,27 @@ def latency() -> Dashboard:
                     f"{mean(names.TIME_TO_FIRST_TOKEN)} - {mean(names.TIME_TO_FIRST_CHUNK)} >= 0", "to the first token"
                 ),
                 Query(
-                    f"{ratio(rate(names.WAIT), rate(names.DURATION, suffix='_count'))} - "
+                    f"{ratio(rate(names.WAIT), rate(names.STREAMS))} - "
                     f"{mean(names.TIME_TO_FIRST_TOKEN)} >= 0",
                     "waiting for chunks",
                 ),
-                Query(ratio(rate(names.HOLD), rate(names.DURATION, suffix="_count")), "held by the app"),
+                Query(ratio(rate(names.HOLD), rate(names.STREAMS)), "held by the app"),
             ],
             "What an average stream's seconds are made of. Streams that failed before their first chunk are in the "
             "waiting.",
-            unit="s", stacked=True, legend="right", calcs=("lastNotNull",),
+            unit="s", stacked=True, calc="lastNotNull", idle=NO_SUMS,
         ),
         {"to the first chunk": "blue", "to the first token": "purple", "waiting for chunks": "orange",
          "held by the app": "green"},
     )
+    both = f"({wait} + {hold})"
     owners = colored(
         lines(
             "Whose time it is",
-            [Query(f"{wait} > 0", "waiting for the provider"), Query(f"{hold} > 0", "held by the app")],
-            "Seconds of open streams per second, waiting for the provider or held by the application.",
-            unit="percentunit", stacked=True, percent=True, legend="bottom",
+            [Query(ratio(wait, both), "waiting for the provider"), Query(ratio(hold, both), "held by the app")],
+            "Of the time that streams are open, how much they wait for the provider, and how much the application holds"
+            " them.",
+            unit="percentunit", most=1.0, stacked=True, few=True, calc="mean",
         ),
         {"waiting for the provider": "orange", "held by the app": "green"},
     )
@@ -133,10 +151,12 @@ def latency() -> Dashboard:
                 )),
             ]),
             (7, [
-                (12, by_label("First token p95, by model", names.TIME_TO_FIRST_TOKEN, "0.95", MODEL, FIRST_TOKEN,
-                              first_what + "model.")),
-                (12, by_label("First token p95, by replica", names.TIME_TO_FIRST_TOKEN, "0.95", INSTANCE, FIRST_TOKEN,
-                              first_what + "replica: one alone is not the provider.")),
+                (8, by_label("First token p95, by provider", names.TIME_TO_FIRST_TOKEN, "0.95", PROVIDER, FIRST_TOKEN,
+                             first_what + "provider.")),
+                (8, by_label("First token p95, by model", names.TIME_TO_FIRST_TOKEN, "0.95", MODEL, FIRST_TOKEN,
+                             first_what + "model.")),
+                (8, by_label("First token p95, by replica", names.TIME_TO_FIRST_TOKEN, "0.95", INSTANCE, FIRST_TOKEN,
+                             first_what + "replica: one alone is not the provider.")),
             ]),
             "Between chunks",
             (8, [
@@ -146,7 +166,7 @@ def latency() -> Dashboard:
                     unit="s", thresholds=GAP,
                 )),
                 (8, heat("Gaps between chunks", buckets(names.CHUNK_GAP),
-                         "How long the app waited for each chunk. The top rows are stalls.")),
+                         "How long the app waited for each chunk. The top rows are stalls.", of=CHUNKS)),
                 (8, by_label("Chunk gap p95, by model", names.CHUNK_GAP, "0.95", MODEL, GAP,
                              "Waiting for the next chunk, for each model.")),
             ]),
@@ -159,21 +179,20 @@ def latency() -> Dashboard:
                     ],
                     "Streams that are open, and those that are stalled: before the first token of the answer, between "
                     "chunks, or in either while keep-alives come.",
-                    unit="locale",
-                    thresholds=STALLED, idle="none open", legend="bottom",
+                    unit=STREAMS, thresholds=STALLED, idle="none open",
                 ), {
-                    "open": "blue", "stalled, first_token": "orange", "stalled, between_chunks": "red",
-                    "stalled, keep_alive": "yellow",
+                    "open": "blue", "stalled, first_token": OUTCOME_COLORS["truncated"],
+                    "stalled, between_chunks": OUTCOME_COLORS["reset"], "stalled, keep_alive": OUTCOME_COLORS["length"],
                 })),
                 (8, lines(
                     "Stalls", [Query(increase(names.STALLS, MODEL, over=RATE) + " > 0", f"{{{{{MODEL}}}}}")],
                     "Waits for a chunk that exceeded the threshold of their phase, each counted once when it is over.",
-                    unit="locale", bars=True, stacked=True, idle="none", legend="bottom",
+                    unit=STALLS, bars=True, stacked=True, idle="none",
                 )),
                 (8, spread(
                     "Tokens per second", names.TOKEN_RATE,
                     "Output tokens per second of completed streams, first token to end, where usage is reported.",
-                    unit="locale", idle="no usage reported",
+                    unit=TOKENS_PER_SECOND, idle="no usage reported",
                 )),
             ]),
             "The whole stream, and the application itself",
@@ -181,7 +200,7 @@ def latency() -> Dashboard:
                 (8, colored(lines(
                     "Duration, by how it ended",
                     [Query(quantile("0.95", names.DURATION, "result"), "{{result}}")],
-                    "Request to end, 95 of 100 sooner.", unit="s", calcs=("lastNotNull",),
+                    "Request to end, 95 of 100 sooner.", unit="s",
                 ), RESULT_COLORS)),
                 (8, heat("Durations", buckets(names.DURATION), "How long streams took.")),
                 (8, lines(
@@ -189,7 +208,7 @@ def latency() -> Dashboard:
                     [Query(quantile("0.9", names.LOOP_LAG, INSTANCE), f"{{{{{INSTANCE}}}}}")],
                     "How late each replica's event loop runs while streams are open, p90. The line is where the alert"
                     " stands.",
-                    unit="s", thresholds=LAG, legend="bottom", idle="no loop",
+                    unit="s", thresholds=LAG, idle="no loop",
                 )),
             ]),
         ],

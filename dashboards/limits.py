@@ -8,19 +8,25 @@ from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import LIMIT_LOW, LIMITED_RETRIES
 from streamvitals.alerts.promql import FAILED, RATE_LIMITED, RESULT, among, ratio
-from streamvitals.palette import RESULT_COLORS
+from streamvitals.palette import OUTCOME_COLORS, RESULT_COLORS
 
 from .board import board
 from .links import drill
 from .panels import (
     AMBER,
-    GAUGE,
+    CHUNKS_PER_SECOND,
     GREEN,
+    NO_SUMS,
+    OPERATIONS_PER_SECOND,
     RED,
-    Column,
+    REQUESTS_PER_SECOND,
+    RETRIES_PER_SECOND,
+    SAVED_COLORS,
+    STREAMS,
+    STREAMS_PER_SECOND,
+    TOKENS_PER_SECOND,
     Query,
     colored,
-    grid,
     lines,
     number,
     steps,
@@ -37,9 +43,16 @@ from .promql import (
     rate,
     series,
 )
+from .tables import GAUGE, Column, grid
 
 # Streams that ended before their answer did.
 UNFINISHED = among(RESULT, ("failed", "left"))
+# Five that differ most, whatever they mean elsewhere.
+TOKEN_COLORS = {
+    "output: visible": OUTCOME_COLORS["cancelled"], "output: reasoning": OUTCOME_COLORS["rate_limited"],
+    "input: uncached": OUTCOME_COLORS["completed"], "input: cached": OUTCOME_COLORS["length"],
+    "input: cache_write": OUTCOME_COLORS["truncated"],
+}
 HEADROOM = steps((LIMIT_LOW, AMBER), (2 * LIMIT_LOW, GREEN), base=RED)
 
 
@@ -55,30 +68,28 @@ def limits() -> Dashboard:
         ),
         number(
             "Rate limited in 5m", increase(names.STREAMS, where=(RATE_LIMITED,), over=NOW),
-            "Streams that ended in a quota, after all retries.", unit="locale", decimals=0,
+            "Streams that ended in a quota, after all retries.", unit=STREAMS, decimals=0,
             thresholds=steps((1, AMBER)), idle="none",
         ),
         number(
             "Back-off", increase(names.BACKOFF),
             "Seconds slept between attempts, in the time shown: waiting that users had and no latency of the provider"
-            " shows.", unit="s", idle="none", sparkline=False,
+            " shows.", unit="s", idle="none",
         ),
         number(
             "Chunks wasted", wasted,
             "Of all chunks received in the time shown, those of streams that then broke. They are paid for, and "
             "thrown away where the operation was tried again.", unit="percentunit", decimals=1,
-            sparkline=False,
         ),
         number(
             "Streaming wasted", seconds,
             "Seconds spent on streams that then broke, in the time shown.",
-            unit="s", idle="none", sparkline=False,
+            unit="s", idle=NO_SUMS,
         ),
         number(
             "Asked without streaming", increase(names.FALLBACKS),
             "Failed streams asked again without streaming, in the time shown: the user waits for the whole answer.",
-            unit="locale", decimals=0, idle="none",
-            sparkline=False,
+            unit=STREAMS, decimals=0, idle="none",
         ),
     ]
     by = (PROVIDER, MODEL, SERVER)
@@ -94,9 +105,9 @@ def limits() -> Dashboard:
         f" nor is one that nobody has asked in {LATELY}.",
         [
             Column(MODEL, "Model", links=[drill("What broke there", known.INCIDENT, **own)]),
-            Column(PROVIDER, "Provider", width=90),
+            Column(PROVIDER, "Provider", width=85),
             Column(SERVER, "Server"),
-            Column("kind", "Limit of", width=90),
+            Column("kind", "Limit of", width=80),
             Column("Value #A", "Left", unit="percentunit", decimals=0, least=0.0, most=1.0, thresholds=HEADROOM,
                    cell=GAUGE),
             Column("Value #B", "Remaining", unit="locale", width=95),
@@ -110,10 +121,12 @@ def limits() -> Dashboard:
             (4, [(4, panel) for panel in figures]),
             "Limits",
             (8, [(14, quotas), (10, lines(
-                "Headroom", [Query(limit_left(MODEL, "kind"), f"{{{{{MODEL}}}}}, {{{{kind}}}}")],
-                "What is left of each rate limit, as the provider last said. The line is where the alert stands.",
-                unit="percentunit", most=1.0, thresholds=steps((LIMIT_LOW, "transparent"), base=RED),
-                idle="no limit reported", legend="bottom",
+                "Headroom",
+                [Query(limit_left(MODEL, SERVER, "kind"), f"{{{{kind}}}} of {{{{{MODEL}}}}} at {{{{{SERVER}}}}}")],
+                "What is left of each rate limit, in percent of it, as the provider last said: a line for each. The"
+                " dashed line is where the alert stands.",
+                unit="percentunit", most=1.0, thresholds=steps((LIMIT_LOW, "transparent"), base=RED), fill=0,
+                calc="min", idle="no limit reported",
             ))]),
             (7, [(8, lines(
                 "Held back by the provider",
@@ -123,47 +136,42 @@ def limits() -> Dashboard:
                 ],
                 "Requests that met a rate limit, per second, each once. What the application then tried again is among"
                 " those that ended their stream.",
-                unit="reqps", stacked=True, bars=True, idle="none",
-                legend="bottom",
-            )), (8, lines(
-                "Tokens", [Query(rate(names.TOKENS, "type", "part") + " > 0", "{{type}}: {{part}}")],
-                "Tokens per second, where the provider reports usage; the parts add up.", unit="locale", stacked=True,
-                idle="no usage reported", legend="bottom",
+                unit=REQUESTS_PER_SECOND, stacked=True, bars=True, idle="none", few=True,
             )), (8, colored(lines(
+                "Tokens", [Query(rate(names.TOKENS, "type", "part") + " > 0", "{{type}}: {{part}}")],
+                "Tokens per second, where the provider reports usage; the parts add up.", unit=TOKENS_PER_SECOND,
+                stacked=True, idle="no usage reported",
+            ), TOKEN_COLORS)), (8, colored(lines(
                 "Streams without usage", [Query(rate(names.UNMETERED, "result") + " > 0", "{{result}}")],
                 "Streams per second that the provider may charge for and whose tokens it did not report: so far what "
-                "the tokens say is less than the bill.", unit="reqps", stacked=True, bars=True, idle="none",
-                legend="bottom",
+                "the tokens say is less than the bill.", unit=STREAMS_PER_SECOND, stacked=True, bars=True, idle="none",
             ), RESULT_COLORS))]),
             "Cost of failure",
             (8, [(8, colored(lines(
                 "Chunks that came to nothing",
                 [Query(rate(names.CHUNKS, "result", where=(UNFINISHED,)) + " > 0", "{{result}}")],
-                "Chunks per second of streams that then failed, or that the application left.", unit="locale",
-                stacked=True, legend="bottom", idle="none wasted",
+                "Chunks per second of streams that then failed, or that the application left.",
+                unit=CHUNKS_PER_SECOND, stacked=True, idle="none wasted",
             ), RESULT_COLORS)), (8, lines(
                 "Retries, by why", [Query(rate(names.RETRIES, "source", "reason") + " > 0", "{{source}}: {{reason}}")],
-                "Attempts made again per second.", unit="reqps", stacked=True, bars=True,
-                idle="none", legend="bottom",
+                "Attempts made again per second.", unit=RETRIES_PER_SECOND, stacked=True, bars=True, idle="none",
             )), (8, lines(
                 "Seconds slept between attempts", [Query(rate(names.BACKOFF, "source") + " > 0", "{{source}}")],
                 "Seconds of back-off per second: as many operations are being kept waiting.", unit="s", idle="none",
-                legend="bottom",
             ))]),
             (7, [(8, colored(lines(
                 "Seconds that came to nothing",
                 [Query(rate(names.DURATION, "result", where=(UNFINISHED,), suffix="_sum") + " > 0", "{{result}}")],
                 "Seconds per second of streams that then failed, or that the application left.", unit="s",
-                stacked=True, legend="bottom", idle="none wasted",
+                stacked=True, idle=NO_SUMS,
             ), RESULT_COLORS)), (8, lines(
                 "Fallbacks", [Query(rate(names.FALLBACKS, MODEL) + " > 0", f"{{{{{MODEL}}}}}")],
-                "Failed streams asked again without streaming, per second.", unit="reqps",
-                idle="none", legend="bottom",
+                "Failed streams asked again without streaming, per second.", unit=REQUESTS_PER_SECOND, idle="none",
             )), (8, colored(lines(
                 "Saved and lost",
                 [Query(rate(names.RECOVERIES, "source"), "saved by the {{source}}"),
                  Query(rate(names.OPERATIONS_FAILED), "failed for the user")],
-                "Operations with a failed attempt, by what became of them.", unit="ops", soft_most=0.1, legend="bottom",
-            ), {"failed for the user": "red", "saved by the sdk": "green", "saved by the app": "light-green"}))]),
+                "Operations with a failed attempt, by what became of them.", unit=OPERATIONS_PER_SECOND, soft_most=0.1,
+            ), SAVED_COLORS))]),
         ],
     )

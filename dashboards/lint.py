@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from streamvitals import names
 from streamvitals.alerts.language import Language
-from streamvitals.alerts.objectives import Objectives
+from streamvitals.alerts.objectives import SERVICE, Objectives
 from streamvitals.alerts.promql import UnknownNameError
 
-from .promql import VARIABLES
+from .promql import JOB, VARIABLES
+from .unseen import WHAT
 
 # Labels that Prometheus and Alertmanager add, and the histograms' own.
-FOREIGN = {"job", "instance", "le", "alertname", "alertstate", "severity"}
-LABELS = {*names.STREAM_LABELS, *names.OWN_LABELS, *names.BUILD_INFO.labels, *FOREIGN}
+FOREIGN = {*SERVICE, "instance", "le", "alertname", "alertstate", "severity"}
+LABELS = {*names.STREAM_LABELS, *names.OWN_LABELS, *names.BUILD_INFO.labels, *FOREIGN, WHAT}
 # Series that are not ours.
-SERIES = ("ALERTS", "up")
+SERIES = ("ALERTS", "ALERTS_FOR_STATE", "up")
 _GROUPED = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 _MATCHED = re.compile(r"([A-Za-z_]\w*)\s*(?:=~|!~|!=|=)\s*\"")
 _LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-_SELECTOR = re.compile(r"\b([A-Za-z_]\w*)\{([^}]*)\}")
+_SELECTOR = re.compile(r"(?<![\w:])([A-Za-z_][\w:]*)\{([^}]*)\}")
+# A series that the rules record knows the service alone.
+_RECORDED = "streamvitals:"
+# A native histogram has the metric's own name.
+_NATIVE = re.compile(rf"\b({'|'.join(m.prometheus for m in names.ALL_METRICS if m.kind == 'histogram')})\{{")
 # Not the groups of a regular expression, which are numbers.
 _VARIABLE = re.compile(r"\$(?:\{(\w+)[^}]*\}|([A-Za-z_]\w*))")
 _BUILT_IN = re.compile(r"__\w+")
@@ -48,11 +54,13 @@ def faults(model: dict[str, Any]) -> Iterator[str]:
 
 
 def _look_faults(panel: dict[str, Any]) -> Iterator[str]:
-    defaults = panel["fieldConfig"]["defaults"]
-    if panel["datasource"]["uid"] != "${datasource}":
-        yield "asks another data source than the variable's"
     if len(panel.get("description", "")) < 20:
         yield "has no description"
+    if panel["type"] == "text":
+        return
+    defaults = panel["fieldConfig"]["defaults"]
+    if panel["datasource"]["uid"] not in ("${datasource}", "${tempo}"):
+        yield "asks another data source than the variable's"
     if not defaults.get("unit"):
         yield "has no unit"
     if not defaults.get("noValue"):
@@ -60,8 +68,10 @@ def _look_faults(panel: dict[str, Any]) -> Iterator[str]:
 
 
 def _query_faults(panel: dict[str, Any]) -> Iterator[str]:
-    for target in panel["targets"]:
-        yield from expression_faults(target["expr"])
+    for target in panel.get("targets", ()):
+        yield from expression_faults(target.get("expr", ""))
+        if "expr" in target and not target.get("interval"):
+            yield "has no least step: it would be empty where Prometheus scrapes seldom"
         for label in _LEGEND.findall(target.get("legendFormat", "")):
             if label not in LABELS:
                 yield f"its legend has the label {label}, which there is not"
@@ -70,28 +80,35 @@ def _query_faults(panel: dict[str, Any]) -> Iterator[str]:
 def expression_faults(expr: str) -> Iterator[str]:
     """Find names and values that are not in names.py, and selectors that ignore a variable."""
     try:
-        Language(Objectives()).check(re.sub(_VARIABLE, "", expr))
+        Language(Objectives()).check(_NATIVE.sub(r"\1_bucket{", _VARIABLE.sub("", expr)))
     except UnknownNameError as error:
         yield str(error.args[0])
     grouped = {label.strip() for group in _GROUPED.findall(expr) for label in group.split(",") if label.strip()}
+    if "NaN" in expr:
+        yield "says NaN"
     for label in sorted((grouped | set(_MATCHED.findall(expr))) - LABELS):
         yield f"{label} is no label"
     for name, matchers in _SELECTOR.findall(expr):
         if name not in SERIES:
-            heeded = set(_VARIABLE.findall(matchers))
-            needed = set(VARIABLES) if _metric(name).per_stream else {"job", "instance"}
-            for variable in sorted(needed - {b for _, b in heeded}):
+            heeded = {bare for _, bare in _VARIABLE.findall(matchers)}
+            for variable in sorted(_needed(name) - heeded):
                 yield f"{name} does not heed ${variable}"
 
 
-def _metric(name: str) -> names.Metric:
+def _needed(name: str) -> set[str]:
+    """The variables that a selector of this name must heed."""
+    if name.startswith(_RECORDED):
+        return {JOB}
     known = {metric.prometheus: metric for metric in names.ALL_METRICS}
-    return known.get(re.sub(r"_(?:bucket|count|sum|total)$", "", name), names.STREAMS)
+    metric = known.get(re.sub(r"_(?:bucket|count|sum|total)$", "", name), names.STREAMS)
+    return set(VARIABLES) if metric.per_stream else {"job", "instance"}
 
 
 def _unknown_variables(panel: dict[str, Any], variables: set[str]) -> Iterator[str]:
-    for target in panel["targets"]:
-        for braced, bare in _VARIABLE.findall(target["expr"]):
-            name = braced or bare
-            if name not in variables and not _BUILT_IN.fullmatch(name):
-                yield name
+    """Find variables that the dashboard does not have, in queries and links."""
+    texts = [target.get("expr") or target.get("query", "") for target in panel.get("targets", ())]
+    links = re.findall(r'"url": "([^"]*)"', json.dumps(panel))
+    for braced, bare in (found for text in (*texts, *links) for found in _VARIABLE.findall(text)):
+        name = braced or bare
+        if name not in variables and not _BUILT_IN.fullmatch(name):
+            yield name

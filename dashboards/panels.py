@@ -6,13 +6,12 @@ nothing streams.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from grafana_foundation_sdk.builders import common as build
-from grafana_foundation_sdk.builders import heatmap, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import heatmap, stat, statetimeline, text, timeseries
 from grafana_foundation_sdk.builders.dashboard import (
     DashboardLink,
     FieldColor,
@@ -21,13 +20,9 @@ from grafana_foundation_sdk.builders.dashboard import (
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models.dashboard import (
-    DashboardSpecialValueMapOptions,
     DataSourceRef,
-    DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
-    SpecialValueMap,
-    SpecialValueMatch,
     Threshold,
     ThresholdsMode,
     ValueMap,
@@ -35,15 +30,34 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+from grafana_foundation_sdk.models.text import TextMode
 
+from streamvitals.export.dashboards import LEAST_STEP
 from streamvitals.names import Metric
+from streamvitals.palette import OUTCOME_COLORS
 
 from .promql import quantile
 
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
 IDLE = "no traffic"
-GREEN, AMBER, RED, GREY = "green", "orange", "red", "#8e8e8e"
+# Of native histograms, into which some Prometheus servers convert all, no PromQL has the sum that all servers know.
+NO_SUMS = "none, or native histograms only"
+# Those of outcomes, so that everybody can tell them apart.
+GREEN, AMBER, RED = (OUTCOME_COLORS[outcome] for outcome in ("completed", "truncated", "reset"))
+GREY = "#8e8e8e"
+SAVED_COLORS = {
+    "saved by the app": GREEN, "saved by the sdk": OUTCOME_COLORS["abandoned"],
+    "asked again without streaming": OUTCOME_COLORS["length"], "failed for the user": RED,
+}
+# What the legend calls them.
+CALCS = {"min": "Min", "max": "Max", "mean": "Mean", "lastNotNull": "Last *"}
 QUANTILE_COLORS = {"p50": "super-light-blue", "p95": "blue", "p99": "dark-purple"}
+# Units that Grafana has no name for.
+STREAMS, STREAMS_PER_SECOND = "suffix:streams", "suffix:streams/s"
+CHUNKS, CHUNKS_PER_SECOND = "suffix:chunks", "suffix:chunks/s"
+TOKENS_PER_SECOND, STALLS, OPERATIONS_PER_SECOND = "suffix:tokens/s", "suffix:stalls", "suffix:operations/s"
+RETRIES_PER_SECOND, REQUESTS_PER_SECOND = "suffix:retries/s", "suffix:requests/s"
+CALLS, CALLS_PER_SECOND = "suffix:calls", "suffix:calls/s"
 
 
 @dataclass(frozen=True)
@@ -58,16 +72,17 @@ class Query:
 P = TypeVar("P", bound=Any)
 
 
-def _common(panel: P, title: str, description: str, unit: str, idle: str, links: Sequence[DashboardLink]) -> P:
+def common_to_all(panel: P, title: str, description: str, unit: str, idle: str, links: Sequence[DashboardLink]) -> P:
     panel.title(title).description(description).datasource(PROMETHEUS).no_value(idle).unit(unit)
     if links:
         panel.data_links(list(links))
     return panel
 
 
-def _target(query: Query, number: int) -> Dataquery:
-    target = Dataquery().expr(query.expr).ref_id(chr(ord("A") + number)).datasource(PROMETHEUS)
-    return target.legend_format(query.name) if query.name else target.legend_format("__auto")
+def target(query: Query, number: int) -> Dataquery:
+    """Make a query of the range that is shown, or, with ``.instant()``, of its end."""
+    made = Dataquery().expr(query.expr).ref_id(chr(ord("A") + number)).datasource(PROMETHEUS)
+    return made.legend_format(query.name or "__auto").interval(LEAST_STEP)
 
 
 def steps(*edges: tuple[float, str], base: str = GREEN) -> ThresholdsConfig:
@@ -78,43 +93,53 @@ def steps(*edges: tuple[float, str], base: str = GREEN) -> ThresholdsConfig:
 
 
 def number(
-    title: str, query: str, description: str, *, unit: str, thresholds: ThresholdsConfig | None = None,
-    idle: str = IDLE, idle_color: str = "transparent", decimals: int | None = None, sparkline: bool = True,
-    links: Sequence[DashboardLink] = (),
+    title: str, query: str | Sequence[Query], description: str, *, unit: str,
+    thresholds: ThresholdsConfig | None = None, idle: str = IDLE, decimals: int | None = None,
+    words: dict[str, str] | None = None, links: Sequence[DashboardLink] = (),
 ) -> stat.Panel:
-    """Draw one value, the last, coloured by its thresholds, over its own past.
+    """Draw the value at the end of the time shown, coloured by its thresholds; several, each with its name.
 
-    A series that has ended would show its last value for as long as it is in the picture: NaN says that there is none
-    now, and a mapping says so in words.
+    It is asked for that moment alone: of a range the last value would be shown that a series ever had. ``words``
+    stand for values.
     """
-    panel = _common(stat.Panel(), title, description, unit, idle, links)
-    panel.with_target(_target(Query(f"{query} or vector(NaN)", title), 0).range())
-    panel.graph_mode(common.BigValueGraphMode.AREA if sparkline else common.BigValueGraphMode.NONE)
+    queries = [Query(query)] if isinstance(query, str) else query
+    panel = common_to_all(stat.Panel(), title, description, unit, idle, links)
+    for position, one in enumerate(queries):
+        panel.with_target(target(one, position).instant())
+    panel.graph_mode(common.BigValueGraphMode.NONE)
     panel.color_mode(common.BigValueColorMode.BACKGROUND if thresholds else common.BigValueColorMode.NONE)
+    panel.text_mode(common.BigValueTextMode.VALUE_AND_NAME if len(queries) > 1 else common.BigValueTextMode.VALUE)
     panel.reduce_options(build.ReduceDataOptions().calcs(["last"]).values(False))
     panel.thresholds(thresholds or steps(base="text"))
     panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
-    panel.mappings([SpecialValueMap(DashboardSpecialValueMapOptions(
-        SpecialValueMatch.NULL_AND_NAN, ValueMappingResult(idle, idle_color, index=0)
-    ))])
+    if words:
+        panel.mappings([ValueMap({
+            value: ValueMappingResult(text=word, index=position) for position, (value, word) in enumerate(words.items())
+        })])
     if decimals is not None:
         panel.decimals(decimals)
     return panel
 
 
+def note(title: str, content: str, description: str) -> text.Panel:
+    """Write something, in Markdown."""
+    return text.Panel().title(title).description(description).mode(TextMode.MARKDOWN).content(content)
+
+
 def lines(
     title: str, queries: Sequence[Query], description: str, *, unit: str, thresholds: ThresholdsConfig | None = None,
     idle: str = IDLE, most: float | None = None, soft_most: float | None = None, stacked: bool = False,
-    percent: bool = False, bars: bool = False, fill: int | None = None, log: bool = False, legend: str = "right",
-    links: Sequence[DashboardLink] = (), calcs: Sequence[str] = ("lastNotNull", "max"), shades: str = "",
+    bars: bool = False, fill: int | None = None, few: bool = False,
+    links: Sequence[DashboardLink] = (), calc: str = "max", shades: str = "",
 ) -> timeseries.Panel:
     """Draw values over time.
 
-    Thresholds are lines; gaps stay gaps. A name has its colour wherever it appears, or all have ``shades`` of one.
+    Thresholds are lines; gaps stay gaps. A name has its colour wherever it appears, or all have ``shades`` of one. The
+    legend is a table, the most remarkable first, or where there are always the same ``few`` series one line.
     """
-    panel = _common(timeseries.Panel(), title, description, unit, idle, links)
+    panel = common_to_all(timeseries.Panel(), title, description, unit, idle, links)
     for position, query in enumerate(queries):
-        panel.with_target(_target(query, position).range().exemplar(query.exemplars))
+        panel.with_target(target(query, position).range().exemplar(query.exemplars))
     panel.min(0).line_width(0 if bars else 2 if not stacked else 1)
     panel.fill_opacity(fill if fill is not None else 90 if bars else 70 if stacked else 8)
     panel.draw_style(common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE)
@@ -122,8 +147,7 @@ def lines(
     # A restart of a scrape is no hole in the service; two lost ones are.
     panel.span_nulls(False).axis_soft_min(0)
     if stacked:
-        mode = common.StackingMode.PERCENT if percent else common.StackingMode.NORMAL
-        panel.stacking(build.StackingConfig().mode(mode).group("A"))
+        panel.stacking(build.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     if thresholds is not None:
         panel.thresholds(thresholds)
         panel.thresholds_style(build.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
@@ -133,14 +157,11 @@ def lines(
         panel.max(most)
     if soft_most is not None:
         panel.axis_soft_max(soft_most)
-    if log:
-        panel.scale_distribution(build.ScaleDistributionConfig().type(common.ScaleDistribution.LOG).log(10))
     panel.tooltip(build.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
-    shown = build.VizLegendOptions().show_legend(True).calcs(list(calcs) if legend == "right" else [])
-    if legend == "right":
-        shown.display_mode(common.LegendDisplayMode.TABLE).placement(common.LegendPlacement.RIGHT)
-    else:
-        shown.display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM)
+    shown = build.VizLegendOptions().show_legend(True).placement(common.LegendPlacement.BOTTOM).calcs([calc])
+    if few:
+        return panel.legend(shown.display_mode(common.LegendDisplayMode.LIST))
+    shown.display_mode(common.LegendDisplayMode.TABLE).sort_by(CALCS[calc]).sort_desc(calc != "min")
     return panel.legend(shown)
 
 
@@ -154,7 +175,7 @@ def spread(
         for q, name in (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
     ]
     panel = lines(
-        title, queries, description, unit=unit, thresholds=thresholds, idle=idle, legend="bottom", links=links
+        title, queries, description, unit=unit, thresholds=thresholds, idle=idle, few=True, links=links
     )
     return colored(panel, QUANTILE_COLORS)
 
@@ -181,19 +202,21 @@ def colored(panel: P, colors: dict[str, str]) -> P:
 
 
 def heat(
-    title: str, query: str, description: str, *, unit: str = "s", exemplars: bool = False,
+    title: str, query: str, description: str, *, of: str = STREAMS, exemplars: bool = False,
     links: Sequence[DashboardLink] = (),
 ) -> heatmap.Panel:
-    """Draw how values spread over a histogram's buckets over time: the more, the warmer."""
-    panel = _common(heatmap.Panel(), title, description, unit, IDLE, links)
-    target = _target(Query(query, "{{le}}"), 0).range().format(PromQueryFormat.HEATMAP).exemplar(exemplars)
-    panel.with_target(target).calculate(False).cell_gap(0).hide_legend()
-    panel.y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(common.AxisPlacement.LEFT))
+    """Draw how seconds spread over a histogram's buckets over time: the more, the warmer. ``of`` is what is counted."""
+    panel = common_to_all(heatmap.Panel(), title, description, of, IDLE, links)
+    made = target(Query(query, "{{le}}"), 0).range().format(PromQueryFormat.HEATMAP).exemplar(exemplars)
+    panel.with_target(made).calculate(False).cell_gap(0).show_legend()
+    # One unit for the whole axis: among "500 ms" and "1.33 mins" nobody sees what is ten times what. Without a name of
+    # a unit the rows are called what Prometheus calls them.
+    panel.y_axis(heatmap.YAxisConfig().axis_label("seconds").axis_placement(common.AxisPlacement.LEFT))
     panel.color(
         heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Viridis").exponent(0.5).steps(64)
         .reverse(False)
     )
-    panel.filter_values(heatmap.FilterValueRange().le(1e-9))
+    panel.cell_values(heatmap.CellValues().unit(of).decimals(0)).filter_values(heatmap.FilterValueRange().le(1e-9))
     panel.rows_frame(heatmap.RowsHeatmapOptions().layout(common.HeatmapCellLayout.AUTO))
     return panel.mode(common.TooltipDisplayMode.SINGLE).show_y_histogram().show_color_scale(True)
 
@@ -203,80 +226,12 @@ def states(
     idle: str = IDLE, links: Sequence[DashboardLink] = (),
 ) -> statetimeline.Panel:
     """Draw one band for each series, coloured by its value: since when, and until when."""
-    panel = _common(statetimeline.Panel(), title, description, unit, idle, links)
+    panel = common_to_all(statetimeline.Panel(), title, description, unit, idle, links)
     for position, query in enumerate(queries):
-        panel.with_target(_target(query, position).range())
+        panel.with_target(target(query, position).range())
     panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS)).thresholds(thresholds)
     panel.merge_values(True).row_height(0.85).fill_opacity(85).line_width(0)
     panel.show_value(common.VisibilityMode.NEVER)
     panel.legend(build.VizLegendOptions().show_legend(False).display_mode(common.LegendDisplayMode.LIST)
                  .placement(common.LegendPlacement.BOTTOM).calcs([]))
     return panel.tooltip(build.VizTooltipOptions().mode(common.TooltipDisplayMode.SINGLE).sort(common.SortOrder.NONE))
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: the field it shows, and its look. ``cell`` is a type of cell with its options."""
-
-    field: str
-    name: str
-    unit: str = ""
-    thresholds: ThresholdsConfig | None = None
-    cell: dict[str, Any] | None = None
-    width: int | None = None
-    decimals: int | None = None
-    least: float | None = None
-    most: float | None = None
-    colors: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    links: Sequence[DashboardLink] = ()
-
-
-COLOURED = {"type": "color-background", "mode": "basic"}
-TEXT = {"type": "color-text"}
-GAUGE = {"type": "gauge", "mode": "gradient", "valueDisplayMode": "text"}
-
-
-def grid(
-    title: str, queries: Sequence[Query], description: str, columns: Sequence[Column], *, sort: str = "",
-    idle: str = IDLE, hidden: Sequence[str] = (),
-) -> table.Panel:
-    """Draw a table: instant values joined by their labels into rows.
-
-    Each query's value is the field `Value #A`, `Value #B`, … ``sort`` is a column, from the largest down, or with a +
-    before it from the smallest up.
-    """
-    panel = _common(table.Panel(), title, description, "short", idle, ())
-    for position, query in enumerate(queries):
-        panel.with_target(_target(query, position).instant().format(PromQueryFormat.TABLE))
-    names = {column.field: column.name for column in columns}
-    order = {column.field: position for position, column in enumerate(columns)}
-    excluded = dict.fromkeys(("Time", *hidden), True)
-    if len(queries) > 1:
-        panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
-    panel.with_transformation(DataTransformerConfig(
-        id_val="organize", options={"excludeByName": excluded, "indexByName": order, "renameByName": names},
-    ))
-    for column in columns:
-        panel.override_by_name(column.name, list(_look(column)))
-    if sort:
-        panel.sort_by([build.TableSortByFieldState().display_name(sort.lstrip("+")).desc(not sort.startswith("+"))])
-    return panel.show_header(True).cell_height(common.TableCellHeight.SM).align(common.FieldTextAlignment.AUTO)
-
-
-def _look(column: Column) -> list[DynamicConfigValue]:
-    looks: list[DynamicConfigValue] = []
-    for identity, value in (
-        ("unit", column.unit), ("custom.cellOptions", column.cell), ("custom.width", column.width),
-        ("decimals", column.decimals), ("min", column.least), ("max", column.most),
-        ("mappings", [ValueMap({
-            value: ValueMappingResult(color=color, index=position)
-            for position, (value, color) in enumerate(column.colors.items())
-        })] if column.colors else None),
-        ("thresholds", column.thresholds.build() if column.thresholds else None),
-        ("links", [link.build() for link in column.links]),
-    ):
-        if value or value == 0:
-            looks.append(DynamicConfigValue(identity, value))
-    if column.thresholds:
-        looks.append(DynamicConfigValue("color", {"mode": "thresholds"}))
-    return looks

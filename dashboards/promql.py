@@ -1,8 +1,9 @@
 """The queries of panels: the measures that alerts go by, of what the dashboard's variables choose.
 
-Rates are taken over `$__rate_interval`, which Grafana makes four scrapes long at least, and what is "now" over the
-alerts' windows. Where nothing streams there is no answer, never NaN: dividing by `> 0` drops the sample, and so does
-comparing a NaN.
+Rates are taken over `$__rate_interval`, which Grafana makes four times the least step of a query long, and what is
+"now" over the alerts' windows. Where nothing streams there is no answer, never NaN: dividing by `> 0` drops the sample,
+and so does comparing a NaN. Quantiles and buckets are asked of classic histograms or else of native ones, into which
+some Prometheus servers convert them.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from dataclasses import dataclass
 from streamvitals import names
 from streamvitals.alerts import measures, promql
 from streamvitals.alerts.language import FAST, MID, Language
-from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.promql import RESULT, Matcher, Where, equals, total
+from streamvitals.alerts.objectives import SERVICE, Objectives
+from streamvitals.alerts.promql import RESULT, Matcher, Where, equals, matching, ratio, total
+from streamvitals.alerts.series import WHOLE
+from streamvitals.export.dashboards import BUDGET
 from streamvitals.names import Metric
 
-_SELECTED = re.compile(r"\b([A-Za-z_]\w*)\{")
+_SELECTED = re.compile(r"(?<![\w:])([A-Za-z_][\w:]*)\{")
 
 # The alerts' own windows: what is going on, and what has gone on lately where little is asked.
-NOW, LATELY = map(Language(Objectives()).fill, (FAST, MID))
+_WORDS = Language(Objectives())
+NOW, LATELY = map(_WORDS.fill, (FAST, MID))
+# What an error budget is commonly for.
+MONTH = "30d"
 RATE = "$__rate_interval"
 RANGE = "$__range"
 
@@ -69,13 +75,22 @@ def counted(metric: Metric, *by: str, where: Where = (), over: str = RANGE, suff
 def quantile(q: str, metric: Metric, *by: str, over: str = RATE, offset: str = "") -> str:
     """Estimate a quantile of a histogram by these labels; no sample where nothing was observed."""
     if metric.hidden_at_zero:
-        return f"histogram_quantile({q}, {counted(metric, *by, 'le', over=over, suffix='_bucket')}) >= 0"
-    return promql.quantile(q, metric, *by, over=over, where=chosen(metric), offset=offset) + " >= 0"
+        classic = f"histogram_quantile({q}, {counted(metric, *by, 'le', over=over, suffix='_bucket')})"
+    else:
+        classic = promql.quantile(q, metric, *by, over=over, where=chosen(metric), offset=offset)
+    native = f"rate({_native(metric)}[{over}]{offset and ' offset '}{offset})"
+    return f"({classic} or histogram_quantile({q}, {total(native, *by)})) >= 0"
 
 
 def buckets(metric: Metric, *where: Matcher) -> str:
     """Count the values that fell into each bucket between two points, for a heatmap."""
-    return increase(metric, "le", where=where, over=RATE, suffix="_bucket")
+    classic = increase(metric, "le", where=where, over=RATE, suffix="_bucket")
+    return f"{classic} or {total(f'increase({_native(metric, *where)}[{RATE}])')}"
+
+
+def _native(metric: Metric, *where: Matcher) -> str:
+    """Select a histogram whose buckets Prometheus has put into one series, which has the name of the metric."""
+    return matching(metric.prometheus, *chosen(metric), *where)
 
 
 @dataclass(frozen=True)
@@ -105,10 +120,10 @@ def stream_failures(*by: str, over: str = RATE, offset: str = "") -> str:
 def operation_failures(*by: str, over: str = RATE, offset: str = "") -> str:
     """The share of operations that failed for good, or 1 where no stream ended well: the measure that pages.
 
-    As the alerts do, it looks at each model of each job before it sums up: what is tried again more often than it
+    As the alerts do, it looks at each model of each service before it sums up: what is tried again more often than it
     failed in one must not hide the failures of another.
     """
-    each_model = Counts(tuple(dict.fromkeys((JOB, MODEL, *by))), over, offset)
+    each_model = Counts(tuple(dict.fromkeys((*SERVICE, MODEL, *by))), over, offset)
     fallbacks = f"({measures.fallbacks(each_model)})"
     retried = f"({measures.retried(each_model, fallbacks)})"
     failed, operations = (
@@ -118,8 +133,27 @@ def operation_failures(*by: str, over: str = RATE, offset: str = "") -> str:
     return in_one_line(measures.failure_ratio(none_well, failed, operations))
 
 
+def recorded(count: promql.Recorded, window: str) -> str:
+    """Select a count that the rules record for each service, which knows of no variable but the job."""
+    return matching(_WORDS.fill(count[window]), f'{JOB}=~"$job"')
+
+
+def budget_left() -> str:
+    """The share of the failures that a month allows which has not happened yet; of what the rules record."""
+    failed, operations = (
+        total(f"sum_over_time({recorded(count, FAST)}[{MONTH}:{NOW}])") for count in (WHOLE.failed, WHOLE.operations)
+    )
+    return f"1 - {ratio(failed, operations)} / ${BUDGET}"
+
+
+def burn(window: str) -> str:
+    """How many times faster than the objective allows operations fail, over a window that the rules record."""
+    failed, operations = (total(recorded(count, window)) for count in (WHOLE.failed, WHOLE.operations))
+    return f"{ratio(failed, operations)} / ${BUDGET}"
+
+
 # What a rate limit is known by.
-_REPLICA = (JOB, INSTANCE, MODEL, SERVER)
+_REPLICA = (*SERVICE, INSTANCE, MODEL, SERVER)
 
 
 def limit_left(*by: str) -> str:

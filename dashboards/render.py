@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Picture:
     """One dashboard to draw.
 
     ``start`` and ``end`` are in seconds since the epoch, ``scrape_interval`` in seconds as the data source in Grafana
-    has it; ``variables`` are by name, the rest as the dashboard has them.
+    has it; ``variables`` are by name, the rest as the dashboard has them. ``adapt`` changes the JSON before.
     """
 
     dashboard: Path
@@ -47,6 +47,7 @@ class Picture:
     theme: str = "dark"
     width: int = 1600
     scrape_interval: float = 15.0
+    adapt: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def render(prometheus: str, pictures: Sequence[Picture]) -> list[Drawn]:
 
 def _as_request(one: Picture) -> dict[str, Any]:
     return {
-        "dashboard": json.loads(one.dashboard.read_text()),
+        "dashboard": json.loads(one.adapt(one.dashboard.read_text())),
         "out": str(one.out.absolute()),
         "from": round(one.start * 1000),
         "to": round(one.end * 1000),

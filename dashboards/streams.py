@@ -7,23 +7,22 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.measures import HANGING
-from streamvitals.alerts.objectives import Objectives
+from streamvitals.alerts.objectives import SERVICE, Objectives
 from streamvitals.alerts.promql import total
-from streamvitals.export.dashboards import ALERT_COLUMN
-from streamvitals.palette import OUTCOME_COLORS
+from streamvitals.palette import OUTCOME_COLORS, RESULT_COLORS
 
 from .board import board
+from .firing import firing
 from .links import drill, traces
 from .panels import (
     AMBER,
-    COLOURED,
+    CHUNKS,
     GREEN,
     RED,
-    TEXT,
-    Column,
+    STREAMS,
+    STREAMS_PER_SECOND,
     Query,
     colored,
-    grid,
     heat,
     lines,
     number,
@@ -31,10 +30,12 @@ from .panels import (
     steps,
 )
 from .promql import (
+    INSTANCE,
     MODEL,
     NOW,
     PROVIDER,
     buckets,
+    budget_left,
     increase,
     operation_failures,
     quantile,
@@ -42,39 +43,18 @@ from .promql import (
     series,
     stream_failures,
 )
+from .tables import COLOURED, Column, grid
 
 OBJECTIVES = Objectives()
 FAILING = steps((OBJECTIVES.budget, AMBER), (OBJECTIVES.page_share, RED))
+LEFT = steps((0.0, AMBER), (0.25, GREEN), base=RED)
 FIRST_TOKEN = steps((OBJECTIVES.ttft_p95, RED))
 GAP = steps((OBJECTIVES.chunk_gap_p95, RED))
 STALLED = steps((1, AMBER), (HANGING, RED))
-QUIET = 'alertstate="firing",alertname=~"Streamvitals.+",kind!~"watchdog|silence",job=~"$job"'
+# Of those who felt it, and of those who did it: as different for the colour-blind as colours can be.
+FELT_COLORS = {"users felt": RESULT_COLORS["failed"], "the provider broke": RESULT_COLORS["limit"]}
 TO_INCIDENT = drill("What broke", known.INCIDENT)
 TO_LATENCY = drill("Where the time goes", known.LATENCY)
-
-
-def firing() -> object:
-    """List our alerts that fire now, or say that nobody evaluates them."""
-    unwatched = 'absent(ALERTS{alertname="StreamvitalsWatchdog"})'
-    for label, value in (("alertname", "The rules are not loaded"), ("kind", "unknown")):
-        unwatched = f'label_replace({unwatched}, "{label}", "{value}", "", "")'
-    short = 'label_replace({}, "alertname", "$1", "alertname", "Streamvitals(.+)")'
-    # By kind: severities may have other names.
-    page = f'label_replace(ALERTS{{{QUIET}}}, "kind", "page", "kind", "symptom")'
-    ours = short.format(
-        f'group by (alertname, kind, job) (label_replace({page}, "kind", "ticket", "kind", "cause|state|telemetry"))'
-    )
-    return grid(
-        "Alerts firing", [Query(f"{ours} or {unwatched}")],
-        "Alerts of streamvitals that fire now, from the series ALERTS of Prometheus. It also says so if the rules are "
-        "not loaded.",
-        [
-            Column("kind", "Kind", width=70, cell=TEXT, colors={"page": RED, "ticket": AMBER, "unknown": RED}),
-            Column("alertname", ALERT_COLUMN),
-            Column("job", "Job", width=90),
-        ],
-        sort="+Kind", hidden=("Value",), idle="nothing fires",
-    )
 
 
 def by_model() -> object:
@@ -87,38 +67,55 @@ def by_model() -> object:
         [
             Query(rate(names.STREAMS, *by, over=NOW)),
             Query(operation_failures(*by, over=NOW)),
+            Query(stream_failures(*by, over=NOW)),
             Query(quantile("0.95", names.TIME_TO_FIRST_TOKEN, *by, over=NOW)),
             Query(quantile("0.95", names.CHUNK_GAP, *by, over=NOW)),
             Query(total(series(names.ACTIVE), *by)),
             Query(stalled),
             Query(increase(names.RETRIES, *by, over=NOW)),
         ],
-        "The last five minutes of every model; failures as the alerts count them. A click on a model"
-        " leads to what broke there.",
+        "The last five minutes of every model: which share of its operations failed for good, as the alerts count"
+        " them, and which share of its streams broke, tried again or not. A click on a model leads to what broke"
+        " there.",
         [
             Column(MODEL, "Model", links=[drill("What broke there", known.INCIDENT, **own)]),
             Column(PROVIDER, "Provider"),
-            Column("Value #A", "Streams/s", unit="reqps", decimals=2),
-            Column("Value #B", "Failing", unit="percentunit", thresholds=FAILING, cell=COLOURED, decimals=1),
-            Column("Value #C", "First token p95", unit="s", thresholds=FIRST_TOKEN, cell=COLOURED),
-            Column("Value #D", "Chunk gap p95", unit="s", thresholds=GAP, cell=COLOURED),
-            Column("Value #E", "Open", unit="locale", decimals=0),
-            Column("Value #F", "Stalled", unit="locale", thresholds=STALLED, cell=COLOURED, decimals=0),
-            Column("Value #G", "Retries in 5m", unit="locale", decimals=0),
+            Column("Value #A", "Streams/s", unit="locale", decimals=2),
+            Column("Value #B", "Users felt", unit="percentunit", thresholds=FAILING, cell=COLOURED, decimals=1),
+            Column("Value #C", "Provider broke", unit="percentunit", thresholds=FAILING, cell=COLOURED, decimals=1),
+            Column("Value #D", "First token p95", unit="s", thresholds=FIRST_TOKEN, cell=COLOURED),
+            Column("Value #E", "Chunk gap p95", unit="s", thresholds=GAP, cell=COLOURED),
+            Column("Value #F", "Open", unit="locale", decimals=0),
+            Column("Value #G", "Stalled", unit="locale", thresholds=STALLED, cell=COLOURED, decimals=0),
+            Column("Value #H", f"Retries in {NOW}", unit="locale", decimals=0),
         ],
-        sort="Failing",
+        sort="Provider broke",
+    )
+
+
+def failing_now() -> object:
+    """Show both truths in one tile: what users felt, and what the provider did."""
+    return number(
+        "Failing now", [
+            Query(operation_failures(over=NOW), "users felt"), Query(stream_failures(over=NOW), "the provider broke"),
+        ],
+        "Of the last five minutes. Users felt: operations that failed for good, which are streams that the provider or"
+        " a quota broke, less what the application tried again; all, where none ended well. This is the measure that "
+        "pages. The provider broke: streams, whatever became of them. What is between the two was tried again, and"
+        " users saw it as waiting. Amber over the budget, red where the alerts page.",
+        unit="percentunit", decimals=1, thresholds=FAILING, links=[TO_INCIDENT],
     )
 
 
 def streams() -> Dashboard:
     stalled = total(series(names.STALLED))
     figures = [
+        failing_now(),
         number(
-            "Operations failing", operation_failures(over=NOW),
-            "Of the last five minutes' operations, how many failed for good: streams that the provider or a quota "
-            "broke, less what the application tried again; all, where none ended well. Amber over the budget, red "
-            "where the alerts page.",
-            unit="percentunit", decimals=1, thresholds=FAILING, links=[TO_INCIDENT],
+            "Error budget left", budget_left(),
+            "Of the failures that the objective allows, how many are left: in 30 days, or as far back as Prometheus "
+            "remembers. Below zero more has failed than was promised. From series that the alerts' rules record.",
+            unit="percentunit", decimals=0, thresholds=LEFT, idle="no rules loaded", links=[TO_INCIDENT],
         ),
         number(
             "First token p95", quantile("0.95", names.TIME_TO_FIRST_TOKEN, over=NOW),
@@ -136,21 +133,17 @@ def streams() -> Dashboard:
             "Stalled now", stalled,
             "Open streams whose reader has been blocked for longer than the stall threshold of their phase, while it "
             f"happens. Red from {HANGING}, where the alerts begin to count.",
-            unit="locale", decimals=0, thresholds=STALLED, idle="none open", links=[TO_LATENCY],
+            unit=STREAMS, decimals=0, thresholds=STALLED, idle="none open", links=[TO_LATENCY],
         ),
         number(
-            "Open now", total(series(names.ACTIVE)), "Streams that are open.",
-            unit="locale", decimals=0, idle="none open",
+            "Streams ending", rate(names.STREAMS, over=NOW) + " > 0",
+            "Streams that ended, over five minutes.", unit=STREAMS_PER_SECOND, decimals=2,
         ),
         number(
-            "Streams/s", rate(names.STREAMS, over=NOW) + " > 0",
-            "Streams that ended, over five minutes.", unit="reqps", decimals=2,
-        ),
-        number(
-            "Replicas seen", "count(group by (job, instance) (" + series(names.BUILD_INFO) + "))",
+            "Replicas seen",
+            f"count(group by ({', '.join((*SERVICE, INSTANCE))}) ({series(names.BUILD_INFO)})) or vector(0)",
             "Replicas in which the SDK is observed. What is not here is not seen: no number on this page is about it.",
-            unit="locale", decimals=0, thresholds=steps((1, GREEN), base=RED), idle="none: nothing is seen",
-            idle_color=RED,
+            unit="locale", decimals=0, thresholds=steps((1, GREEN), base=RED), words={"0": "none"},
         ),
     ]
     outcomes = colored(
@@ -159,20 +152,20 @@ def streams() -> Dashboard:
             [Query(rate(names.STREAMS, "outcome") + " > 0", "{{outcome}}")],
             "Streams per second by how they ended. Green ended well, ochre met a limit, blue and grey were the "
             "application's own; red, orange, pink and purple broke.",
-            unit="reqps", stacked=True, bars=True, calcs=("last",), idle="none", links=[TO_INCIDENT, traces()],
+            unit=STREAMS_PER_SECOND, stacked=True, bars=True, idle="none", links=[TO_INCIDENT, traces()],
         ),
         OUTCOME_COLORS,
     )
     failing = colored(
         lines(
             "Failing, against the objective",
-            [Query(operation_failures(), "operations"), Query(stream_failures(), "streams")],
-            "Streams that failed, and operations that failed for good; what is between the two lines was tried again,"
-            " and users saw it as waiting. The lines are the budget and the share that pages.",
+            [Query(operation_failures(), "users felt"), Query(stream_failures(), "the provider broke")],
+            "Operations that failed for good, and streams that broke; what is between the two lines was tried again,"
+            " and users saw it as waiting. The dashed lines are the budget and the share that pages.",
             unit="percentunit", thresholds=FAILING, soft_most=2 * OBJECTIVES.page_share,
-            legend="bottom", links=[TO_INCIDENT],
+            few=True, links=[TO_INCIDENT],
         ),
-        {"operations": "red", "streams": "yellow"},
+        FELT_COLORS,
     )
     first = spread(
         "Time to first token", names.TIME_TO_FIRST_TOKEN,
@@ -183,8 +176,8 @@ def streams() -> Dashboard:
     return board(
         "Streams", known.STREAMS, "Are users of LLM streams hurt? The first page in an incident.",
         [
-            (4, list(zip((4, 4, 4, 3, 3, 3, 3), figures, strict=True))),
-            (7, [(10, outcomes), (8, failing), (6, firing())]),
+            (4, list(zip((6, 3, 3, 3, 3, 3, 3), figures, strict=True))),
+            (8, [(8, outcomes), (8, failing), (8, firing())]),
             (7, [
                 (8, first),
                 (8, heat(
@@ -194,10 +187,10 @@ def streams() -> Dashboard:
                 )),
                 (8, heat(
                     "Gaps between chunks", buckets(names.CHUNK_GAP),
-                    "How long the app waited for each chunk. The top rows are stalls.",
+                    "How long the app waited for each chunk. The top rows are stalls.", of=CHUNKS,
                     links=[TO_LATENCY],
                 )),
             ]),
-            (7, [(24, by_model())]),
+            (6, [(24, by_model())]),
         ],
     )

@@ -3,7 +3,8 @@
     python docs/generate.py            write them
     python docs/generate.py --check    exit 1 if one is out of date
 
-A table stands between `<!-- name -->` and `<!-- /name -->`. docs/words.md is generated as a whole, from vocabulary.py.
+A table stands between `<!-- name -->` and `<!-- /name -->`. docs/words.md is generated as a whole, from
+vocabulary.py, and docs/outcomes.svg, from palette.py.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from streamvitals.faults import listing
 from streamvitals.faults.surface_scenarios import ONLY_SURFACES
 from streamvitals.names import Metric
 from streamvitals.outcome import ERROR_TYPES, Outcome
+from streamvitals.palette import OUTCOME_COLORS
 from streamvitals.stream import vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "bench" / "results.md"
 WORDS = DOCS / "words.md"
+COLORS = DOCS / "outcomes.svg"
 
 # Variable -> default, what it does. `--check` fails if config/ reads a variable that is not here, or the reverse.
 SETTINGS: dict[str, tuple[str, str]] = {
@@ -305,6 +308,19 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
 }
 
 
+def colors() -> Iterator[str]:
+    """A picture of every outcome in its colour; the words are legible in light and dark."""
+    across, width, height = 7, 128, 26
+    rows = -(-len(OUTCOME_COLORS) // across)
+    yield (f'<svg xmlns="http://www.w3.org/2000/svg" width="{across * width}" height="{rows * height}" '
+           'font-family="sans-serif" font-size="13" fill="#737373">')
+    for at, (name, color) in enumerate(OUTCOME_COLORS.items()):
+        x, y = at % across * width, at // across * height
+        yield f'<rect x="{x + 2}" y="{y + 6}" width="14" height="14" rx="2" fill="{color}"/>'
+        yield f'<text x="{x + 22}" y="{y + 18}">{name}</text>'
+    yield "</svg>"
+
+
 def generated(page: Path) -> str:
     """The page's text with its tables as they should be. Raises ValueError if a marker is missing."""
     text = page.read_text()
@@ -322,7 +338,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The generated tables of docs/.")
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if something would change")
     given = parser.parse_args()
-    wanted = {DOCS / name: generated(DOCS / name) for name in PAGES} | {WORDS: "\n".join(words()) + "\n"}
+    wanted = {DOCS / name: generated(DOCS / name) for name in PAGES}
+    wanted |= {WORDS: "\n".join(words()) + "\n", COLORS: "\n".join(colors()) + "\n"}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         if given.check:

@@ -41,6 +41,8 @@ def queries() -> Iterator[Asked]:
         said = model(board)
         for panel in said["panels"]:
             for target in panel.get("targets", ()):
+                if "expr" not in target:
+                    continue  # asked of the trace store
                 yield Asked(board, panel["title"], target["refId"], target["expr"], bool(target.get("instant")))
         for annotation in said["annotations"]["list"]:
             yield Asked(board, f"annotation {annotation['name']}", "A", annotation["expr"], False)

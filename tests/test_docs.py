@@ -139,7 +139,7 @@ def test_every_attribute_of_a_span_is_described() -> None:
     retried = otel_support.record(
         attempts=(Attempt(1, CLOCK, CLOCK + 0.5, 503, "503", 0.1), Attempt(2, CLOCK + 0.6, CLOCK + 2.0, 200)),
         outcome=Outcome.RESET, error_type="connection_reset", hints=("unread_body",), server_port=443, retry_after=1.0,
-        retry_after_honored=True, stall_times=(Stall(0.5, 6.0, "first_token"),), partial="text",
+        retry_after_honored=True, request_id="req_1", stall_times=(Stall(0.5, 6.0, "first_token"),), partial="text",
     )
     sink.make_span(retried)
     (whole,) = (span for span in exporter.get_finished_spans() if span.name == "chat gpt-4o-mini")

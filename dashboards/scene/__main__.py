@@ -10,12 +10,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..render import CannotDraw, Picture, render
+from streamvitals.alerts.language import FAST, HOUR, QUARTER_DAY, Language
+from streamvitals.alerts.objectives import Objectives
+from streamvitals.alerts.series import WHOLE
+from streamvitals.export.dashboards import with_least_step
+
+from ..render import THEMES, CannotDraw, Picture, render
 from . import SHORTEST, Scene, SceneError, playing
+from .watch import SPEED
 
 DASHBOARDS = Path(__file__).parents[1]
 LONGEST = 3600.0
 SCRAPE = 1.0
+BOTH = "both"
+
+
+def faster(dashboard: str) -> str:
+    """A dashboard for the scene, in which Prometheus scrapes each second, and the windows of the rules are shorter."""
+    usual, here = Language(Objectives()), Language(Objectives(speed=SPEED))
+    for window in (FAST, HOUR, QUARTER_DAY):
+        for count in (WHOLE.failed, WHOLE.operations):
+            dashboard = dashboard.replace(usual.fill(count[window]) + "{", here.fill(count[window]) + "{")
+    dashboard = dashboard.replace(f":{usual.fill(FAST)}]", f":{here.fill(FAST)}]")
+    return with_least_step(dashboard, SCRAPE)
 
 
 def pictures(scene: Scene, end: float, files: Sequence[Path], folder: Path, suffix: str = "") -> list[Picture]:
@@ -23,7 +40,7 @@ def pictures(scene: Scene, end: float, files: Sequence[Path], folder: Path, suff
     folder.mkdir(parents=True, exist_ok=True)
     return [
         Picture(
-            one, folder / f"{one.stem}{suffix}.png", scene.started, end, scrape_interval=SCRAPE,
+            one, folder / f"{one.stem}{suffix}.png", scene.started, end, scrape_interval=SCRAPE, adapt=faster,
             # There is no hour before.
             variables={"compare": [f"{scene.seconds / 3:.0f}s"]} if '"name": "compare"' in one.read_text() else {},
         )
@@ -49,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=_seconds, default=360.0, help="how long all of it takes (default: 360)")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="where to put them")
     parser.add_argument("--dashboards", type=Path, default=DASHBOARDS, metavar="DIR", help="other JSON files than ours")
-    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
+    parser.add_argument("--theme", choices=(*THEMES, BOTH), default="dark")
     parser.add_argument("--keep", action="store_true", help="go on afterwards, for a look at Prometheus, until Ctrl-C")
     given = parser.parse_args(arguments)
     files = sorted(given.dashboards.glob("*.json"))
@@ -76,7 +93,12 @@ def _played(given: argparse.Namespace, files: Sequence[Path]) -> int:
             # Afterwards, for drawing takes a machine's whole strength, and Prometheus knows what was.
             wanted = pictures(scene, scene.height, files, given.pictures)
             wanted += pictures(scene, time.time(), files, given.pictures, "-after")
-            for one in render(scene.prometheus, [replace(one, theme=given.theme) for one in wanted]):
+            if given.theme == BOTH:
+                light = (one.out.with_stem(one.out.stem + "-light") for one in wanted)
+                wanted += [replace(one, theme="light", out=out) for one, out in zip(tuple(wanted), light, strict=True)]
+            else:
+                wanted = [replace(one, theme=given.theme) for one in wanted]
+            for one in render(scene.prometheus, wanted):
                 print(one.out, flush=True)
                 failed = failed or bool(one.problems)
                 for text in one.problems:

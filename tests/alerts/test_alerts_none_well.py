@@ -54,7 +54,7 @@ def test_all_is_tried_again_for_ever(tmp_path: Path) -> None:
 
 def test_the_dashboards_first_figure_is_everything(tmp_path: Path) -> None:
     """Not nothing, of nothing; and where what is tried again ends well, it is as it was."""
-    (tile, *_) = (q for q in queries() if (q.board, q.panel) == ("streams.json", "Operations failing"))
+    (tile, *_) = (q for q in queries() if (q.board, q.panel) == ("streams.json", "Failing now"))
     expr = filled(tile.expr, dict.fromkeys(re.findall(r"\$(\w+)", tile.expr), ".*"))
     promtool = Promtool(tmp_path, needed("StreamvitalsWatchdog"))
     promtool.expect("for ever", Course(ALL, ill=10, after=0), (29, expr, 1.0))

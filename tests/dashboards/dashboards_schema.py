@@ -16,16 +16,19 @@ TARGET_KEYS = {
     "datasource", "editorMode", "exemplar", "expr", "format", "hide", "instant", "interval", "intervalFactor",
     "legendFormat", "range", "refId",
 }
+# The same of Tempo's.
+TRACE_KEYS = {"datasource", "filters", "limit", "query", "queryType", "refId", "spss", "tableType"}
 # The types know plugins' configuration only; these panels have no types of their own.
 UNTYPED = {"row", "alertlist"}
 # Units that are built from what follows: https://grafana.com/docs/grafana/latest/panels-visualizations/configure-standard-options/
 BUILT_UNITS = ("prefix:", "suffix:", "time:", "si:", "count:", "currency:", "bool:")
 
 
-def facts() -> dict[str, set[str]]:
-    """Which units, transformations, matchers and calculations @grafana/data has."""
+def facts(*trace_queries: str) -> dict[str, set[str]]:
+    """Which units, transformations, matchers and calculations @grafana/data has, and what is no TraceQL."""
     install()
-    done = subprocess.run(["node", "facts.mjs"], cwd=RENDERER, capture_output=True, text=True, check=True)
+    command = ["node", "facts.mjs", *trace_queries]
+    done = subprocess.run(command, cwd=RENDERER, capture_output=True, text=True, check=True)
     return {name: set(values) for name, values in json.loads(done.stdout).items()}
 
 
@@ -38,9 +41,12 @@ def panels(board: Json) -> Iterator[Json]:
 
 def typescript(boards: Mapping[str, Json]) -> str:
     """A module that has no errors if the boards say only what Grafana's types know."""
-    lines = [f"import type {{ Board, Panels }} from {json.dumps(str(RENDERER / 'src' / 'schema'))};"]
+    lines = [f"import type {{ Board, Panels, V2 }} from {json.dumps(str(RENDERER / 'src' / 'schema'))};"]
     for number, (name, board) in enumerate(boards.items()):
         lines.append(f"// {name}")
+        if "spec" in board:
+            lines.append(f"export const b{number}: V2 = {json.dumps(board['spec'])};")
+            continue
         lines.append(f"export const b{number}: Board = {json.dumps(board)};")
         for panel in panels(board):
             lines.extend(_panel(number, panel))

@@ -14,7 +14,7 @@ from dashboard_queries import BOARDS, FOLDER, filled, model, queries
 from streamvitals import names
 from streamvitals.alerts import links as known
 from streamvitals.alerts.objectives import Objectives
-from streamvitals.export.dashboards import adapt, dashboards_for
+from streamvitals.export.dashboards import BUDGET, LEAST_STEP, adapt, dashboards_for, with_least_step
 from streamvitals.palette import OUTCOME_COLORS
 
 pytest.importorskip("grafana_foundation_sdk", reason="the dashboards' SDK is for Python 3.11 and later")
@@ -125,7 +125,7 @@ def test_thresholds_are_the_alerts() -> None:
         for board in BOARDS for panel in model(board)["panels"] if panel["type"] in ("stat", "timeseries")
         if panel["fieldConfig"]["defaults"].get("thresholds")
     }
-    assert f"failure_ratio:increase5m > {drawn['Operations failing'][1]:g}\n" in rules
+    assert f"failure_ratio:increase5m > {drawn['Failing now'][1]:g}\n" in rules
     assert f"streamvitals:first_token:p95_5m > {drawn['First token p95'][0]:g}\n" in rules
     assert f"streamvitals:chunk_gap:p95_5m > {drawn['Chunk gap p95'][0]:g}\n" in rules
     assert re.search(rf"min_over_time\(streamvitals:stalled\[\w+\]\) >= {drawn['Stalled now'][1]:g}\n", rules)
@@ -142,6 +142,8 @@ def test_thresholds_follow_the_users_objectives() -> None:
         assert adapt(text, Objectives()) == text
         for before, after in zip(*(_steps(json.loads(each)) for each in (text, adapt(text, told))), strict=True):
             moved.setdefault(before, set()).add(after)
+        variables = json.loads(adapt(text, told))["templating"]["list"]
+        assert [variable["query"] for variable in variables if variable["name"] == BUDGET] == ["0.01"]
     assert moved[0.005, 0.05] == {(0.01, 0.1)}
     assert moved[2.5,] == {(1.5,)}
     assert moved[0.25,] == {(0.4,), (0.25,)}, "a gap's moves, the event loop's stays"
@@ -173,8 +175,17 @@ def test_the_first_page_fits_a_screen() -> None:
 
 
 def test_a_query_has_only_variables_that_a_test_knows() -> None:
-    values = dict.fromkeys(("__rate_interval", "__interval", "__range", "compare", *NEEDED), "1m")
+    values = dict.fromkeys(("__rate_interval", "__interval", "__range", "compare", "budget", *NEEDED), "1m")
     for query in queries():
         filled(query.expr, values)
 
 
+
+
+def test_rates_have_two_scrapes_however_seldom_prometheus_scrapes() -> None:
+    """Grafana takes rates over four times a query's least step; where there is none, over a minute."""
+    for board in BOARDS:
+        text = (FOLDER / board).read_text(encoding="utf-8")
+        for said, least in ((text, LEAST_STEP), (with_least_step(text, 300.0), "5m")):
+            targets = [target for panel in json.loads(said)["panels"] for target in panel.get("targets", ())]
+            assert {target["interval"] for target in targets if "expr" in target} == {least}

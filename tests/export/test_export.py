@@ -189,6 +189,8 @@ def test_what_somebody_changed_is_not_lost(built: Path, tmp_path: Path) -> None:
     ("dashboards --format kubernetes --folder ''", "grafana_folder '' is not allowed: a text in one line"),
     ("dashboards --format provisioning --output x --prometheus-url prometheus:90", "prometheus-url 'prometheus:90'"),
     ("dashboards --format provisioning --output x --scrape-interval 5", "scrape-interval '5' is not allowed"),
+    ("dashboards --format kubernetes --schema v2", "--schema v2 goes with --format plain only"),
+    ("dashboards --output x --scrape-interval 0s", "scrape-interval '0s' is not allowed: from 1s to 1h"),
     ("alerts --with-examples", "--with-examples goes with --output DIR only"),
     ("alerts --namespace x", "--namespace goes with --format kubernetes or configmap only"),
     ("alerts --format configmap --label a", "label 'a' is not allowed: KEY=VALUE, each key once"),

@@ -243,6 +243,7 @@ def test_log_journal_and_span_tell_the_same_of_a_failure(tmp_path: Path) -> None
         ("elapsed", "streamvitals.failure.elapsed"), ("since_last_chunk", "streamvitals.failure.since_last_chunk"),
         ("error_type", "error.type"), ("outcome", "streamvitals.outcome"), ("chain_attempt", "streamvitals.attempt"),
         ("model", "gen_ai.request.model"), ("server", "server.address"), ("operation", "gen_ai.operation.name"),
+        ("request_id", "streamvitals.request_id"),
     ):
         assert point[name] == line[name] == span[attribute], name
     assert point["http_attempts"] == line["http_attempts"] == 30

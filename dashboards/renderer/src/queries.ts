@@ -25,39 +25,38 @@ const seconds = (text: string): number => rangeUtil.intervalToSeconds(text.repla
 export async function ask(
   panel: Panel, width: number, request: RenderRequest, variables: Variables
 ): Promise<PanelAnswer> {
-  const known = withIntervals(panel, width, request, variables);
+  const known = (target?: Target): Known => withIntervals(panel, target, width, request, variables);
   const targets = (panel.targets ?? []).filter((target) => !target.hide && target.expr);
   const tables = targets.filter(({ format }) => format === 'table').length;
-  const answers = await Promise.all(targets.map((target) => one(panel, target, tables, request, known)));
+  const answers = await Promise.all(targets.map((target) => one(panel, target, tables, request, known(target))));
   return {
     frames: answers.flatMap(({ frames }) => frames).map((frame) => toDataFrame(frame)),
     exemplars: answers.flatMap(({ exemplars }) => exemplars),
     sent: answers.map(({ sent }) => sent),
-    variables: known.variables,
+    variables: known().variables,
   };
 }
 
 interface Known {
   variables: Variables;
-  step: (target: Target) => number;
+  step: number;
 }
 
-function withIntervals(panel: Panel, width: number, request: RenderRequest, variables: Variables): Known {
-  const { from, to, scrapeInterval } = request;
+/** A query's own least step stands for the scrapes' interval, also in $__rate_interval. */
+function withIntervals(
+  panel: Panel, target: Target | undefined, width: number, request: RenderRequest, variables: Variables
+): Known {
+  const { from, to } = request;
+  const own = target?.interval && !target.interval.includes('$') ? seconds(target.interval) : undefined;
+  const scrape = own ?? request.scrapeInterval;
+  const least = own ?? (panel.interval ? Math.max(0.001, seconds(variables.text(panel.interval))) : scrape);
   const points = panel.maxDataPoints ?? Math.floor(width);
-  const least = panel.interval ? Math.max(0.001, seconds(variables.text(panel.interval))) : scrapeInterval;
-  const calculated = (lowest: number): number => {
-    const rounded = rangeUtil.roundInterval((to - from) / points) / 1000;
-    return Math.max(rounded, lowest, (to - from) / 1000 / MOST_POINTS);
-  };
-  const step = (target: Target): number =>
-    calculated(target.interval && !target.interval.includes('$') ? seconds(target.interval) : least)
-      * (target.intervalFactor ?? 1);
-  const interval = calculated(least);
-  const rate = Math.max(interval + scrapeInterval, 4 * scrapeInterval);
+  const rounded = rangeUtil.roundInterval((to - from) / points) / 1000;
+  const interval = Math.max(rounded, least, (to - from) / 1000 / MOST_POINTS);
+  const rate = Math.max(interval + scrape, 4 * scrape);
   const range = Math.round((to - from) / 1000);
   return {
-    step,
+    step: interval * (target?.intervalFactor ?? 1),
     variables: variables.with({
       __interval: duration(interval), __interval_ms: String(interval * 1000),
       __rate_interval: duration(rate), __rate_interval_ms: String(rate * 1000),
@@ -69,7 +68,7 @@ function withIntervals(panel: Panel, width: number, request: RenderRequest, vari
 const duration = (length: number): string => Number.isInteger(length) ? `${length}s` : `${Math.round(length * 1000)}ms`;
 
 async function one(
-  panel: Panel, target: Target, tables: number, request: RenderRequest, { step, variables }: Known
+  panel: Panel, target: Target, tables: number, request: RenderRequest, { step: every, variables }: Known
 ): Promise<{ frames: DataFrame[]; exemplars: Exemplar[]; sent: SentQuery }> {
   const { from, to } = request;
   const expr = variables.text(target.expr ?? '', {}, 'promql');
@@ -77,7 +76,6 @@ async function one(
   const frames: DataFrame[] = [];
   let exemplars: Exemplar[] = [];
   try {
-    const every = step(target);
     if (target.instant) {
       const series = await queryInstant(expr, to);
       sent.series += series.length;

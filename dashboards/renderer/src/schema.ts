@@ -11,6 +11,9 @@ import type * as text from '../node_modules/@grafana/schema/dist/types/raw/compo
 import type * as timeseries from '../node_modules/@grafana/schema/dist/types/raw/composable/timeseries/panelcfg/x/types.gen';
 import type * as board from '../node_modules/@grafana/schema/dist/types/raw/dashboard/x/types.gen';
 
+/** What a dashboard of the second schema may and must say. */
+export type { Spec as V2 } from '../node_modules/@grafana/schema/dist/types/schema/dashboard/v2beta1/types.spec.gen';
+
 /**
  * The same as JSON has it: an enumeration is its values, and what is left out gets its default. A property that is
  * not known is an error all the same, and so is a value of another type.

@@ -5,6 +5,7 @@
     examples.py     the examples for Alertmanager and of costs, a template and the runbooks
     dashboards.py   the dashboards with the thresholds of the user's objectives
     by_label.py     variables and panels for custom labels
+    schema_v2.py    the same in Grafana's second schema
     grafana.py      provisioning, and ConfigMaps for the sidecar
     kubernetes.py   metadata of objects, and ConfigMaps
     yaml_text.py    YAML as text

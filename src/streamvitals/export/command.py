@@ -102,6 +102,8 @@ def alerts(
 
 
 @click.command()
+@click.option("--schema", type=click.Choice(["classic", "v2"]), default="classic", show_default=True,
+              help="v2: resources as Grafana 12 and later store them, for --format plain.")
 @click.option("--format", "form", type=click.Choice(["plain", "provisioning", "kubernetes"]), default="plain",
               show_default=True, help="JSON to import; what belongs below /etc/grafana/provisioning; or ConfigMaps for "
               "the sidecar of Grafana's Helm charts.")
@@ -119,32 +121,35 @@ def alerts(
               help="What the sidecar looks for, instead of grafana_dashboard=1; again for more.")
 @click.option("--prometheus-url", default="", metavar="URL", help="For provisioning: make it a data source, too.")
 @click.option("--tempo-url", default="", metavar="URL", help="For provisioning: the same, with links to its traces.")
-@click.option("--scrape-interval", default="30s", show_default=True, metavar="DURATION",
-              help="For provisioning: how often that Prometheus scrapes.")
+@click.option("--scrape-interval", metavar="DURATION",
+              help="How often Prometheus scrapes: graphs are as fine as that, and rates span four scrapes.  [default: "
+              "a point a minute, which suits up to 2m]")
 @click.option("--output", type=click.Path(file_okay=False), metavar="DIR",
               help="Write them there; --format kubernetes is printed otherwise.")
 @FORCE
 def dashboards(
-    form: str, availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, by: tuple[str, ...],
+    schema: str, form: str, availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, by: tuple[str, ...],
     runbook_url: str | None,
     folder: str | None, namespace: str, labels: tuple[str, ...],
-    prometheus_url: str, tempo_url: str, scrape_interval: str, output: str | None, force: bool,
+    prometheus_url: str, tempo_url: str, scrape_interval: str | None, output: str | None, force: bool,
 ) -> None:
     """Write Grafana's dashboards of LLM streams: streamvitals dashboards --output DIR
 
     They read what Prometheus scraped, or what came through a Collector. Give them the objectives that the alerts have.
     """
-    from ..alerts.objectives import ObjectiveError
+    from ..alerts.objectives import ObjectiveError, seconds
     from . import grafana, kubernetes
-    from .dashboards import dashboards_for
+    from .dashboards import dashboards_for, with_least_step
     from .find import MissingFileError
     from .leaving_out import panels_without
+    from .schema_v2 import to_v2
 
     hidden = _left_out(metrics)
     _only(form == "kubernetes", "--format kubernetes", {"--namespace": namespace, "--label": labels})
     sources_given = {"--prometheus-url": prometheus_url, "--tempo-url": tempo_url}
     _only(form == "provisioning", "--format provisioning", sources_given)
     _only(form != "plain", "--format provisioning or kubernetes", {"--folder": folder is not None})
+    _only(form == "plain", "--format plain", {"--schema v2": schema == "v2"})
     if output is None and form != "kubernetes":
         raise click.UsageError("--output DIR is missing: these are several files; --format kubernetes makes one")
     try:
@@ -152,17 +157,22 @@ def dashboards(
         selected_by = kubernetes.labels(labels or (grafana.SIDECAR_LABEL,))
         metadata = kubernetes.Metadata(namespace, selected_by, annotations)
         objectives = _objectives(
-            {"ttft-p95": ttft_p95, "chunk-gap-p95": chunk_gap_p95, "scrape-interval": scrape_interval},
+            {"ttft-p95": ttft_p95, "chunk-gap-p95": chunk_gap_p95},
             availability=availability, by=by, runbook_url=runbook_url,
         )
-        sources = grafana.Sources(prometheus_url, tempo_url, scrape_interval)
+        sources = grafana.Sources(prometheus_url, tempo_url, scrape_interval or grafana.SCRAPE_INTERVAL)
         files = dashboards_for(objectives)
+        if scrape_interval is not None:
+            step = seconds(scrape_interval, "scrape-interval")
+            files = {name: with_least_step(text, step) for name, text in files.items()}
         for name, text in files.items() if hidden else ():
             files[name], lost = panels_without(text, hidden)
             if lost:
                 titles = ", ".join(f'"{title}"' for title in lost)
                 groups = ", ".join(sorted(set().union(*lost.values())))
                 click.echo(f"{name} is written without {titles}: they read what is left out, {groups}", err=True)
+        if schema == "v2":
+            files = {name: to_v2(text) for name, text in files.items()}
         if form == "provisioning":
             files = grafana.provisioning(files, sources, folder or grafana.FOLDER)
         elif form == "kubernetes":

@@ -7,18 +7,32 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import names
-from ..alerts.objectives import Objectives
+from ..alerts.language import duration
+from ..alerts.objectives import ObjectiveError, Objectives
 from .by_label import with_labels
 from .find import read
 
 # Where a table of ours names alerts: the column, and what it leaves out of their names.
 ALERT_COLUMN, ALERT_PREFIX = "Alert", "Streamvitals"
 
+# How far apart the points of graphs are at the least; Grafana takes rates over four times as much. Prometheus scrapes
+# once a minute if nobody says otherwise, and no rate comes from fewer than two scrapes.
+LEAST_STEP = "1m"
+MOST_SECONDS = 3600.0
+# The variable of dashboards that has the error budget.
+BUDGET = "budget"
+
+
+def budget_text(objectives: Objectives) -> str:
+    """The error budget as it stands in queries."""
+    return f"{objectives.budget:g}"
+
 
 def _steps(objectives: Objectives) -> dict[str, tuple[float, ...]]:
     """Map each metric that a panel reads to the thresholds that follow from the objectives."""
     return {
         names.STREAMS.prometheus: (objectives.budget, objectives.page_share),
+        names.CALLS.prometheus: (objectives.budget, objectives.page_share),
         names.TIME_TO_FIRST_TOKEN.prometheus: (objectives.ttft_p95,),
         names.TIME_TO_FIRST_CHUNK.prometheus: (objectives.ttft_p95,),
         names.CHUNK_GAP.prometheus: (objectives.chunk_gap_p95,),
@@ -49,14 +63,28 @@ def _with_runbooks(dashboard: str, address: str) -> str:
     return json.dumps(model, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def with_least_step(dashboard: str, seconds: float) -> str:
+    """Draw a point for each scrape, where Prometheus scrapes at another pace than once a minute.
+
+    Raises ObjectiveError.
+    """
+    if not 1.0 <= seconds <= MOST_SECONDS:
+        given, most = duration(seconds), duration(MOST_SECONDS)
+        raise ObjectiveError(f"scrape-interval '{given}' is not allowed: from 1s to {most}")
+    return dashboard.replace(f'"interval": "{LEAST_STEP}"', f'"interval": "{duration(seconds)}"')
+
+
 def adapt(dashboard: str, objectives: Objectives) -> str:
     """Move the thresholds of a dashboard's JSON from the default objectives to these."""
     usual, wanted = _steps(Objectives()), _steps(objectives)
     if wanted == usual:
         return dashboard
     model = json.loads(dashboard)
+    for variable in model["templating"]["list"]:
+        if variable["name"] == BUDGET:
+            variable["query"] = budget_text(objectives)
     for panel in model["panels"]:
-        queries = " ".join(target["expr"] for target in panel.get("targets", ()))
+        queries = " ".join(target.get("expr", "") for target in panel.get("targets", ()))
         for steps in _thresholds(panel.get("fieldConfig", {})):
             values = tuple(step["value"] for step in steps[1:])
             for metric, default in usual.items():

@@ -18,6 +18,8 @@ SIDECAR_LABEL = "grafana_dashboard=1"
 FOLDER_ANNOTATION = "grafana_folder"
 CONFIG_MAPS = "streamvitals-dashboards.yaml"
 PROMETHEUS, TEMPO = "streamvitals-prometheus", "streamvitals-tempo"
+# The usual one, which the alerts take as well.
+SCRAPE_INTERVAL = "30s"
 _URL = re.compile(r"https?://[^\s\"'{}\\$]+")
 _MADE = "# Made by `streamvitals dashboards`.\n"
 
@@ -33,7 +35,7 @@ class Sources:
     prometheus_url: str = ""
     tempo_url: str = ""
     # How often Prometheus scrapes, as a duration of its own: what $__rate_interval is made of.
-    scrape_interval: str = "30s"
+    scrape_interval: str = SCRAPE_INTERVAL
 
     def __post_init__(self) -> None:
         for name, url in (("prometheus-url", self.prometheus_url), ("tempo-url", self.tempo_url)):

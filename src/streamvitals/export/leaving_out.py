@@ -81,7 +81,7 @@ def panels_without(dashboard: str, left_out: frozenset[str]) -> tuple[str, dict[
             if _keeps_queries(panel, left_out):
                 kept.append(panel)
             else:
-                lost[panel["title"]] = groups_read((target["expr"] for target in panel["targets"]), left_out)
+                lost[panel["title"]] = groups_read(map(_expr, panel["targets"]), left_out)
         if kept:
             shelves.append(kept)
     placed: list[dict[str, Any]] = []
@@ -101,10 +101,15 @@ def _position(panel: Mapping[str, Any]) -> tuple[int, int]:
     return panel["gridPos"]["y"], panel["gridPos"]["x"]
 
 
+def _expr(target: Mapping[str, Any]) -> str:
+    """The PromQL of a query; of one to another data source there is none."""
+    return str(target.get("expr", ""))
+
+
 def _keeps_queries(panel: dict[str, Any], left_out: frozenset[str]) -> bool:
     """Remove a panel's queries of left out metrics, and say whether there are others, or never were any."""
     targets = panel.get("targets", [])
-    kept = [target for target in targets if not groups_read([target["expr"]], left_out)]
+    kept = [target for target in targets if not groups_read([_expr(target)], left_out)]
     # The columns of a table have other names where there is one query only.
     if targets and (not kept or (panel["type"] == "table" and len(kept) == 1 < len(targets))):
         return False

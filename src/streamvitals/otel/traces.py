@@ -240,6 +240,7 @@ def _usage(usage: Usage) -> list[tuple[str, Value | None]]:
 def _failure(record: StreamRecord) -> dict[str, Value | None]:
     return {
         "error.type": conventions.error_type(True, record.error_type),
+        "streamvitals.request_id": record.request_id,
         "streamvitals.failure.chunk_index": record.chunks,
         "streamvitals.failure.bytes": record.bytes_received,
         "streamvitals.failure.elapsed": record.duration,
