@@ -53,6 +53,10 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "OTEL_METRICS_EXPORTER": (
         "", f"`otlp` or `none`, whatever the endpoint says; with `prometheus` `run` serves on {PORT_BESIDE}"
     ),
+    "OTEL_LOGS_EXPORTER": (
+        "", "`otlp`, or an `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`:"
+        " [each failure is sent as a record of the log](signals.md#failures-as-records-of-the-log)"
+    ),
     "OTEL_SDK_DISABLED": ("false", "`true`: do nothing at all"),
     "STREAMVITALS_STALL_SECONDS": (
         f"{Config.stall_after:g}", "a stream that waits longer for its next chunk is [stalled](metrics.md#stalled)"
@@ -99,7 +103,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
 # Set by `run` for the app, not by people.
 INTERNAL = {"STREAMVITALS_DIR"}
 # Read by name or by a name that is put together; the variants per signal are the standard's own.
-STANDARD = {"OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_CONFIG_FILE"}
+STANDARD = {"OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER", "OTEL_CONFIG_FILE"}
 
 
 def metrics() -> Iterator[str]:

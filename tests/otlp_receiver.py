@@ -12,6 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from google.protobuf.json_format import MessageToJson
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -82,7 +86,7 @@ class Receiver:
         return [
             attributes(part.resource)
             for r in tuple(self.requests)
-            for part in (r.message.resource_spans if "traces" in r.path else r.message.resource_metrics)
+            for part in getattr(r.message, f"resource_{_PARTS[r.path]}")
         ]
 
     def spans(self) -> list[Any]:
@@ -93,6 +97,16 @@ class Receiver:
             for resource in r.message.resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
+        ]
+
+    def logs(self) -> list[Any]:
+        return [
+            record
+            for r in tuple(self.requests)
+            if r.path == "/v1/logs"
+            for resource in r.message.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
         ]
 
     def metrics(self, request: int = -1) -> dict[str, Any]:
@@ -110,6 +124,13 @@ class Receiver:
 _KINDS: dict[str, tuple[Any, Any]] = {
     "/v1/traces": (ExportTraceServiceRequest, ExportTraceServiceResponse),
     "/v1/metrics": (ExportMetricsServiceRequest, ExportMetricsServiceResponse),
+    "/v1/logs": (ExportLogsServiceRequest, ExportLogsServiceResponse),
+}
+
+
+_PARTS = {"/v1/traces": "spans", "/v1/metrics": "metrics", "/v1/logs": "logs"}
+_REJECTED = {
+    "/v1/traces": "rejected_spans", "/v1/metrics": "rejected_data_points", "/v1/logs": "rejected_log_records",
 }
 
 
@@ -130,7 +151,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 while not receiver.hang.wait(0.05):
                     self.wfile.write(receiver.drip[-1:])
             told = response()
-            items = "rejected_spans" if "traces" in self.path else "rejected_data_points"
+            items = _REJECTED[self.path]
             setattr(told.partial_success, items, receiver.rejected)
             answer = MessageToJson(told).encode() if receiver.json else told.SerializeToString()
             self.send_response(receiver.status)

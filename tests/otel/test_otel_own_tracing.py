@@ -488,4 +488,4 @@ def test_a_signal_handler_may_end_a_stream_in_the_middle_of_anything(monkeypatch
 @pytest.mark.parametrize("value", ["0", "-1", "many", ""])
 def test_a_wrong_queue_size_is_the_default(value: str) -> None:
     queue = SpanQueue(lambda timeout: Stuck(), Losses("spans", None), {"OTEL_BSP_MAX_QUEUE_SIZE": value})
-    assert queue._spans.maxlen == 2048
+    assert queue._items.maxlen == 2048

@@ -81,6 +81,7 @@ class Config:
     token_file: str = ""
     otlp_traces: bool = False
     otlp_metrics: bool = False
+    otlp_logs: bool = False
     labels: tuple[CustomLabel, ...] = ()
     label_values: int = MAX_LABEL_VALUES
     label_sets: int = MAX_LABEL_SETS
@@ -153,6 +154,8 @@ class Config:
             token_file=env.get("STREAMVITALS_TOKEN_FILE", ""),
             otlp_traces=_exports_otlp(env, "TRACES", endpoint),
             otlp_metrics=_exports_otlp(env, "METRICS", endpoint),
+            # By name only: behind an endpoint for all signals there is often nobody for logs.
+            otlp_logs=_exports_otlp(env, "LOGS", endpoint=False),
             labels=take(_labels, "STREAMVITALS_LABELS", (), "no custom labels are counted"),
             label_values=take(_number(1, 1000), "STREAMVITALS_LABEL_VALUES", MAX_LABEL_VALUES),
             label_sets=take(_number(20, 5000), "STREAMVITALS_LABEL_SETS", MAX_LABEL_SETS),

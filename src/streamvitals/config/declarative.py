@@ -178,6 +178,9 @@ def _variables(model: Any, faults: list[Fault]) -> Iterator[tuple[str, str]]:
     yield from _resource(model.resource)
     yield from _traces(model.tracer_provider, faults)
     yield from _metrics(model.meter_provider)
+    logs = _first(one.exporter for one in _processors(model.logger_provider) if one is not None)
+    if logs is not None:
+        yield from _otlp("LOGS", logs)
     yield from _options(model)
 
 
@@ -194,8 +197,7 @@ def _resource(resource: Any) -> Iterator[tuple[str, str]]:
 
 
 def _traces(provider: Any, faults: list[Fault]) -> Iterator[tuple[str, str]]:
-    processors = (one.batch or one.simple for one in provider.processors) if provider is not None else ()
-    exporter = _first(one.exporter for one in processors if one is not None)
+    exporter = _first(one.exporter for one in _processors(provider) if one is not None)
     sampler = _sampler(provider.sampler) if exporter is not None else ""
     if sampler is None:
         what = f"the sampler in {VARIABLE} is one that streamvitals does not have: it exports no spans"
@@ -211,6 +213,10 @@ def _traces(provider: Any, faults: list[Fault]) -> Iterator[tuple[str, str]]:
         yield "OTEL_TRACES_SAMPLER", name
         if ratio:
             yield "OTEL_TRACES_SAMPLER_ARG", ratio
+
+
+def _processors(provider: Any) -> Iterator[Any]:
+    return (one.batch or one.simple for one in (provider.processors if provider is not None else ()))
 
 
 def _first(exporters: Iterator[Any]) -> Any:

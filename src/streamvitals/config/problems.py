@@ -24,13 +24,13 @@ OURS = "STREAMVITALS_"
 INNER = {"STREAMVITALS_DIR", "STREAMVITALS_AGENT", SAID}
 # How similar a name must be to one of ours to be taken for a misspelling of it; 1 is identical.
 ALIKE = 0.75
-SIGNALS = ("TRACES", "METRICS")
+SIGNALS = ("TRACES", "METRICS", "LOGS")
 HTTP_PROTOBUF = "http/protobuf"
 # A collector's default ports: for gRPC, and for HTTP.
 # https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 GRPC_PORT, HTTP_PORT = 4317, 4318
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
-_OTLP_VARIABLE = re.compile(r"OTEL_EXPORTER_OTLP_(TRACES|METRICS)_([A-Z_]+)")
+_OTLP_VARIABLE = re.compile(r"OTEL_EXPORTER_OTLP_(TRACES|METRICS|LOGS)_([A-Z_]+)")
 _OUR_VARIABLE = re.compile(f"{OURS}([A-Z_]+)")
 _INTERVALS = ("OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT")
 # Matches what is in the place of a scheme: another scheme, or half of one. An opening quote is stripped before.
@@ -76,7 +76,7 @@ def _of_file(problem: Problem, options: set[str]) -> Problem:
     """
 
     def of_provider(match: re.Match[str]) -> str:
-        provider = "tracer_provider" if match[1] == "TRACES" else "meter_provider"
+        provider = {"TRACES": "tracer_provider", "METRICS": "meter_provider"}.get(match[1], "logger_provider")
         what = {"PROTOCOL": "the protocol", "CERTIFICATE": "ca_file", "CLIENT_CERTIFICATE": "cert_file"}
         return f"{what.get(match[2], match[2].lower())} of {provider}"
 
@@ -204,8 +204,11 @@ class Endpoint(NamedTuple):
 
 def endpoints(env: Mapping[str, str], config: Config) -> list[Endpoint]:
     """The endpoints of the configured signals, by the rules of the exporters' specification."""
-    wanted = {"TRACES": config.otlp_traces, "METRICS": config.otlp_metrics}
-    return [_endpoint(env, signal) for signal in SIGNALS if wanted[signal]]
+    return [_endpoint(env, signal) for signal in SIGNALS if _is_sent(config, signal)]
+
+
+def _is_sent(config: Config, signal: str) -> bool:
+    return {"TRACES": config.otlp_traces, "METRICS": config.otlp_metrics, "LOGS": config.otlp_logs}[signal]
 
 
 def endpoints_to_ask(env: Mapping[str, str], config: Config, problems: Iterable[Problem]) -> list[Endpoint]:
@@ -248,7 +251,7 @@ def _is_asked_for(env: Mapping[str, str], signal: str) -> bool:
     """Whether OTLP is configured, with any protocol."""
     plain = {name: value for name, value in env.items() if not name.endswith("_PROTOCOL")}
     config = Config.read(plain)[0]
-    return config.otlp_traces if signal == "TRACES" else config.otlp_metrics
+    return _is_sent(config, signal)
 
 
 def _of_url(where: Endpoint, given: str) -> Iterator[Problem]:

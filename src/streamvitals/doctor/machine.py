@@ -79,6 +79,8 @@ def check_destinations(config: Config, env: Mapping[str, str]) -> Iterator[Check
     }
     for signal, name in (("traces", "spans"), ("metrics", "metrics")):
         yield Check(OK, f"{name} go {f'to {places[signal]}' if signal in places else 'nowhere'} over OTLP")
+    if "logs" in places:
+        yield Check(OK, f"failures go to {places['logs']} over OTLP, as records of the log")
 
 
 def check_thresholds(config: Config) -> Iterator[Check]:

@@ -1,4 +1,4 @@
-"""The failure of a stream as the conventions' event, by the app's own LoggerProvider if it has one.
+"""The failure of a stream as the conventions' event, by the app's own LoggerProvider, else by a pipeline of ours.
 
 It has the class of the exception, or the error type where nothing was raised: never a message or a stack trace, which
 may quote what was asked or answered.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -23,9 +24,11 @@ _API = "opentelemetry._logs"
 
 
 class ExceptionEvents:
-    """Emits the event of each failed stream; does nothing while the app has no LoggerProvider."""
+    """Emits the event of each failed stream; does nothing while the app has no LoggerProvider and there is no ``own``.
+    """
 
-    def __init__(self, generation: str) -> None:
+    def __init__(self, generation: str, own: Callable[[Any], None] | None = None) -> None:
+        self._own = own
         self._names = {
             conventions.LATEST: (conventions.EXCEPTION_EVENT,),
             conventions.OLD: (conventions.OLD_EXCEPTION_EVENT,),
@@ -36,15 +39,15 @@ class ExceptionEvents:
         """Emit it with the trace of the stream's span, else that of its parent; ``ended`` is in Unix nanoseconds."""
         # The variable itself: to ask for the global provider can make one, which only the app may do.
         provider = getattr(sys.modules.get(f"{_API}._internal"), "_LOGGER_PROVIDER", None)
-        if provider is None or not _has_events():
+        emit = self._own if provider is None else provider.get_logger(SCOPE, __version__).emit
+        if emit is None or not _has_events():
             return
         api = sys.modules[_API]
         span = record.span
         context = parent if span is None else set_span_in_context(NonRecordingSpan(span), parent)
         kind = record.cause_chain[0] if record.cause_chain else conventions.error_type(True, record.error_type)
-        logger = provider.get_logger(SCOPE, __version__)
         for name in self._names:
-            logger.emit(api.LogRecord(
+            emit(api.LogRecord(
                 timestamp=ended, context=context, severity_number=api.SeverityNumber.WARN, severity_text="WARN",
                 event_name=name, attributes={"exception.type": kind},
             ))

@@ -1,4 +1,4 @@
-"""For both OTLP signals: runs OpenTelemetry's exporters so that the app does not notice them.
+"""For all OTLP signals: runs OpenTelemetry's exporters so that the app does not notice them.
 
 The exporters of opentelemetry-exporter-otlp-proto-http log every failed attempt, draw jitter from the
 `random` module and can be traced by the app's own instrumentation. None of that may reach the app.
@@ -30,6 +30,7 @@ _JITTERY = (
     "opentelemetry.exporter.otlp.common.http",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
 )
 
 
@@ -157,7 +158,7 @@ class Losses:
 
 
 _MAX_ANSWER = 1 << 16  # most bytes of an answer that is parsed
-_REJECTED = ("rejectedSpans", "rejectedDataPoints")
+_REJECTED = ("rejectedSpans", "rejectedDataPoints", "rejectedLogRecords")
 
 
 def count_rejected(exporter: Exporter, losses: Losses) -> Exporter:
@@ -186,7 +187,7 @@ def _rejected(response: Any) -> bool:
         if "json" in response.headers.get("Content-Type", ""):
             partial = response.json().get("partialSuccess") or {}
             return any(int(partial.get(name) or 0) > 0 for name in _REJECTED)
-        # The parts that are read are the same on the wire for both signals.
+        # The parts that are read are the same on the wire for all signals.
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
         return bool(ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans > 0)

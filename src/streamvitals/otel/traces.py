@@ -10,9 +10,10 @@ https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 from __future__ import annotations
 
 import atexit
+import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context
@@ -36,9 +37,15 @@ from ..stream.record import Attempt, Inside, StreamLabels, StreamRecord, TraceId
 from ..stream.sink import Sink
 from .exception_event import ExceptionEvents
 from .keys import SCOPE
-from .patience import MOST, at_exit, exiting
+from .patience import MOST, Patience, at_exit, exiting
 from .peers import inference_around, put_on
 from .trace_parent import TracerSource
+
+if TYPE_CHECKING:
+    from .own_logs import OwnLogs
+    from .own_pipeline import OwnPipeline
+
+logger = logging.getLogger("streamvitals")
 
 _MAX_EVENTS = 16  # most events of each kind on one span
 _MAX_REMEMBERED = 256  # most label sets whose attributes are cached
@@ -59,13 +66,14 @@ class TraceSink(Sink):
     """Makes the spans of each record. ``get_tracer`` is called for each; it returns None if no spans are wanted."""
 
     def __init__(
-        self, get_tracer: TracerSource, generation: str = conventions.LATEST, spans: str = conventions.AUTO
+        self, get_tracer: TracerSource, generation: str = conventions.LATEST, spans: str = conventions.AUTO,
+        emit: Callable[[Any], None] | None = None,
     ) -> None:
-        """``spans``: one of ``conventions.SPANS``."""
+        """``spans``: one of ``conventions.SPANS``. ``emit`` takes the record of a failure, if the app has nobody."""
         self._get_tracer = get_tracer
         self._old = generation != conventions.LATEST
         self._spans = spans
-        self._events = ExceptionEvents(generation)
+        self._events = ExceptionEvents(generation, emit)
 
     def make_span(self, record: StreamRecord) -> SpanContext | None:
         """Make the spans of a stream that ended and of its attempts; None if it is not sampled."""
@@ -368,8 +376,11 @@ def start_tracing(
     *,
     provider: TracerProvider | None = None,
     on_error: Callable[[str], None] | None = None,
+    logs: bool = False,
 ) -> Tracing:
     """Make the span pipeline.
+
+    ``logs``: failures are sent as records of the log, where the app has no LoggerProvider.
 
     Spans go to ``provider`` if one is given, else to the app's global provider once it has set one, else, if
     ``config.otlp_traces``, to an exporter of our own, set up from the standard variables. No global provider is ever
@@ -379,33 +390,71 @@ def start_tracing(
 
     Raises ImportError if our own exporter is asked for and not installed, ValueError if a variable is wrong.
     """
-    generation, spans = config.conventions, config.spans
+    own = None
+    pipelines: list[OwnPipeline[Any]] = []
     if provider is not None:
         source = tracer_of(provider)
-        return Tracing(TraceSink(source, generation, spans), _done, _done, source, _nothing, _nothing, _nothing)
-    if not config.otlp_traces:
-        source = _AppFirst(lambda: None)
-        return Tracing(TraceSink(source, generation, spans), _done, _done, source, _nothing, _nothing, _nothing)
-    from .own_tracing import OwnTracing
+    elif config.otlp_traces:
+        from .own_tracing import OwnTracing
 
-    own = OwnTracing(on_error, declared=config.declared)
-    source = _AppFirst(own.tracer)
+        own = OwnTracing(on_error, declared=config.declared)
+        pipelines.append(own)
+        source = _AppFirst(own.tracer)
+    else:
+        source = _AppFirst(lambda: None)
+    failures = _own_logs(config, on_error, own) if logs else None
+    if failures is not None:
+        pipelines.append(failures)
+    emit = failures.emit if failures is not None else None
+    sink = TraceSink(source, config.conventions, config.spans, emit)
+    if not pipelines:
+        return Tracing(sink, _done, _done, source, _nothing, _nothing, _nothing)
+
+    def begin_flush() -> None:
+        for one in pipelines:
+            one.begin_flush()
+
+    def flush(timeout: float = MOST) -> bool:
+        patience = Patience(timeout)
+        begin_flush()
+        return not [one for one in pipelines if not one.flush(patience.left())]
+
+    def begin_shutdown() -> None:
+        for one in pipelines:
+            one.begin_shutdown()
 
     def shutdown(timeout: float = MOST) -> bool:
+        patience = Patience(timeout)
         if not exiting():  # at exit `end` stays registered, for streams of other exit functions
             atexit.unregister(end)
-        return own.shutdown(timeout)
+        begin_shutdown()
+        return not [one for one in pipelines if not one.shutdown(patience.left())]
 
     def end() -> None:
         shutdown(at_exit().left())
 
     def prepare() -> None:
-        if getattr(trace, "_TRACER_PROVIDER", None) is None:
+        if own is not None and getattr(trace, "_TRACER_PROVIDER", None) is None:
             own.prepare()
 
     atexit.register(end)
-    sink = TraceSink(source, generation, spans)
-    return Tracing(sink, own.flush, shutdown, source, own.begin_flush, own.begin_shutdown, prepare)
+    return Tracing(sink, flush, shutdown, source, begin_flush, begin_shutdown, prepare)
+
+
+def _own_logs(
+    config: TracesConfig, on_error: Callable[[str], None] | None, beside: OwnPipeline[Any] | None
+) -> OwnLogs | None:
+    """The pipeline for failures; without it spans are made all the same."""
+    try:
+        from .own_logs import OwnLogs
+
+        resource = beside.resource if beside is not None else None
+        return OwnLogs(on_error, declared=config.declared, resource=resource)
+    except ImportError as error:
+        logger.warning("no failures over OTLP: %s -> install opentelemetry-sdk 1.39 or newer there", error.name)
+    except Exception as error:  # noqa: BLE001  the exporter raises at bad values of the standard variables
+        logger.warning("no failures over OTLP: %s -> check the OTEL_ variables", type(error).__name__)
+    return None
 
 
 def _nothing() -> None:

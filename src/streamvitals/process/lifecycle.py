@@ -77,11 +77,11 @@ def activate() -> None:
 
 
 def _tracing_under_run(config: Config, problems: list[str]) -> Tracing | None:
-    """The span pipeline, only if the standard variables ask for spans or the app has loaded OpenTelemetry.
+    """The span pipeline, only if the standard variables ask for spans or failures or the app has loaded OpenTelemetry.
 
     An app whose environment lacks the exporter is observed all the same.
     """
-    if not (config.otlp_traces or "opentelemetry" in sys.modules):
+    if not (config.otlp_traces or config.otlp_logs or "opentelemetry" in sys.modules):
         return None
     return start_tracing_if_possible(config, None, count_fault, problems)
 

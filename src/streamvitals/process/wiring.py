@@ -152,10 +152,10 @@ def start_tracing(config: Config, provider: Any, on_error: Callable[[str], None]
     try:
         from ..otel import traces
     except ImportError:
-        if config.otlp_traces or provider is not None:
+        if config.otlp_traces or config.otlp_logs or provider is not None:
             raise
         return None
-    return traces.start_tracing(config, provider=provider, on_error=on_error)
+    return traces.start_tracing(config, provider=provider, on_error=on_error, logs=config.otlp_logs)
 
 
 def start_tracing_if_possible(
