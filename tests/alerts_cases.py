@@ -38,7 +38,7 @@ def case(
 
 def _ended(alert: str, outcome: str, fate: str) -> Case:
     return case(
-        alert, {streams(outcome): 5.0}, {streams(outcome): 1.9}, f"8% of gpt-4o streams {fate}, 5m"
+        alert, {streams(outcome): 5.0}, {streams(outcome): 1.9}, f"8% of gpt-4o streams (75 of 975) {fate}, 5m"
     )
 
 
@@ -62,6 +62,13 @@ def fallbacks(rate: float) -> Rates:
     }
 
 
+# How a page about failures ends.
+LOOK_NEXT = (
+    "Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page, and the log"
+    " lines of the logger streamvitals, which say of each stream where it broke and its request id."
+)
+
+
 def _gone(left: float) -> Rates:
     return NOTHING | {streams("completed"): left}
 
@@ -69,32 +76,32 @@ def _gone(left: float) -> Rates:
 CASES = (
     case(
         "StreamvitalsFailing", {streams("reset"): 17.0}, {streams("reset"): 11.8},
-        "22% of gpt-4o streams reset by api.example mid-stream, 5m", soon=6,
-        description="Users get errors, cut answers or silence: 255 operations failed in 5m, 12% of all (at 00:26 UTC)."
-        " Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page, and the"
-        " log lines of the logger streamvitals, which say where each stream broke.",
+        "22% of gpt-4o streams (255 of 1155) reset by api.example mid-stream, 5m, since 00:20", soon=6,
+        description="Users get errors, cut answers or silence: 255 of 2055 operations failed in 5m, 12% (at 00:26"
+        " UTC). Affected: 1 of 2 models, 1 of 1 servers, 3 of 3 replicas."
+        f" {LOOK_NEXT}",
     ),
     case(
         "StreamvitalsRefused", {streams("rejected"): 65.0, errors("rejected", "401"): 65.0},
         {streams("rejected"): 36.0, errors("rejected", "401"): 36.0},
-        "1462 requests for gpt-4o at api.example refused with 401, 15m", soon=7,
+        "1462 of 6862 requests for gpt-4o at api.example refused with 401, 15m, since 00:21", soon=7,
     ),
     case(
         "StreamvitalsSlow", latency(FIRST, 4.0, 1.0, 2 * COMPLETED), latency(FIRST, 2.5, 1.0, 2 * COMPLETED),
-        "first token of gpt-4o after 3.925s, promised 2.5s", soon=8, well=80,
+        "first token of gpt-4o after 3.925s, promised 2.5s, since 01:20", soon=8, well=80,
     ),
     case(
-        "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4), "no stream has ended for 5m, 1830 are usual", soon=9,
-        well=90,
+        "StreamvitalsTrafficGone", dict(NOTHING), _gone(0.4),
+        "no stream has ended for 5m, 1830 are usual, the last about 01:28", soon=9, well=90,
     ),
     case(
         "StreamvitalsCallsFailing", {calls("failed"): 5.0}, {calls("failed"): 1.0},
-        "33% of gpt-4o calls without a stream fail at api.example, 5m", soon=6,
+        "33% of gpt-4o calls without a stream fail at api.example, 5m, since 00:20", soon=6,
         description="Calls that are not streamed get errors: titles, embeddings, judges, the answers of whoever asks"
-        " without streaming: 75 failed in 5m. Look next: 1. whether streams fail as well, which is a page of its own in"
-        " the same notification: then it is the provider, else what only these calls use, such as another model, key or"
-        " endpoint; 2. the error types on the dashboard, and the application's own log: there is no log line of ours"
-        " for a call.",
+        " without streaming: 75 of 225 failed in 5m. Look next: 1. whether streams fail as well, which is a page"
+        " of its own in the same notification: then it is the provider, else what only these calls use, such as"
+        " another model, key or endpoint; 2. the error types on the dashboard, and the application's own log: there is"
+        " no log line of ours for a call.",
     ),
     case(
         "StreamvitalsCallsHanging", {Thing(names.CALLS_STALLED): 1.0}, {Thing(names.CALLS_STALLED): 0.0},

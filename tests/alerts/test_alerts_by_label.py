@@ -57,7 +57,7 @@ def reset(share: float, rate: float, tenant: str = "") -> dict[Thing, Rate]:
 @needs("promtool")
 def test_one_tenant_that_fails_pages_by_its_label_alone(tmp_path: Path) -> None:
     whose = "100% of tenant acme's operations fail, 0% of the others'"
-    text = f"{whose}; 6% of gpt-4o streams reset by api.example mid-stream, 5m"
+    text = f"{whose}; 6% of gpt-4o streams (60 of 1020) reset by api.example mid-stream, 5m, since 00:20"
     for rules, value, more in ((RULES, None, {}), (SUMMARY_ONLY, 1.0, told(34, text))):
         promtool = Promtool(tmp_path, rules)
         promtool.expect(
@@ -72,12 +72,12 @@ def test_one_tenant_that_fails_pages_by_its_label_alone(tmp_path: Path) -> None:
 @needs("promtool")
 def test_the_tenant_by_whom_the_service_fails_is_named(tmp_path: Path) -> None:
     promtool = Promtool(tmp_path, SUMMARY_ONLY)
-    for share, rate, whose, of_model in (
-        (0.9, 20.0, "90% of tenant globex's operations fail, 0% of the others'", "21%"),
+    for share, rate, whose, of_model, many in (
+        (0.9, 20.0, "90% of tenant globex's operations fail, 0% of the others'", "21%", "270 of 1260"),
         # Too little for a tenant to page by itself.
-        (0.17, 200.0, "17% of tenant globex's operations fail, 0% of the others'", "13%"),
+        (0.17, 200.0, "17% of tenant globex's operations fail, 0% of the others'", "13%", "510 of 3960"),
     ):
-        text = f"{whose}; {of_model} of gpt-4o streams reset by api.example mid-stream, 5m"
+        text = f"{whose}; {of_model} of gpt-4o streams ({many}) reset by api.example mid-stream, 5m, since 00:20"
         big = Course(
             reset(share, rate, "globex"), ill=30, after=60, healthy=reset(0, rate, "globex") | reset(0, 4, "acme")
         )
@@ -92,9 +92,9 @@ def test_no_tenant_is_named_where_a_model_fails_for_all_alike(tmp_path: Path) ->
     """Others use a second model, which is well: as a share of all that the others ask, less of theirs fails."""
     promtool = Promtool(tmp_path, SUMMARY_ONLY)
     healthy = reset(0, 20, "globex") | reset(0, 4, "acme")
-    for share, unlike, said in ((0.3, 0.0, "30%"), (0.3, 0.05, "31%"), (0.9, 0.05, "91%")):
+    for share, unlike, said, many in ((0.3, 0.0, "30%", 378), (0.3, 0.05, "31%", 390), (0.9, 0.05, "91%", 1146)):
         alike = reset(share, 60) | reset(share + unlike, 20, "globex") | reset(share - unlike, 4, "acme")
-        text = f"{said} of gpt-4o streams reset by api.example mid-stream, 5m"
+        text = f"{said} of gpt-4o streams ({many} of 1260) reset by api.example mid-stream, 5m, since 00:20"
         promtool.expect(text, Course(alike, healthy=healthy), (34, firing(FAILING), 1.0), **told(34, text))
     promtool.check()
 
@@ -108,7 +108,7 @@ def test_a_tenant_whose_streams_hang_is_named_unless_all_do(tmp_path: Path) -> N
         ("one", one, "streams of tenant acme hang; 18 open gpt-4o streams hang, no chunk comes from api.example"),
         ("all", every, "54 open gpt-4o streams hang, no chunk comes from api.example"),
     ):
-        promtool.expect(name, course(sick), (30, firing(FAILING), 1.0), **told(30, text))
+        promtool.expect(name, course(sick), (30, firing(FAILING), 1.0), **told(30, f"{text}, since 00:20"))
     promtool.check()
 
 

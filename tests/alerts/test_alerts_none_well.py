@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alerts_cases import ONE
+from alerts_cases import LOOK_NEXT, ONE
 from alerts_support import needs
 from alerts_world import COMPLETED, HEALTHY, MODELS, Course, Rate, Thing, retries, streams
 from dashboard_queries import filled, queries
@@ -70,12 +70,11 @@ def test_the_page_says_that_nothing_ends_well_and_the_ticket_hides_nothing(tmp_p
     promtool = Promtool(tmp_path, needed(page, storm))
     course = Course(retried(0.8), healthy=little(), replicas=ONE, ill=20, after=0)
     told = (
-        "Users get errors, cut answers or silence: none of 4 streams in 5m ended well (at 00:38 UTC). Look next: 1. on"
-        " the dashboard, which outcome, model and server lead; 2. the provider's status page, and the log lines of the"
-        " logger streamvitals, which say where each stream broke."
+        "Users get errors, cut answers or silence: none of 4 streams in 5m ended well (at 00:38 UTC). Affected: 1"
+        f" of 1 models, 1 of 1 servers, 1 of 1 replicas. {LOOK_NEXT}"
     )
     promtool.expect("says", course, alert_rule_test=[
-        rendered(page, 38, "100% of gpt-4o streams reset by api.example mid-stream, 5m", told),
+        rendered(page, 38, "100% of gpt-4o streams (4 of 4) reset by api.example mid-stream, 5m, since 00:21", told),
         rendered(
             storm, 38, "12 retries of gpt-4o at api.example for reset by the app, 15m",
             "Attempts are made again so often that the provider is the busier for it, and users are not helped. Look"
@@ -122,14 +121,16 @@ def test_one_model_fails_for_ever_and_the_other_is_well(tmp_path: Path) -> None:
     promtool = Promtool(tmp_path, needed("StreamvitalsFailing", "StreamvitalsOneModelFailing"))
     course = Course(retried(20.0, MODELS[1]), ill=20, after=0)
     told = (
-        "Users get errors, cut answers or silence; none of 300 o-large streams ended well (at 00:30 UTC). Look next: 1."
-        " on the dashboard, which outcome, model and server lead; 2. the provider's status page, and the log lines of"
-        " the logger streamvitals, which say where each stream broke."
+        "Users get errors, cut answers or silence; none of 300 o-large streams ended well (at 00:30 UTC)."
+        f" Affected: 1 of 2 models, 1 of 1 servers, 3 of 3 replicas. {LOOK_NEXT}"
     )
     promtool.expect(
         "one model", course, (27, firing("StreamvitalsFailing"), 1.0), (29, firing("StreamvitalsOneModelFailing"), 1.0),
         alert_rule_test=[
-            rendered("StreamvitalsFailing", 30, "100% of o-large streams reset by api.example mid-stream, 5m", told)
+            rendered(
+                "StreamvitalsFailing", 30,
+                "100% of o-large streams (300 of 300) reset by api.example mid-stream, 5m, since 00:21", told,
+            )
         ],
     )
     promtool.check()

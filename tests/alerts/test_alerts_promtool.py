@@ -35,9 +35,9 @@ def said(case: Case) -> dict[str, Any]:
 
 def test_a_page_about_streams_that_hang_says_so(tmp_path: Path) -> None:
     failing, stalled = (next(c for c in CASES if c.alert == f"Streamvitals{name}") for name in ("Failing", "Stalled"))
-    told = failing.description.replace(": 255 operations failed in 5m, 12% of all", "; 18 streams silent")
-    told = told.replace("00:26", "00:25")
-    page = replace(stalled, alert=failing.alert, description=told)
+    told = failing.description.replace(": 255 of 2055 operations failed in 5m, 12%", "; 18 streams silent")
+    told = told.replace("00:26", "00:25").replace("1 of 2 models", "1 of 1 models")
+    page = replace(stalled, alert=failing.alert, summary=f"{stalled.summary}, since 00:20", description=told)
     promtool = Promtool(tmp_path, needed(failing.alert))
     promtool.expect("hanging", replace(stalled.over, after=0.0), alert_rule_test=[said(page)])
     promtool.check()

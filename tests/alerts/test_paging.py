@@ -60,7 +60,9 @@ def test_a_page_comes_once_says_why_and_goes(version: int, tmp_path: Path) -> No
         "alertname": "StreamvitalsFailing", "job": "chat", "kind": "symptom", "severity": "page"
     }
     told = page["commonAnnotations"]
-    assert " of gpt-4o streams reset by 127.0.0.1 mid-stream" in told["summary"]
+    said = r"\d+% of gpt-4o streams \(\d+ of \d+\) reset by 127.0.0.1 mid-stream, \w+, since \d\d:\d\d \(at .+ UTC\)"
+    assert re.fullmatch(said, told["summary"]), told["summary"]
+    assert "Affected: 1 of 2 models, 1 of 1 servers, 3 of 3 replicas" in told["description"]
     assert "operations failed" in told["description"]
     assert told["runbook_url"].endswith("/StreamvitalsFailing.md")
     assert "/d/streamvitals-incident?var-job=chat" in told["dashboard_url"]
@@ -103,5 +105,5 @@ def test_an_application_that_asks_again_for_ever_is_no_reason_not_to_page(models
     assert re.match(r"(9\d|100)% of gpt-4o", told["summary"])
     of = "" if len(models) > 1 else "gpt-4o "
     # Or before a whole window is without a good one: in so short ones each user's first failure counts for much.
-    assert re.search(rf"none of \d+ {of}streams|\d+ operations failed", told["description"])
+    assert re.search(rf"none of \d+ {of}streams|\d+ of \d+ operations failed", told["description"])
     assert not [body for body in receiver.at("/ticket") if body["commonLabels"].get("kind") == "cause"]

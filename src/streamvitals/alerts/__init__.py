@@ -22,6 +22,7 @@ What is recorded:
     traffic.py      whether requests have stopped
     replicas.py     whether one replica fails alone
     calls.py        whether calls without a stream fail or hang: what is recorded, and its alerts
+    since.py        since when it breaks
 
 What alerts:
 

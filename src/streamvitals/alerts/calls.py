@@ -10,8 +10,8 @@ from .failing import failing, lasting
 from .language import FAST, HALF_HOUR, HOUR, MID, MODEL, QUARTER_DAY, RATE_WINDOWS, SERVER, SERVICE
 from .promql import COUNTED, FAILED, either, increase, ratio, selector, total
 from .rule import Alert, Record
-from .series import CALLS, EACH_MODELS_CALLS, Scope
-from .texts import COUNT, PERCENT, THE_MODEL, THE_SERVER, label, of_service, query_text
+from .series import CALLS, CALLS_SINCE, EACH_MODELS_CALLS, Scope
+from .texts import COUNT, PERCENT, THE_MODEL, THE_SERVER, label, of_service, query_text, since
 
 _FAILING, _HANGING = "streamvitals:calls:failing", "streamvitals:calls:hanging"
 _BY_PLACE = (SERVICE, MODEL, SERVER)
@@ -106,13 +106,18 @@ def words(by: Sequence[str]) -> dict[str, str]:
     return {"whose_calls": _whose(by)}
 
 
+_FAILED = f": {COUNT} of {query_text(of_service(CALLS.operations[FAST]), COUNT)} failed in {FAST}"
+
 PAGE = Alert(
-    "StreamvitalsCallsFailing", "symptom", "page", _FAILING,
-    summary="$whose_calls" + _worst(FAST, _worst(MID, "calls without a stream fail")),
+    "StreamvitalsCallsFailing", "symptom", "page",
+    # Its graph shows what share of the calls fails; a page for one model may have none.
+    f"{CALLS.failure_ratio[FAST]} and on ($service) {_FAILING} or on ($service) {_FAILING}",
+    summary="$whose_calls" + _worst(FAST, _worst(MID, "calls without a stream fail"))
+    + since(CALLS_SINCE),
     description=(
         "Calls that are not streamed get errors: titles, embeddings, judges, the answers of whoever asks without"
         " streaming"
-        + query_text(f"{of_service(CALLS.failed[FAST])} > 0", f": {COUNT} failed in {FAST}")
+        + query_text(f"{of_service(CALLS.failed[FAST])} > 0", _FAILED)
         + ". Look next: 1. whether streams fail as well, which is a page of its own in the same notification: then it"
         " is the provider, else what only these calls use, such as another model, key or endpoint; 2. the error types"
         " on the dashboard, and the application's own log: there is no log line of ours for a call."

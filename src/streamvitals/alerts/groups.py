@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from . import by_label, calls, failing, latency, recording
+from . import by_label, calls, failing, latency, recording, since
 from .causes import CAUSES
 from .language import FAST, MID, SHORT
 from .pages import FAILING, REFUSED, SLOW, TRAFFIC_GONE
@@ -30,6 +30,7 @@ Group = tuple[str, tuple[Record | Alert, ...]]
 
 def groups(by: Sequence[str] = ()) -> Iterator[Group]:
     """Return all groups; each reads what groups before it record. ``by`` are custom labels."""
+    scopes = [by_label.scope_of(label) for label in by]
     yield "counts-short", (*recording.counts(SHORT), *recording.ratios(SHORT), *failing.last())
     yield "counts-fast", (*recording.counts(FAST), *recording.ratios(FAST), recording.failure_share(FAST))
     yield "counts-mid", (*recording.counts(MID), recording.failure_share(MID))
@@ -38,18 +39,18 @@ def groups(by: Sequence[str] = ()) -> Iterator[Group]:
     for label in by:
         yield f"by-{label}", tuple(by_label.counts(label))
         yield f"by-{label}-failing", tuple(by_label.conditions(label))
-    yield "failing", (*failing.conditions([by_label.scope_of(label) for label in by]), FAILING)
+    yield "failing", (*failing.conditions(scopes), *since.failing_since(scopes), FAILING)
     for label in by:
         yield f"by-{label}-apart", tuple(by_label.apart(label))
-    yield "refusing", (*refusing(), REFUSED)
+    yield "refusing", (*refusing(), *since.refusing_since(), REFUSED)
     yield "latency", tuple(latency.latencies())
-    yield "slow", (SLOW,)
+    yield "slow", (*since.slow_since(), SLOW)
     yield "traffic", (*traffic(), TRAFFIC_GONE)
     yield "replicas", tuple(replicas())
     yield "calls", (*calls.counts(), *calls.shares(), *calls.last())
     for label in by:
         yield f"calls-by-{label}", tuple(calls.of_each(label))
-    yield "calls-failing", (*calls.conditions(by), calls.PAGE, calls.HANGING)
+    yield "calls-failing", (*calls.conditions(by), *since.calls_since(), calls.PAGE, calls.HANGING)
     yield "causes", CAUSES
     yield "tickets", TICKETS
     yield "telemetry", TELEMETRY

@@ -95,9 +95,10 @@ class Language:
             "steady": beats(300.0),
             # What has been recorded for so long has fired for a beat longer.
             "ticket_wait": TICKET_WAIT - self.objectives.interval,
-            "yesterday": 84_600.0, "last_week": 7 * 86_400.0 - 1800.0,
+            "interval": self.objectives.interval, "yesterday": 84_600.0, "last_week": 7 * 86_400.0 - 1800.0,
         }
-        return {name: self.pace(seconds) for name, seconds in given.items()}
+        words = {name: self.pace(seconds) for name, seconds in given.items()}
+        return words | {"fast_seconds": f"{given['fast'] / self.objectives.speed:g}"}
 
     def _thresholds(self) -> dict[str, str]:
         """Return the thresholds by name: shares of operations are multiples of the budget, so how fast it is burnt."""

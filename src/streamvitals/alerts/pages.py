@@ -13,7 +13,7 @@ from .language import FAST, HALF_HOUR, MID, MODEL, SERVER
 from .latency import CHUNK_GAP, FIRST_TOKEN, Latency
 from .promql import ERROR_TYPE, FAILED, REJECTED, increase, selector, total
 from .rule import Alert
-from .series import EACH_MODEL, EACH_SERVER, ENDED, WHOLE
+from .series import ASKED, EACH_MODEL, EACH_SERVER, ENDED, FAILING_SINCE, REFUSING_SINCE, SLOW_SINCE, WHOLE
 from .texts import (
     AT,
     COUNT,
@@ -22,9 +22,11 @@ from .texts import (
     SERVICE,
     THE_MODEL,
     THE_SERVER,
+    affected,
     label,
     of_service,
     query_text,
+    since,
     worst_now,
 )
 from .traffic import EXPECTED_SOON
@@ -39,8 +41,9 @@ _HANGING = query_text(
 
 _NONE = f"none of {COUNT}"
 _FAILED = query_text(
-    f"{of_service(WHOLE.failed[FAST])} > 0", f": {COUNT} operations failed in {FAST}",
-) + query_text(f"100 * {of_service(WHOLE.failure_ratio[FAST])} > 0", f", {PERCENT} of all") + query_text(
+    f"{of_service(WHOLE.failed[FAST])} > 0",
+    f": {COUNT} of {query_text(of_service(WHOLE.operations[FAST]), COUNT)} operations failed in {FAST}",
+) + query_text(f"100 * {of_service(WHOLE.failure_ratio[FAST])} > 0", f", {PERCENT}") + query_text(
     f"topk(1, {of_service(EACH_MODEL.none_well[FAST])} and {of_service(EACH_MODEL.failing)})",
     f"; {_NONE} {THE_MODEL} streams ended well",
     query_text(
@@ -60,22 +63,32 @@ def _usual(window: str, quiet: str) -> str:
     return f"quantile_over_time(0.5, {of_service(ENDED[window])}[$hour] offset {quiet})"
 
 
+# All that was asked for in the same time.
+_OF_ASKED = query_text(of_service(ASKED[MID]), f" of {COUNT}")
+# The last evaluation that saw one in its window, which is so much later.
+_LAST = query_text(
+    f"max_over_time(timestamp({of_service(ENDED[FAST])} > 0)[$quarter_day:$interval]) - $fast_seconds",
+    ', the last about {{ (value . | toTime).Format "15:04" }}',
+)
+
 FAILING = Alert(
-    "StreamvitalsFailing", "symptom", "page", "streamvitals:failing",
+    "StreamvitalsFailing", "symptom", "page",
+    # Its graph shows what share of the operations fails; a page for a hang, or for one model, may have none.
+    f"{WHOLE.failure_ratio[FAST]} and on ($service) streamvitals:failing or on ($service) streamvitals:failing",
     summary="$whose" + query_text(
         " or ".join(of_service(scope.failing) for scope in (WHOLE, EACH_MODEL, EACH_SERVER)) + "$or_theirs",
         worst_now("operations fail", FAILED),
         _HANGING,
-    ),
+    ) + since(FAILING_SINCE),
     description=(
         "Users get errors, cut answers or silence"
         + query_text(
             of_service(WHOLE.none_well[FAST]), f": {_NONE} streams in {FAST} ended well", _FAILED
         )
         + query_text(f"{of_service(WHOLE.stalled)} > 0", f"; {COUNT} streams silent")
-        + AT
-        + ". Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page,"
-        " and the log lines of the logger streamvitals, which say where each stream broke."
+        + AT + "." + affected()
+        + " Look next: 1. on the dashboard, which outcome, model and server lead; 2. the provider's status page,"
+        " and the log lines of the logger streamvitals, which say of each stream where it broke and its request id."
     ),
     dashboard=links.INCIDENT, keep_firing_for=1200,
 )
@@ -84,8 +97,8 @@ REFUSED = Alert(
     "StreamvitalsRefused", "symptom", "page", "streamvitals:refusing:service",
     summary=query_text(
         f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, ERROR_TYPE, over=MID, where=(SERVICE, REJECTED))})",
-        f"{COUNT} requests for {THE_MODEL} at {THE_SERVER} refused with {label(ERROR_TYPE)}, {MID}",
-    ),
+        f"{COUNT}{_OF_ASKED} requests for {THE_MODEL} at {THE_SERVER} refused with {label(ERROR_TYPE)}, {MID}",
+    ) + since(REFUSING_SINCE),
     description=(
         "What the service asks is refused: 401 and 403 are a key that was revoked or has no right to this, 404 a"
         " model that is no more, pool_timeout the application's own connection pool, which is full, other statuses"
@@ -97,11 +110,12 @@ REFUSED = Alert(
 
 SLOW = Alert(
     "StreamvitalsSlow", "symptom", "page",
-    f"group by ($service) ({FIRST_TOKEN.slow} or {CHUNK_GAP.slow})",
+    # In seconds, and on its graph beside the time: so long do users wait.
+    f"max by ($service) ({FIRST_TOKEN.slow} or {CHUNK_GAP.slow})",
     summary=_slow(
         FIRST_TOKEN, f"first token of {THE_MODEL} after {DURATION}, promised ${{ttft}}s",
         _slow(CHUNK_GAP, f"chunks of {THE_MODEL} {DURATION} apart, promised ${{gap}}s"),
-    ),
+    ) + since(SLOW_SINCE),
     description=(
         "Users wait, much longer than was promised and than is usual here. Look next: 1. on the dashboard,"
         " whether it is one model or server, and whether the event loop of the service itself lags; 2. whether"
@@ -112,7 +126,8 @@ SLOW = Alert(
 
 TRAFFIC_GONE = Alert(
     "StreamvitalsTrafficGone", "symptom", "page",
-    "group by ($service) (streamvitals:traffic:gone)",
+    # How many streams were to be expected.
+    "max by ($service) (streamvitals:traffic:gone)",
     summary=query_text(
         f"{_usual(FAST, FAST)} >= {EXPECTED_SOON}",
         f"no stream has ended for {FAST}, {COUNT} are usual",
@@ -121,7 +136,7 @@ TRAFFIC_GONE = Alert(
             f"no stream has ended for {HALF_HOUR}, {COUNT} in {MID} are usual",
             "no stream has ended for minutes",
         ),
-    ),
+    ) + _LAST,
     description=(
         "The service runs and is scraped, and streams nothing, where there were many an hour ago and at this time"
         " of other days. Look next: 1. whether requests of users reach the service at all; 2. whether a deployment"

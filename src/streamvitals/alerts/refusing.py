@@ -15,6 +15,8 @@ from .series import ASKED, REFUSED, REFUSED_RATIO, STREAMS, WHOLE
 
 # Where so many operations are usual in a quarter of an hour some must come, or they are all refused.
 ASKED_USUALLY = 4
+# So large a share of what is asked is refused.
+REFUSING = 0.25
 
 
 def rejected(window: str) -> str:
@@ -36,11 +38,11 @@ def refusing() -> Iterator[Record]:
     usual = f"avg_over_time({WHOLE.operations[MID]}[$hour] offset $half_hour)"
     yield Record("streamvitals:refusing:service", f"""
         (
-          {REFUSED[FAST]} / {ASKED[FAST]} > 0.25
+          {REFUSED[FAST]} / {ASKED[FAST]} > {REFUSING}
             and {beyond_chance(REFUSED[MID], ASKED[MID])}
             unless (
               {ASKED[SHORT]} >= {MANY}
-                unless min_over_time({REFUSED_RATIO[SHORT]}[$lasting]) > 0.25
+                unless min_over_time({REFUSED_RATIO[SHORT]}[$lasting]) > {REFUSING}
             )
         ) or (
           {rejected(MID)} / {ASKED[MID]} > 0.9

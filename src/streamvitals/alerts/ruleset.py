@@ -74,7 +74,9 @@ def _check_recorded(rules: Sequence[Mapping[str, Any]]) -> None:
     every = {rule["record"] for rule in rules if "record" in rule}
     for rule in rules:
         told = set().union(*map(recorded_in, rule.get("annotations", {}).values()))
-        if missing := (recorded_in(rule["expr"]) - recorded) | (told - every):
+        # What reads itself reads what it was before.
+        read = recorded_in(rule["expr"]) - {rule.get("record")}
+        if missing := (read - recorded) | (told - every):
             raise UnknownNameError(f"{sorted(missing)} is read by {rule.get('alert') or rule['record']}, not recorded")
         if "record" in rule:
             recorded.add(rule["record"])

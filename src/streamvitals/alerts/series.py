@@ -15,6 +15,10 @@ REFUSED_RATIO = Recorded("streamvitals:refused_ratio:increase")
 BEGUN = Recorded("streamvitals:begun:increase")
 # Streams that ended, and how many were to be expected.
 ENDED, EXPECTED = Recorded("streamvitals:ended:increase"), Recorded("streamvitals:expected:increase")
+# Since when it is so, as seconds of Unix time.
+FAILING_SINCE, REFUSING_SINCE, SLOW_SINCE, CALLS_SINCE = (
+    f"streamvitals:since:{what}" for what in ("failing", "refusing", "slow", "calls_failing")
+)
 FAILURE_SHARE = Recorded("streamvitals:failure_share:increase")
 
 

@@ -6,9 +6,10 @@ Labels must not carry numbers, or every evaluation would be another alert; texts
 
 from __future__ import annotations
 
+from .. import names
 from .language import FAST, MID, MODEL, SERVER
 from .objectives import Objectives
-from .promql import FAILED_OUTCOMES, OUTCOME, Matcher, matching
+from .promql import COUNTED, FAILED, FAILED_OUTCOMES, OUTCOME, Matcher, increase, matching, selector, total
 from .series import FAILURE_SHARE, STREAMS
 
 # Stands for the matchers of the service that the alert is about, in the queries of texts.
@@ -77,13 +78,54 @@ def _fate() -> str:
 
 
 def worst(window: str, otherwise: str, *outcomes: Matcher) -> str:
-    """Say what broke most often, and its share: `34% of gpt-4o streams reset by api.example mid-stream, 5m`."""
+    """Say what broke most often: `50% of gpt-4o streams (60 of 120) reset by api.example mid-stream, 5m`."""
     top = f"topk(1, {of_service(STREAMS[window], *outcomes)} > 0)"
     # The labels of the most frequent failure, with the value of its share.
     expression = f"100 * {FAILURE_SHARE[window]} and on ($service, {MODEL}, {SERVER}, {OUTCOME}) {top}"
-    return query_text(expression, f"{PERCENT} of {THE_MODEL} streams {_fate()}, {window}", otherwise)
+    its = ("$service", MODEL, SERVER)
+    counted = f"{total(of_service(STREAMS[window], COUNTED), *its)} and on ({', '.join(its)}) {top}"
+    many = f"({query_text(top, COUNT)} of {query_text(counted, COUNT)})"
+    return query_text(expression, f"{PERCENT} of {THE_MODEL} streams {many} {_fate()}, {window}", otherwise)
 
 
 def worst_now(otherwise: str, *outcomes: Matcher) -> str:
     """Say the same of the last minutes, or of a quarter of an hour where little is asked."""
     return worst(FAST, worst(MID, otherwise, *outcomes), *outcomes)
+
+
+def since(series: str) -> str:
+    """Say since when it is so, if that is known: `, since 02:14`."""
+    return query_text(of_service(series), ', since {{ (value . | toTime).Format "15:04" }}')
+
+
+# What an incident may have hit a part of.
+_PARTS = {"models": MODEL, "servers": SERVER, "replicas": "instance"}
+
+
+def affected() -> str:
+    """Say what fails or hangs, of what there is: ` Affected: 1 of 2 models, 1 of 1 servers, 3 of 3 replicas.`"""
+    return _affected(FAST, _affected(MID, _hanging()))
+
+
+def _affected(window: str, otherwise: str) -> str:
+    said = ""
+    for what, label in _PARTS.items():
+        failed, counted = (
+            increase(names.STREAMS, label, over=window, where=(SERVICE, which)) for which in (FAILED, COUNTED)
+        )
+        said += ", " + _so_many(f"{failed} > $page_share * {counted}", f"{counted} > 0", what)
+    some = f"{of_service(STREAMS[window], FAILED)} > 0"
+    return query_text(f"count({some})", f" Affected:{said[1:]}.", otherwise)
+
+
+def _hanging() -> str:
+    hung, there = (selector(gauge, SERVICE) for gauge in (names.STALLED, names.ACTIVE))
+    said = "".join(
+        ", " + _so_many(f"{total(hung, label)} > 0", f"{total(there, label)} > 0", what)
+        for what, label in _PARTS.items()
+    )
+    return query_text(f"count({hung} > 0)", f" Affected:{said[1:]}.")
+
+
+def _so_many(part: str, whole: str, what: str) -> str:
+    return query_text(f"count({part})", COUNT, "0") + " of " + query_text(f"count({whole})", COUNT, "0") + f" {what}"
