@@ -50,6 +50,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "streamvitals.sdk", "streamvitals.retries", "streamvitals.store", "streamvitals.otel", "streamvitals.sinks",
         "streamvitals.system", "streamvitals.startup.importhook",
     ),
+    "streamvitals.live": (
+        "streamvitals.names", "streamvitals.palette", "streamvitals.stream.record", "streamvitals.store",
+        "streamvitals.alerts.objectives", "streamvitals.incidents",
+    ),
     # Loaded by path and under private names at the start of every Python: they know nothing of the package.
     "streamvitals.startup": (),
     "streamvitals.startup.inject": ("streamvitals.process.lifecycle",),
@@ -66,6 +70,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "streamvitals._version", "streamvitals.names", "streamvitals.outcome", "streamvitals.config",
         "streamvitals.system", "streamvitals.startup.registration", "streamvitals.stream.record", "streamvitals.store",
         "streamvitals.sinks", "streamvitals.otel", "streamvitals.incidents",
+        "streamvitals.live",
     ),
     # A process begins here, as it does in run.entry.
     "streamvitals.agent.__main__": ("streamvitals", "streamvitals.agent", "streamvitals.config"),

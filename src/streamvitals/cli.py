@@ -72,7 +72,8 @@ def agent(directory: str, host: str | None, port: int | None, web_config: str | 
             if unusable:
                 raise click.UsageError(str(unusable[0]))
             url = launch.url_of(listener, config.host, tls=tls)
-            click.echo("".join(f"streamvitals: {line}\n" for line in (f"metrics are at {url}", note) if line), err=True)
+            said = (checks.where(url), note)
+            click.echo("".join(f"streamvitals: {line}\n" for line in said if line), err=True)
             serve_directory(os.path.abspath(directory), listener, url, config)
     except OSError as error:
         raise click.ClickException(str(error)) from error

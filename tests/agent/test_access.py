@@ -26,6 +26,9 @@ from streamvitals.agent.http import AgentServer
 from streamvitals.agent.metrics import of_registry
 from streamvitals.config import Config
 from streamvitals.incidents.page import IncidentsPage
+from streamvitals.live.answers import Live
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.stream.record import STALL_AFTER
 
 bcrypt = pytest.importorskip("bcrypt")
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
@@ -42,7 +45,8 @@ def serving(config: Config | None = None, host: str = "127.0.0.1") -> Iterator[A
     stop, port = threading.Event(), listener.getsockname()[1]
     server = AgentServer(
         listener, partial(of_registry, CollectorRegistry()), lambda: {"status": "ok"}, lambda: None, faults.append,
-        every=0.05, incidents=IncidentsPage(lambda: ([], 0)), access=Access(config or Config(), listener),
+        every=0.05, live=Live(list, Snapshot, STALL_AFTER, IncidentsPage(lambda: ([], 0))),
+        access=Access(config or Config(), listener),
     )
     thread = threading.Thread(target=server.serve, args=(stop,))
     thread.start()

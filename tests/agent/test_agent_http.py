@@ -27,8 +27,10 @@ from streamvitals.agent import http as agent_http
 from streamvitals.agent.http import AgentServer
 from streamvitals.agent.metrics import of_registry
 from streamvitals.incidents.page import IncidentsPage
+from streamvitals.live.answers import Live
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.stream.record import STALL_AFTER
 
-NO_INCIDENTS = IncidentsPage(lambda: ([], 0))
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -56,7 +58,8 @@ class Fixture:
         self._listener = listener
         health = {"status": "ok"}
         metrics = partial(of_registry, self.registry)
-        server = AgentServer(listener, metrics, lambda: health, self._tick, self.faults.append, 0.05, NO_INCIDENTS)
+        live = Live(list, Snapshot, STALL_AFTER, IncidentsPage(lambda: ([], 0)))
+        server = AgentServer(listener, metrics, lambda: health, self._tick, self.faults.append, 0.05, live)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=server.serve, args=(self._stop,))
         self._thread.start()
@@ -172,7 +175,7 @@ def test_head(served, path):
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", "/", 404), ("GET", "/metricsx", 404), ("GET", "/../etc/passwd", 404), ("POST", "/metrics", 501),
+    ("GET", "/metricsx", 404), ("GET", "/../etc/passwd", 404), ("POST", "/metrics", 501),
     ("GET", "/[", 404),
 ])
 def test_what_is_not_there(served, method, path, status):
@@ -254,7 +257,9 @@ from prometheus_client import CollectorRegistry, Counter
 from streamvitals.agent import http
 from streamvitals.agent.http import AgentServer
 from streamvitals.agent.metrics import of_registry
-from streamvitals.incidents.page import IncidentsPage
+from streamvitals.live.answers import Live
+from streamvitals.store.snapshot import Snapshot
+from streamvitals.stream.record import STALL_AFTER
 
 http.MOMENT = 0.1
 registry = CollectorRegistry()
@@ -265,8 +270,8 @@ for family in range(100):
 listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 stop = threading.Event()
 metrics = partial(of_registry, registry)
-report, incidents = lambda error: print(repr(error), flush=True), IncidentsPage(lambda: ([], 0))
-server = AgentServer(listener, metrics, dict, lambda: None, report, 0.05, incidents)
+live = Live(list, Snapshot, STALL_AFTER, IncidentsPage(lambda: ([], 0)))
+server = AgentServer(listener, metrics, dict, lambda: None, lambda error: print(repr(error), flush=True), 0.05, live)
 print(listener.getsockname()[1], flush=True)
 thread = threading.Thread(target=server.serve, args=(stop,))
 thread.start()

@@ -107,7 +107,7 @@ def test_the_next_run_gets_its_port_from_the_agent_of_an_app_that_has_gone(serve
         app.wait_for_agent()
         app.wait_for_streams("completed", 1)
         said = app.process.communicate(b"\n")[1].decode()
-        assert said == f"streamvitals: metrics are at http://localhost:{port}/metrics\n"
+        assert said.endswith(f"/, metrics are at http://localhost:{port}/metrics\n")
 
 
 def test_a_port_is_not_taken_from_a_run_that_lives() -> None:

@@ -110,7 +110,7 @@ def test_taken_port_is_no_obstacle_and_the_one_beside_it_is_left_to_its_owner():
     assert done.stdout == "ran\n"
     assert f":{port + 1}/" not in done.stderr
     where, why = done.stderr.splitlines()
-    assert where.startswith("streamvitals: metrics are at http://localhost:")
+    assert where.startswith("streamvitals: the live page is at http://localhost:")
     assert f":{port}/" not in where
     assert why.startswith(f"streamvitals: port {port} is not free; ")
     assert "--port or STREAMVITALS_PORT" in why
@@ -124,7 +124,7 @@ def test_host_that_is_not_ours_is_said_and_the_default_is_used(host, by):
     done = run("--port", "0", *options, "--", *python("-c", PRINT_ENV), **variables)
     assert "None" not in done.stdout
     where, why = done.stderr.splitlines()
-    assert where.startswith("streamvitals: metrics are at http://localhost:")
+    assert where.startswith("streamvitals: the live page is at http://localhost:")
     assert why.startswith(f"streamvitals: {host[:100]!r} is no address to serve on (")
     assert "--host or STREAMVITALS_HOST" in why
 

@@ -104,7 +104,7 @@ def test_a_run_within_a_run_on_its_port_leaves_the_app_to_that_one(server, betwe
         assert app.health()["status"] == "ok"
         _, said = app.process.communicate("\n")
         assert [line.split("; ")[0] for line in said.splitlines()] == [
-            f"streamvitals: metrics are at http://localhost:{port}/metrics",
+            f"streamvitals: the live page is at http://localhost:{port}/, metrics are at http://localhost:{port}/metrics",
             "streamvitals: the `streamvitals run` around this one watches it",
         ]
 

@@ -45,7 +45,7 @@ def refused() -> str:
 def test_the_url_is_said_where_stderr_is_no_terminal_and_stdout_is_the_apps() -> None:
     done = run()
     assert (done.returncode, done.stdout) == (0, "ran\n")
-    assert done.stderr.startswith("streamvitals: metrics are at http://localhost:")
+    assert done.stderr.startswith("streamvitals: the live page is at http://localhost:")
     assert done.stderr.count("\n") == 1
 
 

@@ -257,7 +257,7 @@ def test_url_is_said_on_a_terminal():
     port = free_port()
     with in_a_terminal([*RUN, "--port", str(port), *python("-c", "input()")], environment()) as (_, fd):
         screen = Screen(fd)
-        eventually(lambda: screen.shows(f"streamvitals: metrics are at http://localhost:{port}/metrics\r\n"))
+        eventually(lambda: screen.shows(f", metrics are at http://localhost:{port}/metrics\r\n"))
 
 
 def test_job_control(tmp_path):

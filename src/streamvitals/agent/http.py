@@ -1,7 +1,8 @@
-"""The agent's HTTP server: /metrics, /healthz and the API, for clients that may be slow, many, hostile or gone.
+"""The agent's HTTP server: /metrics, /healthz, the live page and its API, for clients that may be slow, many or gone.
 
-One thread, and one request per connection. h11 parses the requests. Everything is bounded: the number of connections,
-the size of a request, the time for it and its answer, and the bytes of answers that are still being sent.
+One thread, and one request per connection, which stays open after its answer for the events of a viewer alone. h11
+parses the requests. Everything is bounded: the number of connections, the size of a request, the time for it and its
+answer, and the bytes of answers that are still being sent.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import h11
 
 from .._version import __version__
 from ..config import Config
-from ..incidents.page import PATH as INCIDENTS
-from ..incidents.page import IncidentsPage
+from ..live.answers import API, Live, refusal
 from .access import Access
+from .viewers import Frame, Viewers
 
 # A client that has not got its answer after so many seconds is disconnected.
 MAX_SECONDS = 10.0
@@ -62,8 +63,16 @@ class _Query(NamedTuple):
     gzip: bool
 
 
-# The value of a client, lowest first: it was answered but has not hung up; it is sending its request; it has sent it.
-ANSWERED, ASKING, ASKED = range(3)
+# The value of a client, lowest first: it was answered but has not hung up; it looks at the page, and would ask again;
+# it is sending its request; it has sent it.
+ANSWERED, LOOKING, ASKING, ASKED = range(4)
+# The answer that goes on.
+EVENTS = API + "events"
+_EVENT_STREAM = (
+    ("Content-Type", "text/event-stream; charset=utf-8"), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+FULL = refusal(503, "as many look already as may at a time; ask for /api/v1/streams instead", Retry_After="30")
 
 
 class _Client:
@@ -96,7 +105,7 @@ class AgentServer:
         tick: Callable[[], None],
         on_fault: Callable[[BaseException], None],
         every: float,
-        incidents: IncidentsPage,
+        live: Live,
         access: Access | None = None,
     ) -> None:
         self._listener = listener
@@ -106,7 +115,8 @@ class AgentServer:
         self._tick = tick
         self._on_fault = on_fault
         self._every = every
-        self._incidents = incidents
+        self._live = live
+        self._viewers = Viewers(live.streams, live.summary, on_fault)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hurried = asyncio.Event()
         self._clients: dict[_Client, None] = {}  # oldest first
@@ -192,8 +202,12 @@ class AgentServer:
                 reader, writer = await self._access.connect(connection, MAX_REQUEST)
             except OSError:  # no TLS, where it is asked for, or not with a certificate that is let in
                 return
+            look: Frame | None = None
             with contextlib.suppress(OSError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._exchange(client, reader, writer), MAX_SECONDS)
+                look = await asyncio.wait_for(self._exchange(client, reader, writer), MAX_SECONDS)
+            if look is not None:
+                client.worth = LOOKING
+                await self._viewers.show(reader, writer, look)
         except Exception as error:  # noqa: BLE001  the agent goes on serving
             self._on_fault(error)
         finally:
@@ -206,23 +220,27 @@ class AgentServer:
 
     async def _exchange(
         self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        await self._respond(client, reader, writer)
+    ) -> Frame | None:
+        """Answer one request; return how to send events, if they are to follow."""
+        look = await self._respond(client, reader, writer)
+        if look is not None:
+            return look
         client.worth = ANSWERED
         # Closing with unread bytes would reset the connection, and the client would lose the answer.
         if writer.can_write_eof():
             writer.write_eof()
         while await reader.read(_PIECE):
             pass
+        return None
 
     async def _respond(
         self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    ) -> Frame | None:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
         try:
             request = await _read_request(http, reader)
             if request is None:
-                return
+                return None
             refused = await self._access.refusal(dict(request.headers))
             if refused is not None:
                 answer = Answer(refused.status, TEXT, f"{refused.why}\n".encode(), headers=refused.headers)
@@ -231,20 +249,25 @@ class AgentServer:
                 answer = await self._answer(request)
         except h11.RemoteProtocolError as error:
             request, answer = None, Answer(error.error_status_hint, TEXT, b"not a request that is answered here\n")
+        follow = answer.headers is _EVENT_STREAM
         client.body = answer.body
         head = h11.Response(status_code=answer.status, headers=[
             ("Server", f"streamvitals/{__version__}"),
             *([("Content-Type", answer.content_type)] if answer.content_type else []),
             *([("Content-Encoding", answer.encoding)] if answer.encoding else []),
-            ("Content-Length", str(len(client.body))),
+            *([] if follow else [("Content-Length", str(len(client.body)))]),
             *answer.headers,
             *(header for header in self._access.headers() if header[0] not in dict(answer.headers)),
             ("Connection", "close"),
         ])
         del answer
         writer.write(http.send(head) or b"")
-        if request is None or request.method != b"HEAD":
-            await self._send(client, writer)
+        if request is not None and request.method == b"HEAD":
+            return None
+        if follow:
+            return lambda data: http.send(h11.Data(data=data)) or b""
+        await self._send(client, writer)
+        return None
 
     async def _send(self, client: _Client, writer: asyncio.StreamWriter) -> None:
         self._bound_untaken()
@@ -275,19 +298,17 @@ class AgentServer:
             if path == "/healthz":
                 body = json.dumps(self._health(), indent=2).encode() + b"\n"
                 return Answer(200, "application/json; charset=utf-8", body)
-            if path == INCIDENTS:
-                return self._list_incidents(request, query)
+            if path == EVENTS and not self._viewers.full:
+                return Answer(200, "", b"", headers=_EVENT_STREAM)
+            reply = FULL if path == EVENTS else self._live.answer(path, query, _header(request, b"if-none-match"))
         except Exception as error:  # noqa: BLE001  the agent goes on serving
             self._on_fault(error)
             return Answer(500, TEXT, b"a fault of the agent; see its log\n")
-        return Answer(404, TEXT, b"/metrics, /healthz and /api/v1/incidents are here\n")
-
-    def _list_incidents(self, request: h11.Request, query: str) -> Answer:
-        reply = self._incidents.reply(query, _header(request, b"if-none-match"))
-        if len(reply.body) > _PACKED and _takes_gzip(_header(request, b"accept-encoding")):
-            headers = (*reply.headers, ("Vary", "Accept-Encoding"))
-            return Answer(reply.status, "", gzip.compress(reply.body, compresslevel=1), "gzip", headers)
-        return Answer(reply.status, "", reply.body, headers=reply.headers)
+        if reply is None:
+            return Answer(404, TEXT, b"/metrics, /healthz and the live page, at /, are here\n")
+        packs = len(reply.body) >= _PACKED and _takes_gzip(_header(request, b"accept-encoding"))
+        body = gzip.compress(reply.body, compresslevel=1) if packs else reply.body
+        return Answer(reply.status, "", body, "gzip" if packs else "", (*reply.headers, ("Vary", "Accept-Encoding")))
 
     async def _together(self, request: h11.Request, names: tuple[str, ...]) -> Answer:
         """Answer all clients that ask for the same at the same time from one reading of the numbers.

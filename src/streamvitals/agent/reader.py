@@ -21,7 +21,7 @@ from ..store.incident_record import ENDED, IncidentRecord
 from ..store.inferences import Bound, Inference, decode
 from ..store.labels import OTHER_SET
 from ..store.layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
-from ..store.segment import BadSegmentError, Header, Identity, OpenSlot, OtherLayoutError, Placed
+from ..store.segment import BadSegmentError, Header, Identity, OpenSlot, OtherLayoutError, Placed, Shape
 from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot, stall_time
 from ..stream.record import StallAfter, StreamLabels
 from .foreign import FLAGS, ForeignFileError
@@ -129,7 +129,7 @@ class MappedFile:
             if form.exemplars:
                 self.exemplars = list(segment.exemplars(view, form))
                 return
-            slots = list(segment.open_slots(view, form))
+            slots = _slots(view, form)
             named, inferences = dict(self.named), dict(self.inferences)
             for ordinal, at in self._blocks.items():
                 if ordinal not in named and ordinal not in inferences:
@@ -141,14 +141,26 @@ class MappedFile:
             rows = {ordinal: self._row(raw, ordinal) for ordinal in (*named, *inferences)}
             process = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size) if form.first else ()
             redo = _redo(raw, view[segment.REDO_AT]) if form.first else ()
-            for slot in slots:
-                _numbers(array("d", (abs(slot.state), *slot[1:-1], abs(slot.kept_alive))).tobytes(), 0, len(slot))
         except (ValueError, OverflowError, TypeError) as error:
             self.slots, self.redo = [], ()
             raise BadSegmentError(str(error)) from error
         self.inferences = inferences
         self.slots, self.named, self._rows, self.process_row, self.redo = slots, named, rows, process, redo
         self.build = segment.read_build(view) if form.first else None
+
+    def read_slots(self) -> None:
+        """Read only what is open. Raises as ``read`` does."""
+        form = self.header.shape
+        if form.exemplars:
+            return
+        self.slots = []
+        raw = self._contents(8 * form.blocks_at)
+        if len(raw) < 8 * form.blocks_at or not raw.startswith(self._head):
+            raise BadSegmentError("cut, or written over")
+        try:
+            self.slots = _slots(memoryview(raw).cast("d"), form)
+        except (ValueError, OverflowError) as error:
+            raise BadSegmentError(str(error)) from error
 
     def read_process(self) -> None:
         """Read only the counts that have no label set. Raises as ``read`` does."""
@@ -211,6 +223,13 @@ def _header(raw: bytes, path: str) -> tuple[Header | BadSegmentError, Identity]:
     return found, identity
 
 
+def _slots(view: memoryview[float], form: Shape) -> list[OpenSlot]:
+    slots = list(segment.open_slots(view, form))
+    for slot in slots:
+        _numbers(array("d", (abs(slot.state), *slot[1:-1], abs(slot.kept_alive))).tobytes(), 0, len(slot))
+    return slots
+
+
 def _plausible(part: bytes) -> bytes:
     if part[_FIRST_BYTE::8].translate(None, _PLAUSIBLE):
         raise BadSegmentError("impossible numbers")
@@ -264,7 +283,7 @@ class ProcessFiles:
 
     def add_open(self, total: Snapshot, now: float, stall_after: StallAfter) -> None:
         """Add the streams that are open at ``now`` (monotonic seconds)."""
-        for slot, labels in self._slots():
+        for slot, labels in self.slots():
             total.add_open(labels, max(0.0, now - slot.started), slot.stalled(now, stall_time(labels, stall_after)))
 
     def exemplars(self) -> Iterator[tuple[ExemplarKey, Exemplar]]:
@@ -275,6 +294,11 @@ class ProcessFiles:
                 exemplar = shown(placed, labels)
                 if exemplar is not None:
                     yield exemplar
+
+    def knows_all_slots(self) -> bool:
+        """Whether the labels of all that is open have been read."""
+        labels = self._labels()
+        return all(slot.ordinal in labels for file in self.files for slot in file.slots)
 
     def final_snapshot(self, now: float, bound: Bound, unix: float = 0.0) -> Snapshot:
         """All that a process that is gone has counted, with its open streams ended by its death, at Unix time ``unix``.
@@ -287,7 +311,7 @@ class ProcessFiles:
         rows |= {ordinal: list(numbers(row)) for f in self.files for ordinal, _, row in f.inference_rows()}
         for file in self.files:
             _finish(rows, file.redo)
-        died = [(slot, labels) for slot, labels in self._slots() if not _counted(rows, slot)]
+        died = [(slot, labels) for slot, labels in self.slots() if not _counted(rows, slot)]
         total = Snapshot()
         for ordinal, labels, _ in blocks:
             total.add_streams(labels, rows[ordinal])
@@ -319,7 +343,8 @@ class ProcessFiles:
     def _labels(self) -> dict[int, StreamLabels]:
         return {ordinal: labels for file in self.files for ordinal, labels in file.labels.items()}
 
-    def _slots(self) -> Iterator[tuple[OpenSlot, StreamLabels]]:
+    def slots(self) -> Iterator[tuple[OpenSlot, StreamLabels]]:
+        """What is open, as of the last reading."""
         labels = self._labels()
         for file in self.files:
             for slot in file.slots:

@@ -26,6 +26,8 @@ from ..config import Config, install
 from ..config.declarative import settings_of
 from ..config.problems import Problem, of_words
 from ..incidents.page import IncidentsPage
+from ..live.answers import Live
+from ..live.history import History
 from ..store.labels import Limits
 from ..store.layout import PROCESS_LAYOUT
 from ..store.snapshot import Snapshot
@@ -82,8 +84,9 @@ class Agent:
         self._faults: Counter[str] = Counter()
         self._claim = Claim(directory)
         self._monitor = ProcessMonitor(directory, app, self._complain)
+        stall_after = StallAfter(config.first_token_stall_after, config.stall_after)
         self._tree = Tree(
-            directory, stall_after=StallAfter(config.first_token_stall_after, config.stall_after),
+            directory, stall_after=stall_after,
             trusts=self._monitor.trusts, complain=self._note, tidy=self._beside,
             limits=Limits(tuple(label.name for label in config.labels), config.label_values, config.label_sets),
         )
@@ -94,9 +97,11 @@ class Agent:
         self._port_is_wanted = False
         self._stop = threading.Event()
         self._access = Access(config, listener)
+        self._live = Live(
+            self._tree.opened, self.take, stall_after, IncidentsPage(self._tree.incidents), History()
+        )
         self._server = AgentServer(
-            listener, MetricsPage(self.take), self.health, self._tick, self.fault, TICK,
-            IncidentsPage(self._tree.incidents), self._access,
+            listener, MetricsPage(self.take), self.health, self._tick, self.fault, TICK, self._live, self._access
         )
         self._problems = list(problems)
         self._endpoints = watch
@@ -201,6 +206,8 @@ class Agent:
         # If one step fails the next ones are still taken, above all the last one.
         self._try(self._renew)
         self._try(self._look)
+        if not self._stop.is_set():
+            self._try(self._live.note)
 
     def _try(self, step: Callable[[], T]) -> T | None:
         try:

@@ -23,7 +23,7 @@ from ..store.inferences import Bound
 from ..store.labels import NO_CUSTOM_LABELS, Admission, Limits
 from ..store.layout import PROCESS_LAYOUT
 from ..store.segment import BadSegmentError, Identity
-from ..store.snapshot import Build, Exemplar, ExemplarKey, Snapshot
+from ..store.snapshot import Build, Exemplar, ExemplarKey, Opened, Snapshot
 from ..stream.record import STALL_AFTER, StallAfter, StreamLabels
 from .dead import DeadProcesses
 from .dead_incidents import DeadIncidents, Kept
@@ -126,6 +126,23 @@ class Tree:
             total.streams = self._sums.of(rows)
             self._add_errors(total)
             return total
+
+    def opened(self) -> list[Opened]:
+        """What is open in the living processes. Little of each file is read for it."""
+        with self._lock:
+            self._sweep()
+            living = {i: process for i, process in self._by_process().items() if i in self._living}
+            for process in living.values():
+                for file in process.files:
+                    with contextlib.suppress(OSError, BadSegmentError):  # the next scrape tells of it
+                        file.read_slots()
+                if not process.knows_all_slots():
+                    # There are label sets that are new.
+                    self._read([key for key, file in self._files.items() if file in process.files])
+            return [
+                Opened(identity.pid, labels, slot)
+                for identity, process in living.items() for slot, labels in process.slots()
+            ]
 
     def sweep(self) -> None:
         """Notice which processes have died, and add their counts to the sum of the dead."""

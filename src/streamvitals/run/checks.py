@@ -69,12 +69,17 @@ def wants_to_speak(env: Mapping[str, str], config: Config, problems: Iterable[Pr
     return not config.quiet and sys.stderr is not None and bool(found.endpoints_to_ask(env, config, problems))
 
 
+def where(url: str) -> str:
+    """Say where the live page and /metrics are; ``url`` is that of /metrics."""
+    return f"the live page is at {url.removesuffix('metrics')}, metrics are at {url}"
+
+
 def announce(url: str, problems: Sequence[Problem], app_port: int = 0, note: str = "") -> None:
     """Write one line with the URL, one more if there is a note, and one for each problem."""
     if sys.stderr is None:  # descriptor 2 was closed, and may by now be anything
         return
     left = f" ({app_port} is left to the app's own OpenTelemetry exporter)" if app_port else ""
-    console.say(f"metrics are at {url}{left}")
+    console.say(f"{where(url)}{left}")
     if note:
         console.say(note)
     for problem in problems[:MOST_LINES]:

@@ -95,7 +95,7 @@ def watched_already(config: Config, env: Mapping[str, str]) -> bool:
     except Exception:  # noqa: BLE001  whatever it is, the app starts
         return False
     if url and not config.quiet:
-        say(f"the `streamvitals run` around this one watches it; metrics are at {url}")
+        say(f"the `streamvitals run` around this one watches it; {checks.where(url)}")
     return bool(url)
 
 

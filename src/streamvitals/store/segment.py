@@ -311,14 +311,18 @@ class OpenSlot(NamedTuple):
     answered: float
     kept_alive: float
 
+    def waiting_since(self) -> float | None:
+        """Since when the app has waited for a chunk, whatever has kept the connection alive; None if it holds it."""
+        if self.state <= 0.0:
+            return None
+        return min(-self.kept_alive, self.state) if self.kept_alive < 0.0 else self.state
+
     def stalled(self, now: float, after: StallAfter) -> str | None:
         """The phase that the stream is stalled in, one of ``names.PHASES``; None if it is not."""
-        state, kept_alive = self.state, self.kept_alive
-        if state <= 0.0:
+        began, kept_alive = self.waiting_since(), self.kept_alive
+        if began is None or now - began <= (after.between_chunks if self.answered else after.first_token):
             return None
-        began, last = (min(-kept_alive, state), state) if kept_alive < 0.0 else (state, kept_alive)
-        if now - began <= (after.between_chunks if self.answered else after.first_token):
-            return None
+        last = self.state if kept_alive < 0.0 else kept_alive
         if began <= last and kept_alive and now - last <= KEEP_ALIVE_WITHIN:
             return KEEP_ALIVE
         return BETWEEN_CHUNKS if self.answered else FIRST_TOKEN

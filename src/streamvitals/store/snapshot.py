@@ -14,6 +14,7 @@ from .. import names
 from ..stream.record import StallAfter, StreamLabels
 from .inferences import Inference
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout
+from .segment import OpenSlot
 
 # Of a layout's gauges: where each one's value is; the Unix time it was set at follows.
 _GAUGES = tuple(s.start for s in STREAM_LAYOUT.series if s.metric.kind == "gauge")
@@ -38,6 +39,14 @@ class ExemplarKey(NamedTuple):
 
 
 Build = tuple[str, str, str]
+
+
+class Opened(NamedTuple):
+    """A stream, or a call without one, that is open in the process with this pid."""
+
+    pid: int
+    labels: StreamLabels
+    slot: OpenSlot
 
 
 def _zeros(layout: Layout) -> list[float]:

@@ -5,6 +5,7 @@ A store belongs to one process. Opening a slot takes no lock unless memory must 
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from .labels import NO_CUSTOM_LABELS, OTHER_SET, Admission, Limits
 from .layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
 from .memory import Memory
 from .segments import Place, Segments
-from .snapshot import Build, Snapshot, stall_time
+from .snapshot import Build, Opened, Snapshot, stall_time
 
 # Raw label sets whose block is remembered, for each that can be admitted: several may be counted as one.
 _KNOWN_PER_SET = 4
@@ -225,24 +226,30 @@ class Store:
     def snapshot(self, now: float, stall_after: StallAfter = STALL_AFTER) -> Snapshot:
         """All numbers as of ``now`` (monotonic seconds); any thread."""
         result = Snapshot()
-        by_ordinal: dict[int, StreamLabels] = {}
+        by_ordinal = self._by_ordinal()
         for block in list(self._admitted.values()):
-            by_ordinal[block.ordinal] = block.labels
             result.add_streams(block.labels, segment.doubles(block.view, block.at, STREAM_LAYOUT.size))
         for inference, block in list(self._inferences.items()):
             result.add_inference(inference, segment.doubles(block.view, block.at, INFERENCE_LAYOUT.size))
         for view, form in list(self._segments.made):
             if form.first:
                 result.add_process(segment.doubles(view, segment.PROCESS_AT, PROCESS_LAYOUT.size))
-            for slot in segment.open_slots(view, form):
-                labels = by_ordinal.get(slot.ordinal)
-                if labels is not None:
-                    stalled = slot.stalled(now, stall_time(labels, stall_after))
-                    result.add_open(labels, max(0.0, now - slot.started), stalled)
+        for _, labels, slot in self.opened():
+            stalled = slot.stalled(now, stall_time(labels, stall_after))
+            result.add_open(labels, max(0.0, now - slot.started), stalled)
         result.exemplars.update(filter(None, (shown(placed, by_ordinal) for placed in self.exemplars.all())))
         if self._build is not None:
             result.builds[self._build] = 1
         return result
+
+    def opened(self) -> list[Opened]:
+        """What is open now; any thread."""
+        by_ordinal, pid = self._by_ordinal(), os.getpid()
+        slots = (slot for view, form in list(self._segments.made) for slot in segment.open_slots(view, form))
+        return [Opened(pid, by_ordinal[slot.ordinal], slot) for slot in slots if slot.ordinal in by_ordinal]
+
+    def _by_ordinal(self) -> dict[int, StreamLabels]:
+        return {block.ordinal: block.labels for block in list(self._admitted.values())}
 
     def reset_after_fork(self) -> None:
         """Release everything of the parent's, in a forked child, which counts its own streams from now on.
