@@ -105,10 +105,10 @@ class Alertmanager:
     ) -> None:
         self._folder = folder
         config = config or alertmanager_config(folder, receiver.port, speed)
-        self._url = f"http://127.0.0.1:{free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self._command = [
             program, f"--config.file={config}", f"--storage.path={folder / 'alertmanager'}",
-            "--cluster.listen-address=", f"--web.listen-address={self._url.removeprefix('http://')}",
+            "--cluster.listen-address=", f"--web.listen-address={self.url.removeprefix('http://')}",
         ]
         self._began: dict[str, float] = {}
 
@@ -129,7 +129,7 @@ class Alertmanager:
     def send(self, told: list[dict[str, Any]]) -> None:
         """Tell of alerts as Prometheus would."""
         request = urllib.request.Request(
-            f"{self._url}/api/v2/alerts", json.dumps(told).encode(), {"content-type": "application/json"}
+            f"{self.url}/api/v2/alerts", json.dumps(told).encode(), {"content-type": "application/json"}
         )
         urllib.request.urlopen(request, timeout=10).close()
 
@@ -138,7 +138,7 @@ class Alertmanager:
         with open(self._folder / "log", "ab") as log:
             process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=self._folder)
             try:
-                eventually(lambda: answered(self._url + "/-/ready"), f"{self._command[0]}, see {self._folder}/log")
+                eventually(lambda: answered(self.url + "/-/ready"), f"{self._command[0]}, see {self._folder}/log")
                 yield self
             finally:
                 process.terminate()
