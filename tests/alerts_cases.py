@@ -75,7 +75,7 @@ def _gone(left: float) -> Rates:
 
 CASES = (
     case(
-        "StreamvitalsFailing", {streams("reset"): 17.0}, {streams("reset"): 11.8},
+        "StreamvitalsFailing", {streams("reset"): 17.0}, {streams("reset"): 7.0},
         "22% of gpt-4o streams (255 of 1155) reset by api.example mid-stream, 5m, since 00:20", soon=6,
         description="Users get errors, cut answers or silence: 255 of 2055 operations failed in 5m, 12% (at 00:26"
         " UTC). Affected: 1 of 2 models, 1 of 1 servers, 3 of 3 replicas."
@@ -95,7 +95,7 @@ CASES = (
         "no stream has ended for 5m, 1830 are usual, the last about 01:28", soon=9, well=90,
     ),
     case(
-        "StreamvitalsCallsFailing", {calls("failed"): 5.0}, {calls("failed"): 1.0},
+        "StreamvitalsCallsFailing", {calls("failed"): 5.0}, {calls("failed"): 0.6},
         "33% of gpt-4o calls without a stream fail at api.example, 5m, since 00:20", soon=6,
         description="Calls that are not streamed get errors: titles, embeddings, judges, the answers of whoever asks"
         " without streaming: 75 of 225 failed in 5m. Look next: 1. whether streams fail as well, which is a page"
@@ -106,6 +106,11 @@ CASES = (
     case(
         "StreamvitalsCallsHanging", {Thing(names.CALLS_STALLED): 1.0}, {Thing(names.CALLS_STALLED): 0.0},
         "3 calls of gpt-4o without a stream hang: no answer from api.example for two minutes", soon=5,
+    ),
+    case(
+        "StreamvitalsBlind", dict(DOWN), {},
+        "nothing is seen of a service that is usually busy now: all of its targets are down or have nothing to say",
+        soon=13, well=50, lighter=Course(dict(DOWN), well=50, ill=8),
     ),
     _ended("StreamvitalsResetStorm", "reset", "reset by api.example mid-stream"),
     _ended("StreamvitalsTruncationWave", "truncated", "cut short by api.example without an error"),

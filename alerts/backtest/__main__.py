@@ -24,12 +24,14 @@ from .world import SIZES, Manner, World, rough
 
 OURS = "streamvitals"
 # Seconds: what a world of each size is scraped at, and rules are evaluated at.
-STEPS = {"small": 30.0, "medium": 30.0, "large": 60.0}
+STEPS = {"small": 30.0, "modest": 60.0, "medium": 30.0, "large": 60.0}
 ONE_PROMPT = " with one prompt"
 ENDLESS = tuple(users + prompt for users in USERS for prompt in ("", ONE_PROMPT))
 
 
-def drawn(size: str, seed: int, weeks: float, *, irregular: bool, calls: bool = False) -> World:
+def drawn(
+    size: str, seed: int, weeks: float, *, irregular: bool, calls: bool = False, scrape: float = 0.0
+) -> World:
     """Draw the world of this size and seed, or of so many users that never give up.
 
     With ``calls`` half as many calls without a stream go with the streams."""
@@ -39,15 +41,15 @@ def drawn(size: str, seed: int, weeks: float, *, irregular: bool, calls: bool = 
     manner = rough(Random(f"{size} {seed} manner")) if irregular else Manner()
     if calls:
         manner = replace(manner, calls=0.5)
-    return World(SIZES[size], seed, weeks, STEPS[size], manner)
+    return World(SIZES[size], seed, weeks, scrape or STEPS[size], manner)
 
 
 def run(
     size: str, seed: int, weeks: float, directory: Path, *, baselines: bool, newer: bool, irregular: bool,
-    calls: bool = False,
+    calls: bool = False, scrape: float = 0.0,
 ) -> dict[str, Score]:
     """Score every set of rules in one world, by its name; ``newer`` as Prometheus 3 would have it."""
-    world = drawn(size, seed, weeks, irregular=irregular, calls=calls)
+    world = drawn(size, seed, weeks, irregular=irregular, calls=calls, scrape=scrape)
     step = world.scrape
     samples = directory / "world.om"
     with open(samples, "w") as file:
@@ -100,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-baselines", action="store_true", help="only these rules")
     parser.add_argument("--left-open", action="store_true", help="read windows as Prometheus 3 does")
     parser.add_argument("--rough", action="store_true", help="services of which none is like the other")
+    parser.add_argument("--scrape", type=float, default=0.0, help="seconds between scrapes, if not those of the size")
     parser.add_argument("--calls", action="store_true", help="services that also call without a stream")
     parser.add_argument("--endless", action="store_true", help="applications that ask again for ever, by their users")
     parser.add_argument("--verbose", action="store_true", help="say what was missed, and what was paged for nothing")
@@ -128,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with tempfile.TemporaryDirectory(prefix="streamvitals-backtest-") as directory:
                 one_world = run(
                     size, int(seed), given.weeks, Path(directory), baselines=not given.no_baselines,
-                    newer=given.left_open, irregular=given.rough, calls=given.calls,
+                    newer=given.left_open, irregular=given.rough, calls=given.calls, scrape=given.scrape,
                 )
             for name, one in one_world.items():
                 scores.setdefault(name, []).append(one)

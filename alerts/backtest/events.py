@@ -46,13 +46,28 @@ class Event:
     of: str = STREAMS
 
     def part(self, since: float, now: float) -> float:
-        """Return the share of this time that it lasted."""
-        return max(0.0, min(now, self.end) - max(since, self.start)) / (now - since)
+        """Return the share of this time that it lasted; what comes and goes lasts ``for`` so long of ``every``."""
+        since, until, over = max(since, self.start), min(now, self.end), now - since
+        if until <= since:
+            return 0.0
+        if "every" not in self.extra:
+            return (until - since) / over
+        every, lasts = self.extra["every"], self.extra["for"]
+        return (self._ill(until - self.start, every, lasts) - self._ill(since - self.start, every, lasts)) / over
+
+    @staticmethod
+    def _ill(after: float, every: float, lasts: float) -> float:
+        """How long it was there in so many seconds."""
+        return after // every * lasts + min(after % every, lasts)
 
     def hits(self, since: float, now: float, model: int, replica: int) -> bool:
         """Whether it struck this model on this replica in this time."""
         return self.part(since, now) > 0 and self.model in (None, model) and self.replica in (None, replica)
 
+
+EVENING, ENDLESS = "all evening", "endless retries"
+# Seconds: who asks again for ever waits so long in between.
+AGAIN = 10.0
 
 FAILURES = {
     "reset": ("connection_reset", "StreamvitalsResetStorm"),
@@ -118,6 +133,40 @@ def _no_traffic(rng: Random, start: float, models: int, replicas: int) -> Event:
     return Event("traffic gone", "page", start, end, 0.0, ("StreamvitalsTrafficGone",))
 
 
+def _flapping(rng: Random, start: float, models: int, replicas: int) -> Event:
+    """Two minutes of every quarter of an hour, for an evening."""
+    outcome = rng.choice(list(FAILURES))
+    error_type, alert = FAILURES[outcome]
+    return Event(
+        "flapping", "page", start, start + 3 * HOUR, rng.uniform(0.4, 0.6), (alert,), None, None, outcome, error_type,
+        {"every": 15 * MINUTE, "for": 2 * MINUTE},
+    )
+
+
+def _evening(rng: Random, start: float, models: int, replicas: int) -> Event:
+    outcome = rng.choice(list(FAILURES))
+    error_type, alert = FAILURES[outcome]
+    size = rng.uniform(0.08, 0.095)
+    return Event(EVENING, "page", start, start + 5 * HOUR, size, (alert,), None, None, outcome, error_type)
+
+
+def _blind(rng: Random, start: float, models: int, replicas: int) -> Event:
+    """All targets are down, or no process is observed any more, while users come as ever."""
+    end = start + rng.uniform(30, 60) * MINUTE
+    if rng.random() < 0.5:
+        return Event("telemetry lost", "page", start, end, 1.0, ("StreamvitalsBlind",))
+    return Event("SDK not patched", "page", start, end, 1.0, ("StreamvitalsNotPatched", "StreamvitalsBlind"))
+
+
+def _endless(rng: Random, start: float, models: int, replicas: int) -> Event:
+    """A part of the users asks again for ever what fails every time."""
+    outcome = rng.choice(("reset", "truncated", "api_error", "http_error"))
+    error_type, alert = FAILURES[outcome]
+    end = start + rng.uniform(20, 90) * MINUTE
+    named = (alert, "StreamvitalsRetryStorm")
+    return Event(ENDLESS, "page", start, end, rng.uniform(0.3, 1.0), named, None, None, outcome, error_type)
+
+
 def _ticket(rng: Random, start: float, models: int, replicas: int) -> Event:
     def event(kind: str, hours: tuple[float, float], size: float, *named: str, **more: object) -> Event:
         end = start + rng.uniform(*hours) * HOUR
@@ -168,7 +217,8 @@ def _benign(rng: Random, start: float, models: int, replicas: int) -> Event:
 
 # Which draw, and how often.
 _DRAWS = (
-    (_failing, 8), (_hanging, 2), (_slow, 3), (_revoked, 1), (_no_traffic, 1), (_ticket, 12), (_benign, 13),
+    (_failing, 8), (_hanging, 2), (_slow, 3), (_revoked, 1), (_no_traffic, 1), (_flapping, 1), (_evening, 1),
+    (_blind, 2), (_endless, 1), (_ticket, 12), (_benign, 13),
 )
 
 
@@ -179,8 +229,10 @@ def felt(event: Event, retries: int, replicas: int) -> Event | None:
     """
     if event.kind == "slow burn" and retries:
         return replace(event, label="benign")
-    if event.outcome not in FAILURES or event.label != "page":
+    if event.outcome not in FAILURES or event.label != "page" or event.kind == ENDLESS:
         return event
+    if event.kind == EVENING:
+        return None if retries else event
     # Only a model's own operations count: its users do not care for the others.
     part = event.size ** (retries + 1) / (replicas if event.replica is not None else 1)
     felt_by_all, felt_by_none = (2 * FELT, 2 * UNFELT) if event.model is not None else (FELT, UNFELT)
@@ -224,14 +276,16 @@ def draw(
         if event.end > end:
             return
         share = event.size if event.kind not in ("first token slow", "chunks slow", "traffic gone") else 1.0
-        if event.outcome in FAILURES and event.label == "page":
+        if "every" in event.extra:
+            share *= event.extra["for"] / event.extra["every"]
+        if event.outcome in FAILURES and event.label == "page" and event.kind != ENDLESS:
             share **= retries + 1
         share /= models if event.model is not None else 1
         share /= replicas if event.replica is not None else 1
         asked = expected(event.start, event.end)
         # Tickets that are about streams need some, too.
         enough = {"page": HURT, "ticket": 30}.get(event.label, 0)
-        if event.kind == "traffic gone":
+        if event.kind in ("traffic gone", "telemetry lost", "SDK not patched"):
             enough = 60
         if asked * min(share, 1.0) < enough:
             continue

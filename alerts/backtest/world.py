@@ -18,7 +18,7 @@ from streamvitals.outcome import Outcome, result
 from streamvitals.stream.record import STALL_AFTER
 
 from .chance import binomial, poisson, spread
-from .events import CALLS, DAY, HOUR, MINUTE, STREAMS, Event, draw, log_uniform, of_calls
+from .events import AGAIN, CALLS, DAY, ENDLESS, HOUR, MINUTE, STREAMS, Event, draw, log_uniform, of_calls
 
 # A Monday, midnight UTC, and a multiple of every block size in use.
 EPOCH = 1_699_833_600
@@ -57,6 +57,7 @@ class Size:
 
 SIZES = {
     "small": Size("small", 2 / 60, 1 / 3600, 1, 1),
+    "modest": Size("modest", 3.6 / 60, 3.6 / 60, 1, 1),
     "medium": Size("medium", 2.0, 0.1, 2, 3),
     "large": Size("large", 100.0, 20.0, 2, 5),
 }
@@ -233,6 +234,8 @@ class _Cell:
             counts.add(metric, ("requests",))
         self.failed_later: list[tuple[float, int]] = []
         self.hanging: list[tuple[float, float, int]] = []
+        # Since when operations are asked again for ever, and how many.
+        self.loops: list[tuple[float, int]] = []
         self.leaked = 0.0
         self.seen = False
 
@@ -283,6 +286,8 @@ class _Cell:
 
     def _operations(self, asked: int, now: float, here: list[Event]) -> None:
         rng = self.world.rng
+        asked -= self._endless(asked, now, next((event for event in here if event.kind == ENDLESS), None))
+        here = [event for event in here if event.kind != ENDLESS]
         ordinary = dict(ORDINARY)
         failing = {key: share * self.world.manner.background for key, share in BACKGROUND.items()}
         for event in here:
@@ -321,6 +326,28 @@ class _Cell:
         retried = binomial(rng, asked, SDK_RETRIES + storm)
         self._bump(names.RETRIES, retried, "sdk", "503" if storm else "429")
         self._bump(names.RECOVERIES, retried, "sdk")
+
+    def _endless(self, asked: int, now: float, event: Event | None) -> int:
+        """Ask again what fails every time, until the event is over; how many of ``asked`` are caught in it."""
+        rng, scrape = self.world.rng, self.world.scrape
+        if event is None:
+            ended = sum(count for _, count in self.loops)
+            if ended:
+                self._bump(names.RETRIES, ended, "app", "reset")
+                self._bump(names.RECOVERIES, sum(count for begun, count in self.loops if now - begun < 120), "app")
+                self._completed(ended, [])
+                self.loops = []
+            return 0
+        caught = binomial(rng, asked, event.size * event.part(now - scrape, now))
+        again = poisson(rng, sum(count for _, count in self.loops) * scrape / AGAIN)
+        self._end(event.outcome, event.error_type, caught + again)
+        self._bump(names.RETRIES, again, "app", retry_reason(event.outcome, event.error_type))
+        late = sum(count for begun, count in self.loops if 120 <= now - begun < 120 + scrape)
+        self._bump(names.OPERATIONS_FAILED, late)
+        # Users have a patience, and a machine its limits.
+        if caught and sum(count for _, count in self.loops) < 200:
+            self.loops.append((now, caught))
+        return caught
 
     def _by_cause(self, failed: int, failing: dict[tuple[str, str], float]) -> Iterator[tuple[str, int]]:
         """End ``failed`` streams; the reason that a retry of each would have."""
@@ -424,7 +451,9 @@ class _Replica:
                 return [f"{up}0 {now:.0f}\n"]
         if self.restarting:
             self._begin()
-        missing, silent = "target missing" in here, "agent silent" in here
+        missing, silent = "target missing" in here or "telemetry lost" in here, "agent silent" in here
+        if "SDK not patched" in here:
+            return self._unpatched(now)
         if silent:
             self._begin()
             return [f"{up}1 {now:.0f}\n", *self.counts.lines(now)]
@@ -443,6 +472,14 @@ class _Replica:
             if cell.seen:
                 lines += cell.counts.lines(now)
         return lines
+
+    def _unpatched(self, now: float) -> list[str]:
+        """What comes of a program with an SDK that is not known: it runs, and no stream is seen."""
+        self._begin()
+        self.restarting = True
+        build = {"version": "1.0", "openai_version": "9.0.0", "patched": "false"}
+        info = f"{names.BUILD_INFO.prometheus}{_braces({**self.labels, **build})}1 {now:.0f}\n"
+        return [f"up{_braces(self.labels)}1 {now:.0f}\n", *self.counts.lines(now), info]
 
     def _process(self, here: dict[str, Event], rate: float) -> None:
         rng, values, at = self.world.rng, self.counts.values, self.counts.at

@@ -218,7 +218,7 @@ def test_the_objectives_move_the_thresholds() -> None:
                if "record" in r}
     assert "> 0.2" in records["streamvitals:failing:service"]
     assert "> 4" in render(Objectives(ttft_p95=4.0))
-    assert "[4m]" in render(Objectives(scrape_interval=60))
+    assert "[2m30s]" in render(Objectives(scrape_interval=60))
     assert "sum by (cluster, job)" in render(Objectives(service=("cluster", "job")))
 
 
@@ -236,7 +236,7 @@ def test_the_command_prints_and_writes(tmp_path: Path) -> None:
     (["--ttft-p95", "2.5"], "ttft-p95 '2.5' is not allowed: a number with a unit"),
     (["--ttft-p95", "0s"], "ttft-p95 '0s' is not allowed"),
     (["--chunk-gap-p95", "1d"], "chunk-gap-p95 '1d' is not allowed"),
-    (["--scrape-interval", "5m"], "scrape-interval '300s' is not allowed: from 1s to 60s"),
+    (["--scrape-interval", "5m"], "scrape-interval '300s' is not allowed: from 1s to 120s"),
     (["--service-label", "instance"], "service-label 'instance' is not allowed"),
     (["--service-label", "job", "--service-label", "job"], "each label once"),
     (["--runbook-url", "javascript:alert(1)"], "runbook-url 'javascript:alert(1)' is not allowed"),

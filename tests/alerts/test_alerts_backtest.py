@@ -172,7 +172,7 @@ def test_a_replay_in_a_real_prometheus(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["--sizes", "huge"], "no such size: huge; there are small, medium, large"),
+    (["--sizes", "huge"], "no such size: huge; there are small, modest, medium, large"),
     (["--seeds", "1,x"], "seeds are whole numbers"),
     (["--weeks", "100"], "weeks: from 0.6 to 8"),
 ])

@@ -159,7 +159,7 @@ def test_an_outage_pages_whatever_the_traffic(every: float, soon: float, tmp_pat
         paged(replace(course, ill=119.0), tmp_path, None)
 
 
-@pytest.mark.parametrize(("share", "value"), [(0.2, 1.0), (0.15, None)])
+@pytest.mark.parametrize(("share", "value"), [(0.2, 1.0), (0.05, None)])
 def test_a_part_of_a_request_a_minute_fails_for_an_hour(share: float, value: float | None, tmp_path: Path) -> None:
     sick = {streams("completed"): 1 - share, streams("reset"): share}
     paged(Course(sick, healthy=little(1.0), replicas=ONE, well=80, ill=70, after=0), tmp_path, value)
@@ -346,7 +346,7 @@ def test_an_agent_that_observes_nothing_is_no_lack_of_traffic(tmp_path: Path) ->
 ])
 def test_what_is_pushed_over_otlp_has_no_up(alert: str, sick: Any, where: tuple[str, ...], tmp_path: Path) -> None:
     promtool = Promtool(tmp_path, needed(alert))
-    course = Course(sick, healthy={UP: None}, ill=50, after=0, where=where)
+    course = Course(sick, healthy={UP: None}, well=50, ill=50, after=0, where=where)
     promtool.expect("pushed", course, (course.well - 1, firing(alert), None), (course.well + 45, firing(alert), 1.0))
     promtool.check()
 

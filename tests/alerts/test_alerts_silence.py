@@ -98,7 +98,7 @@ def test_a_page_silences_the_causes_that_are_still_to_be_told(tmp_path: Path) ->
     promtool = Promtool(tmp_path, RULES)
     course = Course({streams("reset"): 30.0}, ill=15, after=30)
     promtool.expect(
-        "page", course, (22.5, firing(RESETS), 1.0), (22.5, silenced(RESETS), None), (27, firing(FAILING), 1.0),
+        "page", course, (21.5, silenced(RESETS), None), (22, firing(RESETS), 1.0), (27, firing(FAILING), 1.0),
         (27, silenced(RESETS), 1.0), (29, silenced(ONE_MODEL), 1.0), (39, silenced(RESETS), 1.0),
         (63, firing(FAILING), None), (63, f'count(ALERTS{{alertname="{PAGED}"}})', None),
     )

@@ -34,6 +34,8 @@ def selectors() -> Iterator[tuple[str, Selector]]:
         for text in (rule["expr"], *rule.get("annotations", {}).values()):
             for name, matchers in _SELECTOR.findall(text):
                 found = tuple(sorted(m for m in _MATCHER.findall(matchers) if m[0] in names.OWN_LABELS))
+                if name not in _METRICS:
+                    continue  # a native histogram, as which Prometheus may have what it scraped
                 yield rule.get("alert") or rule["record"], (name, found)
 
 

@@ -5,6 +5,7 @@ What a rule is made of:
     objectives.py   what the user may set
     promql.py       PromQL in typed pieces over names.py, for rules and for the panels of dashboards
     language.py     windows and thresholds by their names, and what they are for the objectives
+    histograms.py   histograms, classic or converted to native ones
     measures.py     what is measured, each defined once, for rules and for panels
     series.py       the names of what is recorded
     chance.py       whether so many failures are more than chance
@@ -16,10 +17,12 @@ What is recorded:
 
     recording.py    operations, failures, gauges
     failing.py      whether operations fail or streams hang, so that it pages
+    flapping.py     whether they fail again and again
     by_label.py     the same of each value of a custom label, such as each tenant
     refusing.py     whether the provider refuses what is asked
     latency.py      whether users wait
     traffic.py      whether requests have stopped
+    blind.py        whether a busy service is not seen any more, and its page
     replicas.py     whether one replica fails alone
     calls.py        whether calls without a stream fail or hang: what is recorded, and its alerts
     since.py        since when it breaks

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .. import names
 from . import measures
 from .chance import FEW, beyond_chance
-from .failing import failing, hanging, lasting
+from .failing import failing, hanging, usual
 from .language import FAST, MID, MODEL, RATE_WINDOWS, SERVICE, SHORT
 from .promql import COUNTED, FAILED, RESULT, Matcher, Recorded, increase, matching, selector, total
 from .rule import Record
@@ -70,11 +70,11 @@ def counts(label: str) -> Iterator[Record]:
         for count, measure in ((scope.operations, measures.operations), (scope.failed, measures.failed)):
             yield Record(count[window], total(measure(each_model, retried[window], fallbacks[window]), *scope.by))
     for window in (SHORT, FAST):
-        yield Record(scope.none_well[window], measures.none_well(_Counts(window, scope.by, label)))
+        ended = _Counts(window, scope.by, label)
+        yield Record(scope.none_well[window], measures.none_well(ended))
         yield Record(scope.failure_ratio[window], measures.failure_ratio(
             scope.none_well[window], scope.failed[window], scope.operations[window]
         ))
-    yield lasting(scope, "$spike")
 
 
 def conditions(label: str) -> Iterator[Record]:
@@ -82,6 +82,7 @@ def conditions(label: str) -> Iterator[Record]:
     scope = scope_of(label)
     yield Record(scope.stalled, total(selector(names.STALLED, _has(label)), *scope.by))
     yield Record(scope.active, total(selector(names.ACTIVE, _has(label)), *scope.by))
+    yield usual(scope)
     yield from failing(scope, "$spike", "$model_spike", MID)
     yield hanging(scope)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from .. import names
 from . import links
-from .failing import failing, lasting
-from .language import FAST, HALF_HOUR, HOUR, MID, MODEL, QUARTER_DAY, RATE_WINDOWS, SERVER, SERVICE
+from .failing import failing, usual
+from .flapping import flapping
+from .language import FAST, HALF_HOUR, HOUR, MID, MODEL, PAST, QUARTER_DAY, RATE_WINDOWS, SERVER, SERVICE
 from .promql import COUNTED, FAILED, either, increase, ratio, selector, total
 from .rule import Alert, Record
 from .series import CALLS, CALLS_SINCE, EACH_MODELS_CALLS, Scope
@@ -41,12 +42,6 @@ def shares() -> Iterator[Record]:
         yield Record(f"{_SHARE}{window}", f"{failed} / ({counted} > 0)")
 
 
-def last() -> Iterator[Record]:
-    """Record whether failures last in the service's calls, and in those of each model."""
-    yield lasting(CALLS, "$page_share")
-    yield lasting(EACH_MODELS_CALLS, "$spike")
-
-
 def _counts(scope: Scope, *where: str) -> Iterator[Record]:
     for window in RATE_WINDOWS:
         for count, what in ((scope.operations, COUNTED), (scope.failed, FAILED)):
@@ -59,19 +54,26 @@ def of_each(label: str) -> Iterator[Record]:
     """Record the same of each value of a custom label, and whether it fails."""
     scope = _of_label(label)
     yield from _counts(scope, f'{label}!=""')
-    yield lasting(scope, "$spike")
+    yield usual(scope)
     yield from failing(scope, "$spike", "$model_spike", MID, of_streams=False)
+
+
+def hours() -> Iterator[Record]:
+    """Record the same over hours, what is usual, and whether failures come again and again."""
+    for window in (HALF_HOUR, HOUR, PAST, QUARTER_DAY):
+        for count in (CALLS.operations, CALLS.failed):
+            yield Record(count[window], f"sum_over_time({count[FAST]}[{window}:$fast])")
+    yield usual(CALLS)
+    yield usual(EACH_MODELS_CALLS)
+    yield from flapping(CALLS)
 
 
 def conditions(by: Sequence[str] = ()) -> Iterator[Record]:
     """Record whether the calls of the service, of a model, or of a custom label's value fail, and which hang."""
-    for window in (HALF_HOUR, HOUR, QUARTER_DAY):
-        for count in (CALLS.operations, CALLS.failed):
-            yield Record(count[window], f"sum_over_time({count[FAST]}[{window}:$fast])")
     yield from failing(CALLS, "$page_share", "$spike", MID, HALF_HOUR, HOUR, of_streams=False, hours=True)
     yield from failing(EACH_MODELS_CALLS, "$spike", "$model_spike", MID, of_streams=False)
-    scopes = [EACH_MODELS_CALLS, *map(_of_label, by)]
-    yield Record(_FAILING, f"group by ({SERVICE}) ({either(*(scope.failing for scope in (CALLS, *scopes)))})")
+    every = [CALLS.flapping, *(scope.failing for scope in (CALLS, EACH_MODELS_CALLS, *map(_of_label, by)))]
+    yield Record(_FAILING, f"group by ({SERVICE}) ({either(*every)})")
     stalled, active = (total(selector(metric), *_BY_PLACE) for metric in (names.CALLS_STALLED, names.CALLS_ACTIVE))
     yield Record("streamvitals:calls_stalled", stalled)
     yield Record("streamvitals:calls_active", active)

@@ -11,12 +11,16 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from . import by_label, calls, failing, latency, recording, since
+from .blind import PAGE as BLIND
+from .blind import blind
 from .causes import CAUSES
+from .flapping import flapping
 from .language import FAST, MID, SHORT
 from .pages import FAILING, REFUSED, SLOW, TRAFFIC_GONE
 from .refusing import refusing
 from .replicas import replicas
 from .rule import Alert, Record
+from .series import EACH_MODEL, WHOLE
 from .silence import PAGED, tickets
 from .telemetry import TELEMETRY
 from .tickets import TICKETS
@@ -31,14 +35,15 @@ Group = tuple[str, tuple[Record | Alert, ...]]
 def groups(by: Sequence[str] = ()) -> Iterator[Group]:
     """Return all groups; each reads what groups before it record. ``by`` are custom labels."""
     scopes = [by_label.scope_of(label) for label in by]
-    yield "counts-short", (*recording.counts(SHORT), *recording.ratios(SHORT), *failing.last())
+    yield "counts-short", (*recording.counts(SHORT), *recording.ratios(SHORT))
     yield "counts-fast", (*recording.counts(FAST), *recording.ratios(FAST), recording.failure_share(FAST))
     yield "counts-mid", (*recording.counts(MID), recording.failure_share(MID))
-    yield "hours", tuple(recording.long_counts())
+    yield "hours", (*recording.long_counts(), *failing.usuals())
     yield "open", (*recording.gauges(), *failing.hangs())
     for label in by:
         yield f"by-{label}", tuple(by_label.counts(label))
         yield f"by-{label}-failing", tuple(by_label.conditions(label))
+    yield "flapping", (*flapping(WHOLE), *flapping(EACH_MODEL))
     yield "failing", (*failing.conditions(scopes), *since.failing_since(scopes), FAILING)
     for label in by:
         yield f"by-{label}-apart", tuple(by_label.apart(label))
@@ -46,10 +51,12 @@ def groups(by: Sequence[str] = ()) -> Iterator[Group]:
     yield "latency", tuple(latency.latencies())
     yield "slow", (*since.slow_since(), SLOW)
     yield "traffic", (*traffic(), TRAFFIC_GONE)
+    yield "blind", (*blind(), BLIND)
     yield "replicas", tuple(replicas())
-    yield "calls", (*calls.counts(), *calls.shares(), *calls.last())
+    yield "calls", (*calls.counts(), *calls.shares())
     for label in by:
         yield f"calls-by-{label}", tuple(calls.of_each(label))
+    yield "calls-hours", tuple(calls.hours())
     yield "calls-failing", (*calls.conditions(by), *since.calls_since(), calls.PAGE, calls.HANGING)
     yield "causes", CAUSES
     yield "tickets", TICKETS

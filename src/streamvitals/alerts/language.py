@@ -7,19 +7,21 @@ from collections.abc import Mapping
 from string import Template
 
 from .. import names
-from .objectives import TICKET_WAIT, Objectives
+from .objectives import FAST_WINDOW, MID_WINDOW, TICKET_WAIT, Objectives
 from .promql import SUFFIXES, VALUES, UnknownNameError
 
 # Labels. $service stands for one or more of the user's.
 SERVICE, MODEL, SERVER = "$service", "$model", "$server"
 # Windows. Language.windows says how long they are, and what each is for.
 SHORT, FAST, MID, HALF_HOUR, HOUR = "$short", "$fast", "$mid", "$half_hour", "$hour"
-QUARTER_DAY, THREE_DAYS = "$quarter_day", "$three_days"
+PAST, QUARTER_DAY, THREE_DAYS = "$past", "$quarter_day", "$three_days"
 # Those that rates are taken over of the raw counters.
 RATE_WINDOWS = (SHORT, FAST, MID)
 
 # Word -> OTel key, by which names.py knows the label.
 _LABELS = {"model": "gen_ai.request.model", "server": "server.address"}
+# Where so large a part of all attempts fails, whatever is tried again: retries that end well are fewer than that.
+ATTEMPTS = 0.55
 _NAME = re.compile(r"\b(?:streamvitals|gen_ai|server)_\w+")
 _RECORDED = re.compile(r"\bstreamvitals:[\w:]+")
 # Words of texts for custom labels, where nobody alerts by them.
@@ -49,7 +51,8 @@ class Language:
         self.objectives = objectives
         self._words = {**_labels(), **self._windows(), **self._thresholds()}
         self._words["service"] = ", ".join(objectives.service)
-        self._known = {
+        # Histograms of the bare name are native ones.
+        self._known = {metric.prometheus for metric in names.ALL_METRICS if metric.kind == "histogram"} | {
             metric.prometheus + suffix for metric in names.ALL_METRICS for suffix in SUFFIXES[metric.kind]
         } | names.STREAM_LABELS.keys()
         self._words |= {word: _Template(template).substitute(self._words) for word, template in templates.items()}
@@ -88,11 +91,14 @@ class Language:
         def beats(seconds: float) -> float:
             return (seconds // self.objectives.interval + 0.5) * self.objectives.interval
 
+        short = self.objectives.short
         given = {
-            "short": self.objectives.short, "fast": 300.0, "mid": 900.0, "half_hour": 1800.0, "hour": 3600.0,
+            "short": short, "fast": max(300.0, FAST_WINDOW * short), "mid": max(900.0, MID_WINDOW * short),
+            "half_hour": 1800.0, "hour": 3600.0,
             "past": 3 * 3600.0, "quarter_day": 6 * 3600.0, "day": 86_400.0, "three_days": 3 * 86_400.0,
-            "lasting": beats(self.objectives.short + 90.0), "waiting": beats(self.objectives.short + 120.0),
-            "steady": beats(300.0),
+            "lasting": beats(self.objectives.short + 90.0), "waiting": beats(self.objectives.short + 30.0),
+            "steady": beats(300.0), "beat": self.objectives.interval,
+            "hour_and_half": 5400.0, "ten_minutes": 540.0, "five_minutes": 300.0,
             # What has been recorded for so long has fired for a beat longer.
             "ticket_wait": TICKET_WAIT - self.objectives.interval,
             "interval": self.objectives.interval, "yesterday": 84_600.0, "last_week": 7 * 86_400.0 - 1800.0,
@@ -102,8 +108,12 @@ class Language:
 
     def _thresholds(self) -> dict[str, str]:
         """Return the thresholds by name: shares of operations are multiples of the budget, so how fast it is burnt."""
-        burn = {"lasting_burn": 1, "slow_burn": 3, "ticket_share": 4, "spike": 20, "model_spike": 40, "collapse": 60}
+        burn = {
+            "lasting_burn": 1, "slow_burn": 3, "ticket_share": 4, "evening": 12, "spike": 20, "model_spike": 40,
+            "collapse": 60,
+        }
         shares = {name: min(times * self.objectives.budget, 0.5) for name, times in burn.items()}
+        shares["attempts"] = ATTEMPTS
         shares["page_share"] = self.objectives.page_share
         # What chance alone may bring is reckoned with twice the budget at least: providers have bad days.
         shares["expected"] = min(2 * self.objectives.budget, shares["page_share"])

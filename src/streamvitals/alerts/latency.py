@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import names
+from . import histograms
 from .language import FAST, HOUR, MID, MODEL, SERVICE, SHORT
-from .promql import at_least, block, either, increase, quantile
+from .promql import at_least, block, either
 from .rule import Record
 from .series import BEGUN
 
@@ -61,7 +62,7 @@ def latencies() -> Iterator[Record]:
 
 
 def _begun(window: str) -> str:
-    return increase(names.TIME_TO_FIRST_TOKEN, SERVICE, MODEL, over=window, suffix="_count")
+    return histograms.count(names.TIME_TO_FIRST_TOKEN, SERVICE, MODEL, over=window)
 
 
 def _quantiles(latency: Latency) -> Iterator[Record]:
@@ -71,7 +72,7 @@ def _quantiles(latency: Latency) -> Iterator[Record]:
     """
     for window, percent, streams in latency.quantiles:
         yield Record(latency.p(percent, window), f"""
-        {quantile(f"0.{percent}", latency.metric, SERVICE, MODEL, over=window)}
+        {histograms.quantile(f"0.{percent}", latency.metric, SERVICE, MODEL, over=window)}
           and {_EACH} {_begun(HOUR) if window == HOUR else BEGUN[window]} >= {streams}""")
 
 

@@ -27,8 +27,11 @@ SEVERITIES = ("page", "ticket", "none")
 OWN_ALERT_LABELS = ("alertname", "alertstate", "severity", "kind", "cause", "ticket")
 MAX_ALERT_LABELS, MAX_ALERT_LABEL = 16, 256
 
-# The shortest window of a rate, and how many scrapes it must have: with two, one lost scrape is a gap.
-SHORTEST_WINDOW, SCRAPES_PER_WINDOW = 120.0, 4
+# The shortest window of a rate, and how many scrapes it must have: with two of them a rate is known.
+SHORTEST_WINDOW, SCRAPES_PER_WINDOW = 120.0, 2.5
+# How many times the shortest window the next longer ones are, at least: what a blip leaves in it must be half of it at
+# most.
+FAST_WINDOW, MID_WINDOW = 2.5, 5.0
 
 # Seconds that the example for Alertmanager lets pass before it sends a ticket, its `group_wait`: until a page that is
 # due as well is there to silence it.
@@ -81,7 +84,7 @@ class Objectives:
         for name in ("ttft_p95", "chunk_gap_p95"):
             _between(name, getattr(self, name), 0.001, 600.0)
         _between("interval", self.interval, 1.0, 60.0)
-        _between("scrape_interval", self.scrape_interval, 1.0, 60.0)
+        _between("scrape_interval", self.scrape_interval, 1.0, 120.0)
         if not self.service:
             _refuse("service_label", "", "at least one label, such as job")
         for label in self.service:

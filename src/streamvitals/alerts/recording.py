@@ -17,6 +17,7 @@ from .language import (
     HOUR,
     MID,
     MODEL,
+    PAST,
     QUARTER_DAY,
     SERVER,
     SERVICE,
@@ -69,14 +70,20 @@ def ratios(window: str) -> Iterator[Record]:
     yield Record(EACH_SERVER.none_well[window], measures.none_well(counts, f"""\
 {counts.streams(FAILED)} * {TAKEN_OVER}
     < on ({", ".join(EACH_MODEL.by)}) group_left () {models.increase(names.RECOVERIES, BY_APP)}"""))
+    fallbacks = FALLBACKS[window]
     for scope in (WHOLE, EACH_MODEL):
         ratio = measures.failure_ratio(scope.none_well[window], scope.failed[window], scope.operations[window])
         yield Record(scope.failure_ratio[window], ratio)
+        streams = Counts(window, scope.by)
+        if window == FAST:
+            yield Record(scope.attempts[window], streams.streams(COUNTED))
+        again = fallbacks if scope is EACH_MODEL else total(fallbacks, SERVICE)
+        yield Record(scope.attempts_failed[window], f"{streams.streams(FAILED)} - {again}")
 
 
 def long_counts() -> Iterator[Record]:
     """Record sums over hours and days, of the five-minute counts."""
-    for window in (HALF_HOUR, HOUR, QUARTER_DAY, THREE_DAYS):
+    for window in (HALF_HOUR, HOUR, PAST, QUARTER_DAY, THREE_DAYS):
         for count in (WHOLE.operations, WHOLE.failed):
             yield Record(count[window], f"sum_over_time({count[FAST]}[{window}:$fast])")
 

@@ -35,6 +35,11 @@ class Scope:
         self.lasting, self.over = f"streamvitals:{prefix}failures:lasting", f"streamvitals:{prefix}failures:over"
         self.stalled, self.active = f"streamvitals:{prefix}stalled", f"streamvitals:{prefix}active"
         self.failing, self.hanging = f"streamvitals:failing:{name}", f"streamvitals:hanging:{name}"
+        self.attempts = Recorded(f"streamvitals:{prefix}attempts:increase")
+        self.attempts_failed = Recorded(f"streamvitals:{prefix}attempts_failed:increase")
+        self.bad, self.begun_anew = f"streamvitals:{prefix}failures:bad", f"streamvitals:{prefix}failures:begun_anew"
+        self.evening = f"streamvitals:{prefix}failures:evening"
+        self.often, self.flapping = f"streamvitals:{prefix}failures:often", f"streamvitals:{prefix}failures:flapping"
 
 
 WHOLE = Scope("service", "", SERVICE)

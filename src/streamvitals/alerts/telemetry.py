@@ -25,6 +25,14 @@ TELEMETRY = (
         ) or (
           group by ($service) (max_over_time(streamvitals:reporting[$hour] offset $fast))
             unless on ($service) streamvitals:reporting
+            and on ($service) (
+              count_over_time(streamvitals:reporting[$hour:$five_minutes] offset $yesterday) >= 11
+                or count_over_time(streamvitals:reporting[$hour:$five_minutes] offset $last_week) >= 11
+                or (streamvitals:usually_busy unless on ($service) max_over_time(streamvitals:targets[$day]))
+            )
+            unless on ($service) group by ($service) (
+              max_over_time(streamvitals:agents[$hour]) and on (instance) streamvitals:agents
+            )
         )""",
         summary="telemetry of {{ $$value }} replicas or of the whole service is missing",
         description=(
@@ -45,6 +53,7 @@ TELEMETRY = (
             streamvitals:agents
               unless on ($service, instance) {_OBSERVED_HERE} > 0
               and on ($service) avg by ($service) ({_OBSERVED_HERE}) > 20
+              and on ($service, instance) max_over_time({_OBSERVED_HERE}[$day]) > 5
           ) or (
             {_UNREPORTED} > 0
           )

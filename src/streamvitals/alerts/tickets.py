@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from .. import names
-from . import links
+from . import histograms, links
 from .causes import KEEP_FIRING_FOR
 from .chance import beyond_chance
 from .language import FAST, HALF_HOUR, HOUR, MID, MODEL, QUARTER_DAY, SERVICE, THREE_DAYS
 from .latency import CHUNK_GAP, FIRST_TOKEN, Latency
 from .measures import LIMIT_LOW, LOOP_LATE
-from .promql import KIND, block, either, increase, quantile, rate
+from .promql import KIND, block, either
 from .rule import Alert
 from .series import WHOLE
 from .texts import DURATION, PERCENT, THE_MODEL, THE_SERVER, label, of_service, query_text
@@ -46,7 +46,8 @@ TICKETS = (
         either(_burn(QUARTER_DAY, "$slow_burn", HOUR), _burn(THREE_DAYS, "$lasting_burn", QUARTER_DAY)),
         summary=query_text(
             f"100 * {of_service(WHOLE.failed[QUARTER_DAY])} / {of_service(WHOLE.operations[QUARTER_DAY])}",
-            '{{ value . | printf "%.2g" }}% of operations failed in $quarter_day, the budget is $budget',
+            '{{ if ge (value .) 9.95 }}{{ value . | printf "%.0f" }}{{ else }}{{ value . | printf "%.2g" }}{{ end }}'
+            "% of operations failed in $quarter_day, the budget is $budget",
         ),
         description=(
             "Failures are too few to wake somebody and too many for the objective. Look next: 1. which outcome,"
@@ -67,8 +68,8 @@ TICKETS = (
     Alert(
         "StreamvitalsEventLoopLag", "cause", "ticket",
         f"""
-        {quantile("0.9", names.LOOP_LAG, SERVICE, over=MID)} > {LOOP_LATE}
-          and on ($service) {increase(names.LOOP_LAG, SERVICE, over=MID, suffix="_count")} > 50""",
+        {histograms.quantile("0.9", names.LOOP_LAG, SERVICE, over=MID)} > {LOOP_LATE}
+          and on ($service) {histograms.count(names.LOOP_LAG, SERVICE, over=MID)} > 50""",
         summary="the event loop runs {{ $$value | humanizeDuration }} late (p90, $mid): the service itself is slow",
         description=(
             "While streams are open the application's own event loop does not keep up, so that chunks wait in the"
@@ -83,7 +84,7 @@ TICKETS = (
         min_over_time(streamvitals:held[$half_hour]) > 10
           and min_over_time(streamvitals:held[$half_hour])
             > 3 * (
-              {rate(names.DURATION, SERVICE, over=HALF_HOUR, suffix="_sum")}
+              {histograms.sum_rate(names.DURATION, SERVICE, over=HALF_HOUR)}
                 or max_over_time(streamvitals:held[$hour] offset $quarter_day)
             )
           unless min_over_time(streamvitals:held[$half_hour])

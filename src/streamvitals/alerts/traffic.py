@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .. import names
 from .language import FAST, MID, SERVICE
-from .promql import name_of, total
+from .promql import PATCHED, differs, equals, name_of, selector, total
 from .rule import Record
 from .series import ENDED, EXPECTED, STREAMS, WHOLE
 
@@ -19,6 +19,10 @@ USUAL_SOON, USUAL = 33, 5
 STEADY = 9
 # Where so large a part of what is expected in five minutes is open and silent, requests do come.
 HUNG = 0.1
+PATCHED_BUILDS, UNPATCHED_BUILDS = (
+    total(selector(names.BUILD_INFO, matcher), SERVICE)
+    for matcher in (differs(PATCHED, "false"), equals(PATCHED, "false"))
+)
 
 
 def traffic() -> Iterator[Record]:
@@ -38,23 +42,24 @@ def traffic() -> Iterator[Record]:
     # often empty, as users come in groups: where one has been within the hour, another is no news.
     watched = f"""and on ($service) streamvitals:reporting
           unless on ($service) (max_over_time(streamvitals:observed[$day]) unless streamvitals:observed)
-          unless on ($service) count_over_time(streamvitals:observed[$hour:$fast]) < 11
-          and on ($service) count_over_time(streamvitals:reporting[$hour:$fast]) >= 11
+          unless on ($service) ({UNPATCHED_BUILDS} unless on ($service) {PATCHED_BUILDS})
+          unless on ($service) count_over_time(streamvitals:observed[$hour:$five_minutes]) < 11
+          and on ($service) count_over_time(streamvitals:reporting[$hour:$five_minutes]) >= 11
           unless on ($service) {WHOLE.stalled} > {HUNG} * {EXPECTED[FAST]}"""
     yield Record("streamvitals:traffic:stopped", f"""
         ((
           {EXPECTED[FAST]} >= {EXPECTED_SOON}
             unless on ($service) {ENDED[FAST]} >= 2
-            unless {_then(FAST, f"< {USUAL_SOON}")}
+            unless {then(FAST, f"< {USUAL_SOON}")}
         ) or (
           {EXPECTED[MID]} >= {EXPECTED_LATER}
             unless on ($service) max_over_time({ENDED[MID]}[$mid]) >= 2
             and on ($service) min_over_time({ENDED[MID]}[$hour] offset $half_hour) >= 2
-            and {_then(MID, f">= {USUAL}")}
+            and {then(MID, f">= {USUAL}")}
         ) or (
           min_over_time({ENDED[MID]}[$hour] offset $mid) >= {STEADY}
             unless on ($service) {ENDED[MID]} >= 1
-            and {_then(MID, f">= {STEADY}")}
+            and {then(MID, f">= {STEADY}")}
         )) {watched}""")
     # What was usual is forgotten within the hour; that nothing comes is not.
     yield Record("streamvitals:traffic:gone", f"""
@@ -64,7 +69,7 @@ def traffic() -> Iterator[Record]:
         ) {watched}""")
 
 
-def _then(window: str, compared: str) -> str:
+def then(window: str, compared: str) -> str:
     """Compare with this time last week, or yesterday where there was no last week.
 
     The day after a weekend has a yesterday unlike it.
