@@ -44,6 +44,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "streamvitals.sinks": (
         "streamvitals.names", "streamvitals.outcome", *_SINKS, "streamvitals.store", "streamvitals.system",
+        "streamvitals.stream.tracebacks",
     ),
     "streamvitals.process": (
         "streamvitals._version", "streamvitals.config", "streamvitals.outcome", "streamvitals.stream",
@@ -76,7 +77,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals.agent.__main__": ("streamvitals", "streamvitals.agent", "streamvitals.config"),
     "streamvitals.doctor": (
         "streamvitals.config", "streamvitals.conventions", "streamvitals.names", "streamvitals.system",
-        "streamvitals.agent", "streamvitals.run", "streamvitals.sdk.versions",
+        "streamvitals.agent", "streamvitals.incidents", "streamvitals.run", "streamvitals.sdk.versions",
     ),
     "streamvitals.alerts": ("streamvitals.names", "streamvitals.outcome"),
     "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts"),

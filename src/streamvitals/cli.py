@@ -13,6 +13,7 @@ from typing import TextIO
 import click
 
 from ._version import __version__
+from .doctor.incidents import incidents
 from .export.command import alerts, checked_config, dashboards, runbook
 from .report.command import report
 from .run import entry
@@ -30,6 +31,7 @@ def main() -> None:
 
 main.add_command(alerts)
 main.add_command(dashboards)
+main.add_command(incidents)
 main.add_command(report)
 main.add_command(runbook)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import time
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
@@ -33,7 +34,7 @@ from streamvitals.store.incident_record import (
 )
 from streamvitals.store.memory import HeapMemory, MappedMemory, MemoryUnavailableError
 from streamvitals.store.segment import Shape
-from streamvitals.store.store import Store
+from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Attempt, ChainRecord, Stall, StreamLabels, StreamRecord
 
 NOW = 1_700_000_000.0
@@ -41,7 +42,17 @@ NOW = 1_700_000_000.0
 
 def failed(number: int = 0, **facts: Any) -> StreamRecord:
     """A stream that was reset, ``number`` seconds after the first one."""
-    return record(**{"outcome": Outcome.RESET, "error_type": "connection_reset", "started": NOW + number, **facts})
+    reset = {"outcome": Outcome.RESET, "error_type": "connection_reset"}
+    return record(**{"operation": Chain(0.0), **reset, "started": NOW + number, **facts})
+
+
+class Keeping:
+    """The sinks of a store, as they are wired."""
+
+    def __init__(self, store: Store, unix_time: Any = time.time) -> None:
+        self.keeper = IncidentSink(store, unix_time)
+        self.on_chain, self.on_progress = self.keeper.on_chain, self.keeper.on_progress
+        self.on_end = StoreSink(store, keeper=self.keeper).on_end
 
 
 def of(store: Store, kind: str = ENDED) -> list[IncidentRecord]:
@@ -70,7 +81,7 @@ def files_of_incidents(directory: str) -> list[str]:
 def test_everything_comes_back_as_it_was(store: Store) -> None:
     chain = Chain(1.0)
     labels = StreamLabels("chat", "openai", "gpt-4o", "api.example", (("tenant", "acme"), ("region", "eu")))
-    IncidentSink(store).on_end(failed(
+    Keeping(store).on_end(failed(
         labels=labels, duration=12.5, chunks=20, bytes_received=4096, last_chunk=10.0, max_gap=3.0, max_gap_at=4.0,
         headers=0.2, first_chunk=0.4, first_token=0.5, stalls=2, clock_origin=1000.0, backoff=0.75, operation=chain,
         stall_times=(Stall(2.0, 6.0, "first_token", True), Stall(4.0, 7.0, "between_chunks")),
@@ -92,7 +103,7 @@ def test_everything_comes_back_as_it_was(store: Store) -> None:
 
 def test_what_never_was_is_not_known_and_what_is_too_long_is_cut(store: Store) -> None:
     long = "é" * 5000
-    IncidentSink(store).on_end(failed(
+    Keeping(store).on_end(failed(
         labels=StreamLabels("chat", "openai", long, long, ((long, long),)), first_chunk=None, first_token=None,
         last_chunk=None, request_id=long, cause_chain=(long,) * 9, stalls=40,
         stall_times=tuple(Stall(float(n), 5.0, "between_chunks") for n in range(16)),
@@ -140,7 +151,7 @@ def test_numbers_that_no_process_writes_harm_nobody(at: int, bad: float) -> None
 
 def test_all_ends_but_completed_leave_one_and_only_the_first_makes_a_file(processes: Processes) -> None:
     store, _ = processes.start(10)
-    sink = IncidentSink(store)
+    sink = Keeping(store)
     sink.on_end(record())
     assert files_of_incidents(processes.directory) == []
     for outcome in Outcome:
@@ -152,7 +163,7 @@ def test_all_ends_but_completed_leave_one_and_only_the_first_makes_a_file(proces
 
 
 def test_an_outage_costs_little_keeps_its_beginning_and_pushes_nothing_out(store: Store) -> None:
-    sink = IncidentSink(store)
+    sink = Keeping(store)
     sink.on_end(failed(outcome=Outcome.REJECTED, error_type="401"))
     for number in range(3000):
         sink.on_end(failed(labels=LABELS._replace(model="loud"), started=NOW + number / 100))
@@ -165,7 +176,7 @@ def test_an_outage_costs_little_keeps_its_beginning_and_pushes_nothing_out(store
 
 
 def test_the_ring_keeps_the_last_ones_and_says_how_many_are_gone(store: Store) -> None:
-    sink = IncidentSink(store)
+    sink = Keeping(store)
     for number in range(1000):
         sink.on_end(failed(labels=LABELS._replace(model=f"m{number}"), started=NOW + number))
     found = of(store)
@@ -175,7 +186,7 @@ def test_the_ring_keeps_the_last_ones_and_says_how_many_are_gone(store: Store) -
 
 
 def test_after_a_pause_the_next_of_a_kind_begins_another_run(store: Store) -> None:
-    sink = IncidentSink(store)
+    sink = Keeping(store)
     for at in (0, 10, 20 + QUIET, 30 + QUIET):
         sink.on_end(failed(int(at)))
     assert [(one.run_since - NOW, one.run_number) for one in of(store)] == [
@@ -186,37 +197,50 @@ def test_after_a_pause_the_next_of_a_kind_begins_another_run(store: Store) -> No
 
 
 def test_the_kinds_that_are_remembered_are_bounded(store: Store) -> None:
-    sink = IncidentSink(store)
+    sink = Keeping(store)
     for number in range(2000):
         sink.on_end(failed(labels=LABELS._replace(model=f"m{number}")))
-    assert len(sink._runs) == sink_module._MOST_KINDS
+    assert len(sink.keeper._runs) == sink_module._MOST_KINDS
 
 
 def test_without_memory_nothing_is_kept_and_streams_are_counted(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, counting = processes.start(10)
+    store, _ = processes.start(10)
     slots = [store.open_slot(LABELS, 990.0) for _ in range(3)]
 
     def none(*_: object) -> None:
         raise MemoryUnavailableError("ENOSPC")
 
     monkeypatch.setattr(MappedMemory, "allocate", none)
-    sink = IncidentSink(store)
+    sink = Keeping(store)
     for slot in slots:
-        counting.on_end(failed(slot=slot))
-        sink.on_end(failed())
+        sink.on_end(failed(slot=slot))
         sink.on_end(record(max_gap=50.0))
-    assert ended(processes.tree().snapshot()) == {"reset": 3}
+    assert ended(processes.tree().snapshot()) == {"reset": 3, "completed": 3}
     assert processes.tree().incidents() == ([], 0)
     assert value(store.snapshot(1000.0), names.INTERNAL_ERRORS, "store") == 1, "tried, and counted, once"
+
+
+def test_a_fault_of_ours_costs_the_record_and_is_counted_and_no_stream_is_lost(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Keeping(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(sink_module, "body_of", None)
+        for _ in range(5):
+            sink.on_end(failed())
+    sink.on_end(failed())
+    assert ended(store.snapshot(1000.0)) == {"reset": 6}
+    assert value(store.snapshot(1000.0), names.INTERNAL_ERRORS, "sink") == 3, "then it is switched off"
+    assert of(store) == []
 
 
 # -- what becomes of an operation
 
 
 def test_a_later_attempt_that_works_marks_all_that_failed_before(store: Store) -> None:
-    sink, chain, other = IncidentSink(store, lambda: NOW + 99), Chain(0.0), Chain(0.0)
+    sink, chain, other = Keeping(store, lambda: NOW + 99), Chain(0.0), Chain(0.0)
     sink.on_end(failed(operation=chain))
     sink.on_end(failed(1, operation=other))
     sink.on_end(failed(2, operation=chain, chain_attempt=2))
@@ -232,7 +256,7 @@ def test_a_later_attempt_that_works_marks_all_that_failed_before(store: Store) -
 
 
 def test_an_operation_without_a_record_of_its_own_is_counted_as_recovered(store: Store) -> None:
-    sink, chains = IncidentSink(store), [Chain(0.0) for _ in range(40)]
+    sink, chains = Keeping(store), [Chain(0.0) for _ in range(40)]
     for chain in chains:
         sink.on_end(failed(operation=chain))
     for chain in chains:
@@ -242,7 +266,7 @@ def test_an_operation_without_a_record_of_its_own_is_counted_as_recovered(store:
 
 
 def test_a_record_that_was_overwritten_is_not_marked_for_another(store: Store) -> None:
-    sink, chain = IncidentSink(store), Chain(0.0)
+    sink, chain = Keeping(store), Chain(0.0)
     sink.on_end(failed(operation=chain))
     for number in range(incidents.MOST):
         sink.on_end(failed(labels=LABELS._replace(model=f"m{number}")))
@@ -255,7 +279,7 @@ def test_a_record_that_was_overwritten_is_not_marked_for_another(store: Store) -
 
 def test_the_slowest_that_completed_are_kept_for_an_hour(store: Store) -> None:
     now = [NOW]
-    sink = IncidentSink(store, lambda: now[0])
+    sink = Keeping(store, lambda: now[0])
     for seconds in (0.9, 3.0, 9.0, 2.0, 5.0, 4.0, 8.0, 1.5):
         sink.on_end(record(started=now[0], first_token=seconds, max_gap=seconds / 2))
     assert sorted(one.first_token for one in of(store, SLOW_FIRST_TOKEN)) == [4.0, 5.0, 8.0, 9.0]  # type: ignore[type-var]
@@ -274,7 +298,7 @@ def test_the_slowest_that_completed_are_kept_for_an_hour(store: Store) -> None:
 
 def test_a_forked_child_neither_writes_to_its_parents_nor_has_them(processes: Processes) -> None:
     store, _ = processes.start(10)
-    sink, chain = IncidentSink(store), Chain(0.0)
+    sink, chain = Keeping(store), Chain(0.0)
     sink.on_end(failed(operation=chain))
     (name,) = files_of_incidents(processes.directory)
     parents = Path(processes.directory, name).read_bytes()
@@ -293,7 +317,7 @@ def test_the_agent_reads_all_processes_and_keeps_those_of_the_dead(
     tree = processes.tree()
     for pid in (10, 11, 12):
         store, _ = processes.start(pid)
-        IncidentSink(store).on_end(failed(pid))
+        Keeping(store).on_end(failed(pid))
     assert {one.pid for one in tree.incidents().records} == {10, 11, 12}
     stalled, answered = store.open_slot(LABELS, 940.0), store.open_slot(LABELS, 990.0)
     answered.view[answered.at] = -995.0
@@ -363,7 +387,7 @@ def test_a_process_killed_before_any_of_its_instructions_shows_whole_ones_only(
 
     trace_instructions(photograph)
     try:
-        sink = IncidentSink(Store(MappedMemory(str(directory))))
+        sink = Keeping(Store(MappedMemory(str(directory))))
         monkeypatch.setitem(sink_module._BUDGETS, Outcome.RESET, (1.0, 1e6))
         for number in range(1, 8):
             chain = Chain(0.0)
@@ -392,7 +416,7 @@ def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_one(monkeypat
     at, done = 0, False
     while not done:
         at += 1
-        sink = IncidentSink(store := Store(HeapMemory()))
+        sink = Keeping(store := Store(HeapMemory()))
         left = at
 
         def interrupt(frame: FrameType, event: str, _: object) -> Any:

@@ -254,6 +254,18 @@ def sweep(directory: str) -> None:
                 remove(path)
 
 
+def urls(env: Mapping[str, str]) -> list[str]:
+    """Where the agents of this user that run on this machine serve."""
+    found = []
+    for parent in parents(env):
+        for path in _siblings(parent):
+            facts = read_facts(path)
+            agent = parse_identity(str(facts.get("agent")))
+            if agent is not None and alive(agent) and facts.get("url"):
+                found.append(str(facts["url"]))
+    return list(dict.fromkeys(found))
+
+
 def _siblings(parent: str) -> Iterator[str]:
     for name in _names(parent):
         path = f"{parent}/{name}"

@@ -320,4 +320,4 @@ def explain(outcome: str, error_type: str, *, model: str = "the model", server: 
     runbook = "StreamvitalsRejected" if error_type == "pool_timeout" else _RUNBOOKS.get(end, "")
     words = {"model": model or "the model", "server": server or "the server"}
     sentence = what.format(**words)
-    return Explanation(f"{sentence[0].upper()}{sentence[1:]}; {whose}.", f"{following.format(**words)}.", runbook)
+    return Explanation(f"{sentence}; {whose}.", f"{following.format(**words)}.", runbook)

@@ -85,8 +85,9 @@ def build(
     store = Store(MappedMemory(config.directory) if config.directory else HeapMemory(), limits)
     spans = tracing() if tracing is not None else None
     limited: list[LogSink | JournalSink] = [*_journal(config), LogSink()]
-    counted = StoreSink(store, exemplars=spans is not None, conventional=config.otlp_metrics)
-    heard: list[Sink] = [counted, IncidentSink(store), *limited, *sinks]
+    keeper = IncidentSink(store)
+    counted = StoreSink(store, exemplars=spans is not None, conventional=config.otlp_metrics, keeper=keeper)
+    heard: list[Sink] = [counted, keeper, *limited, *sinks]
     suppressed = tuple(sink.report_suppressed for sink in limited)
     exporters = Exporters(begin_flush=suppressed, begin_shutdown=suppressed)
     capture = http_spans = None

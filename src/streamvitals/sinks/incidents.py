@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..outcome import GOOD_ENDS, Outcome
+from ..store import increments
 from ..store.incident_record import (
     ENDED,
     LAST_REPEAT,
@@ -27,6 +29,7 @@ from ..store.incidents import SLOWEST, Place
 from ..store.store import Store
 from ..stream.record import ChainRecord, Progress, StreamLabels, StreamRecord
 from ..stream.sink import Sink
+from ..stream.tracebacks import is_foreign
 
 # Records at once of streams that are alike, and seconds until one more: what limits and users end is common, and not to
 # push out what fails.
@@ -44,6 +47,7 @@ _SLOW_FROM = 1.0
 _EACH = SLOWEST // 2
 
 _COMPLETED = Outcome.COMPLETED
+_MOST_FAULTS = 3  # in a row
 Kind = tuple[StreamLabels, Outcome, str]
 
 
@@ -92,11 +96,13 @@ class _Slowest:
 
 
 class IncidentSink(Sink):
-    """Writes the records. A stream that completed costs two comparisons, unless its operation had failed before."""
+    """Writes what the store's sink hands it: all that did not complete, or whose operation had failed before, and what
+    was slower than ``slow_first_token`` or ``slow_gap``."""
 
     def __init__(self, store: Store, unix_time: Callable[[], float] = time.time) -> None:
         self._store = store
         self._unix_time = unix_time
+        self._faults = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -104,13 +110,21 @@ class IncidentSink(Sink):
         self._runs: dict[Kind, _Run] = {}
         self._first_token, self._gap = _Slowest(SLOW_FIRST_TOKEN, 0), _Slowest(SLOW_GAP, _EACH)
         self._age_at = 0.0
+        self.slow_first_token = self.slow_gap = _SLOW_FROM
 
-    def on_end(self, record: StreamRecord) -> None:
-        """Keep a stream that did not complete, or slowly."""
-        if record.operation is not None or record.outcome is not _COMPLETED:
+    def keep(self, record: StreamRecord) -> None:
+        """Keep a stream that did not complete, or slowly, once. A fault of ours is counted; after some in a row nothing
+        is kept any more."""
+        if self._faults >= _MOST_FAULTS:
+            return
+        try:
             self._ended(record)
-        elif record.max_gap > self._gap.bar or (record.first_token or 0.0) > self._first_token.bar:
-            self._slow(record)
+            self._faults = 0
+        except Exception as error:
+            if is_foreign(error):
+                raise
+            self._faults += 1
+            self._store.commit_process(partial(increments.faulted, where="sink"))
 
     def on_progress(self, progress: Progress) -> None:
         """Let the slowest grow old: good streams have no time for it."""
@@ -119,6 +133,7 @@ class IncidentSink(Sink):
             self._age_at = now + 60.0
             self._first_token.age(now)
             self._gap.age(now)
+            self.slow_first_token, self.slow_gap = self._first_token.bar, self._gap.bar
 
     def on_chain(self, chain: ChainRecord) -> None:
         """Note in the records of an operation what became of it."""
@@ -187,6 +202,7 @@ class IncidentSink(Sink):
             self._begin()
         self._offer(self._gap, record.max_gap, record)
         self._offer(self._first_token, record.first_token or 0.0, record)
+        self.slow_first_token, self.slow_gap = self._first_token.bar, self._gap.bar
 
     def _offer(self, slowest: _Slowest, seconds: float, record: StreamRecord) -> None:
         if seconds <= slowest.bar:

@@ -10,6 +10,7 @@ import struct
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from .. import names
 from ..stream.record import (
@@ -264,9 +265,21 @@ class Store:
         incidents.release()
 
 
+class Keeper(Protocol):
+    """Keeps records of streams that did not complete, and of the slowest that did (sinks/incidents.py). A stream is
+    among the slowest if its first token or its longest gap took more than these seconds."""
+
+    slow_first_token: float
+    slow_gap: float
+
+    def keep(self, record: StreamRecord) -> None:
+        """Keep a record, once, if it is to be kept. Raises what interrupts it, and nothing else."""
+
+
 class StoreSink(Sink):
     """Adds records to a store. ``exemplars`` also keeps the last trace of each bucket, ``conventional`` counts for the
-    conventions' own metrics (inferences.py)."""
+    conventions' own metrics (inferences.py). ``keeper`` is asked from here because another sink would cost each stream
+    more than its comparisons."""
 
     def __init__(
         self,
@@ -274,11 +287,13 @@ class StoreSink(Sink):
         *,
         exemplars: bool = False,
         conventional: bool = False,
+        keeper: Keeper | None = None,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._exemplars = exemplars
         self._conventional = conventional
+        self._keeper = keeper
         self._prepared: tuple[StreamRecord, Block, New] | None = None
         self._unix_time = unix_time
 
@@ -301,6 +316,12 @@ class StoreSink(Sink):
         slot = record.slot if isinstance(record.slot, Slot) else None
         if slot is not None and not _ours(slot):
             return
+        keeper = self._keeper
+        if keeper is not None and (
+            record.operation is not None or record.max_gap > keeper.slow_gap
+            or (record.first_token or 0.0) > keeper.slow_first_token
+        ):
+            keeper.keep(record)
         block = self._store.block(record.labels)
         if self._conventional:
             self._count_inference(record, block.labels)

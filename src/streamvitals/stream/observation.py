@@ -28,6 +28,7 @@ from .request_key import RequestKey
 from .retry import FIRST_ATTEMPT, Chain, Retry
 from .tracebacks import is_foreign, names_of
 
+_COMPLETED = Outcome.COMPLETED
 _APP_SIDE = frozenset({Outcome.CANCELLED, Outcome.ABANDONED})
 
 
@@ -452,7 +453,7 @@ class Observation:
         hold = pace.hold(end, attempts.backoff)
         progress = pace.progress(facts.labels, hold, self.server_initiated)
         started, last, retry, chain = pace.started, pace.arrived_at, self.retry, self.chain
-        if chain is None and verdict.error_type:
+        if chain is None and verdict.outcome is not _COMPLETED:
             chain = self.chain = self.host.begin_chain(end)
         made = attempts.close(end, response.status if response is not None else None, verdict.error_type)
         status, request_id, limits, retry_after = (
