@@ -83,6 +83,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts"),
     "streamvitals.report": ("streamvitals.outcome",),
     "streamvitals.faults": (),
+    "streamvitals.top": ("streamvitals.agent.client",),
 }
 # Where people and other programs come in; imported by nobody. Each is a module, and no room.
 DOORS: dict[str, tuple[str, ...]] = {
@@ -90,19 +91,24 @@ DOORS: dict[str, tuple[str, ...]] = {
         "streamvitals._version", "streamvitals.outcome", "streamvitals.process.instrument",
         "streamvitals.stream.code_labels", "streamvitals.stream.record",
     ),
+    "streamvitals.page": (
+        "streamvitals.agent.dead_incidents", "streamvitals.incidents.page", "streamvitals.live.answers",
+        "streamvitals.process.lifecycle", "streamvitals.process.runtime", "streamvitals.store.incident_record",
+    ),
     "streamvitals.testing": ("streamvitals.config", "streamvitals.process.lifecycle", *_SINKS),
     "streamvitals.pytest_plugin": ("streamvitals.faults", "streamvitals.testing"),
     "streamvitals.instrumentor": ("streamvitals", "streamvitals.config", "streamvitals.process.instrument"),
     "streamvitals.cli": (
         "streamvitals._version", "streamvitals.agent.serve", "streamvitals.doctor", "streamvitals.export",
         "streamvitals.faults", "streamvitals.report", "streamvitals.run",
+        "streamvitals.top",
     ),
     "streamvitals.__main__": ("streamvitals.run.entry",),
 }
 # Runs inside the apps: there only the standard library is sure to be there.
 ENTRY_POINTS = (
     "streamvitals", "streamvitals.process.lifecycle", "streamvitals.startup.inject.sitecustomize",
-    "streamvitals.testing",
+    "streamvitals.testing", "streamvitals.page",
 )
 OTEL_ONLY = "streamvitals.otel."
 # Standard library only: how long to wait for collectors, and how to ask for a trace where there is one.

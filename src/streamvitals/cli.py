@@ -17,6 +17,7 @@ from .doctor.incidents import incidents
 from .export.command import alerts, checked_config, dashboards, runbook
 from .report.command import report
 from .run import entry
+from .top.command import top
 
 HOST_HELP = "Where /metrics is served; STREAMVITALS_HOST, else localhost."
 WEB_HELP = "Who may read, and TLS, in Prometheus' own format; STREAMVITALS_WEB_CONFIG."
@@ -32,6 +33,7 @@ def main() -> None:
 main.add_command(alerts)
 main.add_command(dashboards)
 main.add_command(incidents)
+main.add_command(top)
 main.add_command(report)
 main.add_command(runbook)
 

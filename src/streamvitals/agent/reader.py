@@ -151,7 +151,7 @@ class MappedFile:
     def read_slots(self) -> None:
         """Read only what is open. Raises as ``read`` does."""
         form = self.header.shape
-        if form.exemplars:
+        if form.exemplars or form.incidents:
             return
         self.slots = []
         raw = self._contents(8 * form.blocks_at)

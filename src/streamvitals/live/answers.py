@@ -141,7 +141,9 @@ def refusal(status: int, text: str, **headers: str) -> Reply:
 def _unless_known(body: bytes, headers: Sequence[tuple[str, str]], if_none_match: str) -> Reply:
     tag = f'W/"{zlib.crc32(body):08x}{len(body):x}"'
     known = tag in (one.strip() for one in if_none_match.split(","))
-    return Reply(304 if known else 200, (*headers, ("ETag", tag), *files.SAFE), b"" if known else body)
+    if known:
+        return Reply(304, (*(header for header in headers if header[0] != "Content-Type"), ("ETag", tag)), b"")
+    return Reply(200, (*headers, ("ETag", tag), *files.SAFE), body)
 
 
 def _limit(query: str) -> int:

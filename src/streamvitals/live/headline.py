@@ -44,8 +44,10 @@ def headline(streams: Sequence[Mapping[str, Any]], recent: Window, hour: Window)
         if counts.counted(hour.streams, names.STREAMS):
             return Headline(OK, f"No stream is open, and none has ended{_while(recent)}.")
         return Headline(OK, "No stream yet: the first one is shown here as soon as it is asked for.")
-    flow = f"{_many(len(streams), 'stream is open and flows', 'streams are open, and none is stalled')}"
-    return Headline(OK, f"{flow}; {_many(ended, 'has', 'have')} ended{_while(recent)}, as they should.")
+    failed = counts.by_label(recent.streams, names.STREAMS, "result").get("failed", 0)
+    is_open = _many(len(streams), "stream is open and not stalled", "streams are open and none is stalled")
+    ends = f"{_many(ended, 'has', 'have')} ended{_while(recent)}, {failed or 'none'} of them failed"
+    return Headline(OK, f"{is_open}; {ends}.")
 
 
 def _stalled(streams: Sequence[Mapping[str, Any]]) -> Headline | None:

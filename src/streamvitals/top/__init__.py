@@ -1,0 +1,1 @@
+"""`streamvitals top`: what the live page shows, in a terminal, of one agent or several."""

@@ -1,0 +1,114 @@
+"""The command `streamvitals top`: the live page's pulse, in a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+if TYPE_CHECKING:
+    from .read import Seen
+
+# Seconds.
+EVERY = 0.5
+SORTS = ("state", "age", "silence", "chunks", "model")
+INSTALL = "streamvitals top draws with rich: pip install 'streamvitals[top]', or use --once --json"
+
+
+@click.command()
+@click.option("--sort", type=click.Choice(SORTS), default=SORTS[0], show_default=True, help="The first lines.")
+@click.option("--once", is_flag=True, help="Print once what is open now, and exit.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: print JSON, for a program to read.")
+@click.argument("urls", nargs=-1, metavar="[URL]...")
+def top(sort: str, once: bool, as_json: bool, urls: tuple[str, ...]) -> None:
+    """Show what streams do, live, as agents say: streamvitals top http://localhost:9464
+
+    Exit status 1 if an agent cannot be asked, with --once.
+    """
+    from . import read  # not before it is needed: all other commands would wait for urllib
+
+    if as_json and not once:
+        raise click.UsageError("--json prints once: give --once as well")
+    bases = [url if "://" in url else f"http://{url}" for url in urls or ("http://localhost:9464",)]
+    for url in bases:
+        _check(url)
+    if as_json:
+        seen = read.look(bases)
+        click.echo(json.dumps({"version": read.VERSION, "agents": [_as_json(one) for one in seen]}, indent=2))
+        sys.exit(any(one.error for one in seen))
+    try:
+        _draw(bases, sort, once)
+    except ImportError as error:
+        raise click.ClickException(INSTALL) from error
+
+
+def _check(url: str) -> None:
+    """Raise UsageError for what is no address of an agent; a password in it is not said."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        where = url.rpartition("@")[2]
+        raise click.UsageError(f"{where!r} is no address of an agent: one is as in http://localhost:9464")
+
+
+def _as_json(one: Seen) -> dict[str, Any]:
+    return {"url": one.url, "error": one.error} if one.error else one._asdict() | {"error": None}
+
+
+def _draw(bases: Sequence[str], sort: str, once: bool) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    from . import read
+    from .screen import Screen
+
+    console, screen = Console(), Screen()
+    if once:
+        seen = read.look(bases)
+        console.print(screen.draw(seen, sort, lines=1000))
+        sys.exit(any(one.error for one in seen))
+    live = Live(console=console, screen=True, auto_refresh=False)
+    with contextlib.suppress(KeyboardInterrupt), _keys(), live:
+        while True:
+            began = time.monotonic()
+            live.update(screen.draw(read.look(bases), sort, console.height), refresh=True)
+            key = _key(max(0.0, EVERY - (time.monotonic() - began)))
+            if key == "q":
+                break
+            if key == "s":
+                sort = SORTS[(SORTS.index(sort) + 1) % len(SORTS)]
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[None]:
+    """Let keys be read one by one, where there is a keyboard."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _key(patience: float) -> str:
+    if not sys.stdin.isatty():
+        time.sleep(patience)
+        return ""
+    ready, _, _ = select.select([sys.stdin], [], [], patience)
+    return sys.stdin.read(1) if ready else ""
