@@ -70,6 +70,7 @@ binaries: ## Install prometheus, a browser and the like for tests that need them
 		command -v node >/dev/null || echo nodejs; \
 		command -v npm >/dev/null || echo npm; \
 		command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo chromium; \
+		command -v chromedriver >/dev/null || echo chromium-driver; \
 		command -v valgrind >/dev/null || echo valgrind; \
 	}; \
 	if [ -n "$$(missing)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

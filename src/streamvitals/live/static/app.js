@@ -37,6 +37,7 @@ const ask = async (path) => {
   return reply.json();
 };
 const poll = async () => {
+  for (const link of document.querySelectorAll(".agent")) link.classList.add("hidden");
   for (let turn = 0; ; turn += 1) {
     try {
       if (!document.hidden || turn % 20 === 0) {

@@ -52,7 +52,7 @@ const selection = (name, value) => {
 
 const item = (one) => el("li", {}, el("button", { type: "button", "data-id": one.id, "aria-haspopup": "dialog", onclick: () => open(one) },
   swatch(`outcome-${one.outcome}`), el("strong", {}, words(one.outcome)), el("span", { class: "what" }, one.sentence),
-  el("span", { class: "when" }, `${whole(one.count)} × · `, el("time", { "data-time": one.last }, ago(answer.now, one.last)),
+  el("span", { class: "when" }, `${one.model.slice(0, 40)} · ${whole(one.count)} × · `, el("time", { "data-time": one.last }, ago(answer.now, one.last)),
     one.recovered ? ` · ${whole(one.recovered)} recovered` : "")));
 
 const open = (incident) => {
@@ -65,7 +65,7 @@ const open = (incident) => {
     el("h2", { id: "detail-title" }, incident.sentence),
     el("button", { type: "button", class: "close", onclick: () => $("detail").close() }, "Close"),
     el("p", {}, `${words(incident.outcome)}${incident.error_type ? ` (${incident.error_type})` : ""}: `,
-      el("b", {}, OWNERS[incident.owner] ?? incident.owner), ` ${whole(incident.count)} streams, first ${clock(incident.first)}, last ${clock(incident.last)}; ${whole(incident.recovered)} recovered.`),
+      el("b", {}, OWNERS[incident.owner] ?? incident.owner), ` ${whole(incident.count)} streams of ${incident.model} at ${incident.server}, first ${clock(incident.first)}, last ${clock(incident.last)}; ${whole(incident.recovered)} recovered.`),
     el("p", { class: "next" }, "Next: ", linked(incident.next)),
     records.length > 1 ? el("label", {}, "One of them: ", choose) : "", story);
   tell(records[0]);
