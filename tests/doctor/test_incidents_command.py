@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -78,7 +79,10 @@ def test_like_records_are_one_incident_with_its_sentence(url: str, kept: list[In
     assert shown.exit_code == 0
     head, sentence, following = shown.output.splitlines()
     assert "  reset (connection_reset), gpt-4o at api.example, 34 in 2 min, after 20 chunks, 12 s  [" in head
-    assert sentence == "    The connection to api.example was reset; the provider's."
+    assert sentence == (
+        "    The connection to api.example was reset; the provider's doing. Of the last 2 none was made good by a "
+        "later attempt yet."
+    )
     assert "next: After how many seconds it breaks" in following
     assert "streamvitals runbook StreamvitalsResetStorm" in following
 
@@ -146,6 +150,33 @@ def test_where_nobody_answers_that_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(command.private_directory, "urls", lambda _: [])
     alone = run()
     assert (alone.exit_code, "streamvitals run -- COMMAND" in alone.output) == (1, True)
+
+
+@pytest.mark.parametrize(("facts", "said"), [
+    ({}, "No later attempt has made it good yet."), ({"recovered": 5.0}, "A later attempt made it good."),
+    ({"repeats": 9, "recovered_repeats": 3}, "Of 10 3 were made good"),
+    ({"repeats": 9, "recovered": 5.0}, "Of 10 1 was made good"),
+    ({"repeats": 1, "recovered_repeats": 1, "recovered": 5.0}, "Of 2 all were made good"),
+    ({"run_number": 50, "repeats": 9, "recovered": 5.0}, "Of the last 10 1 was made good"),
+    ({"outcome": "abandoned", "error_type": "closed"}, "own doing.\n"),
+    ({"outcome": "timeout", "error_type": "pool_timeout"}, "No later attempt"),
+])
+def test_whether_users_were_hurt_is_said(url: str, kept: list[IncidentRecord], facts: Any, said: str) -> None:
+    kept.append(one(1, 5.0, **facts))
+    assert said in run("--url", url).output
+
+
+@pytest.mark.parametrize("answered", [
+    b"<html>", b"[]", b"{}", b'{"version": 2}', b'{"version": 1, "now": 1, "incidents": [{}]}',
+    b'{"version": 1, "now": 1e999, "incidents": [], "records": [], "slowest": [], "truncated": 0, "lost": 0}',
+    b"[" * 100_000,
+])
+def test_what_is_no_answer_of_an_agent_is_said_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, answered: bytes
+) -> None:
+    monkeypatch.setattr(command, "ask", lambda *_: io.BytesIO(answered))
+    shown = run("--url", "http://localhost:1")
+    assert (shown.exit_code, "is not understood" in shown.output) == (1, True)
 
 
 def test_of_several_agents_one_may_be_gone(

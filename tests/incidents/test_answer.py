@@ -31,13 +31,14 @@ def test_the_shape_is_that_of_the_documentation() -> None:
     )], 4, Query(), NOW)
     (incident,) = made.pop("incidents")
     sentence, following = incident.pop("sentence"), incident.pop("next")
-    assert sentence == "The connection to api.example was reset; the provider's."
+    assert sentence == "The connection to api.example was reset; the provider's doing."
     assert "idle timeout" in following
     assert len(incident.pop("id")) == 8
     assert incident == {
         "outcome": "reset", "error_type": "connection_reset", "owner": "provider", "operation": "chat",
-        "provider": "openai", "model": "gpt-4o", "server": "api.example", "labels": {"tenant": "acme"}, "count": 1,
-        "first": NOW - 30, "last": NOW - 30, "recovered": 0, "given_up": 0, "chunks": 20, "seconds": 12.0,
+        "provider": "openai", "model": "gpt-4o", "server": "api.example", "labels": {"tenant": "acme"},
+        "count": 1, "kept": 1, "first": NOW - 30, "last": NOW - 30, "recovered": 0, "given_up": 0,
+        "chunks": 20, "seconds": 12.0,
         "runbook": "StreamvitalsResetStorm", "records": ["1-1-1"],
     }
     assert made == {

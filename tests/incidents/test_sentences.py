@@ -20,7 +20,7 @@ def test_every_end_is_explained(outcome: Outcome, error_type: str) -> None:
     assert said.sentence.endswith(".")
     assert said.next.endswith(".")
     assert "{" not in said.sentence + said.next
-    owners = {"provider": "provider's", "caller": "caller's", "quota": "quota's", "app": "application's own",
+    owners = {"provider": "provider's", "caller": "caller's", "quota": "owns the quota", "app": "application's own",
               "limit": "a limit", "nobody": "nothing failed"}
     assert owners[owner(outcome, error_type)] in said.sentence
     if result(outcome, error_type) in ("failed", "rejected"):

@@ -130,9 +130,9 @@ class _Agent:
                 made = json.loads(reply.read(_MOST_BYTES))
                 if made["version"] != VERSION:
                     raise ValueError("another version")
-                for incident in made["incidents"]:
-                    text.headline(incident)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                text.check(made)
+            except (OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError,
+                    RecursionError) as error:
                 why = f"what {root_of(self._url)} answers is not understood"
                 raise UnreachableError(why, "use the same version of streamvitals on both sides") from error
         return dict(made)

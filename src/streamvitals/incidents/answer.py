@@ -65,6 +65,7 @@ def _incident(incident: Incident, shown: set[str]) -> dict[str, Any]:
         "server": incident.server,
         "labels": dict(incident.labels),
         "count": incident.number,
+        "kept": incident.kept,
         "first": incident.first,
         "last": incident.last,
         "recovered": incident.recovered,

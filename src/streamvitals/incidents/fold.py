@@ -16,7 +16,8 @@ QUIET = 300.0
 class Incident(NamedTuple):
     """Streams that ended alike. Times are Unix time; ``records`` are those that are kept, the newest first.
 
-    ``number`` is of all, also of those that have no record. ``labels`` are the own labels that they have in common."""
+    ``number`` is of all, also of those that have no record, and ``kept`` is of those of whom it is still known whether
+    they recovered. ``labels`` are the own labels that they have in common."""
 
     id: str
     outcome: str
@@ -27,6 +28,7 @@ class Incident(NamedTuple):
     server: str
     labels: tuple[tuple[str, str], ...]
     number: int
+    kept: int
     first: float
     last: float
     recovered: int
@@ -86,7 +88,8 @@ def _incident(kind: tuple[str, ...], runs: list[_Run]) -> Incident:
     return Incident(
         f"{zlib.crc32(repr((kind, int(first))).encode()):08x}", outcome, error_type, operation, provider, model, server,
         tuple(pair for pair in records[0].labels.custom if pair in common),
-        sum(run.number for run in runs), first, max(run.last for run in runs),
+        sum(run.number for run in runs), sum(1 + record.repeats for record in records),
+        first, max(run.last for run in runs),
         sum((record.recovered is not None) + record.recovered_repeats for record in records),
         sum(record.given_up is not None for record in records),
         int(statistics.median(record.chunks for record in records)),

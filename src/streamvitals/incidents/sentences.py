@@ -280,10 +280,10 @@ _ENDS: dict[tuple[Outcome, str], tuple[str, str]] = {
 _WHOSE = {
     "nobody": "nothing failed",
     "limit": "a limit that was set; nothing failed",
-    "provider": "the provider's",
-    "quota": "the quota's owner's",
-    "caller": "the caller's: the request or its set-up",
-    "app": "the application's own",
+    "provider": "the provider's doing",
+    "quota": "for whoever owns the quota",
+    "caller": "the caller's doing, by the request or its set-up",
+    "app": "the application's own doing",
 }
 # For what ends in the provider's name although the request has to change, or a server or network of one's own.
 _WHOSE_TYPES = {

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..outcome import Outcome, result
 from .sentences import explain
 
 _LONGEST = 128
@@ -64,10 +65,36 @@ def incident_lines(incident: Mapping[str, Any], now: float) -> list[str]:
 
 
 def _recovered(incident: Mapping[str, Any]) -> str:
-    if not incident["recovered"]:
+    recovered, kept = incident["recovered"], incident["kept"]
+    if not recovered and result_of(incident) not in ("failed", "rejected"):
         return ""
-    all_of_them = "all" if incident["recovered"] >= incident["count"] else incident["recovered"]
-    return f" A later attempt made good: {all_of_them}."
+    if incident["count"] == 1:
+        return " A later attempt made it good." if recovered else " No later attempt has made it good yet."
+    those = f"the last {kept}" if kept < incident["count"] else str(kept)
+    if not recovered:
+        return f" Of {those} none was made good by a later attempt yet."
+    many = "all" if recovered >= kept else recovered
+    return f" Of {those} {many} {'was' if many == 1 else 'were'} made good by a later attempt."
+
+
+def result_of(incident: Mapping[str, Any]) -> str:
+    """What its end means to those who asked; "" for one that this version does not know."""
+    try:
+        return result(Outcome(incident["outcome"]), str(incident["error_type"]))
+    except ValueError:
+        return ""
+
+
+def check(made: Mapping[str, Any]) -> None:
+    """Raise ValueError, KeyError, TypeError or AttributeError for what is no answer that can be shown."""
+    for incident in made["incidents"]:
+        incident_lines(incident, made["now"])
+        float(incident["last"])
+    for record in made["records"]:
+        list(record_lines(record, made["now"]))
+        float(record["time"])
+    list(slowest_lines(made, made["now"]))
+    int(made["truncated"] + made["lost"])
 
 
 def record_lines(record: Mapping[str, Any], now: float) -> Iterator[str]:
