@@ -38,7 +38,7 @@ def firing() -> object:
             Column("kind", "Kind", width=65, cell=TEXT, colors={"page": RED, "ticket": AMBER, "unknown": RED}),
             Column("alertname", ALERT_COLUMN),
             *(Column(label, label.capitalize(), width=90) for label in SERVICE),
-            Column("Value #B", "Since", unit="dateTimeAsIsoNoDateIfToday", width=100),
+            Column("Value #B", "Since", unit="dateTimeAsIsoNoDateIfToday", width=165),
         ],
         sort="+Kind", hidden=("Value #A",), idle="nothing fires",
     )

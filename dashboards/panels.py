@@ -20,9 +20,11 @@ from grafana_foundation_sdk.builders.dashboard import (
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models.dashboard import (
+    DashboardRangeMapOptions,
     DataSourceRef,
     DynamicConfigValue,
     FieldColorModeId,
+    RangeMap,
     Threshold,
     ThresholdsMode,
     ValueMap,
@@ -95,12 +97,12 @@ def steps(*edges: tuple[float, str], base: str = GREEN) -> ThresholdsConfig:
 def number(
     title: str, query: str | Sequence[Query], description: str, *, unit: str,
     thresholds: ThresholdsConfig | None = None, idle: str = IDLE, decimals: int | None = None,
-    words: dict[str, str] | None = None, links: Sequence[DashboardLink] = (),
+    words: dict[str, str] | None = None, negative: str = "", links: Sequence[DashboardLink] = (),
 ) -> stat.Panel:
     """Draw the value at the end of the time shown, coloured by its thresholds; several, each with its name.
 
     It is asked for that moment alone: of a range the last value would be shown that a series ever had. ``words``
-    stand for values.
+    stand for values, and ``negative`` for all below zero.
     """
     queries = [Query(query)] if isinstance(query, str) else query
     panel = common_to_all(stat.Panel(), title, description, unit, idle, links)
@@ -116,6 +118,10 @@ def number(
         panel.mappings([ValueMap({
             value: ValueMappingResult(text=word, index=position) for position, (value, word) in enumerate(words.items())
         })])
+    if negative:
+        panel.mappings([RangeMap(DashboardRangeMapOptions(
+            from_val=None, to=0.0, result=ValueMappingResult(text=negative, color=RED, index=0)
+        ))])
     if decimals is not None:
         panel.decimals(decimals)
     return panel

@@ -114,8 +114,9 @@ def streams() -> Dashboard:
         number(
             "Error budget left", budget_left(),
             "Of the failures that the objective allows, how many are left: in 30 days, or as far back as Prometheus "
-            "remembers. Below zero more has failed than was promised. From series that the alerts' rules record.",
-            unit="percentunit", decimals=0, thresholds=LEFT, idle="no rules loaded", links=[TO_INCIDENT],
+            "remembers. Used up: more has failed than was promised. From series that the alerts' rules record.",
+            unit="percentunit", decimals=0, thresholds=LEFT, negative="used up", idle="no rules loaded",
+            links=[TO_INCIDENT],
         ),
         number(
             "First token p95", quantile("0.95", names.TIME_TO_FIRST_TOKEN, over=NOW),
