@@ -36,6 +36,7 @@ WIDTH = 24
 # (width, panel), … from left to right, and their height; or the title of a row.
 Shelf = tuple[int, Sequence[tuple[int, Any]]] | str
 COMPARE = "compare"
+RESTART = "4m"
 PAGES, TICKETS, STARTS = "Pages", "Tickets", "Starts and deployments"
 TITLES = {PAGES: "{{alertname}}", TICKETS: "{{alertname}}", STARTS: "{{instance}} started"}
 
@@ -95,7 +96,11 @@ def _annotations() -> list[AnnotationQuery]:
     by = "job, instance, version, openai_version"
     new = f"group by ({by}) ({build}) unless group by ({by}) (last_over_time({build}[10m] offset $__interval))"
     counters = series(names.STREAMS, equals(RESULT, "completed"))
-    restarted = f"sum by (job, instance) (resets({counters}[$__rate_interval])) > 0"
+    # An annotation has no least step of its own: a window that two scrapes fall into, and of it the first moment.
+    resets, before = (
+        f"sum by (job, instance) (resets({counters}[{RESTART}]{at})) > 0" for at in ("", " offset $__interval")
+    )
+    restarted = f"{resets} unless {before}"
     kinds = (
         (PAGES, f'ALERTS{{{firing},kind="symptom"}}', "red", True),
         (TICKETS, f'ALERTS{{{firing},kind=~"cause|state|telemetry"}}', "orange", False),
