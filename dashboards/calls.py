@@ -8,10 +8,10 @@ from streamvitals import names
 from streamvitals.alerts.promql import COUNTED, FAILED, RESULT, among, ratio, total
 from streamvitals.palette import OUTCOME_COLORS, RESULT_COLORS
 
-from .panels import CALLS, CALLS_PER_SECOND, RED, Query, colored, lines, spread, steps
+from .panels import CALLS, CALLS_PER_SECOND, Query, colored, lines, spread
 from .promql import MODEL, PROVIDER, RATE, SERVER, counted, increase, rate, series
 from .streams import FAILING
-from .tables import GAUGE, Column, grid
+from .tables import Column, grid
 
 TITLE = "Calls without a stream"
 NONE = "no calls without a stream"
@@ -35,10 +35,10 @@ def how_they_fail() -> Sequence[object]:
             "What broke in calls", [Query(f"topk(15, {broke} >= 0.5)")],
             "Calls without a stream that failed in the time shown, by how, and for which model, most frequent first.",
             [
-                Column("outcome", "Outcome"),
-                Column("error_type", "Error type"),
+                Column("outcome", "Outcome", width=110),
+                Column("error_type", "Error type", width=130),
                 Column(MODEL, "Model"),
-                Column("Value", "Calls", unit="locale", decimals=0, least=0, cell=GAUGE, thresholds=steps(base=RED)),
+                Column("Value", "Calls", unit="locale", decimals=0, width=80),
             ],
             sort="Calls", hidden=(PROVIDER, SERVER), idle="no call failed",
         ),

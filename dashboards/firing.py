@@ -37,8 +37,8 @@ def firing() -> object:
         [
             Column("kind", "Kind", width=65, cell=TEXT, colors={"page": RED, "ticket": AMBER, "unknown": RED}),
             Column("alertname", ALERT_COLUMN),
-            *(Column(label, label.capitalize(), width=90) for label in SERVICE),
-            Column("Value #B", "Since", unit="dateTimeAsIsoNoDateIfToday", width=165),
+            Column("Value #B", "Since", unit="time:MM-DD HH:mm", width=105),
+            *(Column(label, label.capitalize(), width=90) for label in reversed(SERVICE)),
         ],
         sort="+Kind", hidden=("Value #A",), idle="nothing fires",
     )

@@ -53,6 +53,9 @@ TOKEN_COLORS = {
     "input: uncached": OUTCOME_COLORS["completed"], "input: cached": OUTCOME_COLORS["length"],
     "input: cache_write": OUTCOME_COLORS["truncated"],
 }
+HELD_COLORS = {
+    "tried again by the SDK": OUTCOME_COLORS["length"], "ended the stream": OUTCOME_COLORS["rate_limited"],
+}
 HEADROOM = steps((LIMIT_LOW, AMBER), (2 * LIMIT_LOW, GREEN), base=RED)
 
 
@@ -128,7 +131,7 @@ def limits() -> Dashboard:
                 unit="percentunit", most=1.0, thresholds=steps((LIMIT_LOW, "transparent"), base=RED), fill=0,
                 calc="min", idle="no limit reported",
             ))]),
-            (7, [(8, lines(
+            (7, [(8, colored(lines(
                 "Held back by the provider",
                 [
                     Query(rate(names.RETRIES, where=LIMITED_RETRIES) + " > 0", "tried again by the SDK"),
@@ -137,7 +140,7 @@ def limits() -> Dashboard:
                 "Requests that met a rate limit, per second, each once. What the application then tried again is among"
                 " those that ended their stream.",
                 unit=REQUESTS_PER_SECOND, stacked=True, bars=True, idle="none", few=True,
-            )), (8, colored(lines(
+            ), HELD_COLORS)), (8, colored(lines(
                 "Tokens", [Query(rate(names.TOKENS, "type", "part") + " > 0", "{{type}}: {{part}}")],
                 "Tokens per second, where the provider reports usage; the parts add up.", unit=TOKENS_PER_SECOND,
                 stacked=True, idle="no usage reported",

@@ -20,6 +20,8 @@ FOREIGN = {*SERVICE, "instance", "le", "alertname", "alertstate", "severity"}
 LABELS = {*names.STREAM_LABELS, *names.OWN_LABELS, *names.BUILD_INFO.labels, *FOREIGN, WHAT}
 # Series that are not ours.
 SERIES = ("ALERTS", "ALERTS_FOR_STATE", "up")
+# The width that a column has at the least if nobody says otherwise, and a 24th of a window of 1600 pixels.
+COLUMN, UNIT = 150, 65
 _GROUPED = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 _MATCHED = re.compile(r"([A-Za-z_]\w*)\s*(?:=~|!~|!=|=)\s*\"")
 _LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -44,7 +46,7 @@ def faults(model: dict[str, Any]) -> Iterator[str]:
         titles.add(title)
         if panel["type"] == "row":
             continue
-        for fault in (*_look_faults(panel), *_query_faults(panel)):
+        for fault in (*_look_faults(panel), *_column_faults(panel), *_query_faults(panel)):
             yield f"{title}: {fault}"
         for name in _unknown_variables(panel, variables):
             yield f"{title}: ${name} is no variable"
@@ -65,6 +67,21 @@ def _look_faults(panel: dict[str, Any]) -> Iterator[str]:
         yield "has no unit"
     if not defaults.get("noValue"):
         yield "says nothing where nothing streams"
+
+
+def _column_faults(panel: dict[str, Any]) -> Iterator[str]:
+    """Find a table whose columns do not fit beside each other, but for those that hardly any has."""
+    shown = [one["options"] for one in panel.get("transformations", ()) if one["id"] == "organize"]
+    if panel["type"] != "table" or not shown:
+        return
+    widths = {
+        override["matcher"]["options"]: {one["id"]: one["value"] for one in override["properties"]}.get("custom.width")
+        for override in panel["fieldConfig"]["overrides"]
+    }
+    columns = set(shown[0]["renameByName"].values()) - {"Cluster"}
+    needed = sum(widths.get(column) or COLUMN for column in columns)
+    if needed > panel["gridPos"]["w"] * UNIT:
+        yield f"its columns need {needed} pixels, and it has {panel['gridPos']['w'] * UNIT}"
 
 
 def _query_faults(panel: dict[str, Any]) -> Iterator[str]:

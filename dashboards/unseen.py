@@ -45,9 +45,9 @@ def losses() -> Sequence[object]:
             " does not know. `streamvitals doctor` says why.",
             [
                 Column(WHAT, "What"),
-                *(Column(label, label.capitalize()) for label in SERVICE),
-                Column(INSTANCE, "Instance"),
-                Column("Value", "Processes", unit="locale", decimals=0, width=95),
+                Column("Value", "How many", unit="locale", decimals=0, width=80),
+                Column(INSTANCE, "Instance", width=100),
+                *(Column(label, label.capitalize(), width=90) for label in reversed(SERVICE)),
             ],
             idle="all is observed",
         ),

@@ -76,6 +76,13 @@ def test_a_panel_that_leaves_its_reader_alone_is_a_fault(where: tuple[str, ...],
     assert any(said in fault for fault in faults(broken))
 
 
+def test_a_table_that_cuts_a_column_is_a_fault() -> None:
+    broken = copy.deepcopy(model("streams.json"))
+    (firing,) = (panel for panel in broken["panels"] if panel["title"] == "Alerts firing")
+    firing["gridPos"]["w"] -= 1
+    assert "Alerts firing: its columns need 500 pixels, and it has 455" in set(faults(broken))
+
+
 @pytest.mark.parametrize("board", BOARDS)
 def test_every_panel_heeds_the_variables_and_no_other(board: str) -> None:
     said = model(board)
