@@ -21,13 +21,13 @@ QUERY = (
 )
 COMMAND = "streamvitals incidents --since 10m"
 NOTE = f"""\
-Where the program runs, this lists the last failures, each with its request id:
+Where the program runs (`kubectl exec POD -- …`), this lists what failed, like failures together:
 
 ```
 {COMMAND}
 ```
 
-In Kubernetes: `kubectl exec POD -- …`. The program's log has a line for each.
+`streamvitals incidents ID`, with the id in brackets, has each of them with its request id.
 """
 
 

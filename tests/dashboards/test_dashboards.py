@@ -137,7 +137,8 @@ def test_thresholds_are_the_alerts() -> None:
     assert f"streamvitals:chunk_gap:p95_5m > {drawn['Chunk gap p95'][0]:g}\n" in rules
     assert re.search(rf"min_over_time\(streamvitals:stalled\[\w+\]\) >= {drawn['Stalled now'][1]:g}\n", rules)
     assert f"[15m]) < {drawn['Least headroom'][0]:g})" in rules
-    assert f"streamvitals_event_loop_lag_seconds_bucket[15m]))) > {drawn['Event loop lag'][0]:g}\n" in rules
+    lag = f"rate(streamvitals_event_loop_lag_seconds[15m])))) > {drawn['Event loop lag'][0]:g}\n"
+    assert lag in rules
 
 
 def test_thresholds_follow_the_users_objectives() -> None:
