@@ -74,14 +74,14 @@ def test_dashboards(installed: Path, tmp_path: Path, url: str) -> None:
     done = ask(installed, tmp_path, "dashboards", "--output", "out", *more)
     assert done.returncode == 0, done.stderr
     expected = texts(ROOT / "dashboards", "*.json")
-    assert texts(tmp_path / "out") == (dashboards_for(Objectives(runbook_url=url)) if url else expected)
+    assert texts(tmp_path / "out") == dashboards_for(Objectives(runbook_url=url))
     assert {json.loads(text)["uid"] for text in expected.values()} == set(links.DASHBOARDS)
 
 
 def test_dashboards_as_config_maps(installed: Path, tmp_path: Path) -> None:
     done = ask(installed, tmp_path, "dashboards", "--format", "kubernetes")
     made = list(yaml.safe_load_all(done.stdout))
-    assert {name: text for one in made for name, text in one["data"].items()} == texts(ROOT / "dashboards", "*.json")
+    assert {name: text for one in made for name, text in one["data"].items()} == dashboards_for(Objectives())
     for one in made:
         kubernetes_validate.validate(one, "1.30", strict=True)
         # What `kubectl apply` keeps of an object in its annotations may be no longer.

@@ -95,7 +95,7 @@ def test_dashboards_as_config_maps(built: Path, tmp_path: Path) -> None:
 
 
 def test_a_dashboard_that_no_config_map_can_hold(built: Path) -> None:
-    (built / "dashboards" / "streams.json").write_text("x" * kubernetes.CONFIG_MAP_BYTES)
+    (built / "dashboards" / "streams.json").write_text(json.dumps("x" * (kubernetes.CONFIG_MAP_BYTES - 2)))
     done = ask("dashboards", "--format", "kubernetes")
     assert done.exit_code == 2
     assert "streamvitals-streams '1048588 bytes' is not allowed: a ConfigMap holds up to 1048576" in done.stderr

@@ -6,6 +6,7 @@
     dashboards.py   the dashboards with the thresholds of the user's objectives
     by_label.py     variables and panels for custom labels
     schema_v2.py    the same in Grafana's second schema
+    by_service.py   variables for the labels that tell services apart
     grafana.py      provisioning, and ConfigMaps for the sidecar
     kubernetes.py   metadata of objects, and ConfigMaps
     yaml_text.py    YAML as text

@@ -22,6 +22,9 @@ AVAILABILITY = click.option("--availability", type=float, default=99.5, show_def
 TTFT = click.option("--ttft-p95", default="2.5s", show_default=True, metavar="DURATION", help="Time to first token.")
 GAP = click.option("--chunk-gap-p95", default="250ms", show_default=True, metavar="DURATION",
                    help="Time between chunks; beyond a quarter of a second text comes slower than people read.")
+SERVICE_LABEL = click.option("--service-label", "service", multiple=True, metavar="LABEL",
+                             help="Tells services apart; again for more than one.  [default: cluster, namespace, job, "
+                             "where there are such]")
 METRICS = click.option("--metrics", default="", metavar="GROUPS",
                        help="What the applications have in STREAMVITALS_METRICS: nothing is written that reads what "
                        "is left out there.  [default: that variable here]")
@@ -35,9 +38,7 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
 @click.option("--scrape-interval", default="30s", show_default=True, metavar="DURATION",
               help="How often Prometheus scrapes, or the Collector receives.")
 @click.option("--interval", default="30s", show_default=True, metavar="DURATION", help="How often rules are evaluated.")
-@click.option("--service-label", "service", multiple=True, metavar="LABEL",
-              help="Tells services apart; again for more than one.  [default: cluster, namespace, job, where there are "
-              "such]")
+@SERVICE_LABEL
 @click.option("--by", multiple=True, metavar="LABEL",
               help="Page also if it fails for one value of this label of your own, such as tenant; again for more.")
 @click.option("--severity", "severities", multiple=True, metavar="OURS=YOURS",
@@ -111,6 +112,7 @@ def alerts(
 @TTFT
 @GAP
 @METRICS
+@SERVICE_LABEL
 @click.option("--by", multiple=True, metavar="LABEL",
               help="A label of your own to choose by, such as tenant, and a row by it; again for more.")
 @click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks; without it no panel links there.")
@@ -128,8 +130,8 @@ def alerts(
               help="Write them there; --format kubernetes is printed otherwise.")
 @FORCE
 def dashboards(
-    schema: str, form: str, availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, by: tuple[str, ...],
-    runbook_url: str | None,
+    schema: str, form: str, availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str,
+    service: tuple[str, ...], by: tuple[str, ...], runbook_url: str | None,
     folder: str | None, namespace: str, labels: tuple[str, ...],
     prometheus_url: str, tempo_url: str, scrape_interval: str | None, output: str | None, force: bool,
 ) -> None:
@@ -158,7 +160,7 @@ def dashboards(
         metadata = kubernetes.Metadata(namespace, selected_by, annotations)
         objectives = _objectives(
             {"ttft-p95": ttft_p95, "chunk-gap-p95": chunk_gap_p95},
-            availability=availability, by=by, runbook_url=runbook_url,
+            availability=availability, service=service or None, by=by, runbook_url=runbook_url,
         )
         sources = grafana.Sources(prometheus_url, tempo_url, scrape_interval or grafana.SCRAPE_INTERVAL)
         files = dashboards_for(objectives)

@@ -10,6 +10,7 @@ from .. import names
 from ..alerts.language import duration
 from ..alerts.objectives import ObjectiveError, Objectives
 from .by_label import with_labels
+from .by_service import with_service
 from .find import read
 
 # Where a table of ours names alerts: the column, and what it leaves out of their names.
@@ -40,10 +41,12 @@ def _steps(objectives: Objectives) -> dict[str, tuple[float, ...]]:
 
 
 def dashboards_for(objectives: Objectives) -> dict[str, str]:
-    """The JSON of every dashboard, by file name. Raises MissingFileError."""
+    """The JSON of every dashboard, by file name. Raises MissingFileError and ObjectiveError."""
     runbooks = objectives.runbook_url.rstrip("/")
     return {
-        name: _with_runbooks(with_labels(adapt(text, objectives), objectives.by), runbooks)
+        name: with_service(
+            _with_runbooks(with_labels(adapt(text, objectives), objectives.by), runbooks), objectives.service
+        )
         for name, text in read("dashboards/*.json").items()
     }
 
