@@ -118,3 +118,21 @@ def test_a_label_that_is_not_declared_here_is_warned_of(
     assert ("--by tennat: STREAMVITALS_LABELS here declares tenant only" in done.stderr) == warned
     assert len([line for line in done.stderr.splitlines() if "--by" in line]) == warned
     assert list(tmp_path.iterdir())
+
+
+def test_where_there_is_no_trace_store_nothing_leads_to_one(tmp_path: Path) -> None:
+    assert invoke("dashboards", "--output", tmp_path / "all").exit_code == 0
+    done = invoke("dashboards", "--without-traces", "--output", tmp_path / "some")
+    assert done.exit_code == 0, done.output
+    for path in (tmp_path / "all").glob("*.json"):
+        text = (tmp_path / "some" / path.name).read_text()
+        assert "tempo" not in text
+        before, after = (
+            {panel["title"]: panel for panel in json.loads(one)["panels"]} for one in (path.read_text(), text)
+        )
+        assert before.keys() - after.keys() == ({"Last failures"} if path.name == "incident.json" else set())
+        assert "".join(after).count("Where there is no trace store") == (path.name == "incident.json")
+    refused = invoke("dashboards", "--without-traces", "--format", "provisioning", "--tempo-url", "http://t:3200",
+                     "--output", tmp_path / "none")
+    assert refused.exit_code == 2
+    assert "--without-traces and --tempo-url contradict each other" in refused.stderr

@@ -123,6 +123,8 @@ def alerts(
               help="What the sidecar looks for, instead of grafana_dashboard=1; again for more.")
 @click.option("--prometheus-url", default="", metavar="URL", help="For provisioning: make it a data source, too.")
 @click.option("--tempo-url", default="", metavar="URL", help="For provisioning: the same, with links to its traces.")
+@click.option("--without-traces", is_flag=True,
+              help="Where Grafana has no Tempo: ask no trace store, and lead to none.")
 @click.option("--scrape-interval", metavar="DURATION",
               help="How often Prometheus scrapes: graphs are as fine as that, and rates span four scrapes.  [default: "
               "a point a minute, which suits up to 2m]")
@@ -133,17 +135,17 @@ def dashboards(
     schema: str, form: str, availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str,
     service: tuple[str, ...], by: tuple[str, ...], runbook_url: str | None,
     folder: str | None, namespace: str, labels: tuple[str, ...],
-    prometheus_url: str, tempo_url: str, scrape_interval: str | None, output: str | None, force: bool,
+    prometheus_url: str, tempo_url: str, without_traces: bool, scrape_interval: str | None,
+    output: str | None, force: bool,
 ) -> None:
     """Write Grafana's dashboards of LLM streams: streamvitals dashboards --output DIR
 
     They read what Prometheus scraped, or what came through a Collector. Give them the objectives that the alerts have.
     """
     from ..alerts.objectives import ObjectiveError, seconds
-    from . import grafana, kubernetes
+    from . import grafana, kubernetes, leaving_out
     from .dashboards import dashboards_for, with_least_step
     from .find import MissingFileError
-    from .leaving_out import panels_without
     from .schema_v2 import to_v2
 
     hidden = _left_out(metrics)
@@ -151,6 +153,8 @@ def dashboards(
     sources_given = {"--prometheus-url": prometheus_url, "--tempo-url": tempo_url}
     _only(form == "provisioning", "--format provisioning", sources_given)
     _only(form != "plain", "--format provisioning or kubernetes", {"--folder": folder is not None})
+    if without_traces and tempo_url:
+        raise click.UsageError("--without-traces and --tempo-url contradict each other")
     _only(form == "plain", "--format plain", {"--schema v2": schema == "v2"})
     if output is None and form != "kubernetes":
         raise click.UsageError("--output DIR is missing: these are several files; --format kubernetes makes one")
@@ -167,8 +171,10 @@ def dashboards(
         if scrape_interval is not None:
             step = seconds(scrape_interval, "scrape-interval")
             files = {name: with_least_step(text, step) for name, text in files.items()}
+        if without_traces:
+            files = {name: leaving_out.without_traces(text) for name, text in files.items()}
         for name, text in files.items() if hidden else ():
-            files[name], lost = panels_without(text, hidden)
+            files[name], lost = leaving_out.panels_without(text, hidden)
             if lost:
                 titles = ", ".join(f'"{title}"' for title in lost)
                 groups = ", ".join(sorted(set().union(*lost.values())))

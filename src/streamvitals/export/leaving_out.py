@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +16,8 @@ from ..alerts.language import recorded_in
 from ..alerts.promql import SUFFIXES
 
 WIDTH = 24
+# The variable of dashboards for the data source that has traces.
+_TRACES = "tempo"
 _SERIES = {m.prometheus + suffix: m for m in names.ALL_METRICS for suffix in SUFFIXES[m.kind]}
 _NAME = re.compile(r"\bstreamvitals_\w+")
 _GROUP_OF = {metric.otel: group for group, metrics in names.GROUPS.items() for metric in metrics}
@@ -74,16 +76,39 @@ def panels_without(dashboard: str, left_out: frozenset[str]) -> tuple[str, dict[
     """
     model = json.loads(dashboard)
     lost: dict[str, set[str]] = {}
-    shelves: list[list[dict[str, Any]]] = []
-    for _, shelf in groupby(sorted(model["panels"], key=_position), key=lambda panel: _position(panel)[0]):
-        kept = []
-        for panel in shelf:
-            if _keeps_queries(panel, left_out):
-                kept.append(panel)
-            else:
-                lost[panel["title"]] = groups_read(map(_expr, panel["targets"]), left_out)
-        if kept:
-            shelves.append(kept)
+
+    def keeps(panel: dict[str, Any]) -> bool:
+        if _keeps_queries(panel, left_out):
+            return True
+        lost[panel["title"]] = groups_read(map(_expr, panel["targets"]), left_out)
+        return False
+
+    _keep(model, keeps)
+    return _text(model), lost
+
+
+def without_traces(dashboard: str) -> str:
+    """The JSON of a dashboard without what asks a trace store, or leads to it, for where there is none."""
+    model = json.loads(dashboard)
+    model["templating"]["list"] = [one for one in model["templating"]["list"] if one["name"] != _TRACES]
+    _keep(model, lambda panel: panel.get("datasource", {}).get("uid") != f"${{{_TRACES}}}")
+    for panel in model["panels"]:
+        config = panel.get("fieldConfig", {"defaults": {}, "overrides": []})
+        for part in (config["defaults"], *(one for rule in config["overrides"] for one in rule["properties"])):
+            for key in ("links", "value"):
+                if isinstance(part.get(key), list) and f"${{{_TRACES}}}" in json.dumps(part[key]):
+                    part[key] = [link for link in part[key] if f"${{{_TRACES}}}" not in json.dumps(link)]
+    return _text(model)
+
+
+def _text(model: Mapping[str, Any]) -> str:
+    return json.dumps(model, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _keep(model: dict[str, Any], keeps: Callable[[dict[str, Any]], bool]) -> None:
+    """Keep these panels only; those beside one that is not kept take its place."""
+    by_height = groupby(sorted(model["panels"], key=_position), key=lambda panel: _position(panel)[0])
+    shelves = [kept for _, shelf in by_height if (kept := list(filter(keeps, shelf)))]
     placed: list[dict[str, Any]] = []
     y = 0
     for number, kept in enumerate(shelves):
@@ -94,7 +119,6 @@ def panels_without(dashboard: str, left_out: frozenset[str]) -> tuple[str, dict[
         y += kept[0]["gridPos"]["h"]
         placed += kept
     model["panels"] = placed
-    return json.dumps(model, indent=2, sort_keys=True, ensure_ascii=False) + "\n", lost
 
 
 def _position(panel: Mapping[str, Any]) -> tuple[int, int]:
