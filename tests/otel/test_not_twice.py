@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from types import SimpleNamespace
 from typing import Any
 
+import openai
 import pytest
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, set_value
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, attach, detach, set_value
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -161,6 +163,40 @@ def test_a_stream_is_observed_where_the_current_span_cannot_be_read(
             lifecycle.stop()
         assert [record.outcome.value for record in records] == ["completed"]
         assert records.faults == []
+
+
+def test_a_wrapper_that_was_there_before_us_is_looked_into(
+    monkeypatch: pytest.MonkeyPatch, server: ThreadedFaultServer
+) -> None:
+    """As logfire's, where the application has called it first: ours is around it, and its inference begins within."""
+    original = openai.OpenAI.request
+
+    @functools.wraps(original)
+    def theirs(client: Any, *args: Any, **kwargs: Any) -> Any:
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        try:
+            return original(client, *args, **kwargs)
+        finally:
+            detach(token)
+
+    def act(app: OpenAIApp) -> None:
+        app.read(app.create("sv-ok"))
+
+    memory, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    monkeypatch.setattr(openai.OpenAI, "request", theirs)
+    lifecycle.start(Config(), lambda: start_tracing(Config(), provider=provider)).patch_on_import()
+    try:
+        with recorded() as records:
+            run(act, server)
+            assert openai.OpenAI.request is not theirs
+    finally:
+        lifecycle.stop()
+    (record,) = records
+    assert record.inside is not None
+    assert record.inside.name == "suppressed"
+    assert memory.get_finished_spans() == ()
+    assert openai.OpenAI.request is theirs
 
 
 def test_a_span_that_takes_nothing_is_no_fault_of_ours(app: App) -> None:

@@ -134,6 +134,14 @@ class Runtime:
             raise
         return observation
 
+    def look_around(self, observation: Observation) -> None:
+        """Look once more whether the request is made inside the inference of another instrumentation."""
+        if self._find_inference is None or observation.inside is not None:
+            return
+        inside = self._find_inference(self._capture_parent() if self._capture_parent is not None else None)
+        if inside is not None:
+            observation.is_part_of(inside)
+
     def begin_call(self, facts: RequestFacts, reader: type[Reader], holder: Holder) -> None:
         """Start observing a call without a stream, and leave it with the holder."""
         forks.notice()

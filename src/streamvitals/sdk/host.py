@@ -20,6 +20,9 @@ class Host(Protocol):
     def begin(self, call: Call, holder: Holder | None = None) -> Observation:
         """Start to observe one stream, and give the observation to the holder."""
 
+    def look_around(self, observation: Observation) -> None:
+        """Look once more whether the request is made inside the inference of another instrumentation."""
+
     def begin_call(self, facts: RequestFacts, reader: type[Reader], holder: Holder) -> None:
         """Start to observe a call without a stream, and give it to the holder."""
 

@@ -112,6 +112,7 @@ class Patches:
         self._sdk = sdk
         self._active = False
         self._sees_answers = False
+        self._outside = False  # of another instrumentation's wrapper, whose inference begins after we have looked
         self._replaced = Replacements()
         self._labels = CustomLabels(labels)
         self._kinds = Kinds(sdk, finish_optional_hosts, providers)
@@ -160,11 +161,12 @@ class Patches:
             if hasattr(innermost, "_self_wrapper"):  # wrapt's: it calls its current __wrapped__
                 self._replaced.make(innermost, "__wrapped__", ours)
             else:
+                self._outside = True
                 self._replaced.make(client, "request", self._WRAPPERS[path](self, theirs))
 
     def remove(self) -> None:
         """Restore the originals. Where another patch is over ours, ours stays underneath and does nothing."""
-        self._active = self._sees_answers = False
+        self._active = self._sees_answers = self._outside = False
         self._replaced.undo()
         self._sockets.remove()
         self._hooks.bodies.remove()
@@ -288,6 +290,8 @@ class Patches:
                     observation.attempting()
                     if type(observation) is Observation:
                         request.extensions[EXTENSION] = observation
+                        if self._outside:
+                            self._host.look_around(observation)
                 except Exception as error:
                     if is_foreign(error):
                         raise
