@@ -227,6 +227,8 @@ def felt(event: Event, retries: int, replicas: int) -> Event | None:
 
     What the attempts after it mend, users do not feel. None stands where that is hard to say.
     """
+    if event.kind == "target missing" and replicas == 1:
+        return None  # all that there is
     if event.kind == "slow burn" and retries:
         return replace(event, label="benign")
     if event.outcome not in FAILURES or event.label != "page" or event.kind == ENDLESS:

@@ -199,7 +199,7 @@ def test_every_alert_says_what_to_do(alert: Alert) -> None:
     assert (ROOT / "alerts" / "runbooks" / f"{alert.name}.md").exists()
     if alert.dashboard:
         assert alert.dashboard in links.DASHBOARDS
-        assert linked["dashboard_url"].startswith(f"https://grafana.example.com/d/{alert.dashboard}?var-job=")
+        assert linked["dashboard_url"].startswith(f"https://grafana.example.com/d/{alert.dashboard}?var-cluster=")
     if alert.kind != "watchdog":
         assert "keep_firing_for" in rule
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from alerts_support import needs
+from alerts_support import needs, newer
 from alerts_world import Course, Thing, streams
 from promtool_support import RULES, Promtool, needed
-from streamvitals.alerts.objectives import Objectives
-from streamvitals.alerts.ruleset import rule_groups
+from streamvitals.alerts.objectives import ObjectiveError, Objectives
+from streamvitals.alerts.ruleset import every_rule, rule_groups
+from streamvitals.export.rules import name_of
 
 pytestmark = needs("promtool")
 FAILING = "StreamvitalsFailing"
@@ -75,3 +76,54 @@ def test_groups_in_any_order_page_alike(backwards: bool, tmp_path: Path) -> None
 
 def test_rules_are_told_apart_by_their_names() -> None:
     assert len({rule.get("alert") or rule["record"] for rule in RULES}) == len(RULES)
+
+
+def test_services_with_other_objectives_side_by_side(tmp_path: Path) -> None:
+    """Of either 12% fail, which one of them may. Each has its rules, and no series is there twice."""
+    strict = every_rule(Objectives(only=(("job", "=", "chat"),)))
+    loose = every_rule(Objectives(availability=95, only=(("job", "!=", "chat"),)))
+    read = {rule.get("alert") or rule["record"] for rule in needed(FAILING)}
+    promtool = Promtool(tmp_path, [rule for rule in (*strict, *loose) if (rule.get("alert") or rule["record"]) in read])
+    chat = Course({streams("reset"): 17.0}, ill=10, after=0)
+    promtool.expect("side by side", chat)
+    given = promtool.groups[0]["input_series"]
+    given += [{**one, "series": one["series"].replace('job="chat"', 'job="search"')} for one in given]
+    promtool.groups[0]["promql_expr_test"] = [
+        {"expr": expr, "eval_time": "30m", "exp_samples": [{"labels": f'{{job="{job}"}}', "value": 1} for job in jobs]}
+        for expr, jobs in (
+            (f'count by (job) (ALERTS{{alertname="{FAILING}",alertstate="firing"}})', ["chat"]),
+            ("count by (job) (streamvitals:operations:increase5m)", ["chat", "search"]),
+        )
+    ]
+    promtool.check()
+
+
+def test_rules_for_some_services_alone_have_a_name_of_their_own() -> None:
+    names = [name_of(Objectives(only=only)) for only in ((), (("job", "=", "chat"),), (("job", "!=", "chat"),))]
+    assert names == ["streamvitals", "streamvitals-chat", "streamvitals-not-chat"]
+    assert len(name_of(Objectives(only=(("job", "=", "x" * 300),)))) <= 50
+    with pytest.raises(ObjectiveError, match="only 'team=llm' is not allowed: a label that tells services apart"):
+        Objectives(only=(("team", "=", "llm"),))
+
+
+@pytest.mark.skipif(not newer("promtool"), reason="newer_prometheus.sh says why")
+def test_histograms_that_were_converted_to_native_ones_are_read(tmp_path: Path) -> None:
+    """As Prometheus 3 does with convert_classic_histograms_to_nhcb: their buckets are no series any more."""
+    chosen = needed("StreamvitalsFirstTokenRegression")
+    bounds = "custom_values:[0.5 1 2.5 4]"
+    fast, slow = (f"{{{{schema:-53 count:60 sum:{total} {bounds} buckets:[{buckets}]}}}}" for total, buckets in (
+        (30, "60 0 0 0 0"), (240, "0 0 0 60 0")))
+    series = 'streamvitals_time_to_first_token_seconds{job="chat",instance="a",gen_ai_request_model="m"}'
+    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": [{"name": "all", "rules": chosen}]}))
+    tests = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [{
+        "interval": "1m", "input_series": [{"series": series, "values": f"{fast}+{fast}x90 {slow}+{slow}x20"}],
+        "promql_expr_test": [{
+            "expr": "streamvitals:first_token:p95_5m > 2.5", "eval_time": "105m",
+            "exp_samples": [{"labels": 'streamvitals:first_token:p95_5m{job="chat",gen_ai_request_model="m"}',
+                             "value": 3.925}],
+        }],
+    }]}
+    (tmp_path / "test.yaml").write_text(json.dumps(tests))
+    command = [str(newer("promtool")), "test", "rules", "test.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -65,7 +65,7 @@ def test_a_page_comes_once_says_why_and_goes(version: int, tmp_path: Path) -> No
     assert "Affected: 1 of 2 models, 1 of 1 servers, 3 of 3 replicas" in told["description"]
     assert "operations failed" in told["description"]
     assert told["runbook_url"].endswith("/StreamvitalsFailing.md")
-    assert "/d/streamvitals-incident?var-job=chat" in told["dashboard_url"]
+    assert "/d/streamvitals-incident?var-cluster=&var-namespace=&var-job=chat" in told["dashboard_url"]
     assert len(receiver.at("/page")) == 2
     causes = [body for body in receiver.at("/ticket") if body["commonLabels"].get("kind") == "cause"]
     assert not causes

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import links
-from .language import MID
+from .language import FAST, MID
 from .rule import Alert, Record
 from .series import ENDED
 from .texts import of_service, query_text
 from .traffic import EXPECTED_LATER, PATCHED_BUILDS, UNPATCHED_BUILDS, USUAL, then
 
 # Why nothing is seen, one series each.
-DOWN, SILENT, UNOBSERVED, UNPATCHED = (
-    f"streamvitals:blind:{why}" for why in ("down", "silent", "unobserved", "unpatched")
-)
+DOWN, SILENT, UNPATCHED = (f"streamvitals:blind:{why}" for why in ("down", "silent", "unpatched"))
 
 
 def blind() -> Iterator[Record]:
@@ -43,21 +41,17 @@ def blind() -> Iterator[Record]:
           unless on ($service) streamvitals:reporting
           unless on ($service) max_over_time(streamvitals:reporting[$fast])
           unless on ($service) max_over_time(streamvitals:targets[$day])""")
-    yield Record(UNOBSERVED, """
-        streamvitals:usually_busy
-          and on ($service) streamvitals:reporting
-          unless on ($service) max_over_time(streamvitals:observed[$ten_minutes])""")
     yield Record("streamvitals:patched", PATCHED_BUILDS)
     yield Record(UNPATCHED, f"""
         streamvitals:usually_busy
           and on ($service) {UNPATCHED_BUILDS}
-          unless on ($service) max_over_time(streamvitals:patched[$ten_minutes])""")
+          unless on ($service) max_over_time(streamvitals:patched[$ten_minutes])
+          unless on ($service) max_over_time({ENDED[FAST]}[$fast]) >= 1""")
 
 
 _WHY = (
     (DOWN, "all of its targets are down or have nothing to say"),
     (SILENT, "nothing of it is pushed any more"),
-    (UNOBSERVED, "its agents answer and observe no process"),
     (UNPATCHED, "its openai SDK is a version that is not known, and not observed"),
 )
 _EVERY = " or ".join(series for series, _ in _WHY)

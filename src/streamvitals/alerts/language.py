@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from string import Template
 
 from .. import names
@@ -25,6 +26,7 @@ ATTEMPTS = 0.55
 _NAME = re.compile(r"\b(?:streamvitals|gen_ai|server)_\w+")
 _RECORDED = re.compile(r"\bstreamvitals:[\w:]+")
 # Words of texts for custom labels, where nobody alerts by them.
+_SELECTED = re.compile(r"(?<![\w:])(streamvitals[_:][\w:]+|up|ALERTS)\b(\{)?")
 NO_CUSTOM = {"whose": "", "or_theirs": "", "whose_calls": ""}
 _MATCHER = re.compile(r'\b(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
 
@@ -36,6 +38,16 @@ def duration(seconds: float) -> str:
         count, left = divmod(left, size)
         text += f"{count}{unit}" if count else ""
     return text or "0s"
+
+
+def restricted(expression: str, only: Sequence[tuple[str, str, str]]) -> str:
+    """Let every selector of an expression match these conditions on labels, too."""
+    matchers = ", ".join(f"{label}{operator}{json.dumps(value)}" for label, operator, value in only)
+
+    def narrowed(found: re.Match[str]) -> str:
+        return f"{found[1]}{{{matchers}{', ' if found[2] else '}'}"
+
+    return _SELECTED.sub(narrowed, expression) if only else expression
 
 
 def recorded_in(text: str) -> set[str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from .objectives import SERVICE, Objectives
+from .objectives import Objectives
 
 # What each is for. The uids are the contract with whoever makes the dashboards.
 STREAMS = "streamvitals-streams"
 INCIDENT = "streamvitals-incident"
 LATENCY = "streamvitals-latency"
 LIMITS = "streamvitals-limits"
-# The variables for the service that dashboards have, unless they are made for other labels.
-DASHBOARD_LABELS = ("job",)
 DASHBOARDS = (STREAMS, INCIDENT, LATENCY, LIMITS)
 
 
@@ -30,6 +28,5 @@ def dashboard(uid: str, objectives: Objectives) -> str:
         raise KeyError(f"{uid!r} is no dashboard; there are {', '.join(DASHBOARDS)}")
     if not objectives.dashboard_url:
         return ""
-    labels = DASHBOARD_LABELS if objectives.service == SERVICE else objectives.service
-    variables = "&".join(f"var-{label}={{{{ $labels.{label} | urlquery }}}}" for label in labels)
+    variables = "&".join(f"var-{label}={{{{ $labels.{label} | urlquery }}}}" for label in objectives.service)
     return f"{objectives.dashboard_url.rstrip('/')}/d/{uid}?{variables}&from=now-1h&to=now"

@@ -57,11 +57,13 @@ def seconds(text: str, what: str) -> float:
 class Objectives:
     """What the rules are made for.
 
-    ``availability`` is in percent of the operations; all durations are in seconds. ``service`` are the labels that tell
-    one service from another: a page is for one of them. ``by`` are custom labels: one value that fails pages, as one
-    model does. ``severities`` are other words for SEVERITIES, and ``alert_labels`` labels that every alert has besides.
-    Without an address of runbooks or of Grafana no link is written. ``speed`` divides every window and every `for`, so
-    that the same rules can be seen at work in a minute.
+    ``availability`` is in percent of the operations; all durations are in seconds. ``service`` are the labels that
+    tell one service from another: a page is for one of them. ``by`` are custom labels: one value that fails pages,
+    as one model does. ``only`` are conditions on labels, such as `("job", "=", "chat")`: of other series the rules
+    read none, so that services with other objectives may have rules of their own beside them. ``severities`` are
+    other words for SEVERITIES, and ``alert_labels`` labels that every alert has besides. Without an address of
+    runbooks or of Grafana no link is written. ``speed`` divides every window and every `for`, so that the same
+    rules can be seen at work in a minute.
     """
 
     availability: float = 99.5
@@ -72,6 +74,7 @@ class Objectives:
     interval: float = 30.0
     service: tuple[str, ...] = SERVICE
     by: tuple[str, ...] = ()
+    only: tuple[tuple[str, str, str], ...] = ()
     severities: tuple[tuple[str, str], ...] = ()
     alert_labels: tuple[tuple[str, str], ...] = ()
     runbook_url: str = PROJECT_PAGES and f"{PROJECT_PAGES}/alerts/runbooks"
@@ -98,6 +101,13 @@ class Objectives:
                 _refuse("by", label, f"{taken}the name of a label in STREAMVITALS_LABELS, such as tenant")
         if len(set(self.by)) < len(self.by) or len(self.by) > MAX_CUSTOM_LABELS:
             _refuse("by", ", ".join(self.by), f"{MAX_CUSTOM_LABELS} labels at most, each once")
+        for label, operator, value in self.only:
+            if not _LABEL.fullmatch(label) or operator not in ("=", "!=") or not value or _UNSAFE.search(value):
+                allowed = "LABEL=VALUE or LABEL!=VALUE in one line, such as job=chat"
+                _refuse("only", f"{label}{operator}{value}", allowed)
+            if label not in self.service:
+                allowed = f"a label that tells services apart: {', '.join(self.service)}"
+                _refuse("only", f"{label}{operator}{value}", allowed)
         _check_severities(self.severities)
         _check_alert_labels(self.alert_labels, self.service)
         for name in ("runbook_url", "dashboard_url"):

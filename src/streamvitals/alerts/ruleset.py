@@ -9,7 +9,7 @@ from typing import Any
 from . import by_label, calls, links
 from .groups import ALERTS as ALERTS
 from .groups import groups
-from .language import Language, recorded_in
+from .language import Language, recorded_in, restricted
 from .objectives import Objectives
 from .promql import UnknownNameError
 from .rule import Alert, Record
@@ -35,7 +35,7 @@ def every_rule(objectives: Objectives) -> list[dict[str, Any]]:
 
 
 def _rule(rule: Record | Alert, language: Language) -> dict[str, Any]:
-    expr = language.fill(dedent(rule.expr))
+    expr = restricted(language.fill(dedent(rule.expr)), language.objectives.only)
     if isinstance(rule, Record):
         return {"record": language.fill(rule.record), "expr": expr}
     objectives = language.objectives

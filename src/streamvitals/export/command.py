@@ -41,6 +41,9 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
 @SERVICE_LABEL
 @click.option("--by", multiple=True, metavar="LABEL",
               help="Page also if it fails for one value of this label of your own, such as tenant; again for more.")
+@click.option("--only", multiple=True, metavar="LABEL=VALUE",
+              help="Rules for these services alone, such as job=chat or job!=chat, so that others may have other "
+              "objectives beside them; again for more.")
 @click.option("--severity", "severities", multiple=True, metavar="OURS=YOURS",
               help="Your word for the severity page, ticket or none, such as page=critical; again for more.")
 @click.option("--alert-label", "alert_labels", multiple=True, metavar="NAME=VALUE",
@@ -59,8 +62,8 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
 @FORCE
 def alerts(
     availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, scrape_interval: str, interval: str,
-    service: tuple[str, ...], by: tuple[str, ...], severities: tuple[str, ...], alert_labels: tuple[str, ...],
-    runbook_url: str | None, dashboard_url: str | None, form: str,
+    service: tuple[str, ...], by: tuple[str, ...], only: tuple[str, ...], severities: tuple[str, ...],
+    alert_labels: tuple[str, ...], runbook_url: str | None, dashboard_url: str | None, form: str,
     namespace: str, labels: tuple[str, ...], with_examples: bool, output: str | None, force: bool,
 ) -> None:
     """Write Prometheus rules that alert on LLM streams: streamvitals alerts --availability 99.9
@@ -73,7 +76,7 @@ def alerts(
     from .examples import examples
     from .find import MissingFileError
     from .leaving_out import PageLostError, without
-    from .rules import FILE, render
+    from .rules import file_of, render
 
     hidden = _left_out(metrics)
     _only(form != "prometheus", "--format kubernetes or configmap", {"--namespace": namespace, "--label": labels})
@@ -83,13 +86,13 @@ def alerts(
             {"ttft-p95": ttft_p95, "chunk-gap-p95": chunk_gap_p95, "scrape-interval": scrape_interval,
              "interval": interval},
             availability=availability, service=service or None, by=by, runbook_url=runbook_url,
-            dashboard_url=dashboard_url,
+            dashboard_url=dashboard_url, only=_conditions(only),
             severities=_pairs("--severity", severities, "OURS=YOURS, such as page=critical"),
             alert_labels=_pairs("--alert-label", alert_labels, "NAME=VALUE, such as team=llm"),
         )
         metadata = kubernetes.Metadata(namespace, kubernetes.labels(labels))
         content, lost = without(rule_groups(objectives), hidden)
-        files = {FILE: render(objectives, form, metadata, content)}
+        files = {file_of(objectives): render(objectives, form, metadata, content)}
         files |= examples(objectives) if with_examples else {}
     except (ObjectiveError, kubernetes.ManifestError, PageLostError) as error:
         raise click.UsageError(str(error)) from error
@@ -238,6 +241,12 @@ def _objectives(durations: Mapping[str, str], **others: Any) -> Objectives:
 
     given = {name.replace("-", "_"): seconds(text, name) for name, text in durations.items()} | others
     return Objectives(**{name: value for name, value in given.items() if value is not None})
+
+
+def _conditions(given: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+    """Conditions on labels as they are given on a command line. The objectives say which are allowed."""
+    parts = (text.partition("!=" if "!=" in text.split("=", 1)[0] + "=" else "=") for text in given)
+    return tuple((label, operator or "=", value) for label, operator, value in parts)
 
 
 def _left_out(metrics: str) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..alerts.objectives import Objectives
@@ -10,11 +11,25 @@ from .kubernetes import Metadata, config_map
 from .yaml_text import to_yaml
 
 FILE = "streamvitals.rules.yaml"
+# A name of Kubernetes has 253 characters at most; some labels that are made of it have 63.
+MOST_OF_A_NAME = 50
 FORMATS = ("prometheus", "kubernetes", "configmap")
 _HEADER = (
     "# Made by `streamvitals alerts`: change the objectives there, not this file.\n"
     "# Every alert has a page in the runbooks; what pages is what users feel.\n"
 )
+
+
+def name_of(objectives: Objectives) -> str:
+    """What rules for some services alone are called, so that those for others can be beside them."""
+    parts = (("not-" if operator == "!=" else "") + value for _, operator, value in objectives.only)
+    words = (re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
+    return "-".join(("streamvitals", *filter(None, words)))[:MOST_OF_A_NAME].rstrip("-")
+
+
+def file_of(objectives: Objectives) -> str:
+    """The file of these rules."""
+    return f"{name_of(objectives)}.rules.yaml"
 
 
 def render(
@@ -27,12 +42,13 @@ def render(
     content = content or rule_groups(objectives)
     metadata = metadata or Metadata()
     if form == "configmap":
-        content = config_map("streamvitals-rules", {FILE: _HEADER + to_yaml(content)}, metadata)
+        text = _HEADER + to_yaml(content)
+        content = config_map(f"{name_of(objectives)}-rules", {file_of(objectives): text}, metadata)
     elif form == "kubernetes":
         content = {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
-            "metadata": metadata.named("streamvitals"),
+            "metadata": metadata.named(name_of(objectives)),
             "spec": content,
         }
     return _HEADER + to_yaml(content)
