@@ -18,7 +18,7 @@ from streamvitals.palette import OUTCOME_COLORS
 from . import calls, failures, unseen
 from .board import COMPARE, board
 from .firing import firing
-from .links import drill, traces
+from .links import drill, live_page, traces
 from .panels import (
     AMBER,
     CHUNKS,
@@ -75,10 +75,11 @@ def beside(title: str, now: str, before: str, description: str, *, unit: str, **
 
 def share_by(what: str, *by: str) -> object:
     name = " ".join(f"{{{{{label}}}}}" for label in by)
+    links, more = ((live_page(),), " A click leads to its live page.") if INSTANCE in by else ((), "")
     return lines(
         f"Failing, by {what}", [Query(stream_failures(*by), name)],
-        f"The share of streams that failed, for each {what}: one line far above the others is where it broke.",
-        unit="percentunit", thresholds=FAILING, soft_most=0.1,
+        f"The share of streams that failed, for each {what}: one line far above the others is where it broke.{more}",
+        unit="percentunit", thresholds=FAILING, soft_most=0.1, links=links,
     )
 
 

@@ -28,6 +28,13 @@ def drill(title: str, uid: str, **chosen: str) -> DashboardLink:
     return DashboardLink(title).type(DashboardLinkType.LINK).url(_address(uid, **chosen))
 
 
+def live_page() -> DashboardLink:
+    """Link to the live page of a replica (docs/live.md), at the address that Prometheus scrapes."""
+    return DashboardLink("Live page of this replica").type(DashboardLinkType.LINK).target_blank(True).url(
+        "http://${__field.labels.instance}/"
+    )
+
+
 def traces(condition: str = "", title: str = "Traces") -> DashboardLink:
     """Link to Tempo's search in Explore: spans of streams, or those that a TraceQL condition selects.
 
