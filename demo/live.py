@@ -21,8 +21,6 @@ APP = Path(__file__).with_name("live_app.py")
 FINE = "ok?chunks=150&gap=0.12&first=0.6"
 MODELS = {"gpt-4o": FINE, "gpt-4o-mini": "ok?chunks=60&gap=0.05&first=0.3", "o4-mini": FINE}
 USERS = {"gpt-4o": 5, "gpt-4o-mini": 4, "o4-mini": 3}
-# How long the pictures' incident goes on before they are taken. Seconds.
-BEFORE, INCIDENT = 25.0, 40.0
 
 
 @contextlib.contextmanager

@@ -2,10 +2,10 @@
 
 import { clock, colour, el, seconds, svg, swatch, whole, words } from "./dom.js";
 
-const WIDTH = 300, HEIGHT = 96, BASE = 80;
+const WIDTH = 300, WIDE = 620, HEIGHT = 96, BASE = 80;
 
-const picture = (label, ...children) =>
-  svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label }, ...children);
+const picture = (label, width, ...children) =>
+  svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label }, ...children);
 const text = (x, y, words, anchor = "start") => svg("text", { x, y, "text-anchor": anchor }, words);
 const nothing = (words) => el("p", { class: "empty" }, words);
 
@@ -24,7 +24,7 @@ export const distribution = (found, late, what) => {
     x: index * step + 1, width: Math.max(1, step - 2), y: y(share), height: BASE - y(share),
   }, svg("title", {}, `up to ${edge(first + index)}: ${whole(recent[first + index] ?? 0)}`)));
   const points = usual.flatMap((share, index) => [`${index * step},${y(share)}`, `${(index + 1) * step},${y(share)}`]);
-  return picture(`${what}: how many took how long; the last bucket ends at ${edge(last)}`, ...bars,
+  return picture(`${what}: how many took how long; the last bucket ends at ${edge(last)}`, WIDTH, ...bars,
     svg("polyline", { class: "usual", points: points.join(" ") }, svg("title", {}, "the last hour")),
     svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: BASE, y2: BASE }),
     text(0, HEIGHT - 4, `≤ ${edge(first)}`), text(WIDTH, HEIGHT - 4, `≤ ${edge(last)}`, "end"));
@@ -46,7 +46,7 @@ export const course = (points, fields, what) => {
     }).join("");
     return svg("path", { class: index ? "p50" : "p95", d: path });
   });
-  return picture(`${what} over the last hour, at most ${seconds(most)}`, ...lines,
+  return picture(`${what} over the last hour, at most ${seconds(most)}`, WIDTH, ...lines,
     svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: BASE, y2: BASE }),
     text(0, 10, `p95 (blue) and p50; top ${seconds(most)}`), text(0, HEIGHT - 4, clock(begin)),
     text(WIDTH, HEIGHT - 4, clock(points.at(-1).time), "end"));
@@ -71,7 +71,7 @@ export const columns = (points) => {
   if (points.length < 2) return nothing("their course is drawn after two minutes");
   const order = ["completed", "limit", "left", "rejected", "failed"];
   const most = Math.max(1, ...points.map((point) => order.reduce((sum, name) => sum + (point.results[name] ?? 0), 0)));
-  const step = WIDTH / points.length;
+  const step = WIDE / points.length;
   const bars = points.flatMap((point, index) => {
     let top = BASE;
     return order.filter((name) => point.results[name]).map((name) => {
@@ -83,7 +83,7 @@ export const columns = (points) => {
       return bar;
     });
   });
-  return picture("How streams ended, minute by minute", ...bars,
-    svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: BASE, y2: BASE }), text(0, 10, `up to ${whole(most)} a minute`),
-    text(0, HEIGHT - 4, clock(points[0].time)), text(WIDTH, HEIGHT - 4, clock(points.at(-1).time), "end"));
+  return picture("How streams ended, minute by minute", WIDE, ...bars,
+    svg("line", { class: "axis", x1: 0, x2: WIDE, y1: BASE, y2: BASE }), text(0, 10, `up to ${whole(most)} a minute`),
+    text(0, HEIGHT - 4, clock(points[0].time)), text(WIDE, HEIGHT - 4, clock(points.at(-1).time), "end"));
 };

@@ -54,7 +54,7 @@ const whose = (recent) => {
         : "The app waits for the provider: speed is the provider's.";
   put("whose", el("p", {}, text),
     stack([["wait", "waiting for the provider", wait], ["held", "held by the app", hold]], seconds),
-    el("p", {}, "Event loop late by ", el("b", {}, seconds(lag.p95)), " (p95); ", el("b", {}, whole(recent.stalls)), " stalls"));
+    el("p", {}, "Event loop late by ", el("b", {}, seconds(lag.p95)), " (p95); ", el("b", {}, whole(recent.stalls)), " stalls are over"));
 };
 
 const retries = (hour) => {
