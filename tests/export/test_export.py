@@ -192,7 +192,7 @@ def test_what_somebody_changed_is_not_lost(built: Path, tmp_path: Path) -> None:
     ("dashboards --format kubernetes --schema v2", "--schema v2 goes with --format plain only"),
     ("dashboards --output x --scrape-interval 0s", "scrape-interval '0s' is not allowed: from 1s to 1h"),
     ("alerts --with-examples", "--with-examples goes with --output DIR only"),
-    ("alerts --namespace x", "--namespace goes with --format kubernetes or configmap only"),
+    ("alerts --namespace x", "--namespace goes with --format kubernetes, configmap or victoriametrics only"),
     ("alerts --format configmap --label a", "label 'a' is not allowed: KEY=VALUE, each key once"),
 ])
 def test_bad_input_is_named(built: Path, tmp_path: Path, monkeypatch: Any, arguments: str, said: str) -> None:

@@ -7,6 +7,9 @@
     by_label.py     variables and panels for custom labels
     schema_v2.py    the same in Grafana's second schema
     by_service.py   variables for the labels that tell services apart
+    alertmanager_config.py  routes and receivers for Prometheus' operator
+    grafana_rules.py    rules of Grafana's own, and what is recorded for them
+    grafana_texts.py    the texts of alerts without questions
     grafana.py      provisioning, and ConfigMaps for the sidecar
     kubernetes.py   metadata of objects, and ConfigMaps
     yaml_text.py    YAML as text

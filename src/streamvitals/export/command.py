@@ -50,8 +50,13 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
               help="A label for every alert, such as team=llm, for your routes; again for more.")
 @click.option("--runbook-url", metavar="URL", help="Where you publish the runbooks; without it no alert links there.")
 @click.option("--dashboard-url", metavar="URL", help="Your Grafana; without it no alert links there.")
-@click.option("--format", "form", type=click.Choice(["prometheus", "kubernetes", "configmap"]), default="prometheus",
-              show_default=True, help="A rule file, a PrometheusRule for the operator, or a ConfigMap with the file.")
+@click.option("--format", "form", type=click.Choice([
+    "prometheus", "kubernetes", "configmap", "mimir", "thanos", "victoriametrics", "grafana",
+]), default="prometheus", show_default=True, help="A rule file; a PrometheusRule for the operator; a ConfigMap with "
+    "the file; for mimirtool and cortextool; for Thanos' ruler; a VMRule (vmalert reads the rule file as it is); or"
+    " rules of Grafana's own, with a rule file of what they need.")
+@click.option("--datasource-uid", default="streamvitals-prometheus", show_default=True, metavar="UID",
+              help="Of Grafana's data source, for --format grafana.")
 @NAMESPACE
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE",
               help="Of Kubernetes' object, such as what the operator selects rules by; again for more.")
@@ -63,7 +68,7 @@ METRICS = click.option("--metrics", default="", metavar="GROUPS",
 def alerts(
     availability: float, ttft_p95: str, chunk_gap_p95: str, metrics: str, scrape_interval: str, interval: str,
     service: tuple[str, ...], by: tuple[str, ...], only: tuple[str, ...], severities: tuple[str, ...],
-    alert_labels: tuple[str, ...], runbook_url: str | None, dashboard_url: str | None, form: str,
+    alert_labels: tuple[str, ...], runbook_url: str | None, dashboard_url: str | None, form: str, datasource_uid: str,
     namespace: str, labels: tuple[str, ...], with_examples: bool, output: str | None, force: bool,
 ) -> None:
     """Write Prometheus rules that alert on LLM streams: streamvitals alerts --availability 99.9
@@ -73,13 +78,19 @@ def alerts(
     from ..alerts.objectives import ObjectiveError
     from ..alerts.ruleset import rule_groups
     from . import kubernetes
+    from .alertmanager_config import alertmanager_config
     from .examples import examples
     from .find import MissingFileError
+    from .grafana_rules import FILE as GRAFANA_FILE
+    from .grafana_rules import grafana_rules
     from .leaving_out import PageLostError, without
-    from .rules import file_of, render
+    from .rules import OBJECTS, file_of, render
 
     hidden = _left_out(metrics)
-    _only(form != "prometheus", "--format kubernetes or configmap", {"--namespace": namespace, "--label": labels})
+    objects = "--format kubernetes, configmap or victoriametrics"
+    _only(form in OBJECTS, objects, {"--namespace": namespace, "--label": labels})
+    _only(form != "grafana" or output is not None, "--output DIR", {"--format grafana": True})
+    _only(form != "grafana", "other formats", {"--by": by, "--only": only})
     _only(output is not None, "--output DIR", {"--with-examples": with_examples})
     try:
         objectives = _objectives(
@@ -92,8 +103,14 @@ def alerts(
         )
         metadata = kubernetes.Metadata(namespace, kubernetes.labels(labels))
         content, lost = without(rule_groups(objectives), hidden)
-        files = {file_of(objectives): render(objectives, form, metadata, content)}
-        files |= examples(objectives) if with_examples else {}
+        files = {}
+        if form == "grafana":
+            content, files[GRAFANA_FILE] = grafana_rules(content, objectives, datasource_uid)
+        files[file_of(objectives)] = render(objectives, form, metadata, content)
+        if with_examples:
+            files |= examples(objectives)
+        if with_examples and form == "kubernetes":
+            files |= alertmanager_config(objectives, namespace)
     except (ObjectiveError, kubernetes.ManifestError, PageLostError) as error:
         raise click.UsageError(str(error)) from error
     except MissingFileError as error:

@@ -1,4 +1,4 @@
-"""The rules as YAML: a file for Prometheus, that file in a ConfigMap, or a PrometheusRule for the operator."""
+"""The rules as YAML: a file for Prometheus, Mimir or Thanos, a ConfigMap, or an object for an operator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from .yaml_text import to_yaml
 FILE = "streamvitals.rules.yaml"
 # A name of Kubernetes has 253 characters at most; some labels that are made of it have 63.
 MOST_OF_A_NAME = 50
-FORMATS = ("prometheus", "kubernetes", "configmap")
+FORMATS = ("prometheus", "kubernetes", "configmap", "mimir", "thanos", "victoriametrics")
+# Of them, those that make an object for Kubernetes.
+OBJECTS = ("kubernetes", "configmap", "victoriametrics")
+_KINDS = {
+    "kubernetes": ("monitoring.coreos.com/v1", "PrometheusRule"),
+    "victoriametrics": ("operator.victoriametrics.com/v1beta1", "VMRule"),
+}
 _HEADER = (
     "# Made by `streamvitals alerts`: change the objectives there, not this file.\n"
     "# Every alert has a page in the runbooks; what pages is what users feel.\n"
@@ -44,11 +50,15 @@ def render(
     if form == "configmap":
         text = _HEADER + to_yaml(content)
         content = config_map(f"{name_of(objectives)}-rules", {file_of(objectives): text}, metadata)
-    elif form == "kubernetes":
+    elif form in _KINDS:
+        version, kind = _KINDS[form]
         content = {
-            "apiVersion": "monitoring.coreos.com/v1",
-            "kind": "PrometheusRule",
-            "metadata": metadata.named(name_of(objectives)),
-            "spec": content,
+            "apiVersion": version, "kind": kind, "metadata": metadata.named(name_of(objectives)), "spec": content,
         }
+    elif form == "mimir":
+        # What `mimirtool rules load` and `sync` read, and cortextool; the namespace is one of the ruler's.
+        content = {"namespace": name_of(objectives), **content}
+    elif form == "thanos":
+        # Where a store is away nothing is alerted on: the rest of the data is no reason to say that streams stopped.
+        content = {"groups": [{**group, "partial_response_strategy": "abort"} for group in content["groups"]]}
     return _HEADER + to_yaml(content)
