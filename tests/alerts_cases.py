@@ -78,7 +78,7 @@ CASES = (
         "StreamvitalsFailing", {streams("reset"): 17.0}, {streams("reset"): 7.0},
         "22% of gpt-4o streams (255 of 1155) reset by api.example mid-stream, 5m, since 00:20", soon=6,
         description="Users get errors, cut answers or silence: 255 of 2055 operations failed in 5m, 12% (at 00:26"
-        " UTC). Affected: 1 of 2 models, 1 of 1 servers, 3 of 3 replicas."
+        " UTC). Affected: 1 of 2 models, 1 of 1 provider servers, 3 of 3 replicas."
         f" {LOOK_NEXT}",
     ),
     case(

@@ -71,7 +71,7 @@ def test_the_page_says_that_nothing_ends_well_and_the_ticket_hides_nothing(tmp_p
     course = Course(retried(0.8), healthy=little(), replicas=ONE, ill=20, after=0)
     told = (
         "Users get errors, cut answers or silence: none of 4 streams in 5m ended well (at 00:38 UTC). Affected: 1"
-        f" of 1 models, 1 of 1 servers, 1 of 1 replicas. {LOOK_NEXT}"
+        f" of 1 models, 1 of 1 provider servers, 1 of 1 replicas. {LOOK_NEXT}"
     )
     promtool.expect("says", course, alert_rule_test=[
         rendered(page, 38, "100% of gpt-4o streams (4 of 4) reset by api.example mid-stream, 5m, since 00:21", told),
@@ -128,7 +128,7 @@ def test_one_model_fails_for_ever_and_the_other_is_well(tmp_path: Path) -> None:
     course = Course(retried(20.0, MODELS[1]), ill=20, after=0)
     told = (
         "Users get errors, cut answers or silence; none of 300 o-large streams ended well (at 00:30 UTC)."
-        f" Affected: 1 of 2 models, 1 of 1 servers, 3 of 3 replicas. {LOOK_NEXT}"
+        f" Affected: 1 of 2 models, 1 of 1 provider servers, 3 of 3 replicas. {LOOK_NEXT}"
     )
     promtool.expect(
         "one model", course, (27, firing("StreamvitalsFailing"), 1.0), (29, firing("StreamvitalsOneModelFailing"), 1.0),

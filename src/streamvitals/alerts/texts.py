@@ -99,11 +99,11 @@ def since(series: str) -> str:
 
 
 # What an incident may have hit a part of.
-_PARTS = {"models": MODEL, "servers": SERVER, "replicas": "instance"}
+_PARTS = {"models": MODEL, "provider servers": SERVER, "replicas": "instance"}
 
 
 def affected() -> str:
-    """Say what fails or hangs, of what there is: ` Affected: 1 of 2 models, 1 of 1 servers, 3 of 3 replicas.`"""
+    """Say what fails or hangs, of what there is: ` Affected: 1 of 2 models, … 3 of 3 replicas.`"""
     return _affected(FAST, _affected(MID, _hanging()))
 
 
