@@ -17,6 +17,7 @@ from streamvitals.top.screen import Screen
 
 from . import browser as browsers
 from .live import break_things, playing
+from .picture import FORMAT, THEME
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 # How long all is well, so that the course of the minutes is drawn, and how long the incident has gone on. Seconds.
@@ -44,7 +45,7 @@ def main() -> None:
         _take(browser, "live-phone.png")
     console = Console(record=True, width=140, file=open("/dev/null", "w"))  # noqa: SIM115  for as long as we run
     console.print(drawn)
-    console.save_svg(str(DOCS / "top.svg"), title="streamvitals top")
+    console.save_svg(str(DOCS / "top.svg"), title="streamvitals top", theme=THEME, code_format=FORMAT)
 
 
 def _take(browser: Any, name: str) -> None:
