@@ -78,6 +78,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals.doctor": (
         "streamvitals.config", "streamvitals.conventions", "streamvitals.names", "streamvitals.system",
         "streamvitals.agent", "streamvitals.incidents", "streamvitals.run", "streamvitals.sdk.versions",
+        "streamvitals.startup.registration",
     ),
     "streamvitals.alerts": ("streamvitals.names", "streamvitals.outcome"),
     "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts"),

@@ -14,6 +14,7 @@ import click
 
 from ._version import __version__
 from .doctor.incidents import incidents
+from .doctor.ps import ps
 from .export.command import alerts, checked_config, dashboards, runbook
 from .report.command import report
 from .run import entry
@@ -34,6 +35,7 @@ main.add_command(alerts)
 main.add_command(dashboards)
 main.add_command(incidents)
 main.add_command(top)
+main.add_command(ps)
 main.add_command(report)
 main.add_command(runbook)
 

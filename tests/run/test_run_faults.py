@@ -136,7 +136,7 @@ def test_machine_without_proc_is_told_what_to_do(monkeypatch, capfd):
     (_, env), = become_nothing(monkeypatch)
     assert "STREAMVITALS_DIR" not in env
     said = capfd.readouterr().err
-    assert "needs /proc of Linux" in said
+    assert "need /proc of Linux" in said
     assert "streamvitals.instrument()" in said
 
 

@@ -17,12 +17,16 @@ from . import interpreter
 
 # Most lines that are printed; /healthz has all problems.
 MOST_LINES = 12
+WITHOUT_PROC = (
+    "`streamvitals run` and its agents need /proc of Linux; here, call streamvitals.instrument() in the program: "
+    "its own /metrics, spans, log and journal work, and so do the commands report, faults, alerts and dashboards"
+)
 
 
 def check_machine() -> None:
     """Raise OSError where there is no /proc, as on macOS: the agent finds the app's processes there."""
     if not os.path.exists("/proc/self/stat"):
-        raise OSError("`streamvitals run` needs /proc of Linux; here, call streamvitals.instrument() in the program")
+        raise OSError(WITHOUT_PROC)
 
 
 def find_problems(command: Sequence[str], config: Config, env: Mapping[str, str]) -> list[Problem]:

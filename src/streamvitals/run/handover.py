@@ -61,7 +61,7 @@ def _port(url: str) -> int:
 
 def agents(env: Mapping[str, str]) -> Iterator[tuple[Identity, int]]:
     """Find this user's agents whose apps have gone, and their ports."""
-    for directory in _directories(env):
+    for directory in directories(env):
         facts = private_directory.read_facts(directory)
         agent, app = (parse_identity(str(facts.get(who))) for who in ("agent", "app"))
         try:
@@ -73,7 +73,8 @@ def agents(env: Mapping[str, str]) -> Iterator[tuple[Identity, int]]:
             yield agent, port
 
 
-def _directories(env: Mapping[str, str]) -> Iterator[str]:
+def directories(env: Mapping[str, str]) -> Iterator[str]:
+    """This user's private directories."""
     for parent in dict.fromkeys(private_directory.parents(env)):
         for path in _folders(parent, re.escape(PREFIX) + "[0-9a-f]+"):
             yield path
