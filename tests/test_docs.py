@@ -172,6 +172,19 @@ def test_what_is_public_is_described() -> None:
     assert set(streamvitals.__all__) <= functions
 
 
+def test_what_troubleshooting_quotes_is_what_is_said() -> None:
+    """Each part between the dots of a quotation stands in the source."""
+    said = " ".join(path.read_text() for path in (ROOT / "src" / "streamvitals").rglob("*.py"))
+    said = re.sub(r"\{[^{}]*\}", "…", re.sub(r'"\s*f?"', "", said))
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| ", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    spans = [span for row in rows for span in re.findall(r"`([^`]+)`", row)]
+    quoted = [span for span in spans if " " in span and not span.startswith('"')]
+    assert len(quoted) > 15
+    for quote in quoted:
+        for part in quote.split("…"):
+            assert part.strip() in said, quote
+
+
 PACKAGE = ROOT / "src" / "streamvitals"
 ROOMS = sorted(init.parent.name for init in PACKAGE.glob("*/__init__.py"))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 
 from alerts_support import needs
-from dashboards.scene.processes import ended, free_port, until_answered
+from prometheus_support import answer, prometheus
 from run_support import eventually
 from store_support import LABELS, record
 from streamvitals import names
@@ -65,27 +63,6 @@ def test_the_first_count_is_counted(tmp_path: Path, always: str, reset: str, lea
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, target: int) -> Iterator[str]:
-    """A Prometheus that scrapes this port every second, and its address."""
-    folder.mkdir()
-    at = f"127.0.0.1:{free_port()}"
-    scrape = {"job_name": "chat", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-    (folder / "prometheus.yaml").write_text(json.dumps(
-        {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [scrape]}
-    ))
-    command = [
-        "prometheus", "--config.file=prometheus.yaml", "--storage.tsdb.path=data", f"--web.listen-address={at}",
-    ]
-    with open(folder / "log", "ab") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-    try:
-        until_answered(f"http://{at}/-/ready", f"prometheus, see {folder}/log")
-        yield f"http://{at}"
-    finally:
-        ended(process)
-
-
-@contextlib.contextmanager
 def page(store: Store) -> Iterator[int]:
     """Serve /metrics of a store, and give the port."""
     exposition = Exposition()
@@ -112,9 +89,7 @@ def page(store: Store) -> Iterator[int]:
 
 def ask(address: str, expression: str) -> float:
     """The one value of an expression, or -1."""
-    query = urllib.parse.urlencode({"query": expression})
-    with urllib.request.urlopen(f"{address}/api/v1/query?{query}") as answer:
-        found = json.load(answer)["data"]["result"]
+    found = answer(address, expression)
     return float(found[0]["value"][1]) if found else -1.0
 
 
