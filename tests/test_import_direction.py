@@ -84,7 +84,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts"),
     "streamvitals.report": ("streamvitals.outcome",),
     "streamvitals.faults": (),
-    "streamvitals.top": ("streamvitals.agent.client",),
+    "streamvitals.top": ("streamvitals.agent.client", "streamvitals.config"),
 }
 # Where people and other programs come in; imported by nobody. Each is a module, and no room.
 DOORS: dict[str, tuple[str, ...]] = {

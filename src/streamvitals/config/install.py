@@ -19,6 +19,7 @@ EXTRAS = {
     "otlp": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
     "http-spans": ("opentelemetry-instrumentation-httpx",),
     "auth": ("bcrypt", "pyyaml"),
+    "top": ("rich",),
     "declarative": (
         "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-configuration",
     ),

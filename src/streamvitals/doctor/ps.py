@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TYPE_CHECKING
 
 import click
 
-from ..run import checks
-from .agents import GONE, Agent, find
+if TYPE_CHECKING:
+    from .agents import Agent
 
 _HEAD = ("URL", "PID", "APP", "AGENT", "USER", "STATE")
 _MOST_GONE = 5  # rows of them that are shown
@@ -21,6 +22,9 @@ def ps(as_json: bool) -> None:
 
     Also what agents that were killed have left, for a day. Only agents of this user are asked how they are.
     """
+    from ..run import checks  # not before it is needed: all other commands would wait for it
+    from .agents import GONE, find
+
     try:
         checks.check_machine()
         found = find(os.environ)

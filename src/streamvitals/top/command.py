@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 # Seconds.
 EVERY = 0.5
 SORTS = ("state", "age", "silence", "chunks", "model")
-INSTALL = "streamvitals top draws with rich: pip install 'streamvitals[top]', or use --once --json"
 
 
 @click.command()
@@ -46,7 +45,10 @@ def top(sort: str, once: bool, as_json: bool, urls: tuple[str, ...]) -> None:
     try:
         _draw(bases, sort, once)
     except ImportError as error:
-        raise click.ClickException(INSTALL) from error
+        from ..config import install
+
+        said = f"streamvitals top draws with rich: {install.here('top')}, or use --once --json"
+        raise click.ClickException(said) from error
 
 
 def _check(url: str) -> None:
