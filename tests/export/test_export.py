@@ -147,8 +147,14 @@ def test_examples_are_for_the_services_that_were_named(tmp_path: Path, service: 
         "job" in service, "app" in service
     ]
     committed = {path.name: path.read_text() for path in Path(__file__).parents[2].glob("alerts/runbooks/*.md")}
-    assert {path.name: path.read_text() for path in (tmp_path / "runbooks").iterdir()} == committed
+    runbooks = {path.name: path.read_text() for path in (tmp_path / "runbooks").iterdir()}
+    assert runbooks.keys() == committed.keys()
+    pasted = ", ".join(f'{label}="{label.upper()}"' for label in service) if service != SERVICE else 'job="JOB"'
+    assert f"streamvitals:failure_ratio:increase5m{{{pasted}}}" in runbooks["StreamvitalsFailing.md"]
+    silenced = " ".join(f"{label}={label.upper()}" for label in service) if service != SERVICE else "job=JOB"
+    assert f"alertname=StreamvitalsFailing {silenced}\n" in runbooks["StreamvitalsFailing.md"]
     if service == SERVICE:
+        assert runbooks == committed
         for name in ("alertmanager.example.yaml", "streamvitals.tmpl", FILE):
             assert (tmp_path / name).read_text() == (Path(__file__).parents[2] / "alerts" / name).read_text()
 

@@ -35,4 +35,19 @@ def examples(objectives: Objectives) -> dict[str, str]:
         files[name] = _SEVERITY.sub(lambda found: f"[severity = {objectives.severity(found[1])}]", text)
     files[COST] = files[COST].replace(f"by ({ours}, ", f"by ({by}, ")
     files[TEMPLATE] = files[TEMPLATE].replace(_called(SERVICE), _called(objectives.service))
-    return files | {f"runbooks/{name}": text for name, text in read("alerts/runbooks/*.md").items()}
+    runbooks = read("alerts/runbooks/*.md").items()
+    return files | {f"runbooks/{name}": _for_services(text, objectives.service) for name, text in runbooks}
+
+
+def _for_services(runbook: str, service: Sequence[str]) -> str:
+    """A runbook whose lines to paste select a service by these labels; by its job alone where they are the default."""
+    if tuple(service) == SERVICE:
+        return runbook
+    placed = {label: label.upper() for label in service}
+    for alone, all_of_it in (
+        ('job="JOB"', ", ".join(f'{label}="{value}"' for label, value in placed.items())),
+        (" job=JOB", "".join(f" {label}={value}" for label, value in placed.items())),
+        ("in place of `JOB`", f"in place of {', '.join(f'`{value}`' for value in placed.values())}"),
+    ):
+        runbook = runbook.replace(alone, all_of_it)
+    return runbook
