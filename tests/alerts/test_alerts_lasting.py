@@ -62,3 +62,14 @@ def test_most_attempts_fail_and_are_all_tried_again(tmp_path: Path) -> None:
     promtool.expect("for ever", Course(caught, ill=12, after=0), (32, firing(FAILING), 1.0))
     promtool.expect("once each, with success", Course(half, ill=20, after=0), (40, ever(FAILING, 40), None))
     promtool.check()
+
+
+def test_an_outage_of_few_is_over_when_it_is(tmp_path: Path) -> None:
+    """Of a request in two minutes a third failed for forty: nobody is paged for them an hour later."""
+    promtool = Promtool(tmp_path, needed(FAILING))
+    little: dict[Thing, Rate] = {streams("completed"): 0.5, streams("completed", model="o-large"): 0.0}
+    course = Course(share(0.4, 0.5), healthy=little, replicas=("a:9464",), well=60, ill=40, after=60)
+    promtool.expect(
+        "over", course, (98, firing(FAILING), 1.0), (135, firing(FAILING), None), (160, firing(FAILING), None)
+    )
+    promtool.check()

@@ -146,6 +146,7 @@ def _all_evening(scope: Scope) -> str:
     return block(
         f"{failed} / {operations} > $page_share",
         f"and max_over_time({scope.evening}[{HOUR}])",
+        f"and {scope.failed[MID]} / {scope.operations[MID]} > {EACH_PART} * $page_share",
         f"unless {scope.over}",
     )
 
