@@ -257,6 +257,7 @@ from prometheus_client import CollectorRegistry, Counter
 from streamvitals.agent import http
 from streamvitals.agent.http import AgentServer
 from streamvitals.agent.metrics import of_registry
+from streamvitals.incidents.page import IncidentsPage
 from streamvitals.live.answers import Live
 from streamvitals.store.snapshot import Snapshot
 from streamvitals.stream.record import STALL_AFTER
