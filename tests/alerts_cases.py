@@ -82,9 +82,9 @@ CASES = (
         f" {LOOK_NEXT}",
     ),
     case(
-        "StreamvitalsRefused", {streams("rejected"): 65.0, errors("rejected", "401"): 65.0},
+        "StreamvitalsRefused", {streams("rejected"): 64.0, errors("rejected", "401"): 64.0},
         {streams("rejected"): 36.0, errors("rejected", "401"): 36.0},
-        "1462 of 6862 requests for gpt-4o at api.example refused with 401, 15m, since 00:21", soon=7,
+        "1440 of 6840 requests for gpt-4o at api.example refused with 401, 15m, since 00:21", soon=7,
     ),
     case(
         "StreamvitalsSlow", latency(FIRST, 4.0, 1.0, 2 * COMPLETED), latency(FIRST, 2.5, 1.0, 2 * COMPLETED),
