@@ -58,7 +58,7 @@ def test_each_field_of_a_stream_that_was_answered_is_what_it_is_called() -> None
         last_event_id="event", partial="told", hints=("unknown_finish_reason",), replayed=True, retry_after=None,
         chain_attempt=3, retry_after_honored=True, chain_wait=10.0, retry_of="span", given_up=True, service_tier=None,
         system_fingerprint=None, unfinished=(), chunk_times=None, request=(), inside=None,
-        trace_parent=parent, slot=host.slot, span=None,
+        trace_parent=parent, headers=1.75, max_gap_at=8.25, operation=chain, slot=host.slot, span=None,
     )
 
 
@@ -78,5 +78,6 @@ def test_each_field_of_one_that_was_not_is_what_its_last_attempt_got() -> None:
         server_port=None, stall_times=(), clock_origin=1000.0, last_event_id=None, partial=None, hints=(),
         replayed=False, retry_after=9.0, chain_attempt=1, retry_after_honored=None, chain_wait=0.0, retry_of=None,
         given_up=False, service_tier=None, system_fingerprint=None, unfinished=(), chunk_times=None, request=(),
-        inside=None, trace_parent=None, slot=host.slot, span=None,
+        inside=None, trace_parent=None, headers=None, max_gap_at=None, operation=observation.chain, slot=host.slot,
+        span=None,
     )
