@@ -38,7 +38,7 @@ def case(
 
 def _ended(alert: str, outcome: str, fate: str) -> Case:
     return case(
-        alert, {streams(outcome): 5.0}, {streams(outcome): 1.9}, f"8% of gpt-4o streams (75 of 975) {fate}, 5m"
+        alert, {streams(outcome): 5.0}, {streams(outcome): 1.9}, f"8% of gpt-4o streams (75 of 975) {fate} in 5m"
     )
 
 
@@ -76,7 +76,7 @@ def _gone(left: float) -> Rates:
 CASES = (
     case(
         "StreamvitalsFailing", {streams("reset"): 17.0}, {streams("reset"): 7.0},
-        "22% of gpt-4o streams (255 of 1155) reset by api.example mid-stream, 5m, since 00:20", soon=6,
+        "22% of gpt-4o streams (255 of 1155) reset by api.example mid-stream in 5m, since 00:20", soon=6,
         description="Users get errors, cut answers or silence: 255 of 2055 operations failed in 5m, 12% (at 00:26"
         " UTC). Affected: 1 of 2 models, 1 of 1 provider servers, 3 of 3 replicas."
         f" {LOOK_NEXT}",
@@ -84,7 +84,7 @@ CASES = (
     case(
         "StreamvitalsRefused", {streams("rejected"): 64.0, errors("rejected", "401"): 64.0},
         {streams("rejected"): 36.0, errors("rejected", "401"): 36.0},
-        "1440 of 6840 requests for gpt-4o at api.example refused with 401, 15m, since 00:21", soon=7,
+        "1440 of 6840 requests for gpt-4o at api.example refused with 401 in 15m, since 00:21", soon=7,
     ),
     case(
         "StreamvitalsSlow", latency(FIRST, 4.0, 1.0, 2 * COMPLETED), latency(FIRST, 2.5, 1.0, 2 * COMPLETED),
@@ -96,7 +96,7 @@ CASES = (
     ),
     case(
         "StreamvitalsCallsFailing", {calls("failed"): 5.0}, {calls("failed"): 0.6},
-        "33% of gpt-4o calls without a stream fail at api.example, 5m, since 00:20", soon=6,
+        "33% of gpt-4o calls without a stream fail at api.example in 5m, since 00:20", soon=6,
         description="Calls that are not streamed get errors: titles, embeddings, judges, the answers of whoever asks"
         " without streaming: 75 of 225 failed in 5m. Look next: 1. whether streams fail as well, which is a page"
         " of its own in the same notification: then it is the provider, else what only these calls use, such as"
@@ -130,23 +130,23 @@ CASES = (
     ),
     case(
         "StreamvitalsRateLimited", {retries("sdk", "429"): 10.0}, {retries("sdk", "429"): 2.0},
-        "435 requests for gpt-4o limited by api.example, 15m",
+        "435 requests for gpt-4o limited by api.example in 15m",
     ),
     case(
         "StreamvitalsRejected", {streams("rejected"): 12.0, errors("rejected", "401"): 12.0},
         {streams("rejected"): 5.5, errors("rejected", "401"): 5.5},
-        "522 requests for gpt-4o at api.example rejected with 401, 15m",
+        "522 requests for gpt-4o at api.example rejected with 401 in 15m",
     ),
     case(
         "StreamvitalsRetryStorm", {retries("sdk", "503"): 22.0}, {retries("sdk", "503"): 11.0},
-        "957 retries of gpt-4o at api.example for 503 by the sdk, 15m",
+        "957 retries of gpt-4o at api.example for 503 by the sdk in 15m",
         description="Attempts are made again so often that a failing provider is hidden from the users, who wait longer"
         " and pay more. Look next: 1. the reason on the dashboard, and whether failures of whole operations rise as"
         " well; 2. the provider's status page: this is what an outage looks like before it is one.",
     ),
     case(
         "StreamvitalsFallbackWave", fallbacks(12.0), fallbacks(5.0),
-        "522 streams of gpt-4o asked again without streaming, 15m",
+        "522 streams of gpt-4o asked again without streaming in 15m",
     ),
     case(
         "StreamvitalsOneModelFailing", {streams("api_error"): 21.0}, {streams("api_error"): 14.0},

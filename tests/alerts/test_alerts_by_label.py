@@ -57,7 +57,7 @@ def reset(share: float, rate: float, tenant: str = "") -> dict[Thing, Rate]:
 @needs("promtool")
 def test_one_tenant_that_fails_pages_by_its_label_alone(tmp_path: Path) -> None:
     whose = "100% of tenant acme's operations fail, 0% of the others'"
-    text = f"{whose}; 6% of gpt-4o streams (60 of 1020) reset by api.example mid-stream, 5m, since 00:20"
+    text = f"{whose}; 6% of gpt-4o streams (60 of 1020) reset by api.example mid-stream in 5m, since 00:20"
     for rules, value, more in ((RULES, None, {}), (SUMMARY_ONLY, 1.0, told(34, text))):
         promtool = Promtool(tmp_path, rules)
         promtool.expect(
@@ -77,7 +77,7 @@ def test_the_tenant_by_whom_the_service_fails_is_named(tmp_path: Path) -> None:
         # Too little for a tenant to page by itself.
         (0.17, 200.0, "17% of tenant globex's operations fail, 0% of the others'", "13%", "510 of 3960"),
     ):
-        text = f"{whose}; {of_model} of gpt-4o streams ({many}) reset by api.example mid-stream, 5m, since 00:20"
+        text = f"{whose}; {of_model} of gpt-4o streams ({many}) reset by api.example mid-stream in 5m, since 00:20"
         big = Course(
             reset(share, rate, "globex"), ill=30, after=60, healthy=reset(0, rate, "globex") | reset(0, 4, "acme")
         )
@@ -94,7 +94,7 @@ def test_no_tenant_is_named_where_a_model_fails_for_all_alike(tmp_path: Path) ->
     healthy = reset(0, 20, "globex") | reset(0, 4, "acme")
     for share, unlike, said, many in ((0.3, 0.0, "30%", 378), (0.3, 0.05, "31%", 390), (0.9, 0.05, "91%", 1146)):
         alike = reset(share, 60) | reset(share + unlike, 20, "globex") | reset(share - unlike, 4, "acme")
-        text = f"{said} of gpt-4o streams ({many} of 1260) reset by api.example mid-stream, 5m, since 00:20"
+        text = f"{said} of gpt-4o streams ({many} of 1260) reset by api.example mid-stream in 5m, since 00:20"
         promtool.expect(text, Course(alike, healthy=healthy), (34, firing(FAILING), 1.0), **told(34, text))
     promtool.check()
 

@@ -74,9 +74,9 @@ def test_the_page_says_that_nothing_ends_well_and_the_ticket_hides_nothing(tmp_p
         f" of 1 models, 1 of 1 provider servers, 1 of 1 replicas. {LOOK_NEXT}"
     )
     promtool.expect("says", course, alert_rule_test=[
-        rendered(page, 38, "100% of gpt-4o streams (4 of 4) reset by api.example mid-stream, 5m, since 00:21", told),
+        rendered(page, 38, "100% of gpt-4o streams (4 of 4) reset by api.example mid-stream in 5m, since 00:21", told),
         rendered(
-            storm, 38, "12 retries of gpt-4o at api.example for reset by the app, 15m",
+            storm, 38, "12 retries of gpt-4o at api.example for reset by the app in 15m",
             "Attempts are made again so often that the provider is the busier for it, and users are not helped. Look"
             " next: 1. the reason on the dashboard, and whether failures of whole operations rise as well; 2. the"
             " provider's status page: this is what an outage looks like before it is one.",
@@ -135,7 +135,7 @@ def test_one_model_fails_for_ever_and_the_other_is_well(tmp_path: Path) -> None:
         alert_rule_test=[
             rendered(
                 "StreamvitalsFailing", 30,
-                "100% of o-large streams (300 of 300) reset by api.example mid-stream, 5m, since 00:21", told,
+                "100% of o-large streams (300 of 300) reset by api.example mid-stream in 5m, since 00:21", told,
             )
         ],
     )

@@ -97,7 +97,7 @@ def test_streams_beat_with_their_chunks(page: Page) -> None:
 def test_what_is_counted_is_drawn(page: Page) -> None:
     eventually(lambda: page.texts("#figures dd"), "figures")
     eventually(lambda: page.texts("#first-distribution svg"), "a distribution")
-    assert page.texts("#figures dt")[:4] == ["Open", "Stalled", "Ended", "Failing"]
+    assert page.texts("#figures dt")[:4] == ["Open", "Stalled", "Ended", "Users felt"]
     assert page.texts("#connection") == ["live"]
 
 

@@ -68,7 +68,7 @@ PAGE = Alert(
     "StreamvitalsBlind", "symptom", "page", f"group by ($service) ({_EVERY})",
     summary="nothing is seen of a service that is usually busy now: " + _why(),
     description=(
-        "Users may be well or not: nobody would know. Look next: 1. whether the service runs at all and answers its"
+        "Whether users are served is unknown. Look next: 1. whether the service runs at all and answers its"
         " users; 2. the targets' errors on Prometheus' page of targets, or the Collector's log; 3. the last deployment:"
         " an SDK that was upgraded, or a start without streamvitals (streamvitals doctor says which)."
     ),

@@ -99,7 +99,7 @@ def _worst(window: str, otherwise: str) -> str:
     """Say of which model and server the largest share fails: `34% of gpt-4o calls without a stream fail at …`."""
     return query_text(
         f"topk(1, 100 * {of_service(_SHARE + window)} > 0)",
-        f"{PERCENT} of {THE_MODEL} calls without a stream fail at {THE_SERVER}, {window}", otherwise,
+        f"{PERCENT} of {THE_MODEL} calls without a stream fail at {THE_SERVER} in {window}", otherwise,
     )
 
 

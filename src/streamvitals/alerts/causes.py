@@ -113,7 +113,7 @@ OTHERS = (
         summary=query_text(
             f"topk(1, {increase(names.STREAMS, MODEL, SERVER, over=MID, where=(OURS, RATE_LIMITED))}"
             f" + {increase(names.RETRIES, MODEL, SERVER, over=MID, where=(OURS, equals(REASON, '429')))})",
-            f"{COUNT} requests for {THE_MODEL} limited by {THE_SERVER}, {MID}",
+            f"{COUNT} requests for {THE_MODEL} limited by {THE_SERVER} in {MID}",
         ),
         description=(
             "Requests run into a rate limit or a quota. Look next: 1. how much of the limit is left on the"
@@ -126,7 +126,7 @@ OTHERS = (
         share_beyond(rejected(MID), _ASKED, "0.05"),
         summary=query_text(
             f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, ERROR_TYPE, over=MID, where=(OURS, REJECTED))})",
-            f"{COUNT} requests for {THE_MODEL} at {THE_SERVER} rejected with {label(ERROR_TYPE)}, {MID}",
+            f"{COUNT} requests for {THE_MODEL} at {THE_SERVER} rejected with {label(ERROR_TYPE)} in {MID}",
         ),
         description=(
             "Requests fail by the caller's mistake; none of them counts against the objective. Look next: 1. the error"
@@ -140,7 +140,7 @@ OTHERS = (
         share_beyond(_COUNTS.increase(names.RETRIES), _ATTEMPTS, "0.1"),
         summary=query_text(
             f"topk(1, {increase(names.RETRIES, MODEL, SERVER, SOURCE, REASON, over=MID, where=(OURS,))})",
-            f"{COUNT} retries of {THE_MODEL} at {THE_SERVER} for {label(REASON)} by the {label(SOURCE)}, {MID}",
+            f"{COUNT} retries of {THE_MODEL} at {THE_SERVER} for {label(REASON)} by the {label(SOURCE)} in {MID}",
         ),
         description=(
             "Attempts are made again so often that "
@@ -159,7 +159,7 @@ OTHERS = (
         share_beyond(_COUNTS.increase(names.FALLBACKS), _ASKED, "0.05"),
         summary=query_text(
             f"topk(1, {increase(names.FALLBACKS, MODEL, SERVER, over=MID, where=(OURS,))})",
-            f"{COUNT} streams of {THE_MODEL} asked again without streaming, {MID}",
+            f"{COUNT} streams of {THE_MODEL} asked again without streaming in {MID}",
         ),
         description=(
             "Streams fail and the application asks again for the whole answer: users wait for it in one piece, and"

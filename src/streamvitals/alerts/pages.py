@@ -97,7 +97,7 @@ REFUSED = Alert(
     "StreamvitalsRefused", "symptom", "page", "streamvitals:refusing:service",
     summary=query_text(
         f"topk(1, {increase(names.STREAM_ERRORS, MODEL, SERVER, ERROR_TYPE, over=MID, where=(SERVICE, REJECTED))})",
-        f"{COUNT}{_OF_ASKED} requests for {THE_MODEL} at {THE_SERVER} refused with {label(ERROR_TYPE)}, {MID}",
+        f"{COUNT}{_OF_ASKED} requests for {THE_MODEL} at {THE_SERVER} refused with {label(ERROR_TYPE)} in {MID}",
     ) + since(REFUSING_SINCE),
     description=(
         "What the service asks is refused: 401 and 403 are a key that was revoked or has no right to this, 404 a"

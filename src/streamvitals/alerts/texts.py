@@ -78,14 +78,14 @@ def _fate() -> str:
 
 
 def worst(window: str, otherwise: str, *outcomes: Matcher) -> str:
-    """Say what broke most often: `50% of gpt-4o streams (60 of 120) reset by api.example mid-stream, 5m`."""
+    """Say what broke most often: `50% of gpt-4o streams (60 of 120) reset by api.example mid-stream in 5m`."""
     top = f"topk(1, {of_service(STREAMS[window], *outcomes)} > 0)"
     # The labels of the most frequent failure, with the value of its share.
     expression = f"100 * {FAILURE_SHARE[window]} and on ($service, {MODEL}, {SERVER}, {OUTCOME}) {top}"
     its = ("$service", MODEL, SERVER)
     counted = f"{total(of_service(STREAMS[window], COUNTED), *its)} and on ({', '.join(its)}) {top}"
     many = f"({query_text(top, COUNT)} of {query_text(counted, COUNT)})"
-    return query_text(expression, f"{PERCENT} of {THE_MODEL} streams {many} {_fate()}, {window}", otherwise)
+    return query_text(expression, f"{PERCENT} of {THE_MODEL} streams {many} {_fate()} in {window}", otherwise)
 
 
 def worst_now(otherwise: str, *outcomes: Matcher) -> str:

@@ -28,7 +28,7 @@ export const counted = (answer) => {
   put("figures",
     figure("Open", "–"), figure("Stalled", "–", "", "no chunk for longer than the threshold of the phase"),
     figure("Ended", recent.per_second === null ? whole(recent.ended) : `${recent.per_second.toFixed(1)} /s`),
-    figure("Failing", percent(recent.operations_failed, recent.operations),
+    figure("Users felt", percent(recent.operations_failed, recent.operations),
       level(failing, promised.failing_warn, promised.failing_bad), "operations that failed for good, retries considered"),
     figure("First token p50", seconds(recent.first_token.p50)),
     figure("First token p95", seconds(recent.first_token.p95), level(recent.first_token.p95, promised.first_token_p95, 2 * promised.first_token_p95)));
@@ -54,7 +54,7 @@ const whose = (recent) => {
         : "The app waits for the provider: speed is the provider's.";
   put("whose", el("p", {}, text),
     stack([["wait", "waiting for the provider", wait], ["held", "held by the app", hold]], seconds),
-    el("p", {}, "Event loop late by ", el("b", {}, seconds(lag.p95)), " (p95); ", el("b", {}, whole(recent.stalls)), " stalls are over"));
+    el("p", {}, "Event loop late by ", el("b", {}, seconds(lag.p95)), " (p95); ", el("b", {}, whole(recent.stalls)), " stalls ended"));
 };
 
 const retries = (hour) => {
@@ -79,7 +79,7 @@ const limits = (found) => put("limits", found.length ? found.slice(0, 8).map((on
 }) : el("p", { class: "empty" }, "No provider has told of a limit."));
 
 const models = (rows, promised) => put("models", rows.length ? el("table", {},
-  el("thead", {}, el("tr", {}, ["Model", "Open", "Stalled", "Ended", "Failing", "First token p95"].map((name, at) =>
+  el("thead", {}, el("tr", {}, ["Model", "Open", "Stalled", "Ended", "Users felt", "First token p95"].map((name, at) =>
     el("th", { scope: "col", class: at ? "n" : "" }, name)))),
   el("tbody", {}, rows.map((row) => {
     const share = row.operations ? row.operations_failed / row.operations : null;
