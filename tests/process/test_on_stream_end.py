@@ -9,6 +9,7 @@ import queue
 import subprocess
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import openai
 import pytest
@@ -96,6 +97,13 @@ def test_its_fault_is_counted_and_switches_it_off_by_its_name(
     streamvitals.instrument(on_stream_end=mended.append)
     ask(server, "sv-ok")
     assert len(mended) == 1
+
+
+def test_a_mock_which_has_every_attribute_is_called(server: ThreadedFaultServer) -> None:
+    ended = Mock(return_value=None)
+    streamvitals.instrument(config=QUIET, on_stream_end=ended)
+    ask(server, "sv-ok")
+    ended.assert_called_once()
 
 
 async def coroutine(record: StreamRecord) -> None: ...

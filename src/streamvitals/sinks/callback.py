@@ -42,12 +42,13 @@ class CallbackSink(Sink):
 
 def _check(function: object) -> None:
     import inspect
+    from functools import partial
 
     if not callable(function):
         raise TypeError(f"{OPTION} must be a function that takes a StreamRecord, not {type(function).__name__}")
     name = _name_of(function)
     innermost: Any = function
-    while hasattr(innermost, "func") and hasattr(innermost, "keywords"):  # a functools.partial
+    while isinstance(innermost, partial):
         innermost = innermost.func
     ways = (innermost, getattr(innermost, "__call__", None))  # noqa: B004  the method itself, of a callable object
     if any(inspect.iscoroutinefunction(way) or inspect.isasyncgenfunction(way) for way in ways):
