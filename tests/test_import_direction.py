@@ -43,7 +43,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "streamvitals.stream.tracebacks", "streamvitals.system",
     ),
     "streamvitals.sinks": (
-        "streamvitals.names", "streamvitals.outcome", *_SINKS, "streamvitals.store", "streamvitals.system",
+        "streamvitals.names", "streamvitals.outcome", *_SINKS,
+        "streamvitals.stream.tracebacks", "streamvitals.store", "streamvitals.system",
         "streamvitals.stream.tracebacks",
     ),
     "streamvitals.process": (

@@ -106,6 +106,17 @@ def test_a_mock_which_has_every_attribute_is_called(server: ThreadedFaultServer)
     ended.assert_called_once()
 
 
+def test_an_exception_of_the_apps_own_class_from_a_library_stays_out_of_its_streams(
+    server: ThreadedFaultServer,
+) -> None:
+    class OwnError(Exception):
+        pass
+
+    streamvitals.instrument(config=QUIET, on_stream_end=Mock(side_effect=OwnError))
+    ask(server, "sv-ok")
+    assert internal_errors() == 1
+
+
 async def coroutine(record: StreamRecord) -> None: ...
 
 

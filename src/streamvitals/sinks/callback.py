@@ -7,6 +7,7 @@ from typing import Any
 
 from ..stream.record import StreamRecord
 from ..stream.sink import Sink
+from ..stream.tracebacks import interrupted
 
 StreamEndFunction = Callable[[StreamRecord], object]
 OPTION = "on_stream_end"
@@ -32,7 +33,13 @@ class CallbackSink(Sink):
         self.name = f"{OPTION}={_name_of(function)}"
 
     def on_end(self, record: StreamRecord) -> None:
-        result = self._function(record)
+        try:
+            result = self._function(record)
+        except Exception as error:
+            if interrupted(error):
+                raise
+            # Of our own module: an exception of the app's class from within a library would pass for one thrown in.
+            raise type(type(error).__name__, (RuntimeError,), {"__module__": __name__}) from None
         if result is not None and hasattr(result, "__await__"):
             close = getattr(result, "close", None)  # else Python warns that it was never awaited
             if close is not None:
