@@ -136,7 +136,7 @@ def test_incidents_are_filtered_and_told(page: Page) -> None:
     assert page.run("return document.getElementById('detail').open")
     (sentence,) = page.texts("#detail-title")
     assert sentence == page.texts("#incident-list .what")[0]
-    assert page.texts("#detail .next")[0].startswith("Next: ")
+    assert page.texts("#detail .next")[0].startswith("Look next: ")
     steps = page.texts("#detail ol li")
     assert any("request" in step for step in steps)
     assert "reset: the end" in steps[-1]

@@ -66,7 +66,7 @@ const open = (incident) => {
     el("button", { type: "button", class: "close", onclick: () => $("detail").close() }, "Close"),
     el("p", {}, `${words(incident.outcome)}${incident.error_type ? ` (${incident.error_type})` : ""}: `,
       el("b", {}, OWNERS[incident.owner] ?? incident.owner), ` ${whole(incident.count)} streams of ${incident.model} at ${incident.server}, first ${clock(incident.first)}, last ${clock(incident.last)}; ${whole(incident.recovered)} recovered.`),
-    el("p", { class: "next" }, "Next: ", linked(incident.next)),
+    el("p", { class: "next" }, "Look next: ", linked(incident.next)),
     records.length > 1 ? el("label", {}, "One of them: ", choose) : "", story);
   tell(records[0]);
   $("detail").showModal();
@@ -105,7 +105,8 @@ const timeline = (record, incident) => {
   const gap = line.longest_gap;
   if (gap && gap.seconds) {
     told.push([since(gap.at), `longest gap: ${seconds(gap.seconds)}`]);
-    parts.push(svg("rect", { x: x(since(gap.at)), y: 58, width: Math.max(2, x(since(gap.at) + gap.seconds) - x(since(gap.at))), height: 22, fill: "none", stroke: "var(--warn)", "stroke-width": 2 }));
+    parts.push(svg("rect", { x: x(since(gap.at)), y: 58, width: Math.max(2, x(since(gap.at) + gap.seconds) - x(since(gap.at))), height: 22, fill: "none", stroke: "var(--warn)", "stroke-width": 2 }),
+      svg("text", { x: Math.min(Math.max(x(since(gap.at) + gap.seconds / 2), 70), width - 160), y: 98, "text-anchor": "middle" }, "longest gap"));
   }
   for (const stall of line.stalls ?? []) {
     told.push([since(stall.at), `stalled for ${seconds(stall.seconds)}`]);
