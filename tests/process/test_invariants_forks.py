@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -25,12 +26,13 @@ from streamvitals.testing import RecordList, recorded
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
-def in_a_child(work: Callable[[], Any], fork: Callable[[], int] = os.fork) -> Any:
+def in_a_child(work: Callable[[], Any], fork: Callable[[], int] = os.fork, attempts: int = 3) -> Any:
     """What ``work`` returns, as JSON, in a forked child."""
     read_end, write_end = os.pipe()
     pid = fork()
     if pid == 0:
         code = 1
+        os.write(write_end, b" ")
         signal.alarm(int(HANGS))  # a deadlock ends the child, not the suite
         try:
             os.write(write_end, json.dumps(work()).encode())
@@ -39,6 +41,14 @@ def in_a_child(work: Callable[[], Any], fork: Callable[[], int] = os.fork) -> An
             os._exit(code)
     os.close(write_end)
     with open(read_end, "rb") as answer:
+        if not select.select([answer], [], [], HANGS)[0]:
+            # Not even its first instruction: Python was not told of the fork, and another thread was just asking for
+            # the interpreter's lock, which nobody gives back in the child.
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            assert fork is fork_unseen
+            assert attempts > 1
+            return in_a_child(work, fork, attempts - 1)
         told = answer.read()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     return json.loads(told)
