@@ -9,7 +9,7 @@ import pytest
 
 from alerts_support import needs
 from alerts_world import Course, Rate, Thing, streams
-from promtool_support import RULES, Promtool, at, ever, firing
+from promtool_support import RULES, Promtool, at, ever, firing, needed
 from streamvitals import names
 from streamvitals.alerts.objectives import ObjectiveError, Objectives
 from streamvitals.alerts.ruleset import every_rule
@@ -36,10 +36,11 @@ def course(sick: dict[Thing, Rate]) -> Course:
 
 
 RULE = next(rule for rule in BY_TENANT if rule.get("alert") == FAILING)
+OF_TENANTS = [rule["record"] for rule in BY_TENANT if "by_tenant" in rule.get("record", "")]
 # With no text but the summary, so that a test tells that one only.
-SUMMARY_ONLY = [
+SUMMARY_ONLY = needed(FAILING, *OF_TENANTS, of=[
     rule | {"annotations": {"summary": rule["annotations"]["summary"]}} if rule is RULE else rule for rule in BY_TENANT
-]
+])
 
 
 def told(minute: int, summary: str) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def reset(share: float, rate: float, tenant: str = "") -> dict[Thing, Rate]:
 def test_one_tenant_that_fails_pages_by_its_label_alone(tmp_path: Path) -> None:
     whose = "100% of tenant acme's operations fail, 0% of the others'"
     text = f"{whose}; 6% of gpt-4o streams (60 of 1020) reset by api.example mid-stream in 5m, since 00:20"
-    for rules, value, more in ((RULES, None, {}), (SUMMARY_ONLY, 1.0, told(34, text))):
+    for rules, value, more in ((needed(FAILING), None, {}), (SUMMARY_ONLY, 1.0, told(34, text))):
         promtool = Promtool(tmp_path, rules)
         promtool.expect(
             "one fails", course(tenants(4.0)), (19, firing(FAILING), None), (34, firing(FAILING), value),
@@ -115,7 +116,7 @@ def test_a_tenant_whose_streams_hang_is_named_unless_all_do(tmp_path: Path) -> N
 @needs("promtool")
 def test_streams_of_one_tenant_that_hang_page(tmp_path: Path) -> None:
     hanging: dict[Thing, Rate] = {of("acme", Thing(names.STALLED)): 3.0, of("acme", Thing(names.ACTIVE)): 4.0}
-    for rules, value in ((RULES, None), (BY_TENANT, 1.0)):
+    for rules, value in ((needed(FAILING), None), (needed(FAILING, of=BY_TENANT), 1.0)):
         promtool = Promtool(tmp_path, rules)
         promtool.expect("hang", course(hanging), (19, firing(FAILING), None), (30, firing(FAILING), value))
         promtool.check()
@@ -123,7 +124,7 @@ def test_streams_of_one_tenant_that_hang_page(tmp_path: Path) -> None:
 
 @needs("promtool")
 def test_a_whole_service_that_fails_is_no_tenants(tmp_path: Path) -> None:
-    promtool = Promtool(tmp_path, BY_TENANT)
+    promtool = Promtool(tmp_path, needed(FAILING, of=BY_TENANT))
     promtool.expect("all fail", course({streams("reset"): 30.0} | tenants(4.0)), (30, firing(FAILING), 1.0))
     promtool.check()
 
