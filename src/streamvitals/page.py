@@ -20,8 +20,8 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from .agent.dead_incidents import overwritten
-from .incidents.page import IncidentsPage
-from .live.answers import API, Live, Reply, refusal
+from .incidents.page import IncidentsPage, Reply
+from .live.answers import API, Live, refusal
 from .process import lifecycle
 from .process.runtime import Runtime
 from .store.incident_record import IncidentRecord

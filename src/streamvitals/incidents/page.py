@@ -22,7 +22,7 @@ _MOST_PARAMETERS = 50
 
 
 class Reply(NamedTuple):
-    """The reply to a request, without what its server adds."""
+    """An answer to a request, without what its server adds."""
 
     status: int
     headers: tuple[tuple[str, str], ...]

@@ -9,11 +9,11 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs
 
 from ..incidents.page import PATH as INCIDENTS
-from ..incidents.page import IncidentsPage
+from ..incidents.page import IncidentsPage, Reply
 from ..store.snapshot import Opened, Snapshot
 from ..stream.record import StallAfter
 from . import files, streams, summary
@@ -29,14 +29,6 @@ STREAMS_FRESH, SUMMARY_FRESH = 0.4, 2.0
 # How old the counts may be that the sentence on how it goes is made of, while streams are looked at twice a second.
 COUNTS_FRESH = 5.0
 _DEFAULT_STREAMS = 200
-
-
-class Reply(NamedTuple):
-    """An answer to a request, without what its server adds."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
 
 
 class BadRequestError(ValueError):
@@ -79,7 +71,7 @@ class Live:
             if path == API + "summary":
                 return self._json("summary", SUMMARY_FRESH, self.summary, if_none_match)
             if path == INCIDENTS:
-                return Reply(*self._incidents.reply(query, if_none_match))
+                return self._incidents.reply(query, if_none_match)
         except BadRequestError as error:
             return refusal(400, str(error))
         found = files.find(path)
