@@ -80,7 +80,7 @@ def test_like_records_are_one_incident_with_its_sentence(url: str, kept: list[In
     head, sentence, following = shown.output.splitlines()
     assert "  reset (connection_reset), gpt-4o at api.example, 34 in 2 min, after 20 chunks, 12 s  [" in head
     assert sentence == (
-        "    The connection to api.example was reset; the provider's doing. Of the last 2 none was made good by a "
+        "    The connection to api.example was reset; the provider's doing. None of the last 2 was made good by a "
         "later attempt yet."
     )
     assert "next: After how many seconds it breaks" in following
@@ -97,8 +97,8 @@ def test_one_stream_is_told_from_its_request_to_its_end(url: str, kept: list[Inc
     for id_ in ("req_7", "1-1-1", json.loads(run("--url", url, "--json").output)["incidents"][0]["id"]):
         lines = [line.strip() for line in run("--url", url, id_).output.splitlines()]
         assert lines[-9:] == [
-            "0.000 s  request sent: 503 after 0.250 s, then waited 0.750 s",
-            "1.000 s  request sent: status 200, connection_reset after 11 s",
+            "0.000 s  request sent: 503, over after 0.250 s, then waited 0.750 s",
+            "1.000 s  request sent: status 200, connection_reset, over after 11 s",
             "1.200 s  headers", "1.400 s  first chunk", "1.500 s  first token",
             "3.000 s  stalled: 6.0 s of silence between chunks",
             "12.000 s  reset (connection_reset): 20 chunks, 4096 bytes, 2.5 s of silence before",
@@ -154,10 +154,10 @@ def test_where_nobody_answers_that_is_said(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(("facts", "said"), [
     ({}, "No later attempt has made it good yet."), ({"recovered": 5.0}, "A later attempt made it good."),
-    ({"repeats": 9, "recovered_repeats": 3}, "Of 10 3 were made good"),
-    ({"repeats": 9, "recovered": 5.0}, "Of 10 1 was made good"),
-    ({"repeats": 1, "recovered_repeats": 1, "recovered": 5.0}, "Of 2 all were made good"),
-    ({"run_number": 50, "repeats": 9, "recovered": 5.0}, "Of the last 10 1 was made good"),
+    ({"repeats": 9, "recovered_repeats": 3}, "3 of 10 were made good"),
+    ({"repeats": 9, "recovered": 5.0}, "1 of 10 was made good"),
+    ({"repeats": 1, "recovered_repeats": 1, "recovered": 5.0}, "All of 2 were made good"),
+    ({"run_number": 50, "repeats": 9, "recovered": 5.0}, "1 of the last 10 was made good"),
     ({"outcome": "abandoned", "error_type": "closed"}, "own doing.\n"),
     ({"outcome": "timeout", "error_type": "pool_timeout"}, "No later attempt"),
 ])

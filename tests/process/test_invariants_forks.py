@@ -41,7 +41,9 @@ def in_a_child(work: Callable[[], Any], fork: Callable[[], int] = os.fork, attem
             os._exit(code)
     os.close(write_end)
     with open(read_end, "rb") as answer:
-        if not select.select([answer], [], [], HANGS)[0]:
+        begun = select.poll()  # select() knows no descriptor above 1023
+        begun.register(answer, select.POLLIN | select.POLLHUP)
+        if not begun.poll(HANGS * 1000):
             # Not even its first instruction: Python was not told of the fork, and another thread was just asking for
             # the interpreter's lock, which nobody gives back in the child.
             os.kill(pid, signal.SIGKILL)

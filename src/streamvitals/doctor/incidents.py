@@ -198,7 +198,7 @@ def _show(made: dict[str, Any], as_json: bool, one: str | None, since: str | Non
     if one is not None:
         for record in made["records"]:
             if record["kind"] != "ended":
-                click.echo("\n".join(text.record_lines(record, now)))
+                click.echo("\n".join([text.slow_heading(record), *text.record_lines(record, now)]))
         return
     if not made["incidents"]:
         click.echo(f"no incidents{f' in the last {since}' if since else ''} are kept")

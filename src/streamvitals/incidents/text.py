@@ -72,9 +72,10 @@ def _recovered(incident: Mapping[str, Any]) -> str:
         return " A later attempt made it good." if recovered else " No later attempt has made it good yet."
     those = f"the last {kept}" if kept < incident["count"] else str(kept)
     if not recovered:
-        return f" Of {those} none was made good by a later attempt yet."
-    many = "all" if recovered >= kept else recovered
-    return f" Of {those} {many} {'was' if many == 1 else 'were'} made good by a later attempt."
+        return f" None of {those} was made good by a later attempt yet."
+    if recovered >= kept:
+        return f" All of {those} were made good by a later attempt."
+    return f" {recovered} of {those} {'was' if recovered == 1 else 'were'} made good by a later attempt."
 
 
 def result_of(incident: Mapping[str, Any]) -> str:
@@ -111,7 +112,7 @@ def record_lines(record: Mapping[str, Any], now: float) -> Iterator[str]:
         if attempt["status"] is not None and str(attempt["status"]) != reason:
             reason = f"status {attempt['status']}" + (f", {reason}" if attempt["reason"] else "")
         waited = f", then waited {duration(attempt['backoff'])}" if attempt["backoff"] else ""
-        events.append((attempt["start"], f"request sent: {reason} after {duration(attempt['seconds'])}{waited}"))
+        events.append((attempt["start"], f"request sent: {reason}, over after {duration(attempt['seconds'])}{waited}"))
     if record["attempts"] > len(line["attempts"]):
         events.append((line["end"], f"{record['attempts']} requests in all"))
     came = ("headers", "first_chunk", "first_token")
@@ -149,6 +150,12 @@ def _fate(record: Mapping[str, Any], now: float) -> str:
     if record["given_up"]:
         return f"{attempt}, given up at {clock(record['given_up'], now)}"
     return f"{attempt}, not yet made good by a later one"
+
+
+def slow_heading(record: Mapping[str, Any]) -> str:
+    """What stands above one of the slowest streams."""
+    at = f" at {plain(record['server'])}" if record["server"] else ""
+    return f"among the slowest that completed: {plain(record['model'])}{at}, of {plain(record['agent'])}"
 
 
 def slowest_lines(made: Mapping[str, Any], now: float) -> Iterator[str]:
