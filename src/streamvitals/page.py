@@ -18,6 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from .agent.dead_incidents import overwritten
 from .incidents.page import IncidentsPage, Reply
@@ -67,7 +68,9 @@ def _reply(method: str, root: str, path: str, query: str, if_none_match: str) ->
     if method not in ("GET", "HEAD"):
         return refusal(405, "GET and HEAD are answered here", Allow="GET, HEAD")
     if not path:  # relative addresses need the slash
-        return Reply(308, (("Location", f"{root}/"), ("Content-Type", "text/plain")), b"")
+        # Of a path that a client has a part in: no other host, and nothing that ends a header.
+        where = "/" + quote(root.lstrip("/"), errors="replace")
+        return Reply(308, (("Location", f"{where.rstrip('/')}/"), ("Content-Type", "text/plain")), b"")
     shown = _current()
     if shown is None:
         return _NOT_OBSERVED

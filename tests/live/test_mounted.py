@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -90,6 +91,18 @@ def test_what_it_does_not_answer(observed: Any, ask: Any) -> None:
     assert ask("/api/v1/events")[::2] == (204, b""), "an event stream would hold a worker"
     status, headers, _ = ask("")
     assert (status, headers["Location"]) == (308, "/vitals/")
+
+
+@ASKS
+@pytest.mark.parametrize(("root", "where"), [
+    ("/ü€", "/%C3%BC%E2%82%AC/"), ("//evil.example", "/evil.example/"),
+    ("/a\r\nSet-Cookie: b", "/a%0D%0ASet-Cookie%3A%20b/"),
+])
+def test_a_path_that_a_client_has_a_part_in_leads_nowhere_else(
+    root: str, where: str, observed: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", root)
+    assert ask("")[1]["Location"] == where
 
 
 @ASKS

@@ -117,6 +117,24 @@ def test_an_exception_of_the_apps_own_class_from_a_library_stays_out_of_its_stre
     assert internal_errors() == 1
 
 
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, asyncio.CancelledError])
+def test_what_ends_more_than_a_function_ends_this_one_only(
+    error: type[BaseException], server: ThreadedFaultServer
+) -> None:
+    ended = Mock(side_effect=error)
+    streamvitals.instrument(config=QUIET, on_stream_end=ended)
+    ask(server, *["sv-ok"] * (MAX_FAULTS + 2))
+    assert (ended.call_count, internal_errors()) == (MAX_FAULTS, MAX_FAULTS)
+
+
+def test_ctrl_c_within_it_is_the_apps(server: ThreadedFaultServer) -> None:
+    streamvitals.instrument(config=QUIET, on_stream_end=Mock(side_effect=[KeyboardInterrupt, None, None]))
+    with pytest.raises(KeyboardInterrupt):
+        ask(server, "sv-ok")
+    ask(server, "sv-ok")
+    assert internal_errors() == 0
+
+
 async def coroutine(record: StreamRecord) -> None: ...
 
 

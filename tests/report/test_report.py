@@ -239,3 +239,9 @@ def test_any_line_is_a_stream_or_a_reason(data: bytes) -> None:
     assert isinstance(found, (Entry, Suppressed))
     summary = Summary()
     summary.add(found)
+
+
+@pytest.mark.parametrize("elapsed", [2.6e11, 1e12, 9e99])
+def test_a_stream_that_ends_in_no_year_is_no_line(elapsed: float) -> None:
+    with pytest.raises(ValueError, match="a time that is none"):
+        parse(line(elapsed=elapsed).encode())

@@ -127,3 +127,12 @@ def test_it_lives_in_a_terminal_and_obeys_keys(served: Served, url: str) -> None
 
         eventually(ended)
         assert os.waitstatus_to_exitcode(done[-1]) == 0
+
+
+@pytest.mark.parametrize("streams", [
+    {"version": 1}, {"version": 1, "headline": None, "streams": None}, {"version": 1, "streams": [1]},
+    {"version": 1, "streams": [{"state": "waiting", "age": "old"}]},
+])
+def test_an_answer_that_is_none_of_ours_is_not_understood(streams: dict[str, Any]) -> None:
+    seen = screen.understood(read.Seen("http://odd.example", streams, {}))
+    assert seen.error.startswith("what http://odd.example answers is not understood")

@@ -142,11 +142,13 @@ def parse(line: bytes) -> Entry | Suppressed:
         outcome = Outcome(said["outcome"])
     except ValueError:
         raise ValueError("an outcome that this version does not know") from None
+    time, elapsed = _time(said["time"]), _seconds(said, "elapsed") or 0.0
+    _time(time + elapsed)  # its end can be shown, too
     return Entry(
-        time=_time(said["time"]), outcome=outcome, error_type=_text(said, "error_type"),
+        time=time, outcome=outcome, error_type=_text(said, "error_type"),
         operation=_text(said, "operation"), provider=_text(said, "provider"), model=_text(said, "model"),
         server=_text(said, "server"), pid=None if said.get("pid") is None else _count(said, "pid"),
-        elapsed=_seconds(said, "elapsed") or 0.0, first_token=_seconds(said, "time_to_first_token"),
+        elapsed=elapsed, first_token=_seconds(said, "time_to_first_token"),
         max_gap=_seconds(said, "max_gap"), tokens_per_second=_seconds(said, "tokens_per_second"),
         tokens=_tokens(said), stalls=_count(said, "stalls"), http_attempts=_count(said, "http_attempts"),
         chain_attempt=_count(said, "chain_attempt"), request_id=_text(said, "request_id"),

@@ -11,6 +11,7 @@ from ..stream.tracebacks import interrupted
 
 StreamEndFunction = Callable[[StreamRecord], object]
 OPTION = "on_stream_end"
+_HUBS = frozenset({"gevent", "greenlet", "eventlet"})
 _WHY_NOT_ASYNC = (
     "it is called in whichever thread a stream ends, where no event loop may run; give a plain function that puts the "
     "record where your coroutine takes it from, as queue.SimpleQueue().put does"
@@ -35,8 +36,8 @@ class CallbackSink(Sink):
     def on_end(self, record: StreamRecord) -> None:
         try:
             result = self._function(record)
-        except Exception as error:
-            if interrupted(error):
+        except BaseException as error:  # SystemExit, say: it is the function's as well
+            if isinstance(error, KeyboardInterrupt) or interrupted(error) or _from_a_hub(error):
                 raise
             # Of our own module: an exception of the app's class from within a library would pass for one thrown in.
             raise type(type(error).__name__, (RuntimeError,), {"__module__": __name__}) from None
@@ -45,6 +46,11 @@ class CallbackSink(Sink):
             if close is not None:
                 close()
             raise ReturnedAwaitableError(_WHY_NOT_ASYNC)
+
+
+def _from_a_hub(error: BaseException) -> bool:
+    """Whether it is what gevent and its like throw into a greenlet: a time limit, or its end."""
+    return any(kind.__module__.partition(".")[0] in _HUBS for kind in type(error).__mro__)
 
 
 def _check(function: object) -> None:

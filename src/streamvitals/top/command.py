@@ -72,18 +72,18 @@ def _draw(bases: Sequence[str], sort: str, once: bool) -> None:
     from rich.live import Live
 
     from . import read
-    from .screen import Screen
+    from .screen import Screen, understood
 
     console, screen = Console(), Screen()
     if once:
-        seen = read.look(bases)
+        seen = [*map(understood, read.look(bases))]
         console.print(screen.draw(seen, sort, lines=1000))
         sys.exit(any(one.error for one in seen))
     live = Live(console=console, screen=True, auto_refresh=False)
     with contextlib.suppress(KeyboardInterrupt), _keys(), live:
         while True:
             began = time.monotonic()
-            live.update(screen.draw(read.look(bases), sort, console.height), refresh=True)
+            live.update(screen.draw([*map(understood, read.look(bases))], sort, console.height), refresh=True)
             key = _key(max(0.0, EVERY - (time.monotonic() - began)))
             if key == "q":
                 break

@@ -34,13 +34,17 @@ def _look_at(url: str) -> Seen:
         return Seen(root_of(url), _get(url, "/api/v1/streams?limit=1000"), _get(url, "/api/v1/summary"))
     except UnreachableError as error:
         return Seen(root_of(url), {}, {}, f"{error} -> {error.fix}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return Seen(root_of(url), {}, {}, f"{root_of(url)} is no agent of this version: {error}")
+
+
+def _constant(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
 
 
 def _get(url: str, path: str) -> dict[str, Any]:
     with ask(url, path, timeout=PATIENCE, accept="application/json") as answer:
-        told = json.loads(answer.read(MOST_BYTES))
+        told = json.loads(answer.read(MOST_BYTES), parse_constant=_constant)
     if not isinstance(told, dict) or told.get("version") != VERSION:
         raise ValueError(f"no answer of version {VERSION} of the API")
     return told

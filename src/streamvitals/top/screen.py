@@ -79,6 +79,15 @@ class Screen:
         return table
 
 
+def understood(one: Seen) -> Seen:
+    """The same, or that it is not understood: anything may answer at an address."""
+    try:
+        Screen().draw([one], "state", lines=1000)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return Seen(one.url, {}, {}, f"what {one.url} answers is not understood: use the same version on both sides")
+    return one
+
+
 def _head(one: Seen, many: bool) -> list[RenderableType]:
     name = f"{plain(one.url)}  " if many else ""
     if one.error:
