@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,9 @@ def test_any_line_is_a_stream_or_a_reason(data: bytes) -> None:
 def test_a_stream_that_ends_in_no_year_is_no_line(elapsed: float) -> None:
     with pytest.raises(ValueError, match="a time that is none"):
         parse(line(elapsed=elapsed).encode())
+
+
+def test_stdin_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python does where a shell has closed it
+    with pytest.raises(OSError, match="it is closed"):
+        next(read(lines.STDIN))

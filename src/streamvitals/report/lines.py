@@ -97,6 +97,8 @@ def read(path: str) -> Iterator[Entry | Suppressed | Place]:
     """The streams of one file, and the lines that are no streams. Raises OSError where the file cannot be read."""
     name = "stdin" if path == STDIN else path
     number = 0
+    if path == STDIN and sys.stdin is None:
+        raise OSError("it is closed")
     with nullcontext(sys.stdin.buffer) if path == STDIN else _open(path) as file:
         try:
             while line := file.readline(MAX_LINE):
