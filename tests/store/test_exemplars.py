@@ -372,6 +372,6 @@ def test_keeping_one_needs_no_room_of_its_own_once_there_is_a_place() -> None:
 
     kept = Exemplars(allocate)
     for number in range(10_000):
-        kept.keep(number % 3, 1, float(number), 1.0, bytes(16), bytes(8))
+        kept.keep([(number % 3, float(number))], 1, 1.0, bytes(16), bytes(8))
     assert calls == [exemplars.FIRST]
     assert [placed.value for placed in kept.all()] == [9999.0, 9997.0, 9998.0]

@@ -39,7 +39,7 @@ from .exception_event import ExceptionEvents
 from .keys import SCOPE
 from .patience import MOST, Patience, at_exit, exiting
 from .peers import inference_around, put_on
-from .trace_parent import TracerSource
+from .trace_parent import TracerSource, capture_parent
 
 if TYPE_CHECKING:
     from .own_logs import OwnLogs
@@ -51,12 +51,12 @@ _MAX_EVENTS = 16  # most events of each kind on one span
 _MAX_REMEMBERED = 256  # most label sets whose attributes are cached
 _NO_CONTEXT = Context()
 # Of a usage, all but the two totals.
-_PARTS = (
+_PARTS = tuple(f"gen_ai.usage.{part}" for part in (
     "cache_read.input_tokens", "reasoning.output_tokens", "cache_write.input_tokens",
     "text.input_tokens", "image.input_tokens", "audio.input_tokens",
     "text.cache_read.input_tokens", "image.cache_read.input_tokens", "audio.cache_read.input_tokens",
     "text.output_tokens", "image.output_tokens", "audio.output_tokens",
-)
+))
 _STATUSES = conventions.STATUSES.__contains__
 
 Value = str | bool | int | float | tuple[str, ...]
@@ -186,48 +186,58 @@ def _server(labels: StreamLabels, port: int | None) -> dict[str, Value]:
 
 
 def _attributes(record: StreamRecord) -> dict[str, Value]:
-    attributes: dict[str, Value] = {
+    """What a span says of its stream beyond its identity; nothing of what is not known."""
+    told: dict[str, Any] = {
         "streamvitals.outcome": record.outcome.value,
         "streamvitals.chunks": record.chunks,
         "streamvitals.max_gap": record.max_gap,
         "streamvitals.hold": record.hold,
         "streamvitals.attempt": record.chain_attempt,
+        "gen_ai.response.model": record.response_model,
+        "gen_ai.response.id": record.response_id,
+        "gen_ai.response.finish_reasons": finish_reasons(record) or None,
+        "gen_ai.response.time_to_first_chunk": record.first_chunk,
+        "streamvitals.time_to_first_token": record.first_token,
     }
-    more: list[tuple[str, Value | None]] = [
-        ("gen_ai.response.model", record.response_model),
-        ("gen_ai.response.id", record.response_id),
-        ("gen_ai.response.finish_reasons", finish_reasons(record) or None),
-        ("gen_ai.response.time_to_first_chunk", record.first_chunk),
-        ("streamvitals.time_to_first_token", record.first_token),
-        ("streamvitals.hints", record.hints or None),
-        ("streamvitals.retry_after", record.retry_after),
-        ("streamvitals.retry_after_honored", record.retry_after_honored),
-    ]
+    if record.hints:
+        told["streamvitals.hints"] = record.hints
+    if record.retry_after is not None:
+        told["streamvitals.retry_after"] = record.retry_after
+        told["streamvitals.retry_after_honored"] = record.retry_after_honored
     if record.http_attempts > 1:
         # The SDK's attempts only; each attempt of the app itself is a stream of its own.
-        more.append(("http.request.resend_count", record.http_attempts - 1))
+        told["http.request.resend_count"] = record.http_attempts - 1
     if record.labels.provider == "openai":
-        more.append(("openai.response.service_tier", record.service_tier))
-        more.append(("openai.response.system_fingerprint", record.system_fingerprint))
+        told["openai.response.service_tier"] = record.service_tier
+        told["openai.response.system_fingerprint"] = record.system_fingerprint
     if record.labels.operation == conventions.FETCH:
-        more.append(("gen_ai.response.status", next(filter(_STATUSES, reversed(record.finish_reasons)), None)))
+        told["gen_ai.response.status"] = next(filter(_STATUSES, reversed(record.finish_reasons)), None)
     if record.usage is not None and not record.replayed:
-        more += _usage(record.usage)
+        told.update(_usage(record.usage))
     if record.failed:
-        more += _failure(record).items()
-    attributes.update(record.request)
-    return attributes | {key: value for key, value in more if value is not None}
+        told.update(_failure(record))
+    if record.request:
+        told.update(record.request)
+    if None in told.values():  # mostly all is known, and looking costs less than a copy
+        told = {key: value for key, value in told.items() if value is not None}
+    return told
 
 
 def finish_reasons(record: StreamRecord) -> tuple[str, ...]:
     """One reason per choice, in the order of the choices: ``error`` for one that was cut."""
-    words = [_finish_reason(word, record.outcome.value) for word in record.finish_reasons]
-    for place in record.unfinished:
-        words.insert(place, conventions.CUT)
+    words = _finish_reasons(record.finish_reasons, record.unfinished, record.outcome)
     if not words and record.failed and record.labels.operation in ("chat", "text_completion"):
         # No choice was ever seen. Only of one that was alone is it known that it is missing.
-        words = [] if dict(record.request).get("gen_ai.request.choice.count") else [conventions.CUT]
-    return tuple(words)
+        words = () if dict(record.request).get("gen_ai.request.choice.count") else (conventions.CUT,)
+    return words
+
+
+@lru_cache(_MAX_REMEMBERED)
+def _finish_reasons(words: tuple[str, ...], unfinished: tuple[int, ...], outcome: str) -> tuple[str, ...]:
+    reasons = [_finish_reason(word, outcome) for word in words]
+    for place in unfinished:
+        reasons.insert(place, conventions.CUT)
+    return tuple(reasons)
 
 
 def _finish_reason(word: str, outcome: str) -> str:
@@ -236,13 +246,10 @@ def _finish_reason(word: str, outcome: str) -> str:
     return conventions.FINISH_REASONS.get(word, word)
 
 
-def _usage(usage: Usage) -> list[tuple[str, Value | None]]:
+def _usage(usage: Usage) -> dict[str, Any]:
     # Parts are told where they are not zero, and the whole also where it is.
-    return [
-        ("gen_ai.usage.input_tokens", usage.input),
-        ("gen_ai.usage.output_tokens", usage.output),
-        *((f"gen_ai.usage.{key}", count or None) for key, count in zip(_PARTS, usage[2:], strict=True)),
-    ]
+    parts = {key: count for key, count in zip(_PARTS, usage[2:]) if count}  # noqa: B905  strict costs as much again
+    return {"gen_ai.usage.input_tokens": usage.input, "gen_ai.usage.output_tokens": usage.output, **parts}
 
 
 def _failure(record: StreamRecord) -> dict[str, Value | None]:
@@ -357,8 +364,8 @@ class Tracing(NamedTuple):
     ``flush`` and ``shutdown`` take the seconds that they may last (MOST by default) and return False if spans
     were lost or are still queued. ``begin_flush`` and ``begin_shutdown`` begin the same without waiting. ``shutdown``
     also runs at exit; the app's own providers are left to the app.
-    ``get_tracer`` gives the sink's tracer, for other spans with the same destination. ``prepare`` is for a process that
-    will make spans, while it can still start a thread. ``find_inference``: see peers.py.
+    ``get_tracer`` gives the sink's tracer, for other spans with the same destination. ``capture_parent`` is called with
+    each request (trace_parent.py). ``find_inference``: see peers.py.
     """
 
     sink: TraceSink
@@ -367,7 +374,7 @@ class Tracing(NamedTuple):
     get_tracer: TracerSource
     begin_flush: Callable[[], None]
     begin_shutdown: Callable[[], None]
-    prepare: Callable[[], None]
+    capture_parent: Callable[[], object | None] = capture_parent
     find_inference: Callable[[object | None], Inside | None] = inference_around
 
 
@@ -408,7 +415,7 @@ def start_tracing(
     emit = failures.emit if failures is not None else None
     sink = TraceSink(source, config.conventions, config.spans, emit)
     if not pipelines:
-        return Tracing(sink, _done, _done, source, _nothing, _nothing, _nothing)
+        return Tracing(sink, _done, _done, source, _nothing, _nothing)
 
     def begin_flush() -> None:
         for one in pipelines:
@@ -433,12 +440,14 @@ def start_tracing(
     def end() -> None:
         shutdown(at_exit().left())
 
-    def prepare() -> None:
+    def capture() -> object | None:
+        # This process will make spans, and can still start the thread that exports them.
         if own is not None and getattr(trace, "_TRACER_PROVIDER", None) is None:
             own.prepare()
+        return capture_parent()
 
     atexit.register(end)
-    return Tracing(sink, flush, shutdown, source, begin_flush, begin_shutdown, prepare)
+    return Tracing(sink, flush, shutdown, source, begin_flush, begin_shutdown, capture)
 
 
 def _own_logs(

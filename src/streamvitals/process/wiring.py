@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from ..config import Config, install
 from ..config.problems import journal_is_reported
-from ..otel.trace_parent import capture_parent
 from ..sinks.incidents import IncidentSink
 from ..sinks.journal import JournalSink
 from ..sinks.log import LogSink
@@ -48,7 +47,7 @@ class Tracing(Protocol):
     def begin_shutdown(self) -> Callable[[], None]: ...
 
     @property
-    def prepare(self) -> Callable[[], object]: ...
+    def capture_parent(self) -> Callable[[], object | None]: ...
 
     @property
     def find_inference(self) -> Callable[[object | None], Inside | None]: ...
@@ -93,7 +92,7 @@ def build(
     capture = http_spans = None
     if spans is not None:
         heard.append(spans.sink)
-        capture = _prepared(spans)
+        capture = spans.capture_parent
         http_spans = _http_spans(spans, on_error) if config.http_spans else None
         exporters = Exporters(
             (*suppressed, spans.begin_flush), (spans.flush,), (*suppressed, spans.begin_shutdown), (spans.shutdown,)
@@ -121,16 +120,6 @@ def _journal(config: Config) -> tuple[JournalSink, ...]:
         return ()
     known = journal_is_reported(config)
     return (JournalSink(config.journal, lambda: report(["journal"]), reported=known),)
-
-
-def _prepared(spans: Tracing) -> Callable[[], object | None]:
-    prepare = spans.prepare
-
-    def capture() -> object | None:
-        prepare()
-        return capture_parent()
-
-    return capture
 
 
 def _http_spans(spans: Tracing, on_error: Callable[[str], None]) -> HttpSpans | None:

@@ -6,7 +6,7 @@ none. It is written as a whole with a checksum, and one that was being written w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
 
 from ..stream.record import StreamLabels
@@ -31,13 +31,18 @@ class Exemplars:
         self._room = MOST
         self._made: list[tuple[memoryview[float], Shape]] = []
 
-    def keep(self, bucket: int, ordinal: int, value: float, time: float, trace_id: bytes, span_id: bytes) -> None:
-        """Replace the exemplar of this bucket."""
-        key = ordinal, bucket
-        place = self._places.pop(key, None) or self._place()
-        if place is not None:
-            self._places[key] = place
-            segment.write_exemplar(*place, bucket, ordinal, value, time, trace_id, span_id)
+    def keep(
+        self, values: Iterable[tuple[int, float]], ordinal: int, time: float, trace_id: bytes, span_id: bytes
+    ) -> None:
+        """Replace the exemplar of each of these buckets, which come with their values, of one block."""
+        places = self._places
+        for bucket, value in values:
+            key = ordinal, bucket
+            place = places.pop(key, None) or self._place()
+            if place is not None:
+                places[key] = place
+                view, at = place
+                segment.write_exemplar(view, at, bucket, ordinal, value, time, trace_id, span_id)
 
     def all(self) -> Iterator[Placed]:
         """All that are kept; any thread."""

@@ -385,10 +385,9 @@ class StoreSink(Sink):
         span = record.span
         if span is None:
             return
-        keep, now = self._store.exemplars.keep, self._unix_time()
         trace_id, span_id = span.trace_id.to_bytes(16, "big"), span.span_id.to_bytes(8, "big")
-        for bucket, value in increments.exemplars_of(record):
-            keep(bucket, block.ordinal, value, now, trace_id, span_id)
+        values = increments.exemplars_of(record)
+        self._store.exemplars.keep(values, block.ordinal, self._unix_time(), trace_id, span_id)
 
 
 def _ours(slot: Slot) -> bool:
