@@ -61,7 +61,8 @@ _COMPLETED: dict[str, Any] = {
     },
 }
 _MIDDLE, _LAST = _chunk("token ", None), _chunk("", "stop")
-_CHAT = _event(_MIDDLE), _event(_LAST) + b"data: [DONE]\n\n"
+CHAT = _event(_MIDDLE)
+_CHAT = CHAT, _event(_LAST) + b"data: [DONE]\n\n"
 _RESPONSES = _named(_DELTA), _named(_COMPLETED)
 
 

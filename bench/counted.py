@@ -33,6 +33,7 @@ ROUNDS = 2
 PLAIN = ("call", "call_async")  # without a stream
 # What sees the answers of those is patched with the first of them, and must not be paid for by streams before.
 ACTS = ("chat", "chat_async", "responses", "responses_async", "bytes", "bytes_async", *PLAIN)
+FAILING = ("refused", "refused_async", "limited", "limited_async", "cut", "cut_async")
 _LOOKS = 200_000  # at the clock, at most
 
 _CHAT: dict[str, Any] = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
@@ -48,12 +49,14 @@ class Acts:
     def __init__(self) -> None:
         import openai
 
-        from . import canned
+        from . import canned, failing
 
         self._transports = sync, async_ = canned.Canned(), canned.AsyncCanned()
         same: dict[str, Any] = {"api_key": "k", "base_url": "http://bench.invalid/v1"}
         self._client = openai.OpenAI(http_client=canned.http.Client(transport=sync), **same)
         self._aclient = openai.AsyncOpenAI(http_client=canned.http.AsyncClient(transport=async_), **same)
+        self._failing = failing.Failing()
+        self._errors = (openai.APIError, canned.http.HTTPError)
 
     def call(self, began: Began) -> None:
         self._client.chat.completions.create(**_PLAIN)
@@ -93,6 +96,41 @@ class Acts:
             async for _ in response.iter_bytes():
                 pass
 
+    def _fail(self, kind: str) -> None:
+        """The app asks, and asks again."""
+        self._failing.fail(kind)
+        try:
+            for _ in self._failing.client.chat.completions.create(**_CHAT):
+                pass
+        except self._errors:
+            pass
+
+    async def _fail_async(self, kind: str) -> None:
+        self._failing.fail(kind)
+        try:
+            async for _ in await self._failing.async_client.chat.completions.create(**_CHAT):
+                pass
+        except self._errors:
+            pass
+
+    def refused(self, began: Began) -> None:
+        self._fail("refused")
+
+    async def refused_async(self, began: Began) -> None:
+        await self._fail_async("refused")
+
+    def limited(self, began: Began) -> None:
+        self._fail("limited")
+
+    async def limited_async(self, began: Began) -> None:
+        await self._fail_async("limited")
+
+    def cut(self, began: Began) -> None:
+        self._fail("cut")
+
+    async def cut_async(self, began: Began) -> None:
+        await self._fail_async("cut")
+
     async def run(self, name: str, chunks: int, times: int, began: Began = tuple) -> None:
         """Read ``times`` streams of so many chunks in the way of this name."""
         for transport in self._transports:
@@ -110,7 +148,7 @@ async def _count(acts: Acts, callgrind: Callgrind, name: str, state: str) -> Non
     for turn in range(ROUNDS + 1):
         # Of the first nobody will ask: callgrind does not know yet from where it was called, and gets lost.
         label = f"{name} {{}} {turn} {state}" if turn else ""
-        for chunks, times in ((SHORT, STREAMS), (LONG, 1))[: 1 if name in PLAIN else 2]:
+        for chunks, times in ((SHORT, STREAMS), (LONG, 1))[: 1 if name in (*PLAIN, *FAILING) else 2]:
             _clear(callgrind)
             callgrind.toggle()
             await acts.run(name, chunks, times)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvitals.retries.failures import (
+    Chain,
     Failure,
     Origin,
     PendingFailures,
@@ -32,7 +32,7 @@ def in_task(task: Task, trace: int = 0) -> Origin:
 
 
 def failure(at: float = 0.0, origin: Origin = HERE, asked: bytes = b"q", attempt: int = 1) -> Failure:
-    return Failure(LABELS, "reset", at, attempt, origin, asked)
+    return Failure(LABELS, "reset", at, attempt, origin, asked, Chain(at))
 
 
 class Pending:
@@ -110,11 +110,11 @@ def test_given_up_when_the_window_has_passed_or_nobody_is_left(pending: Pending)
 
 
 def test_bounded_and_what_makes_room_counts_as_given_up(pending: Pending) -> None:
-    for number in range(600):
+    for number in range(10_088):
         pending.found.add(failure(at=float(number)))
     assert len(pending.gave_up) == 88
     pending.found.close()
-    assert len(pending.gave_up) == 600
+    assert len(pending.gave_up) == 10_088
 
 
 def ask(text: Any, model: str = "m", before: int = 0, **more: Any) -> dict[str, Any]:
@@ -171,19 +171,53 @@ def test_a_request_looks_at_a_few_whatever_is_pending() -> None:
     pending = PendingFailures(60.0, alive, lambda _: None)
     for number in range(512):
         pending.add(failure(origin=Origin(number)))
-    for _ in range(128):
+    for _ in range(256):
         looked_at.clear()
         pending.sweep_some(1.0)
-        assert len(looked_at) == 4
+        assert len(looked_at) == 2
     assert pending.match(lambda: b"q", Origin(3), 1.0) is not None
     assert pending.match(lambda: b"q", Origin(3), 1.0) is None
+
+
+def test_thousands_that_failed_are_each_found_again_and_no_more_are_held(pending: Pending) -> None:
+    tasks = [Task() for _ in range(12_000)]
+    for task in tasks[:10_000]:
+        pending.found.add(failure(origin=in_task(task)))
+    assert not pending.gave_up, "each may be tried again"
+    for task in tasks[10_000:]:
+        pending.found.add(failure(origin=in_task(task)))
+    assert [one.origin.flow() for one in pending.gave_up if one.origin.flow is not None] == tasks[:2_000]
+    assert all(pending.match(in_task(task)) is not None for task in tasks[2_000:])
+    assert not pending.found.failures
+
+
+def test_the_newest_of_thousands_that_failed_alike_is_found_without_looking_at_all(
+    pending: Pending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(5_000):
+        pending.found.add(failure(float(at)))
+    looked_at = 0
+
+    def same(earlier: Origin, later: Origin) -> bool:
+        nonlocal looked_at
+        looked_at += 1
+        return False
+
+    monkeypatch.setattr(Origin, "same", same)
+    pending.found._window = 10_000.0
+    assert pending.match(now=5_000.0) is None
+    assert looked_at == 16
+    monkeypatch.undo()
+    found = pending.match(now=5_000.0)
+    assert found is not None
+    assert found.at == 4_999.0
 
 
 def test_all_are_swept_in_turn(pending: Pending) -> None:
     for number in range(100):
         pending.found.add(failure(origin=Origin(number)))
     pending.gone.update(range(0, 100, 2))
-    for _ in range(25):
+    for _ in range(50):
         pending.found.sweep_some(1.0)
     assert sorted(f.origin.thread for f in pending.gave_up) == list(range(0, 100, 2))
     assert len(pending.found.failures) == 50
@@ -207,7 +241,7 @@ def test_a_task_tries_again_what_it_has_failed_at_itself(pending: Pending) -> No
     child = Origin(1, Task, waiting=(Waiting(lambda: mine, nothing),))
     waiting = Origin(1, lambda: mine, waiting=(Waiting(lambda: parent, nothing),))
     for origin, at in ((waiting, 1.0), (child, 2.0), (in_task(Task()), 3.0)):
-        pending.found.add(replace(failure(origin=origin), at=at))
+        pending.found.add(failure(origin=origin)._replace(at=at))
     asked: list[bytes] = []
 
     def print_of() -> bytes:
@@ -243,7 +277,7 @@ def test_it_finds_what_looking_at_all_would_find(steps: list[Any]) -> None:
         held = list(pending.found.failures.values())
         recent = [one for one in reversed(held) if now - one.at <= 60.0]
         if what == "add":
-            made = Failure(LABELS, "reset", now, 1, origins[who], text, response=response or None)
+            made = Failure(LABELS, "reset", now, 1, origins[who], text, Chain(now), response=response or None)
             pending.found.add(made)
         elif what == "match":
             fit = (one for one in recent if one.origin.same(origins[who]) and one.fingerprint == text)

@@ -43,3 +43,16 @@ def test_a_failing_request_takes_what_a_good_stream_takes_however_many_fail(kind
         few, many = calls(storm, kind, 10), calls(storm, kind, 100)
     assert 0 < few < 2 * good
     assert many < 1.2 * few
+
+
+def test_of_a_thousand_operations_that_fail_at_once_each_is_counted_once() -> None:
+    from bench.canned import prebuilt
+    from bench.storm import Storm
+
+    with recorded() as records, prebuilt():
+        storm = Storm()
+        storm._transport.kind = "refused"
+        asyncio.run(storm._tasks(1_000, 2))
+    assert len(records) == 2_000
+    assert len(records.retries) == 1_000, "each was tried again"
+    assert [chain.event for chain in records.chains] == ["failed"] * 1_000, "and failed once for its user"

@@ -6,7 +6,6 @@ import sys
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Protocol, cast
 
@@ -21,6 +20,7 @@ from .failures import Chain, Failure, Origin, PendingFailures
 from .origin import alive, current_origin, running_task
 
 SWEEP_EVERY = 1.0  # seconds between sweeps on an event loop that has pending failures
+_SWEPT_AT_A_BEAT = 500  # a millisecond or two, in which the loop does nothing else
 
 
 class Host(Protocol):
@@ -81,8 +81,7 @@ class AppRetries:
             reason if reason in RETRY_REASONS else OTHER, now, record.chain_attempt, origin,
             # A request that names no response is matched by its fingerprint.
             first.fingerprint if first is not None and facts.named is None else fingerprint(key),
-            span, record.retry_after, response, anywhere=key.background or facts.fetch,
-            chain=chain,
+            chain, span, record.retry_after, response, key.background or facts.fetch,
         )
         other = self._taking_up.get(response) if response is not None else None
         if response is not None and self.responses.came_whole(response, observation.started):
@@ -135,11 +134,11 @@ class AppRetries:
             self._recovered(failure)
         elif worked is None:  # the response is still in progress, which is no failure: the app will fetch it again
             chain = failure.chain if failure.chain.failed else Chain(now)
-            self._await(replace(failure, at=now, polled=True, anywhere=True, chain=chain))
+            self._await(failure._replace(at=now, polled=True, anywhere=True, chain=chain))
         else:
             self._await(
-                replace(
-                    failure, at=now, attempt=failure.attempt + 1, origin=current_origin(), span=None,
+                failure._replace(
+                    at=now, attempt=failure.attempt + 1, origin=current_origin(), span=None,
                     retry_after=None, polled=named,
                 )
             )
@@ -177,7 +176,10 @@ class AppRetries:
             loop.call_later(SWEEP_EVERY, self._beat, loop, context=Context())
 
     def _beat(self, loop: Any) -> None:
-        self.sweep()
+        if len(self.failures) > _SWEPT_AT_A_BEAT:
+            self.pending.sweep_some(self._host.clock(), _SWEPT_AT_A_BEAT)
+        else:
+            self.sweep()
         self._sweeping.discard(loop)
         if self.failures:
             self._sweep_on_loop()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 from ..stream.record import StreamLabels
@@ -15,9 +14,10 @@ from ..stream.retry import Retry
 # An operation that has been failing for longer has failed for its users, even if it is still retried: no user waits two
 # minutes for a chat. It is also longer than the waits of retries that are meant to end, such as tenacity's usual ones.
 FAILED_AFTER = 120.0  # seconds since its first failed attempt
-_MAX_PENDING = 512
+# More are given up, and counted as failed although they may be tried again. Each holds a kilobyte.
+_MAX_PENDING = 10_000
 _MAX_CANDIDATES = 16  # failures of the same request in the same flow that are checked, newest first
-_SWEPT_AT_ONCE = 4
+_SWEPT_AT_ONCE = 2  # a request adds one at most
 _numbers = count(1)
 
 
@@ -126,8 +126,7 @@ class Chain:
         return now - self.since >= FAILED_AFTER and self.fail()
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """An attempt that failed and may be made again. Times in seconds on the runtime's clock.
 
     ``response``: a request that names this response resumes it. ``anywhere``: that request may come from another flow
@@ -140,16 +139,12 @@ class Failure:
     attempt: int
     origin: Origin
     fingerprint: bytes
+    chain: Chain
     span: object | None = None
     retry_after: float | None = None
     response: Key | None = None
     anywhere: bool = False
     polled: bool = False
-    chain: Chain = None  # type: ignore[assignment]  # the first failure of an operation begins a chain
-
-    def __post_init__(self) -> None:
-        if self.chain is None:
-            object.__setattr__(self, "chain", Chain(self.at))
 
     def retried(self, began: float) -> Retry:
         """Make the facts for the observation of the request that tries this again."""
@@ -199,7 +194,7 @@ class PendingFailures:
         found = self._by_asker.get(id(task))
         if found is None:
             return None
-        for number in list(found.get(print_of(), ()))[: -_MAX_CANDIDATES - 1 : -1]:
+        for number in _newest(found.get(print_of())):
             failure = self.failures.get(number)
             if failure is None or now - failure.at > self._window:
                 continue
@@ -215,7 +210,7 @@ class PendingFailures:
         if not known:
             return None
         wanted = print_of()
-        numbers = {number for found in known for number in list(found.get(wanted, ()))[-_MAX_CANDIDATES:]}
+        numbers = {number for found in known for number in _newest(found.get(wanted))}
         for number in sorted(numbers, reverse=True):
             failure = self.failures.get(number)
             if failure is None or now - failure.at > self._window or not failure.origin.same(origin):
@@ -226,7 +221,7 @@ class PendingFailures:
 
     def take_up(self, response: Key, now: float) -> Failure | None:
         """The newest failure of this response, which is then no longer pending."""
-        for number in reversed(list(self._by_response.get(response, ()))[-_MAX_CANDIDATES:]):
+        for number in _newest(self._by_response.get(response)):
             failure = self.failures.get(number)
             if failure is not None and now - failure.at <= self._window:
                 return self._take(number)
@@ -239,11 +234,11 @@ class PendingFailures:
         for number in list(self.failures):
             self._look_at(number, now)
 
-    def sweep_some(self, now: float) -> None:
+    def sweep_some(self, now: float, most: int = _SWEPT_AT_ONCE) -> None:
         """Sweep a few failures, the next ones at each call."""
-        for _ in range(_SWEPT_AT_ONCE):
-            if not self._to_sweep:
-                self._to_sweep = list(self.failures)
+        if not self._to_sweep:
+            self._to_sweep = list(self.failures)
+        for _ in range(most):
             try:
                 number = self._to_sweep.pop()
             except IndexError:
@@ -293,6 +288,16 @@ class PendingFailures:
     def _overdue(self, failure: Failure, now: float) -> None:
         if failure.chain.overdue(now):
             self._gave_up(failure)
+
+
+def _newest(numbers: dict[int, None] | None) -> list[int]:
+    """The newest of an index's numbers, the last one first: thousands may have failed at the same request."""
+    if not numbers:
+        return []
+    try:
+        return list(islice(reversed(numbers), _MAX_CANDIDATES))
+    except RuntimeError:  # another thread has changed it, where threads run at once
+        return list(numbers)[: -_MAX_CANDIDATES - 1 : -1]
 
 
 def _without(index: dict[Any, dict[int, None]], key: Any, number: int) -> None:

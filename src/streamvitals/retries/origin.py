@@ -51,5 +51,8 @@ def alive(origin: Origin) -> bool:
     """Whether its flow, or one that waits for it, can still try again."""
     if origin.flow is None:
         return origin.thread in frames_of_all_threads()
-    flows: list[Any] = [origin.flow(), *(waiting.flow() for waiting in origin.waiting)]
-    return any(goes_on(flow) is not False for flow in flows if flow is not None)
+    flow = origin.flow()
+    if flow is not None and goes_on(flow) is not False:
+        return True
+    waiting = [waiting.flow() for waiting in origin.waiting]
+    return any(goes_on(flow) is not False for flow in waiting if flow is not None)

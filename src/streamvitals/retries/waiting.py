@@ -71,16 +71,25 @@ def _running(thread: int, frame: FrameType | None) -> Running:
 
 def _work(frame: FrameType | None) -> Running | None:
     # Hundreds of frames have no such name, and this is done for each request that fails.
-    for caller in [each for each in _outwards(frame, _MAX_FRAMES) if each.f_code.co_name in _WORKS_OR_SERVES]:
-        found = _of_one_of(_WORKS, caller)
-        future = getattr(found, "future", found)
-        if future is not None and _is_future(future):
-            queue = _of_one_of(_TAKES_WORK, caller.f_back) if caller.f_back is not None else None
-            return Running(future, queue is not None and not queue.empty())
-        request = _of_one_of(_SERVES, caller)
-        if request is not None:
-            return Running(request)
+    for _ in range(_MAX_FRAMES):
+        if frame is None:
+            return None
+        if frame.f_code.co_name in _WORKS_OR_SERVES:
+            found = _work_in(frame)
+            if found is not None:
+                return found
+        frame = frame.f_back
     return None
+
+
+def _work_in(frame: FrameType) -> Running | None:
+    found = _of_one_of(_WORKS, frame)
+    future = getattr(found, "future", found)
+    if future is not None and _is_future(future):
+        queue = _of_one_of(_TAKES_WORK, frame.f_back) if frame.f_back is not None else None
+        return Running(future, queue is not None and not queue.empty())
+    request = _of_one_of(_SERVES, frame)
+    return Running(request) if request is not None else None
 
 
 def _outwards(frame: FrameType | None, most: int) -> Iterator[FrameType]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import re
+from types import FrameType
 
 from ..outcome import Outcome, Verdict, classify_status
 from .tracebacks import (
@@ -16,11 +17,14 @@ from .tracebacks import (
     frames_of,
     handled_above,
     in_event_hook,
+    innermost,
     interrupted,
+    interrupted_in,
     is_library,
     kinds_of,
     passed,
     raised_in,
+    strangers_in,
     thrown_in,
 )
 from .vocabulary import classify_error_event
@@ -73,15 +77,19 @@ _INCOMPLETE = Verdict(Outcome.TRUNCATED, "incomplete_read")
 _HUNG_UP = Verdict(Outcome.RESET, "server_disconnected")
 
 
-def classify_exception(error: BaseException, *, headers_received: bool, closed_by_app: bool = False) -> Verdict:
+def classify_exception(
+    error: BaseException, *, headers_received: bool, closed_by_app: bool = False,
+    links: list[BaseException] | None = None,
+) -> Verdict:
     """What an exception that reached the app means, judged by class names, codes and frames along its chain.
 
     ``headers_received`` is whether the response had begun: if the peer hangs up before that, the request was reset;
-    if after it, the body is incomplete. ``closed_by_app``: the app had closed the stream before.
+    if after it, the body is incomplete. ``closed_by_app``: the app had closed the stream before. ``links`` is its
+    ``chain``, of a caller who has it.
     """
     if not isinstance(error, Exception):
         return _not_an_exception(error)
-    links = list(chain(error))
+    links = chain(error) if links is None else links
     if _closed_coroutine(error, links):
         return _CLOSED
     kinds = kinds_of(error)
@@ -92,24 +100,26 @@ def classify_exception(error: BaseException, *, headers_received: bool, closed_b
         return classify_status(status)
     if type(error).__name__ == "APIError":
         return classify_error_event(error, getattr(error, "body", None))
-    if any(map(interrupted, links)) or any(map(thrown_in, links)):
+    passed_through = [frames_of(link) for link in links]
+    strange = [frames for frames in passed_through if strangers_in(frames)]
+    if any(map(interrupted_in, strange)) or any(map(thrown_in, links)):
         return _DEADLINE
     if closed_by_app:
         return _CLOSED
-    if not headers_received and any(map(in_event_hook, links)):
+    if not headers_received and any(map(in_event_hook, passed_through)):
         return _answered(links) or Verdict(Outcome.REJECTED, "event_hook")
     answered = None if headers_received else _answered(links)
     if answered is not None:
         return answered  # an error whose body could not be read
-    for link in links:
-        verdict = _classify_link(link, headers_received)
+    for at, frames in enumerate(passed_through):
+        verdict = _classify_link(links[at:], frames, headers_received)
         if verdict is not None:
             return verdict
     if "APITimeoutError" in kinds:
         return Verdict(Outcome.TIMEOUT, "other")
     if not headers_received:
         return Verdict(Outcome.REJECTED, "other")
-    if is_library(raised_in(error)[0].partition(".")[0]):
+    if is_library(innermost(passed_through[0])[0].partition(".")[0]):
         return Verdict(Outcome.MALFORMED, "other")
     return Verdict(Outcome.CANCELLED, "other")
 
@@ -155,11 +165,14 @@ def _answered(links: list[BaseException]) -> Verdict | None:
     return None
 
 
-def _classify_link(link: BaseException, headers_received: bool) -> Verdict | None:
-    """The verdict of the first link that decides; wrappers such as APIConnectionError decide nothing."""
+def _classify_link(links: list[BaseException], frames: list[FrameType], headers_received: bool) -> Verdict | None:
+    """The verdict of the first link, if it decides; wrappers such as APIConnectionError decide nothing.
+
+    ``links`` is the chain from there on, and ``frames`` are those that the first link passed through."""
+    link = links[0]
     kinds = kinds_of(link)
     if "ClientError" in kinds or "HttpProcessingError" in kinds:
-        return _aiohttp(link, kinds, headers_received)
+        return _aiohttp(links, kinds, headers_received)
     if link.__cause__ is not None and "ClientError" in kinds_of(link.__cause__):
         return None  # aiohttp's transport raises ConnectTimeout for any failure before the headers
     for table, outcome in ((_TIMEOUTS, Outcome.TIMEOUT), (_MALFORMED, Outcome.MALFORMED)):
@@ -167,27 +180,28 @@ def _classify_link(link: BaseException, headers_received: bool) -> Verdict | Non
             return Verdict(outcome, table[name])
     for name in kinds & _STOPPED.keys():
         return _STOPPED[name]
-    if not kinds.isdisjoint(_PROXY) or raised_in(link)[0].startswith("socksio."):
+    module, _ = innermost(frames)
+    if not kinds.isdisjoint(_PROXY) or module.startswith("socksio."):
         return Verdict(Outcome.CONNECT_ERROR, "proxy")
     if "ConnectError" in kinds:
-        return Verdict(Outcome.CONNECT_ERROR, _connect_cause(link))
+        return Verdict(Outcome.CONNECT_ERROR, _connect_cause(links))
     if "TooManyRedirects" in kinds:
         return _own_set_up("too_many_redirects", headers_received)
     if not kinds.isdisjoint(("StreamClosed", "StreamConsumed")):
         return _CLOSED
     if not kinds.isdisjoint(("ReadError", "WriteError", "CloseError")):
-        return _broken_cause(link)
+        return _broken_cause(links)
     if not kinds.isdisjoint(SOCKET_CLOSED):
-        return _closed_socket(link)
+        return _closed_socket(links)
     if "RemoteProtocolError" in kinds:
-        return _protocol(link, headers_received)
-    if passed(link, "h2", "receive_data"):
+        return _protocol(links, headers_received)
+    if passed(frames, "h2", "receive_data"):
         return _PROTOCOL  # under a LocalProtocolError, or bare
-    if "RuntimeError" in kinds and raised_in(link)[0].startswith(_LOOPS):
+    if "RuntimeError" in kinds and module.startswith(_LOOPS):
         return _own_set_up("closed_loop", headers_received)
     if not kinds.isdisjoint(("EndOfStream", "IncompleteReadError", "IncompleteRead")):
         return _INCOMPLETE if headers_received else _HUNG_UP
-    return _system(link) or _deadline(link, kinds)
+    return _system(link) or _deadline(kinds, module)
 
 
 _PROXY = frozenset({"ProxyError", "ProxyConnectionError", "ProxyTimeoutError"})  # the last two: python-socks
@@ -198,35 +212,36 @@ def _own_set_up(error_type: str, headers_received: bool) -> Verdict:
     return Verdict(Outcome.CANCELLED, "other") if headers_received else Verdict(Outcome.REJECTED, error_type)
 
 
-def _deadline(link: BaseException, kinds: frozenset[str]) -> Verdict | None:
+def _deadline(kinds: frozenset[str], module: str) -> Verdict | None:
     """The verdict of a timeout that is not the transport's: a scope's around the read, or a socket's."""
     if "TimeoutError" not in kinds:
         return None
-    if raised_in(link)[0].partition(".")[0] in ("asyncio", "anyio", "trio", "async_timeout"):
+    if module.partition(".")[0] in ("asyncio", "anyio", "trio", "async_timeout"):
         return _DEADLINE
     return Verdict(Outcome.TIMEOUT, "other")
 
 
-def _protocol(error: BaseException, headers_received: bool) -> Verdict:
+def _protocol(links: list[BaseException], headers_received: bool) -> Verdict:
     """Tell broken HTTP from a connection that was closed too early, by the functions that raised."""
-    for link in chain(error):
+    for link in links:
         if not {"StreamReset", "ConnectionTerminated"}.isdisjoint(type(arg).__name__ for arg in link.args):
             return Verdict(Outcome.RESET, "stream_reset")  # HTTP/2
-        module, function = raised_in(link)
+        frames = frames_of(link)
+        module, function = innermost(frames)
         if module.partition(".")[0] == "h11" and not _at_the_end(link, function):
             return _PROTOCOL
-        if passed(link, "h2", "receive_data") or (not headers_received and _no_status_line(link)):
+        if passed(frames, "h2", "receive_data") or (not headers_received and _no_status_line(frames)):
             return _PROTOCOL
     return _INCOMPLETE if headers_received else _HUNG_UP
 
 
-def _no_status_line(error: BaseException) -> bool:
+def _no_status_line(frames: list[FrameType]) -> bool:
     """Whether the peer hung up after bytes that are no status line, such as the greeting of another protocol.
     httpcore raises the same exception for a peer that has sent nothing."""
-    module, function = raised_in(error)
+    module, function = innermost(frames)
     if function != "_receive_event" or module.partition(".")[0] not in ("httpcore", "httpcore2"):
         return False
-    parser = getattr(frames_of(error)[-1].f_locals.get("self"), "_h11_state", None)
+    parser = getattr(frames[-1].f_locals.get("self"), "_h11_state", None)
     sent = getattr(parser, "trailing_data", (b"",))[0][:5]
     return sent != b"HTTP/"[: len(sent)]
 
@@ -239,35 +254,35 @@ def _at_the_end(error: BaseException, function: str) -> bool:
     return function == "read_eof"
 
 
-def _aiohttp(link: BaseException, kinds: frozenset[str], headers_received: bool) -> Verdict | None:
+def _aiohttp(links: list[BaseException], kinds: frozenset[str], headers_received: bool) -> Verdict | None:
     """Classify aiohttp's errors: https://docs.aiohttp.org/en/stable/client_reference.html#client-exceptions"""
     if not kinds.isdisjoint(("ClientSSLError", "ServerFingerprintMismatch")):
         return Verdict(Outcome.CONNECT_ERROR, "tls")
     if not kinds.isdisjoint(("ClientProxyConnectionError", "ClientHttpProxyError")):
         return Verdict(Outcome.CONNECT_ERROR, "proxy")
     if "ClientConnectorError" in kinds:
-        return Verdict(Outcome.CONNECT_ERROR, _connect_cause(link))
+        return Verdict(Outcome.CONNECT_ERROR, _connect_cause(links))
     if "SocketTimeoutError" in kinds:
         return Verdict(Outcome.TIMEOUT, "read_timeout")
     if "ServerTimeoutError" in kinds:
-        waited = any(passed(cause, "aiohttp", "_wait_for_available_connection") for cause in chain(link))
+        waited = any(passed(frames_of(link), "aiohttp", "_wait_for_available_connection") for link in links)
         return Verdict(Outcome.TIMEOUT, "pool_timeout" if waited else "connect_timeout")
     if "ServerDisconnectedError" in kinds:
         return _INCOMPLETE if headers_received else _HUNG_UP
     if not kinds.isdisjoint(("ClientOSError", "ClientConnectionError")):
-        return _broken_cause(link)
+        return _broken_cause(links)
     if "ClientPayloadError" in kinds:
-        return _broken_by(str(link)) or _payload(link)
+        return _broken_by(str(links[0])) or _payload(links)
     if "TooManyRedirects" in kinds:
         return _own_set_up("too_many_redirects", headers_received)
     if "HttpProcessingError" in kinds:
-        return _payload(link)
+        return _payload(links)
     return None
 
 
-def _payload(error: BaseException) -> Verdict:
+def _payload(links: list[BaseException]) -> Verdict:
     """Classify a body that aiohttp could not read to its end: it was broken, or the connection was lost."""
-    for link in chain(error):
+    for link in links:
         if "ContentEncodingError" in kinds_of(link):
             return Verdict(Outcome.MALFORMED, "content_decoding")
         module, function = raised_in(link)
@@ -294,8 +309,8 @@ def _broken_by(text: str) -> Verdict | None:
     return Verdict(Outcome.RESET, _BROKEN_BY[name]) if name in _BROKEN_BY else None
 
 
-def _connect_cause(error: BaseException) -> str:
-    for link in chain(error):
+def _connect_cause(links: list[BaseException]) -> str:
+    for link in links:
         kinds = kinds_of(link)
         if "ConnectionRefusedError" in kinds:
             return "connection_refused"
@@ -311,16 +326,16 @@ def _connect_cause(error: BaseException) -> str:
     return "other"
 
 
-def _broken_cause(error: BaseException) -> Verdict:
+def _broken_cause(links: list[BaseException]) -> Verdict:
     """Find what broke a connection, in the first link of the chain that shows it."""
-    for link in chain(error):
+    for at, link in enumerate(links):
         verdict = _system(link)
         if verdict is not None:
             return verdict
         if "ClientPayloadError" in kinds_of(link):
-            return _broken_by(str(link)) or _payload(link)
+            return _broken_by(str(link)) or _payload(links[at:])
         if "HttpProcessingError" in kinds_of(link):
-            return _payload(link)
+            return _payload(links[at:])
     return Verdict(Outcome.RESET, "other")
 
 
@@ -331,7 +346,7 @@ def _system(link: BaseException) -> Verdict | None:
     if "ClosedResourceError" in kinds or code == errno.EBADF:
         return _CLOSED
     if "BrokenResourceError" in kinds:  # anyio and trio give no detail beyond the cause
-        causes = filter(None, map(_system, list(chain(link))[1:]))
+        causes = filter(None, map(_system, chain(link)[1:]))
         return next(causes, Verdict(Outcome.RESET, "connection_reset"))
     if "SSLError" in kinds:
         if "SSLCertVerificationError" in kinds or raised_in(link)[1] == "do_handshake":
@@ -354,14 +369,15 @@ def _system(link: BaseException) -> Verdict | None:
     return None
 
 
-def _closed_socket(error: BaseException) -> Verdict:
+def _closed_socket(links: list[BaseException]) -> Verdict:
     """Classify the end of a WebSocket by the first close frame, else by the system's error."""
+    error = links[0]
     theirs, ours = getattr(error, "rcvd", None), getattr(error, "sent", None)
     if theirs is not None and (ours is None or getattr(error, "rcvd_then_sent", True)):
         return Verdict(Outcome.TRUNCATED, "missing_terminal")
     if ours is not None:
         outcome, error_type = _CLOSED_BY_US.get(ours.code, ("abandoned", "closed"))
         return Verdict(Outcome(outcome), error_type)
-    if any(isinstance(link, OSError) for link in chain(error)):
-        return _broken_cause(error)
+    if any(isinstance(link, OSError) for link in links):
+        return _broken_cause(links)
     return _INCOMPLETE

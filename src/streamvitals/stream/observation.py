@@ -26,7 +26,7 @@ from .record import NOT_FAILURES, Inside, RetryRecord, StreamRecord
 from .request import EVENT_STREAM, RequestFacts, ResponseFacts
 from .request_key import RequestKey
 from .retry import FIRST_ATTEMPT, Chain, Retry
-from .tracebacks import is_foreign, names_of
+from .tracebacks import chain, is_foreign, names_of
 
 _COMPLETED = Outcome.COMPLETED
 _APP_SIDE = frozenset({Outcome.CANCELLED, Outcome.ABANDONED})
@@ -187,8 +187,9 @@ class Observation:
             return
         if not self.attempts.cut_short(now):
             self.pace.waited(now)
-        verdict = classify_exception(error, headers_received=False)
-        self._finish(Ending(verdict, now, names_of(error)))
+        links = chain(error)
+        verdict = classify_exception(error, headers_received=False, links=links)
+        self._finish(Ending(verdict, now, names_of(links)))
 
     # -- a chunk; common ones are handled in observe.py
 
@@ -336,14 +337,15 @@ class Observation:
         if not self.pace.chunks:
             self._look_for_bytes(now)
         self.pace.waited(now)
-        verdict = classify_exception(error, headers_received=True, closed_by_app=self.closed_by_app)
-        self._finish(Ending(verdict, now, names_of(error)))
+        links = chain(error)
+        verdict = classify_exception(error, headers_received=True, closed_by_app=self.closed_by_app, links=links)
+        self._finish(Ending(verdict, now, names_of(links)))
 
     @_ends
     def closed(self, because: BaseException | None = None, by_helper: bool = False) -> None:
         """Note that the app closed the stream while it was not reading. ``because`` is the exception it was handling;
         ``by_helper``: the SDK's helper raised that, as it could not read what came."""
-        causes = names_of(because) if because is not None and by_helper else ()
+        causes = names_of(chain(because)) if because is not None and by_helper else ()
         self._finish(Ending(classify_close(because, by_helper=by_helper), self.clock(), causes))
 
     def dropped(self) -> None:

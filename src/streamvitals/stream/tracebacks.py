@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+
+# The function below signal.getsignal, which makes an enumeration of what it finds, at some times the cost.
+from _signal import getsignal  # type: ignore[import-not-found]
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 from types import FrameType
@@ -22,31 +25,33 @@ _MAX_LINKS = 16
 _MAX_FRAMES = 12  # frames searched for a handler, from the frame that raised outwards
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> list[BaseException]:
     """The exception, then what caused it: ``__cause__`` first, else ``__context__``. Bounded, cycle-safe.
 
     It ends before an exception that the app was handling when it made this call: Python makes that the context
     of whatever is raised then. The first error of a group stands for all of them.
     """
+    links: list[BaseException] = []
     seen: set[int] = set()
     link: BaseException | None = error
-    while link is not None and id(link) not in seen and len(seen) < _MAX_LINKS:
+    while link is not None and id(link) not in seen and len(links) < _MAX_LINKS:
         seen.add(id(link))
-        yield link
+        links.append(link)
         before = link.__cause__
         if before is None:
             before = link.__context__
             if before is not None and handled_above(before):
-                return
+                break
         if before is None:
             inner = getattr(link, "exceptions", None)
             before = inner[0] if isinstance(inner, tuple) and inner and isinstance(inner[0], BaseException) else None
         link = before
+    return links
 
 
-def names_of(error: BaseException) -> tuple[str, ...]:
-    """Class names along the chain, outermost first: all that is kept of an exception."""
-    return tuple(type(link).__name__ for link in chain(error))
+def names_of(links: Iterable[BaseException]) -> tuple[str, ...]:
+    """Class names along a chain, outermost first: all that is kept of an exception."""
+    return tuple([type(link).__name__ for link in links])
 
 
 def kinds_of(error: BaseException) -> frozenset[str]:
@@ -62,9 +67,12 @@ def _kinds(one: Any) -> frozenset[str]:
 def handled_above(error: BaseException) -> bool:
     """Whether a frame that is still running, outside our own, has caught the exception."""
     trace = error.__traceback__
+    if trace is None:
+        return False
+    caught = trace.tb_frame
     frame: FrameType | None = sys._getframe(1)
-    while trace is not None and frame is not None:
-        if frame is trace.tb_frame:
+    while frame is not None:
+        if frame is caught:
             return True
         frame = frame.f_back
     return False
@@ -92,29 +100,46 @@ def package_of(frame: FrameType) -> str:
 
 def raised_in(error: BaseException) -> tuple[str, str]:
     """Module and function of the frame that raised; for compiled code, the function's name without its class."""
-    trace = error.__traceback__
-    if trace is None:
+    return innermost(frames_of(error))
+
+
+def innermost(frames: list[FrameType]) -> tuple[str, str]:
+    """As ``raised_in``, of the frames that an exception passed through."""
+    if not frames:
         return "", ""
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return module_of(trace.tb_frame), trace.tb_frame.f_code.co_name.rpartition(".")[2]
+    return module_of(frames[-1]), frames[-1].f_code.co_name.rpartition(".")[2]
 
 
-def passed(error: BaseException, package: str, function: str) -> bool:
-    """Whether an exception passed through this function of this package."""
-    return any(frame.f_code.co_name == function and package_of(frame) == package for frame in frames_of(error))
+def passed(frames: list[FrameType], package: str, function: str) -> bool:
+    """Whether one of the frames is of this function of this package."""
+    return any(frame.f_code.co_name == function and package_of(frame) == package for frame in frames)
 
 
+@lru_cache(256)
 def is_library(package: str) -> bool:
     """Whether a package is a library below the app, and not code that the app has added."""
     return package in LIBRARIES or (package in sys.stdlib_module_names and package != "__main__")
 
 
+@lru_cache(512)
+def _is_of_library(module: object) -> bool:
+    return isinstance(module, str) and is_library(module.partition(".")[0])
+
+
+def strangers_in(frames: list[FrameType]) -> bool:
+    """Whether any of the frames is not a library's: in most exceptions none is, and a signal's handler never is."""
+    return not all(map(_is_of_library, [frame.f_globals.get("__name__") for frame in frames]))
+
+
 def interrupted(error: BaseException) -> bool:
     """Whether a signal handler raised the exception: a handler is given the frame that it interrupts
     (https://docs.python.org/3/library/signal.html#signal.signal)."""
-    frames = frames_of(error)[-_MAX_FRAMES:]
-    for before, frame in pairwise(frames):
+    return interrupted_in(frames_of(error))
+
+
+def interrupted_in(frames: list[FrameType]) -> bool:
+    """As ``interrupted``, of the frames that an exception passed through."""
+    for before, frame in pairwise(frames[-_MAX_FRAMES:]):
         if not is_library(package_of(frame)) and (
             any(one is before for one in _frames_given(frame)) or _is_installed(frame)
         ):
@@ -124,8 +149,7 @@ def interrupted(error: BaseException) -> bool:
 
 def _is_installed(frame: FrameType) -> bool:
     """Whether a signal handler runs in this frame; the handler may have deleted the frame that it was given."""
-    handlers = filter(callable, map(signal.getsignal, _SIGNALS))
-    return any(_code_of(handler) is frame.f_code for handler in handlers)
+    return any(_code_of(handler) is frame.f_code for handler in map(getsignal, _SIGNALS) if callable(handler))
 
 
 def _code_of(handler: object) -> object:
@@ -159,8 +183,7 @@ _VARARGS = 0x04  # inspect.CO_VARARGS: importing inspect costs more than all oth
 
 def thrown_in(error: BaseException) -> bool:
     """Whether an exception of the app's own class was raised inside a library, by another thread or by gevent."""
-    module = str(type(error).__module__)
-    return not is_library(module.partition(".")[0]) and is_library(raised_in(error)[0].partition(".")[0])
+    return not _is_of_library(str(type(error).__module__)) and _is_of_library(raised_in(error)[0])
 
 
 def is_foreign(error: BaseException) -> bool:
@@ -170,19 +193,21 @@ def is_foreign(error: BaseException) -> bool:
     return not isinstance(error, Exception) or interrupted(error) or thrown_in(error)
 
 
-def in_event_hook(error: BaseException) -> bool:
-    """Whether an exception came from, or through, a hook that the app has given to the HTTP client."""
-    for caller, called in pairwise(frames_of(error)):
+def in_event_hook(frames: list[FrameType]) -> bool:
+    """Whether an exception that passed through these frames came from, or through, a hook that the app has given to the
+    HTTP client."""
+    if "_send_handling_redirects" not in [frame.f_code.co_name for frame in frames]:
+        return False
+    for caller, called in pairwise(frames):
         if caller.f_code.co_name != "_send_handling_redirects" or package_of(caller) not in ("httpx", "httpx2"):
             continue
         if package_of(called) not in ("httpx", "httpx2", "streamvitals"):  # a frame appears twice where it raised again
-            return not _reads_the_response(error)
+            return not _reads_the_response(frames)
     return False
 
 
-def _reads_the_response(error: BaseException) -> bool:
+def _reads_the_response(frames: list[FrameType]) -> bool:
     """Whether the app's hook was reading a response when it raised: the sender of the response is then to blame."""
-    frames = frames_of(error)
     apps = [at for at, frame in enumerate(frames) if not is_library(package_of(frame))]
     below = frames[apps[-1] + 1 :] if apps else []
     return bool(below) and module_of(below[0]) in ("httpx._models", "httpx2._models")
