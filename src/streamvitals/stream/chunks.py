@@ -18,8 +18,10 @@ from .usage import later_usage, usage_of, usage_of_choices
 _MAX_CHOICES = 128
 _MAX_IN_ONE = 4  # chunks that are read of an event that is a list of chunks
 
-_ANSWER_FIELDS = ("content", "refusal", "tool_calls", "function_call", "audio")
-_TOKEN_FIELDS = (*_ANSWER_FIELDS, "reasoning_content", "reasoning", "reasoning_details")
+# "images": https://openrouter.ai/docs/features/multimodal/image-generation
+# "reasoning_text": GitHub Copilot, https://github.com/BerriAI/litellm/issues/35021
+_ANSWER_FIELDS = ("content", "refusal", "tool_calls", "function_call", "audio", "images")
+_TOKEN_FIELDS = (*_ANSWER_FIELDS, "reasoning_content", "reasoning", "reasoning_details", "reasoning_text")
 # Types of events that keep a connection alive. "keepalive" is what Responses sends while a model thinks, undocumented:
 # https://github.com/openai/openai-node/issues/1964
 KEEP_ALIVES = frozenset({"ping", "keepalive", "keep_alive", "keep-alive", "heartbeat"})
@@ -32,7 +34,10 @@ _SEVERITY = (
 # https://console.groq.com/docs/api-reference (x_groq), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlmyncueh
 # (error_code), https://platform.minimax.io/docs/api-reference/errorcode (base_resp)
 _ERRORS = frozenset({"error", "error_code", "x_groq", "base_resp"})
-_IN_CHOICE = _ERRORS | {"usage"}
+# Gemini's endpoint has said so where finish_reason was null: https://github.com/jakobdylanc/llmcord/issues/84
+_CAMEL = "finishReason"
+_RARE_IN_CHOICE = _ERRORS | {_CAMEL}
+_IN_CHOICE = _RARE_IN_CHOICE | {"usage"}
 
 
 class Reader(Protocol):
@@ -175,7 +180,7 @@ class ChatChunks:
             return (
                 choice.get("finish_reason") is None and choice.get("index", 0) in self._open
                 and chunk.get("usage") is None and choice.get("usage") is None
-                and _ERRORS.isdisjoint(chunk) and _ERRORS.isdisjoint(choice)
+                and _ERRORS.isdisjoint(chunk) and _RARE_IN_CHOICE.isdisjoint(choice)
             )
         except (AttributeError, TypeError, ValueError, LookupError):
             return False
@@ -227,7 +232,7 @@ class ChatChunks:
             self.service_tier = word(tier)
 
     def _choice(self, index: int, choice: Any, error: Any) -> None:
-        reason = text(choice.get("finish_reason"))
+        reason = text(choice.get("finish_reason")) or text(choice.get(_CAMEL))
         finish: tuple[str, Verdict] | None
         if error is not None:
             finish = _failure(reason, error)
