@@ -73,13 +73,16 @@ os.rmdir(os.getcwd())
 """
 
 
-def test_a_journal_in_a_working_directory_that_is_gone_keeps_nothing_from_being_counted(server):
+@pytest.mark.parametrize("first", [GONE, "import os, tempfile; os.chdir(tempfile.mkdtemp())"], ids=["gone", "another"])
+def test_a_relative_journal_lies_where_the_user_was_wherever_the_app_goes(server, tmp_path, first):
     env = environment(server.base_url, STREAMVITALS_JOURNAL="journal.jsonl")
-    with started(app(GONE), env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with started(app(first), env, cwd=tmp_path, **pipes) as run:
         run.wait_for_agent()
         run.wait_for_streams("completed", 4)
         _, errors = run.process.communicate(b"\n")
-    assert len(refusals(errors)) == 1, errors
+    assert refusals(errors) == []
+    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 4
 
 
 def test_doctor_and_instrument_say_that_a_relative_journal_cannot_be_written_there(server, tmp_path):

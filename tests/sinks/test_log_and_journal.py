@@ -148,6 +148,18 @@ def test_a_line_of_json_per_stream(server: ThreadedFaultServer, tmp_path: Path) 
     assert lines[0]["chunk_index"] == 9
 
 
+def test_the_journal_stays_where_it_is_when_the_app_goes_elsewhere(
+    failed: StreamRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sink = JournalSink("journal.jsonl")
+    sink.on_end(failed)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    sink.on_end(failed)
+    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 2
+
+
 def test_a_large_journal_is_begun_anew(
     failed: StreamRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

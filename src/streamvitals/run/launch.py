@@ -22,7 +22,7 @@ from ..config import Config, port_beside
 from ..config.declarative import SAID, digest, source
 from ..config.problems import Problem
 from ..startup import registration
-from ..system import console
+from ..system import console, descriptors
 from . import checks, handover, init
 from .command import Command, CommandError, become, original_environment, otel_options
 from .spawn import AgentHandle, AgentOptions, spawn_agent
@@ -177,8 +177,10 @@ def injected(env: Mapping[str, str], directory: str) -> dict[str, str]:
     others = env.get("PYTHONPATH", "")
     parts = [part for part in others.split(os.pathsep) if part != INJECT] if others else []
     found = source(env)
-    said = {} if found.file or not found.faults else {SAID: digest(found.faults[0])}
-    return {"PYTHONPATH": os.pathsep.join([INJECT, *parts]), "STREAMVITALS_DIR": directory, **said}
+    more = {} if found.file or not found.faults else {SAID: digest(found.faults[0])}
+    if journal := env.get("STREAMVITALS_JOURNAL", ""):
+        more["STREAMVITALS_JOURNAL"] = descriptors.absolute(journal)  # wherever the app goes before it streams
+    return {"PYTHONPATH": os.pathsep.join([INJECT, *parts]), "STREAMVITALS_DIR": directory, **more}
 
 
 def bind(host: str, port: int, env: Mapping[str, str] | None = None) -> socket.socket:

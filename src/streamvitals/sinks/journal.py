@@ -56,7 +56,7 @@ class JournalSink(Sink):
         self, path: str, on_problem: Callable[[], object] = lambda: None, *, reported: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path = path
+        self._path = descriptors.absolute(path)  # the app may change its working directory
         self._on_problem = on_problem
         self._reported = reported
         self._torn = False

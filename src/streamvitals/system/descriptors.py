@@ -23,7 +23,7 @@ _MOST_LINKS = 8
 
 def named_by(path: str) -> int | None:
     """The descriptor that the path names, itself or by links; None where it names a file."""
-    path = _absolute(path)
+    path = absolute(path)
     for _ in range(_MOST_LINKS):
         if path in _NAMED:
             return _NAMED[path]
@@ -37,10 +37,11 @@ def named_by(path: str) -> int | None:
     return None
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
+    """The path from the root; as it is where there is no working directory any more."""
     try:
         return os.path.abspath(path) if path else ""
-    except OSError:  # the working directory has been removed: what is relative to it names no descriptor
+    except OSError:
         return path
 
 
