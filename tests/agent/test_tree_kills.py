@@ -32,7 +32,7 @@ from streamvitals import names
 from streamvitals.agent import dead, reader, tree
 from streamvitals.agent.tree import Tree
 from streamvitals.outcome import Outcome
-from streamvitals.store import memory, segment, store
+from streamvitals.store import increments, memory, segment, store
 from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.store.memory import MappedMemory, process_identity
 from streamvitals.store.store import Store, StoreSink
@@ -44,7 +44,7 @@ from streamvitals.stream.record import Attempt, RateLimit, StreamLabels, Usage
 class Photographer:
     """Keeps what the files would say, had the process been killed before each of its instructions."""
 
-    MODULES = (store.__name__, memory.__name__, segment.__name__, "streamvitals.store.segments")
+    MODULES = (store.__name__, increments.__name__, memory.__name__, segment.__name__, "streamvitals.store.segments")
 
     def __init__(self, directory: str) -> None:
         self.directory = directory

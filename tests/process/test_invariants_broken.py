@@ -31,9 +31,9 @@ def broken(*args: Any, **kwargs: Any) -> Any:
 PLACES: list[tuple[Any, str]] = [
     (facts, "surface_of"), (facts, "request_facts"), (facts, "provider_of"), (facts, "response_facts"),
     (facts, "content_encoding"), (facts, "streams"), (kinds.Kinds, "call"), (kinds, "request_key_of"),
-    (store.Store, "open_slot"), (store.Store, "close_slot"), (store.Store, "block"), (store.Store, "commit"),
+    (store.Store, "open_slot"), (store.Store, "close_slot"), (store.Store, "block"), (store.Store, "change"),
     (store.StoreSink, "on_end"), (store.StoreSink, "on_retry"), (increments, "ended"), (increments, "retried"),
-    (increments, "_add_progress"), (increments, "_observe"),
+    (increments, "progressed"), (increments, "_observe"),
     (patch, "attach"), (taps.Taps, "tap"), (taps, "_noticing"), (attach, "read_before"), (attach, "_respond"),
     (bodies, "_read"), (bodies, "_arrived"),
     (bodies, "_reading"), (bodies, "closing_of"), (bodies.Bodies, "hook"),

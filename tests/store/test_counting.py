@@ -165,4 +165,4 @@ def test_what_is_counted_is_what_a_naive_sum_says(items: list[Any]) -> None:
         else:
             {Progress: sink.on_progress, RetryRecord: sink.on_retry, ChainRecord: sink.on_chain}[type(item)](item)
     assert store.snapshot(1.0).streams.get(LABELS, model.row) == model.row
-    assert store.block(LABELS).row == model.row
+    assert store.block(LABELS).numbers() == model.row

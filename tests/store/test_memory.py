@@ -18,18 +18,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_support import LABELS, OTHER_SET, ended, progress, record, total, value
+from store_support import LABELS, OTHER_SET, ended, record, total, value
 from streamvitals import names
 from streamvitals.agent import private_directory
 from streamvitals.agent.tree import Tree
-from streamvitals.outcome import Outcome
 from streamvitals.store import memory, segment
 from streamvitals.store.labels import clean
 from streamvitals.store.layout import STREAM_LAYOUT
 from streamvitals.store.memory import HeapMemory, MappedMemory, MemoryUnavailableError, process_identity
 from streamvitals.store.segment import BadSegmentError, Header, Shape, shape
 from streamvitals.store.store import Store, StoreSink
-from streamvitals.stream.record import Attempt, RateLimit, StreamLabels, Usage
+from streamvitals.stream.record import StreamLabels
 
 NOW = 1000.0
 SRC = Path(memory.__file__).parents[2]
@@ -71,13 +70,13 @@ def labels_of(i: int) -> StreamLabels:
 # -- files
 
 
-def test_a_process_that_makes_one_stream_costs_two_pages(directory: str, ordinary_user: None) -> None:
+def test_a_process_that_makes_one_stream_costs_three_pages(directory: str, ordinary_user: None) -> None:
     store = Store(MappedMemory(directory))
     assert files(directory) == [], "nothing until it is needed"
     store.open_slot(LABELS, NOW)
     assert files(directory) == [f"{stem()}.0.sv"]
     found = os.stat(os.path.join(directory, files(directory)[0]))
-    assert found.st_size == found.st_blocks * 512 == 2 * segment.PAGE
+    assert found.st_size == found.st_blocks * 512 == 3 * segment.PAGE
     assert stat.S_IMODE(found.st_mode) == 0o600
 
 
@@ -131,7 +130,8 @@ def test_numbers_are_in_the_file_as_soon_as_they_are_counted(directory: str, ord
     assert header.identity == process_identity()._replace(store=header.identity.store)
     at = header.shape.block_at(1)
     assert segment.read_labels(raw, at) == LABELS
-    assert raw[at + STREAM_LAYOUT.at(names.STREAMS, "completed", "completed")] == 1.0
+    row_at = segment.row_at(at, raw[at])
+    assert raw[row_at + STREAM_LAYOUT.at(names.STREAMS, "completed", "completed")] == 1.0
 
 
 # -- when there is no memory
@@ -199,7 +199,7 @@ def test_a_file_system_without_fallocate_is_filled_by_writing(
     store = Store(MappedMemory(directory))
     store.open_slot(LABELS, NOW)
     assert store.mapped
-    assert os.stat(os.path.join(directory, files(directory)[0])).st_blocks * 512 == 2 * segment.PAGE
+    assert os.stat(os.path.join(directory, files(directory)[0])).st_blocks * 512 == 3 * segment.PAGE
 
 
 @pytest.mark.parametrize("missing", ["directory", "ctypes"])
@@ -438,26 +438,14 @@ def test_a_build_is_read_as_it_was_written() -> None:
 def test_regions_of_a_segment_do_not_overlap(custom: bool) -> None:
     for first in (True, False):
         form = shape(first=first, slots=3, blocks=2, ordinal=7, custom=custom)
-        head = segment.REDO_AT + segment.REDO_DOUBLES if first else segment.BUILD_AT
+        head = segment.PROCESS_END if first else segment.BUILD_AT
         assert head <= form.slots_at < form.blocks_at < form.block_at(7)
-        assert form.block_at(7) - form.blocks_at + STREAM_LAYOUT.size <= form.block_at(8) - form.block_at(7)
-        assert form.block_at(8) + STREAM_LAYOUT.size <= form.size // 8
+        first_row, second_row = (segment.row_at(form.block_at(7), version) for version in (2.0, 3.0))
+        assert form.block_at(7) < first_row <= second_row - STREAM_LAYOUT.size
+        end = second_row + STREAM_LAYOUT.size
+        assert form.block_at(7) - form.blocks_at <= form.block_at(8) - end
+        assert form.block_at(8) + end - form.block_at(7) <= form.size // 8
         assert form.slots_at % segment.SLOT == 0, "a slot must not straddle cache lines"
-
-
-def test_the_redo_record_has_room_for_the_largest_change(directory: str) -> None:
-    gaps = (1,) * (len(names.GAP_EDGES) + 1)
-    largest = record(
-        outcome=Outcome.LENGTH, attempts=(Attempt(0, 0.0, 1.0), Attempt(1, 1.0, 2.0)), usage=Usage(1, 2, 3, 4),
-        rate_limits=(RateLimit("requests", 1.0, 2.0), RateLimit("tokens", 1.0, 2.0)),
-        progress=progress(gap_counts=gaps, gap_sum=1.0, wait=1.0, hold=1.0, stalls=1, first_chunk=1.0, first_token=1.0),
-    )
-    store = Store(MappedMemory(directory))
-    StoreSink(store).on_end(largest)
-    first = store._segments.first()
-    entries = [i for i in range(segment.REDO_ENTRIES) if first[segment.REDO_AT + 3 + 2 * i]]
-    # And of those that failed one entry for the error and one for the operation, instead of rate and recovery.
-    assert 40 < len(entries) < segment.REDO_ENTRIES - 2
 
 
 def test_a_memory_says_why_it_has_none_without_a_path(directory: str) -> None:

@@ -22,7 +22,7 @@ from store_support import (
 )
 from streamvitals.conventions import SECONDS
 from streamvitals.outcome import Outcome
-from streamvitals.store import increments
+from streamvitals.store import increments, inferences
 from streamvitals.store import store as store_module
 from streamvitals.store.memory import HeapMemory, MappedMemory
 from streamvitals.store.snapshot import Snapshot
@@ -131,7 +131,7 @@ class Interrupt:
         self.raised = False
 
     def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
-        if frame.f_globals.get("__name__") not in (store_module.__name__, increments.__name__):
+        if frame.f_globals.get("__name__") not in (store_module.__name__, increments.__name__, inferences.__name__):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
@@ -168,6 +168,6 @@ def test_an_interrupt_at_any_instruction_neither_loses_nor_doubles_a_stream(
         if conventional:
             durations = {i.outcome: sum(row[: len(SECONDS) + 1]) for i, row in look(store).inferences.items()}
             assert durations == {"completed": 2, "reset": 1}, at
-        assert look(store).streams[LABELS] == store.block(LABELS).row, at
+        assert look(store).streams[LABELS] == store.block(LABELS).numbers(), at
         at += 1
     assert at > 100, "the test has looked at nothing"

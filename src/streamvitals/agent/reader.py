@@ -94,10 +94,10 @@ class MappedFile:
         self.named: dict[int, StreamLabels] = {}
         self.inferences: dict[int, Inference] = {}
         self.slots: list[OpenSlot] = []
-        self.redo: Sequence[float] = ()
         self.exemplars: list[Placed] = []
         self.build: Build | None = None
         self.process_row: Sequence[float] = ()
+        self.versions: dict[int, float] = {}  # of the blocks, by ordinal
         form = self.header.shape
         self._blocks = {n: form.block_at(n) for n in range(form.ordinal, form.ordinal + form.blocks)}
         self._rows: dict[int, bytes] = {}
@@ -138,14 +138,15 @@ class MappedFile:
                         named[ordinal] = labels
                     elif (attributes := segment.read_attributes(view, at, form.custom)) is not None:
                         inferences[ordinal] = decode(attributes)
-            rows = {ordinal: self._row(raw, ordinal) for ordinal in (*named, *inferences)}
+            versions = {ordinal: view[self._blocks[ordinal]] for ordinal in (*named, *inferences)}
+            rows = {ordinal: self._row(raw, ordinal, version) for ordinal, version in versions.items()}
             process = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size) if form.first else ()
-            redo = _redo(raw, view[segment.REDO_AT]) if form.first else ()
         except (ValueError, OverflowError, TypeError) as error:
-            self.slots, self.redo = [], ()
+            self.slots = []
             raise BadSegmentError(str(error)) from error
         self.inferences = inferences
-        self.slots, self.named, self._rows, self.process_row, self.redo = slots, named, rows, process, redo
+        self.slots, self.named, self._rows, self.process_row = slots, named, rows, process
+        self.versions = versions
         self.build = segment.read_build(view) if form.first else None
 
     def read_slots(self) -> None:
@@ -165,7 +166,7 @@ class MappedFile:
     def read_process(self) -> None:
         """Read only the counts that have no label set. Raises as ``read`` does."""
         if self.header.shape.first:
-            raw = self._contents(8 * segment.REDO_AT)
+            raw = self._contents(8 * segment.PROCESS_END)
             if not raw.startswith(self._head):
                 raise BadSegmentError("written over")
             self.process_row = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size)
@@ -182,8 +183,8 @@ class MappedFile:
         """The numbers of the blocks in ``inferences``, each as long as a label set's row."""
         return ((ordinal, inference, self._rows[ordinal]) for ordinal, inference in self.inferences.items())
 
-    def _row(self, raw: bytes, ordinal: int) -> bytes:
-        at = 8 * self._blocks[ordinal]
+    def _row(self, raw: bytes, ordinal: int, version: float) -> bytes:
+        at = 8 * segment.row_at(self._blocks[ordinal], version)
         row = raw[at : at + 8 * STREAM_LAYOUT.size]
         before = self._rows.get(ordinal)
         return before if row == before else _plausible(row)
@@ -243,11 +244,6 @@ def _numbers(raw: bytes, at: int, count: int) -> array[float]:
     return array("d", _plausible(part))
 
 
-def _redo(raw: bytes, count: float) -> Sequence[float]:
-    """The redo record: which block was being changed, then pairs of index and new value; or nothing."""
-    return _numbers(raw, segment.REDO_AT + 1, 1 + 2 * int(count)) if 0.0 < count <= segment.REDO_ENTRIES else ()
-
-
 class ProcessFiles:
     """All files of one store, written by one program of one process (an exec starts another program)."""
 
@@ -303,15 +299,13 @@ class ProcessFiles:
     def final_snapshot(self, now: float, bound: Bound, unix: float = 0.0) -> Snapshot:
         """All that a process that is gone has counted, with its open streams ended by its death, at Unix time ``unix``.
 
-        A record that was being counted is finished first; then a slot's commit pair tells whether its stream
-        is among what was counted.
+        A slot's commit tells whether its stream is among what was counted.
         """
         blocks = [block for file in self.files for block in file.rows()]
         rows = {ordinal: list(numbers(row)) for ordinal, _, row in blocks}
         rows |= {ordinal: list(numbers(row)) for f in self.files for ordinal, _, row in f.inference_rows()}
-        for file in self.files:
-            _finish(rows, file.redo)
-        died = [(slot, labels) for slot, labels in self.slots() if not _counted(rows, slot)]
+        versions = {ordinal: version for file in self.files for ordinal, version in file.versions.items()}
+        died = [(slot, labels) for slot, labels in self.slots() if not _counted(versions, slot)]
         total = Snapshot()
         for ordinal, labels, _ in blocks:
             total.add_streams(labels, rows[ordinal])
@@ -319,7 +313,7 @@ class ProcessFiles:
         self.add_process(total)
         for slot, labels in died:
             row = total.streams.setdefault(labels, [0.0] * STREAM_LAYOUT.size)
-            increments.write(row, increments.died(row, max(0.0, now - slot.started), slot.chunks))
+            increments.died(row, max(0.0, now - slot.started), slot.chunks)
         self.died = self._deaths([one for one in died if not one[1].of_calls], now, unix)
         return total
 
@@ -351,17 +345,6 @@ class ProcessFiles:
                 yield slot, labels.get(slot.ordinal, OTHER_SET)
 
 
-def _finish(rows: Rows, redo: Sequence[float]) -> None:
-    row = rows.get(int(redo[0])) if redo else None
-    if row is None:
-        return
-    for index, value in zip(redo[1::2], redo[2::2], strict=True):
-        if index < len(row):
-            row[int(index)] = value
-
-
-def _counted(rows: Rows, slot: OpenSlot) -> bool:
-    row, index = rows.get(slot.ordinal), int(slot.commit_index) - 1
-    return row is not None and 0 <= index < len(row) and row[index] >= slot.commit_value
-
-
+def _counted(versions: Mapping[int, float], slot: OpenSlot) -> bool:
+    """Whether the stream's end is in the row of its block."""
+    return 0.0 < slot.commit <= versions.get(int(slot.ordinal), 0.0)

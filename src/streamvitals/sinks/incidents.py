@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ..outcome import GOOD_ENDS, Outcome
@@ -124,7 +123,7 @@ class IncidentSink(Sink):
             if is_foreign(error):
                 raise
             self._faults += 1
-            self._store.commit_process(partial(increments.faulted, where="sink"))
+            self._store.change_process(increments.faulted, "sink")
 
     def on_progress(self, progress: Progress) -> None:
         """Let the slowest grow old: good streams have no time for it."""

@@ -15,7 +15,6 @@ from prometheus_client.utils import floatToGoString
 
 from .. import names
 from ..names import Metric
-from ..store import segment
 from ..store.calls import CALL_LAYOUT, row_of_calls
 from ..store.layout import PROCESS_LAYOUT, STREAM_LAYOUT, Layout, Series
 from ..store.store import Store
@@ -150,8 +149,7 @@ class MultiprocessSink(Sink):
     def _write(self, labels: StreamLabels) -> None:
         if self._pid != os.getpid():
             return
-        block = self._store.block(labels)
-        row = segment.doubles(block.view, block.at, STREAM_LAYOUT.size)
+        row = self._store.block(labels).numbers()
         self._rows[labels].write(row_of_calls(row) if labels.of_calls else row)
 
     def _write_process(self) -> None:

@@ -6,11 +6,10 @@
 3. ``memory`` has segments on the heap, or in mapped files that outlive the process; ``segments`` hands out slots and
    blocks, and makes more when they run out. ``labels`` keeps label sets few.
 4. A stream takes a slot when it begins, and updates it with every chunk. When it ends, ``measured`` gives its values
-   for the histograms, ``increments`` computes the new numbers of the block's row, and ``store`` writes them: first to
-   the redo record, then to the row, then it frees the slot. A process may be killed between any two of these steps.
+   for the histograms, and ``increments`` adds them to a copy of the block's row, which ``store`` then shows instead;
+   then it frees the slot. A process may be killed between any two of these steps.
    The last trace of each bucket goes into a segment of its own (``exemplars``), if the process has spans.
-5. The agent reads the files of all processes (``agent/reader.py``), finishes writes that a redo record shows to be
-   incomplete, counts the open slots of a dead process as abandoned, and adds everything up in a ``snapshot``, which is
-   scraped or exported.
+5. The agent reads the files of all processes (``agent/reader.py``), counts the open slots of a dead process as
+   abandoned, and adds everything up in a ``snapshot``, which is scraped or exported.
 6. The numbers of a dead process are added to those in one file (``agent/dead.py``), and then its own files are removed.
 """

@@ -1,8 +1,6 @@
-"""Computes the new numbers of a row from a record: arithmetic on rows of ``STREAM_LAYOUT`` and ``PROCESS_LAYOUT``.
+"""Adds a record to a row: arithmetic on rows of ``STREAM_LAYOUT`` and ``PROCESS_LAYOUT``.
 
-Each function returns the new numbers and changes no row, so that an interrupted caller can write them again. They are
-in one list, index and number in turn, as they are written to the redo record (segment.py). No index comes twice, except
-that of a gauge which is set again.
+The row of a label set is one that nobody reads yet (store.py), so an interrupt leaves nothing that is half counted.
 
 Everything that is added is a multiple of 2**-20 (about a microsecond), so that no sum is ever rounded and the order in
 which processes are added up does not matter. Otherwise the death of a process, after which its numbers are added in
@@ -14,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import compress
-from typing import Any
+from typing import Protocol
 
 from .. import names
 from ..outcome import ERROR_TYPES, GOOD_ENDS, Outcome, may_be_charged, result
@@ -22,13 +20,19 @@ from ..stream.record import CallRecord, ChainRecord, Progress, RateLimit, RetryR
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from .measured import MOST, SHIFT, quantized, token_parts, usage_measured
 
-Row = Sequence[float]
-New = list[Any]  # an index, its number, another index, ...
+
+class Row(Protocol):
+    """What a row's doubles are kept in: a view of a segment, or a list."""
+
+    def __getitem__(self, index: int, /) -> float: ...
+
+    def __setitem__(self, index: int, value: float, /) -> None: ...
+
 
 _at = STREAM_LAYOUT.at
 _GAP_AT = _at(names.CHUNK_GAP)
 _BUCKETS = range(len(names.GAP_EDGES) + 1)
-_SECONDS_AT = (_GAP_AT + len(names.GAP_EDGES) + 1, _at(names.WAIT), _at(names.HOLD))
+_GAP_SUM_AT, _WAIT_AT, _HOLD_AT = _GAP_AT + len(names.GAP_EDGES) + 1, _at(names.WAIT), _at(names.HOLD)
 _STALLS_AT = _at(names.STALLS)
 _FIRST_CHUNK_AT = _at(names.TIME_TO_FIRST_CHUNK)
 _FIRST_TOKEN_AT = _at(names.TIME_TO_FIRST_TOKEN)
@@ -80,95 +84,89 @@ _PLANS = {outcome: _Plan(outcome) for outcome in Outcome}
 _DIED_AT = _PLANS[Outcome.ABANDONED].unmetered
 
 
-def ended(row: Row, record: StreamRecord, unix_time: Callable[[], float]) -> New:
-    """Everything that is counted when a stream ends; the count of its outcome is first.
-
-    ``unix_time`` is called if there are limits to store."""
+def ended(row: Row, record: StreamRecord, *, unix_time: Callable[[], float]) -> None:
+    """Add everything that is counted when a stream ends. ``unix_time`` is called if there are limits to store."""
     plan = _PLANS[record.outcome]
-    new = _end(row, plan, record.error_type, record.duration, record.chunks)
-    _add_progress(new, row, record.progress)
+    _end(row, plan, record.error_type, record.duration, record.chunks)
+    progressed(row, record.progress)
     if plan.good and not record.given_up:
         if len(record.attempts) >= 2:
-            new += (_SDK_RECOVERIES_AT, row[_SDK_RECOVERIES_AT] + 1.0)
+            row[_SDK_RECOVERIES_AT] += 1.0
         if record.chain_attempt >= 2:
-            new += (_APP_RECOVERIES_AT, row[_APP_RECOVERIES_AT] + 1.0)
+            row[_APP_RECOVERIES_AT] += 1.0
     if record.usage is not None:
         for at, count in zip(_TOKENS_AT, token_parts(record.usage), strict=True):
             if count:
-                new += (at, row[at] + count)
+                row[at] += count
         for metric, values, value in usage_measured(record):
-            _observe(new, row, _HISTOGRAM_AT[metric.otel, values], metric.edges, value)
+            _observe(row, _HISTOGRAM_AT[metric.otel, values], metric.edges, value)
     elif not record.replayed:
         at = plan.errors.get(record.error_type, plan.unlisted)[1].unmetered if plan.errors else plan.unmetered
         if at:
-            new += (at, row[at] + 1.0)
-    _set_limits(new, record.rate_limits, unix_time)
-    return new
+            row[at] += 1.0
+    if record.rate_limits:
+        _set_limits(row, record.rate_limits, unix_time)
 
 
-def call_ended(row: Row, record: CallRecord, unix_time: Callable[[], float]) -> New:
-    """Everything that is counted when a call without a stream ends, in the places of a stream's."""
-    new = _end(row, _PLANS[record.outcome], record.error_type, record.duration, 0.0)
-    _set_limits(new, record.rate_limits, unix_time)
-    return new
+def call_ended(row: Row, record: CallRecord, *, unix_time: Callable[[], float]) -> None:
+    """Add everything that is counted when a call without a stream ends, in the places of a stream's."""
+    _end(row, _PLANS[record.outcome], record.error_type, record.duration, 0.0)
+    _set_limits(row, record.rate_limits, unix_time)
 
 
-def died(row: Row, duration: float, chunks: float) -> New:
-    """Count the end of a stream or a call whose process is gone; ``duration`` is in seconds."""
-    new = _end(row, _PLANS[Outcome.ABANDONED], "process_died", duration, chunks)
-    return [*new, _DIED_AT, row[_DIED_AT] + 1.0]
+def died(row: Row, duration: float, chunks: float) -> None:
+    """Add the end of a stream or a call whose process is gone; ``duration`` is in seconds."""
+    _end(row, _PLANS[Outcome.ABANDONED], "process_died", duration, chunks)
+    row[_DIED_AT] += 1.0
 
 
-def progressed(row: Row, progress: Progress) -> New:
-    """Count gaps, waits, stalls and the times to first chunk and token."""
-    new: New = []
-    _add_progress(new, row, progress)
-    return new
+def progressed(row: Row, progress: Progress) -> None:
+    """Add gaps, waits, stalls and the times to first chunk and token."""
+    _, counts, gap_sum, wait, hold, stalls, first_chunk, first_token = progress
+    for bucket in compress(_BUCKETS, counts):
+        row[_GAP_AT + bucket] += counts[bucket]
+    # These are differences of running sums: rounding may make one slightly negative.
+    if gap_sum > 0.0:
+        row[_GAP_SUM_AT] += gap_sum + SHIFT - SHIFT if gap_sum <= MOST else MOST  # quantized(), without the call
+    if wait > 0.0:
+        row[_WAIT_AT] += wait + SHIFT - SHIFT if wait <= MOST else MOST
+    if hold > 0.0:
+        row[_HOLD_AT] += hold + SHIFT - SHIFT if hold <= MOST else MOST
+    if stalls:
+        row[_STALLS_AT] += stalls
+    if first_chunk is not None:
+        _observe(row, _FIRST_CHUNK_AT, names.FIRST_EDGES, first_chunk)
+    if first_token is not None:
+        _observe(row, _FIRST_TOKEN_AT, names.FIRST_EDGES, first_token)
 
 
-def retried(row: Row, retry: RetryRecord) -> New:
-    """Count a retry and the time slept before it. Raises KeyError for an unknown source."""
-    at = _at(names.RETRIES, retry.source, retry.reason)
-    new = [at, row[at] + 1.0]
+def retried(row: Row, retry: RetryRecord) -> None:
+    """Add a retry and the time slept before it. Raises KeyError for an unknown source."""
+    row[_at(names.RETRIES, retry.source, retry.reason)] += 1.0
     if retry.backoff > 0:
-        at = _at(names.BACKOFF, retry.source)
-        new += (at, row[at] + quantized(retry.backoff))
+        row[_at(names.BACKOFF, retry.source)] += quantized(retry.backoff)
     if retry.given_up:
-        at = _CHAIN_AT["failed"]
-        new += (at, row[at] + 1.0)
-    return new
+        row[_CHAIN_AT["failed"]] += 1.0
 
 
-def chained(row: Row, chain: ChainRecord) -> New:
-    """Count what became of a chain of attempts. Raises KeyError for an unknown event."""
-    at = _CHAIN_AT[chain.event]
-    return [at, row[at] + 1.0]
+def chained(row: Row, chain: ChainRecord) -> None:
+    """Add what became of a chain of attempts. Raises KeyError for an unknown event."""
+    row[_CHAIN_AT[chain.event]] += 1.0
 
 
-def lagged(row: Row, seconds: float) -> New:
-    """Count a lag of the event loop; ``row`` is the process's, as in ``faulted`` and ``hinted``."""
-    new: New = []
-    _observe(new, row, _LAG_AT, names.LAG_EDGES, seconds)
-    return new
+def lagged(row: Row, seconds: float) -> None:
+    """Add a lag of the event loop; ``row`` is the process's, as in ``faulted`` and ``hinted``."""
+    _observe(row, _LAG_AT, names.LAG_EDGES, seconds)
 
 
-def faulted(row: Row, where: str) -> New:
-    """Count a fault of ours; an unknown place is counted as ``other``."""
-    at = _FAULTS_AT.get(where, _FAULTS_AT[names.OTHER])
-    return [at, row[at] + 1.0]
+def faulted(row: Row, where: str) -> None:
+    """Add a fault of ours; an unknown place is counted as ``other``."""
+    row[_FAULTS_AT.get(where, _FAULTS_AT[names.OTHER])] += 1.0
 
 
-def hinted(row: Row, hint: str) -> New:
-    """Count a hint: something of a stream could not be known."""
-    at = _HINTS_AT.get(hint, _HINTS_AT[names.OTHER])
-    return [at, row[at] + 1.0]
-
-
-def write(row: list[float], new: New) -> None:
-    """Put the new numbers into the row."""
-    turns = iter(new)
-    for at, number in zip(turns, turns, strict=True):
-        row[at] = number
+def hinted(row: Row, hint: str) -> None:
+    """Add a hint: something of a stream could not be known."""
+    row[_HINTS_AT.get(hint, _HINTS_AT[names.OTHER])] += 1.0
 
 
 def listed(record: StreamRecord) -> bool:
@@ -196,46 +194,24 @@ def exemplars_of(record: StreamRecord) -> list[tuple[int, float]]:
     return found
 
 
-def _end(row: Row, plan: _Plan, error_type: str, duration: float, chunks: float) -> New:
-    error_at = 0
+def _end(row: Row, plan: _Plan, error_type: str, duration: float, chunks: float) -> None:
     if plan.errors:
         error_at, plan = plan.errors.get(error_type, plan.unlisted)
-    at, chunks_at = plan.streams, plan.chunks
-    new = [at, row[at] + 1.0, chunks_at, row[chunks_at] + chunks]
-    _observe(new, row, plan.duration, names.DURATION_EDGES, duration)
-    if error_at:
-        new += (error_at, row[error_at] + 1.0)
-    return new
+        if error_at:
+            row[error_at] += 1.0
+    row[plan.streams] += 1.0
+    row[plan.chunks] += chunks
+    _observe(row, plan.duration, names.DURATION_EDGES, duration)
 
 
-def _set_limits(new: New, limits: Sequence[RateLimit], unix_time: Callable[[], float]) -> None:
+def _set_limits(row: Row, limits: Sequence[RateLimit], unix_time: Callable[[], float]) -> None:
     for limit in limits:
         for at, number in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
             if number is not None:
-                new += (at, quantized(number), at + 1, unix_time())
+                row[at], row[at + 1] = quantized(number), unix_time()
 
 
-def _add_progress(new: New, row: Row, progress: Progress) -> None:
-    _, counts, gap_sum, wait, hold, stalls, first_chunk, first_token = progress
-    for bucket in compress(_BUCKETS, counts):
-        at = _GAP_AT + bucket
-        new += (at, row[at] + counts[bucket])
-    # These are differences of running sums: rounding may make one slightly negative.
-    for at, seconds in zip(_SECONDS_AT, (gap_sum, wait, hold), strict=True):
-        if 0.0 < seconds <= MOST:
-            new += (at, row[at] + (seconds + SHIFT - SHIFT))  # quantized(seconds), without the call
-        elif seconds > 0.0:
-            new += (at, row[at] + MOST)
-    if stalls:
-        new += (_STALLS_AT, row[_STALLS_AT] + stalls)
-    if first_chunk is not None:
-        _observe(new, row, _FIRST_CHUNK_AT, names.FIRST_EDGES, first_chunk)
-    if first_token is not None:
-        _observe(new, row, _FIRST_TOKEN_AT, names.FIRST_EDGES, first_token)
-
-
-def _observe(new: New, row: Row, start: int, edges: tuple[float, ...], value: float) -> None:
+def _observe(row: Row, start: int, edges: tuple[float, ...], value: float) -> None:
     """Add a value to the histogram that starts at ``start``."""
-    at, sum_at = start + bisect_left(edges, value), start + len(edges) + 1
-    rounded = value + SHIFT - SHIFT if 0.0 <= value <= MOST else quantized(value)
-    new += (at, row[at] + 1.0, sum_at, row[sum_at] + rounded)
+    row[start + bisect_left(edges, value)] += 1.0
+    row[start + len(edges) + 1] += value + SHIFT - SHIFT if 0.0 <= value <= MOST else quantized(value)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .. import conventions
 from ..names import Metric
 from ..stream.record import StreamLabels, StreamRecord, Usage
+from .increments import Row
 from .labels import OTHER_SET, clean
 from .layout import INFERENCE_LAYOUT
 from .measured import quantized
@@ -146,24 +147,18 @@ _AT = {(s.metric, s.values): s.start for s in INFERENCE_LAYOUT.series}
 _PER_CHUNK_AT = _AT[conventions.PER_CHUNK, ()]
 
 
-def counted(row: Sequence[float], record: StreamRecord) -> list[Any]:
-    """The new numbers of a row of ``INFERENCE_LAYOUT``: index and number in turn, as in increments.py."""
-    new: dict[int, float] = {}
-
-    def add(at: int, number: float) -> None:
-        new[at] = new.get(at, row[at]) + number
-
+def add(row: Row, record: StreamRecord) -> None:
+    """Add a stream that ended to a row of ``INFERENCE_LAYOUT``."""
     for metric, own, value in values(record):
         at = _AT[metric, own]
         if metric.kind == "counter":
-            add(at, value)
+            row[at] += value
         else:
-            add(at + bisect_left(metric.edges, value), 1.0)
-            add(at + len(metric.edges) + 1, quantized(value))
+            row[at + bisect_left(metric.edges, value)] += 1.0
+            row[at + len(metric.edges) + 1] += quantized(value)
     if record.chunk_times is not None and record.labels.operation not in conventions.NOT_INFERENCE:
         counts, seconds = record.chunk_times
         for bucket, count in enumerate(counts):
             if count:
-                add(_PER_CHUNK_AT + bucket, float(count))
-        add(_PER_CHUNK_AT + len(conventions.SECONDS) + 1, quantized(seconds))
-    return [number for pair in new.items() for number in pair]
+                row[_PER_CHUNK_AT + bucket] += count
+        row[_PER_CHUNK_AT + len(conventions.SECONDS) + 1] += quantized(seconds)

@@ -16,7 +16,7 @@ from .. import conventions, names
 from ..names import Metric
 
 # Raised when something else than the series changes in a segment's format.
-FORMAT = 3
+FORMAT = 4
 
 
 class Series(NamedTuple):

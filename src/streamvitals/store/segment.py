@@ -1,14 +1,15 @@
 """The format of a segment, which a store writes and the agent reads.
 
 A segment is a row of doubles, on the heap or in a mapped file. It starts with a header that never changes;
-the first segment of a process also has the facts about its build, the process's own series and a redo record.
+the first segment of a process also has the facts about its build and the process's own series.
 Then come slots (one per open stream) and blocks (one per label set). The header and the facts about the build have the
 same place in every version, so that an agent can name a process of another version (agent/foreign.py).
 
 Every number is one aligned 8-byte store, so a reader in another process sees the old or the new number, never half of
 one. A change that takes several stores is arranged so that the process may be killed between any two of them: a block's
-labels are valid once their checksum is right; a slot is open once its state is not 0; the changes that one record makes
-are written to the redo record first, and the agent finishes them when it reads a dead process's file.
+labels are valid once their checksum is right; a slot is open once its state is not 0. A block has its row twice, and a
+version: the changes that one record makes are made in the row that is not shown, and shown together by the next
+version.
 """
 
 from __future__ import annotations
@@ -29,11 +30,10 @@ PAGE = 4096
 _DOUBLE = 8
 
 # A slot's doubles. State: > 0 blocked in a read since that monotonic time; < 0 held by the app since minus it; 0 free.
-# The commit pair shows whether the stream's end is in the block: the index, plus 1, of one of the block's counters, and
-# the value that the counter has from then on. Answered: 1 once the first token of the answer has come. Kept alive: > 0
-# when the last comment came, of this wait if that has begun before; < 0 minus the time from which on nothing but
-# keep-alives have come to the app, the last one at the begin of this wait.
-STATE, STARTED, ORDINAL, CHUNKS, COMMIT_INDEX, COMMIT_VALUE, ANSWERED, KEPT_ALIVE = range(8)
+# Commit: 0, or the version of the block from which on the stream's end is counted in it. Answered: 1 once the first
+# token of the answer has come. Kept alive: > 0 when the last comment came, of this wait if that has begun before; < 0
+# minus the time from which on nothing but keep-alives have come to the app, the last one at the begin of this wait.
+STATE, STARTED, ORDINAL, CHUNKS, COMMIT, UNUSED, ANSWERED, KEPT_ALIVE = range(8)
 SLOT = 8
 
 # The room of a record of an incident (incident_record.py), in doubles.
@@ -52,16 +52,15 @@ _CUSTOM_FIELDS = names.MAX_CUSTOM_LABELS * (names.MAX_CUSTOM_NAME, names.MAX_CUS
 
 BUILD_AT = HEADER_BYTES // _DOUBLE
 PROCESS_AT = BUILD_AT + _BUILD_BYTES // _DOUBLE
-# The redo record: how many entries it has, which block they are for, then pairs of index and new value.
-REDO_AT = PROCESS_AT + PROCESS_LAYOUT.size
-REDO_ENTRIES = 64
-REDO_DOUBLES = 2 + 2 * REDO_ENTRIES
-_FIRST_HEAD = -(-(REDO_AT + REDO_DOUBLES) // SLOT) * SLOT
+PROCESS_END = PROCESS_AT + PROCESS_LAYOUT.size
+_FIRST_HEAD = -(-PROCESS_END // SLOT) * SLOT
 _HEAD = HEADER_BYTES // _DOUBLE
 
 
 class _BlockForm(NamedTuple):
-    """Where the labels of a block stand, and how much room, in doubles, they and the whole block take."""
+    """Where the labels of a block stand, and how much room, in doubles, they and the whole block take.
+
+    After the labels come the version and the two rows."""
 
     fields: tuple[int, ...]
     lengths: struct.Struct
@@ -72,7 +71,7 @@ class _BlockForm(NamedTuple):
 def _block_form(fields: tuple[int, ...], head_bytes: int) -> _BlockForm:
     head = head_bytes // _DOUBLE
     lengths = struct.Struct(f"<I{len(fields)}H")
-    return _BlockForm(fields, lengths, head, -(-(head + STREAM_LAYOUT.size) // SLOT) * SLOT)
+    return _BlockForm(fields, lengths, head, -(-(head + 1 + 2 * STREAM_LAYOUT.size) // SLOT) * SLOT)
 
 
 # By whether there is room for custom labels: who declares none does not pay for it.
@@ -144,7 +143,7 @@ class Shape(NamedTuple):
         return self.blocks_at + _BLOCKS[self.custom].size * self.blocks
 
     def block_at(self, ordinal: int) -> int:
-        """The index of the first double of a block's series."""
+        """The index of a block's version."""
         form = _BLOCKS[self.custom]
         return self.blocks_at + form.size * (ordinal - self.ordinal) + form.head
 
@@ -219,7 +218,7 @@ def read_build(view: memoryview[float]) -> tuple[str, str, str] | None:
 
 
 def write_labels(view: memoryview[float], at: int, labels: StreamLabels, custom: bool = False) -> None:
-    """Write the labels of the block whose series start at ``at``; they are already cleaned.
+    """Write the labels of the block whose version is at ``at``; they are already cleaned.
 
     ``custom``: the block has room for custom labels, as in its segment's shape."""
     form = _BLOCKS[custom]
@@ -234,7 +233,7 @@ def write_labels(view: memoryview[float], at: int, labels: StreamLabels, custom:
 
 
 def read_labels(view: memoryview[float], at: int, custom: bool = False) -> StreamLabels | None:
-    """The labels of the block whose series start at ``at``; None if it is not in use yet."""
+    """The labels of the block whose version is at ``at``; None if it is not in use yet."""
     form = _BLOCKS[custom]
     with view.cast("B") as raw:
         start = (at - form.head) * _DOUBLE
@@ -245,6 +244,11 @@ def read_labels(view: memoryview[float], at: int, custom: bool = False) -> Strea
     operation, provider, model, server, *custom_texts = texts
     pairs = zip(custom_texts[::2], custom_texts[1::2], strict=True)
     return StreamLabels(operation, provider, model, server, tuple(pair for pair in pairs if all(pair)))
+
+
+def row_at(at: int, version: float) -> int:
+    """The index of the row that a block with this version shows; the version is at ``at``."""
+    return at + 1 + STREAM_LAYOUT.size * (int(version) % 2)
 
 
 def attributes_room(custom: bool) -> int:
@@ -306,8 +310,8 @@ class OpenSlot(NamedTuple):
     started: float
     ordinal: int
     chunks: float
-    commit_index: float
-    commit_value: float
+    commit: float
+    unused: float
     answered: float
     kept_alive: float
 

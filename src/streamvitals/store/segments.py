@@ -62,7 +62,7 @@ class Segments:
         return self._memory.mapped
 
     def first(self) -> memoryview[float]:
-        """The segment with the process's own row and redo record; made when first needed."""
+        """The segment with the process's own row; made when first needed."""
         first = self._first
         if first is None:
             with self.lock:

@@ -6,11 +6,10 @@ A store belongs to one process. Opening a slot takes no lock unless memory must 
 from __future__ import annotations
 
 import os
-import struct
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from .. import names
 from ..stream.record import (
@@ -27,7 +26,7 @@ from ..stream.sink import Sink
 from . import increments, inferences, segment
 from .exemplars import Exemplars, shown
 from .incidents import Incidents
-from .increments import New, Row
+from .increments import Row
 from .inferences import Bound, Inference
 from .labels import NO_CUSTOM_LABELS, OTHER_SET, Admission, Limits
 from .layout import INFERENCE_LAYOUT, PROCESS_LAYOUT, STREAM_LAYOUT
@@ -37,23 +36,31 @@ from .snapshot import Build, Opened, Snapshot, stall_time
 
 # Raw label sets whose block is remembered, for each that can be admitted: several may be counted as one.
 _KNOWN_PER_SET = 4
-# The position in bytes of the number of the block that the redo record is for; it follows the number of entries.
-_REDO_BLOCK_AT = 8 * (segment.REDO_AT + 1)
+Add = Callable[[Row, Any], None]  # increments.py
 # A state "since the clock's zero", because 0 would mean that the slot is free.
 _TINY = 1e-9
 
 
 class Block:
-    """The row of a label set, or of an inference's attributes: ``view[at]`` is its first double.
+    """The rows of a label set, or of an inference's attributes: one is shown, and the next version shows the other."""
 
-    ``row`` is a copy of the numbers in a list, which is read several times as fast; only this process writes them."""
-
-    __slots__ = ("at", "labels", "ordinal", "row", "view")
+    __slots__ = ("at", "labels", "ordinal", "rows", "version", "view")
 
     def __init__(self, place: Place, labels: StreamLabels = OTHER_SET) -> None:
         self.view, self.at, self.ordinal = place
         self.labels = labels
-        self.row = segment.doubles(self.view, self.at, STREAM_LAYOUT.size)
+        self.version = 0
+        starts = segment.row_at(self.at, 0), segment.row_at(self.at, 1)
+        self.rows = tuple(self.view[start : start + STREAM_LAYOUT.size] for start in starts)
+
+    def numbers(self, count: int = STREAM_LAYOUT.size) -> list[float]:
+        """A copy of the row that is shown."""
+        return segment.doubles(self.rows[self.version % 2], 0, count)
+
+    def release(self) -> None:
+        """Make every change raise ValueError from now on."""
+        for row in self.rows:
+            row.release()
 
 
 class Slot:
@@ -72,10 +79,9 @@ class Slot:
     def open(self, started: float) -> None:
         """Show the stream from now on, in state "blocked"; an interrupt before that loses nothing."""
         view, at = self.view, self.at
-        # Literals are cheaper than segment.STARTED, CHUNKS, COMMIT_INDEX, ANSWERED, KEPT_ALIVE and, last, STATE.
+        # Literals are cheaper than segment.STARTED, CHUNKS, ANSWERED, KEPT_ALIVE and, last, STATE.
         view[at + 1] = started
         view[at + 3] = 0.0
-        view[at + 4] = 0.0
         view[at + 6] = 0.0
         view[at + 7] = 0.0
         view[at] = started if started > 0.0 else _TINY
@@ -127,6 +133,7 @@ class Store:
             except IndexError:
                 self._segments.more_slots()
         view[at + 2] = block.ordinal
+        view[at + 4] = 0.0  # segment.COMMIT: what was in it before is of another stream
         return Slot(view, at, block.labels)
 
     def take_call_slot(self, labels: StreamLabels) -> Slot | None:
@@ -179,36 +186,28 @@ class Store:
                 found = self._inferences.setdefault(inference, Block(place))
         return found
 
-    def commit(self, block: Block, new: New, slot: Slot | None = None) -> None:
-        """Write new numbers into a block, so that the agent can finish the write after a kill.
-        ``slot`` is the slot of the stream whose end they count, and is freed; the first number is then a counter that
-        is increased by one. May be called again after an interrupt: it sets numbers and adds nothing.
-        """
-        if slot is not None and not slot.ended:
-            view, at = slot.view, slot.at
-            view[at + segment.ORDINAL] = block.ordinal
-            view[at + segment.COMMIT_VALUE] = new[1]
-            view[at + segment.COMMIT_INDEX] = new[0] + 1
-        mapped = self._segments.mapped
-        if mapped:
-            first = self._segments.first()
-            redo = new[: 2 * segment.REDO_ENTRIES]
-            struct.pack_into(f"{1 + len(redo)}d", first, _REDO_BLOCK_AT, block.ordinal, *redo)
-            first[segment.REDO_AT] = len(redo) // 2
-        view, start, row = block.view, block.at, block.row
-        turns = iter(new)
-        for index, number in zip(turns, turns, strict=True):
-            view[start + index] = row[index] = number
-        if mapped:
-            first[segment.REDO_AT] = 0.0
+    def change(self, block: Block, add: Add, item: Any, slot: Slot | None = None) -> None:
+        """Let ``add`` add an item to a block's row, and show all of it at once: the process may be killed at any time.
+
+        ``slot`` is the slot of the stream whose end is added, and is freed. May be called again after an interrupt if
+        the block's version is still the same; with a slot in any case."""
+        shown = block.version
+        if slot is None or not shown or slot.view[slot.at + segment.COMMIT] != shown:
+            version = shown + 1
+            row = block.rows[version % 2]
+            row[:] = block.rows[shown % 2]
+            add(row, item)
+            if slot is not None:
+                view, at = slot.view, slot.at
+                view[at + 2] = block.ordinal  # segment.ORDINAL and COMMIT
+                view[at + 4] = version
+            block.view[block.at] = block.version = version
         if slot is not None:
             self.close_slot(slot)
 
-    def commit_process(self, count: Callable[[Row], New]) -> None:
-        """Write the new numbers that ``count`` computes from the process's own row."""
-        first, turns = self._segments.first(), iter(count(self.process_numbers()))
-        for index, number in zip(turns, turns, strict=True):
-            first[segment.PROCESS_AT + index] = number
+    def change_process(self, add: Add, item: Any) -> None:
+        """Let ``add`` add an item to the process's own row."""
+        add(self._segments.first()[segment.PROCESS_AT : segment.PROCESS_END], item)
 
     def process_numbers(self) -> list[float]:
         """The process's own row, in the order of ``PROCESS_LAYOUT``."""
@@ -229,9 +228,9 @@ class Store:
         result = Snapshot()
         by_ordinal = self._by_ordinal()
         for block in list(self._admitted.values()):
-            result.add_streams(block.labels, segment.doubles(block.view, block.at, STREAM_LAYOUT.size))
+            result.add_streams(block.labels, block.numbers())
         for inference, block in list(self._inferences.items()):
-            result.add_inference(inference, segment.doubles(block.view, block.at, INFERENCE_LAYOUT.size))
+            result.add_inference(inference, block.numbers(INFERENCE_LAYOUT.size))
         for view, form in list(self._segments.made):
             if form.first:
                 result.add_process(segment.doubles(view, segment.PROCESS_AT, PROCESS_LAYOUT.size))
@@ -258,9 +257,12 @@ class Store:
         Slots that were open keep their views, which raise ValueError from now on.
         """
         inherited, exemplars, incidents = self._segments, self.exemplars, self.incidents
+        blocks = *self._admitted.values(), *self._inferences.values()
         self._memory.after_fork()
         self._begin(Segments(self._memory, custom=inherited.custom, quiet=inherited.reported))
         inherited.release()
+        for block in blocks:
+            block.release()
         exemplars.release()
         incidents.release()
 
@@ -294,20 +296,22 @@ class StoreSink(Sink):
         self._exemplars = exemplars
         self._conventional = conventional
         self._keeper = keeper
-        self._prepared: tuple[StreamRecord, Block, New] | None = None
+        self._inference: tuple[StreamRecord, Block, int] | None = None
         self._unix_time = unix_time
+        self._add_ended = partial(increments.ended, unix_time=unix_time)
+        self._add_call = partial(increments.call_ended, unix_time=unix_time)
 
     def on_progress(self, progress: Progress) -> None:
         """Add what a long stream has gathered."""
-        self._write(self._store.block(progress.labels), lambda row: increments.progressed(row, progress))
+        self._write(self._store.block(progress.labels), increments.progressed, progress)
 
     def on_retry(self, retry: RetryRecord) -> None:
         """Count a retry."""
-        self._write(self._store.block(retry.labels), lambda row: increments.retried(row, retry))
+        self._write(self._store.block(retry.labels), increments.retried, retry)
 
     def on_chain(self, chain: ChainRecord) -> None:
         """Count what became of a chain of the application's own attempts."""
-        self._write(self._store.block(chain.labels), lambda row: increments.chained(row, chain))
+        self._write(self._store.block(chain.labels), increments.chained, chain)
 
     def on_end(self, record: StreamRecord) -> None:
         """Count a stream that ended, and free its slot.
@@ -325,60 +329,59 @@ class StoreSink(Sink):
         block = self._store.block(record.labels)
         if self._conventional:
             self._count_inference(record, block.labels)
-        self._write(block, lambda row: increments.ended(row, record, self._unix_time), slot)
-        self._prepared = None
+        self._write(block, self._add_ended, record, slot)
+        self._inference = None
         if not increments.listed(record):
             self.on_internal_error("classify")
         for hint in record.hints:
-            self._store.commit_process(partial(increments.hinted, hint=hint))
+            self._store.change_process(increments.hinted, hint)
         if self._exemplars:
             self._keep_exemplars(record, block)
 
     def on_call_retry(self, labels: StreamLabels) -> None:
         """Count an attempt that the SDK makes again."""
         retry = RetryRecord(labels, "sdk", names.OTHER, 0.0)
-        self._write(self._store.block(labels), lambda row: increments.retried(row, retry))
+        self._write(self._store.block(labels), increments.retried, retry)
 
     def on_call(self, record: CallRecord) -> None:
         """Count a call without a stream that ended, once, and free its slot; as ``on_end``."""
         if isinstance(record.slot, Slot) and _ours(record.slot):
-            count = partial(increments.call_ended, record=record, unix_time=self._unix_time)
-            self._write(self._store.block(record.labels), count, record.slot)
+            self._write(self._store.block(record.labels), self._add_call, record, record.slot)
             for hint in record.hints:
-                self._store.commit_process(partial(increments.hinted, hint=hint))
+                self._store.change_process(increments.hinted, hint)
 
     def on_loop_lag(self, seconds: float) -> None:
         """Add one observation of the event loop's lag."""
-        self._store.commit_process(lambda row: increments.lagged(row, seconds))
+        self._store.change_process(increments.lagged, seconds)
 
     def on_internal_error(self, where: str) -> None:
         """Count a fault of our own; an unknown place is ``other``."""
-        self._store.commit_process(lambda row: increments.faulted(row, where))
+        self._store.change_process(increments.faulted, where)
 
     def _count_inference(self, record: StreamRecord, labels: StreamLabels) -> None:
         """Count a stream for the conventions' metrics, before its slot is freed.
 
-        If that is interrupted the record comes again, before any other: the same numbers are written once more."""
-        prepared = self._prepared
-        if prepared is None or prepared[0] is not record:
+        If that is interrupted the record comes again, before any other."""
+        begun = self._inference
+        if begun is None or begun[0] is not record:
             inference = inferences.inference_of(record, labels)
             block = self._store.inference_block(inference) if inference is not None else None
             if block is None:
                 return
-            prepared = self._prepared = record, block, inferences.counted(block.row, record)
-        self._store.commit(*prepared[1:])
+            begun = self._inference = record, block, block.version
+        _, block, before = begun
+        if block.version == before:
+            self._store.change(block, inferences.add, record)
 
-    def _write(self, block: Block, count: Callable[[Row], New], slot: Slot | None = None) -> None:
-        new: New | None = None
+    def _write(self, block: Block, add: Add, item: Any, slot: Slot | None = None) -> None:
+        before = block.version
         try:
-            new = count(block.row)
-            self._store.commit(block, new, slot)
+            self._store.change(block, add, item, slot)
         except BaseException:
             # A signal handler may raise between any two of our instructions. The exception goes on to the app, but the
             # app may live on, so the record that was interrupted must be counted once and as a whole.
-            if new is None:
-                new = count(block.row)
-            self._store.commit(block, new, slot)
+            if block.version == before or slot is not None:
+                self._store.change(block, add, item, slot)
             raise
 
     def _keep_exemplars(self, record: StreamRecord, block: Block) -> None:

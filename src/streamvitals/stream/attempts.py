@@ -10,10 +10,13 @@ from .record import Attempt, RateLimit
 _MAX_NOTED = 16  # attempts that are kept one by one; past that only the count and the backoff are updated
 
 
-class Attempts:
-    """The attempts of one operation, fed in order: ``begin``, then ``retry`` for each that failed, then ``close``.
+def only_attempt(sent_at: float | None, end: float, status: int | None, error_type: str) -> tuple[Attempt, ...]:
+    """The attempts of an operation that has made one, or none: most keep no more of it than when it was sent."""
+    return () if sent_at is None else (Attempt(1, sent_at, end, status, error_type),)
 
-    Most operations have only one attempt; all that is kept of it is ``sent_at``."""
+
+class Attempts:
+    """The attempts of one operation, fed in order: ``begin``, then ``retry`` for each that failed, then ``close``."""
 
     __slots__ = (
         "_noted", "_retry", "_started", "backoff", "count", "last_status", "rate_limits", "request_id",

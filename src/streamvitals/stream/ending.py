@@ -16,8 +16,10 @@ class Reference(weakref.ref):  # type: ignore[type-arg]
 
 
 class Ending(NamedTuple):
-    """How a stream ended, as seen where it ended; ``at`` is on the observation's clock."""
+    """How a stream ended, as seen where it ended; ``at`` is on the observation's clock. ``complete``: the verdict is
+    what the last chunk said."""
 
     verdict: Verdict
     at: float
     causes: tuple[str, ...] = ()
+    complete: bool = False

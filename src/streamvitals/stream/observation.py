@@ -6,18 +6,18 @@ queues it at the host; the first one counts. ``freeze`` makes the record later, 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol
 
 from ..names import OTHER
 from ..outcome import GOOD_ENDS, Outcome, Verdict
-from .attempts import Attempts
+from .attempts import Attempts, only_attempt
 from .chunk_times import TimedPace, TimedReader
 from .chunks import Reader
 from .classify import classify_close, classify_exception
 from .ending import Ending
 from .fields import identifier
+from .guards import ends, guarded
 from .host import Hooks, Host
 from .muted import MutedReader, muted
 from .pace import Pace, Slot
@@ -45,42 +45,8 @@ class _NoneYet:
         return False
 
 
+_made: Any = tuple.__new__  # makes a named tuple from all its fields in less than half the time that its class takes
 NOT_YET: Common = _NoneYet()
-
-
-Method = TypeVar("Method", bound=Callable[..., None])
-
-
-def _guarded(method: Method) -> Method:
-    """Count a fault of ours instead of raising it: the caller is between the SDK and the app."""
-
-    @functools.wraps(method)
-    def guarded(self: Observation, *args: Any) -> None:
-        try:
-            method(self, *args)
-        except Exception as error:
-            if is_foreign(error):
-                raise
-            self.host.fault("observe")
-
-    return cast(Method, guarded)
-
-
-def _ends(method: Method) -> Method:
-    """As ``_guarded``, for methods that end a stream: if an exception of the app interrupts one, it still ends."""
-
-    @functools.wraps(method)
-    def ends(self: Observation, *args: Any) -> None:
-        try:
-            method(self, *args)
-        except BaseException as error:
-            if is_foreign(error):
-                if not self.ended:
-                    ends(self, *args)
-                raise
-            self.host.fault("observe")
-
-    return cast(Method, ends)
 
 
 class Observation:
@@ -160,7 +126,7 @@ class Observation:
         """Note what the response of a failed attempt says."""
         self.attempts.answered(answer.status, answer.rate_limits, answer.request_id, answer.retry_after)
 
-    @_guarded
+    @guarded
     def retrying(self, error: BaseException | None, backoff: float) -> None:
         """Note that the attempt failed and that the SDK makes another in ``backoff`` seconds."""
         now = self.clock()
@@ -177,7 +143,7 @@ class Observation:
         self.pace.waited(now)
         self.pace.rest(now)
 
-    @_ends
+    @ends
     def request_failed(self, error: BaseException) -> None:
         """Note that the call itself raised and returned no stream."""
         now = self.clock()
@@ -254,10 +220,11 @@ class Observation:
 
     # -- facts from other places than the chunks
 
-    @_guarded
+    @guarded
     def kept_alive(self) -> None:
         """Note that a comment has come: the app does not see it, and goes on waiting."""
         self.pace.comment(self.clock())
+
     def asks_for(self, request: tuple[tuple[str, Any], ...]) -> None:
         """Keep the attributes of the request, since somebody wants them."""
         self.request = request
@@ -313,7 +280,7 @@ class Observation:
 
     # -- the ways a stream ends; none of them raises
 
-    @_ends
+    @ends
     def exhausted(self) -> None:
         """Note that the body ended and nothing was raised."""
         now = self.clock()
@@ -321,14 +288,15 @@ class Observation:
             self._look_for_bytes(now)
         marker = self.reader.marker()
         verdict = self._verdict_of_body(marker)
-        if verdict is marker and self.pace.arrived_at is not None:
-            # It was complete with the last chunk, so its duration ends there; a hang after it is still a stall.
+        complete = marker is not None and verdict == marker
+        if complete and self.pace.arrived_at is not None:
+            # Its duration ends with the last chunk; a hang after it is still a stall.
             self.pace.hung(now)
         else:
             self.pace.waited(now)
-        self._finish(Ending(verdict, now))
+        self._finish(Ending(verdict, now, (), complete))
 
-    @_ends
+    @ends
     def failed(self, error: BaseException) -> None:
         """Note that an exception reached the app out of the stream."""
         if type(error).__name__ == "StreamConsumed" and self.hooks is not None and self.hooks.read_by_another():
@@ -341,7 +309,7 @@ class Observation:
         verdict = classify_exception(error, headers_received=True, closed_by_app=self.closed_by_app, links=links)
         self._finish(Ending(verdict, now, names_of(links)))
 
-    @_ends
+    @ends
     def closed(self, because: BaseException | None = None, by_helper: bool = False) -> None:
         """Note that the app closed the stream while it was not reading. ``because`` is the exception it was handling;
         ``by_helper``: the SDK's helper raised that, as it could not read what came."""
@@ -437,55 +405,62 @@ class Observation:
         """Make the record of the ended stream. The dispatch calls this, and again if it was interrupted."""
         pace = self.pace
         pace.stop_writing()
-        verdict, end, causes = ending
-        reader, response, hooks, attempts, facts = self.reader, self.response, self.hooks, self.attempts, self.facts
-        attempts.cut_short(end)
-        marker = reader.marker()
-        app_side = verdict.outcome in _APP_SIDE
-        if app_side:
+        verdict, end, causes, complete = ending
+        reader, response, hooks, attempts, facts = self.reader, self.response, self.hooks, self._attempts, self.facts
+        if attempts is not None:
+            attempts.cut_short(end)
+        if verdict.outcome in _APP_SIDE:
             # What the provider had sent by then outranks this verdict; if the app reads bytes, so does an error event.
-            verdict = self.in_band_verdict or marker or verdict
-        if not causes and (verdict == marker or app_side):
+            verdict = self.in_band_verdict or reader.marker() or verdict
+            complete = True
+        if complete and not causes:
             # The last chunk is the end, without the time until garbage collection and the SDK's reading after [DONE].
             # But a reader that got an exception had been waiting until then.
             end = pace.arrived_at or self._answered_at or end
         reasons = reader.finish_reasons
         if OTHER in reasons:
             self.hint("unknown_finish_reason")
-        hold = pace.hold(end, attempts.backoff)
+        backoff = 0.0 if attempts is None else attempts.backoff
+        hold = pace.hold(end, backoff)
         progress = pace.progress(facts.labels, hold, self.server_initiated)
+        outcome, error_type = verdict
         started, last, retry, chain = pace.started, pace.arrived_at, self.retry, self.chain
-        if chain is None and verdict.outcome is not _COMPLETED:
+        if chain is None and outcome is not _COMPLETED:
             chain = self.chain = self.host.begin_chain(end)
-        made = attempts.close(end, response.status if response is not None else None, verdict.error_type)
         status, request_id, limits, retry_after = (
-            (attempts.last_status, attempts.request_id, attempts.rate_limits, attempts.retry_after)
-            if response is None else (response.status, response.request_id, response.rate_limits, None)
+            (response.status, response.request_id, response.rate_limits, None) if response is not None
+            else (None, None, (), None) if attempts is None
+            else (attempts.last_status, attempts.request_id, attempts.rate_limits, attempts.retry_after)
         )
-        # Positional, in the order of the fields: forty keyword arguments cost more than everything else here.
-        return StreamRecord(
-            facts.labels, verdict.outcome, verdict.error_type,
+        made = (
+            only_attempt(self._sent_at, end, status, error_type) if attempts is None
+            else attempts.close(end, None if response is None else status, error_type)
+        )
+        # In the order of the fields: forty keyword arguments cost more than everything else here.
+        record: StreamRecord = _made(StreamRecord, (
+            facts.labels, outcome, error_type,
             self.started_unix, max(0.0, end - started), int(pace.chunks),
             pace.max_gap, pace.wait, hold, pace.stalls,
             None if self.server_initiated else pace.first_chunk, pace.first_token,
             None if last is None else last - started,
             hooks.bytes_received() if hooks is not None else None,
-            made, attempts.backoff, progress,
+            made, backoff, progress,
             reasons, reader.response_model, reader.response_id, request_id, reader.usage(),
             limits, status, causes,
             facts.method, facts.url_path, facts.server_port,
-            pace.stall_times, started, identifier(self.last_event_id),
+            pace.stall_times, started, None if self.last_event_id is None else identifier(self.last_event_id),
             self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
             self.hints, facts.fetch,
             retry_after,
             retry.attempt, retry.retry_after_honored, retry.wait, retry.span,
             chain is not None and chain.failed,
             reader.service_tier, reader.system_fingerprint,
-            () if verdict.outcome in GOOD_ENDS else reader.unfinished_choices, pace.chunk_times,
+            () if outcome in GOOD_ENDS else reader.unfinished_choices, pace.chunk_times,
             self.request, self.inside,
             self.trace_parent, None if self._answered_at is None else self._answered_at - started, pace.max_gap_at,
-            chain, self.slot,
-        )
+            chain, self.slot, None,
+        ))
+        return record
 
     def _partial(self, reader: TailReader, verdict: Verdict) -> str | None:
         if verdict.outcome in NOT_FAILURES:

@@ -23,6 +23,8 @@ from .record import Progress, Stall, StallAfter, StreamLabels
 _MAX_STALLS = 16  # remembered one by one, the last one always; the count goes on
 _NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
 
+_made: Any = tuple.__new__  # makes a named tuple from all its fields in less than half the time that its class takes
+
 Bucket = tuple[float, float, list[int], int]
 NO_BUCKET: Bucket = (0.0, -1.0, [], 0)  # no gap is in it
 NO_GAPS = (0,) * (len(GAP_EDGES) + 1)
@@ -220,7 +222,8 @@ class Pace:
 
     def hold(self, end: float, backoff: float) -> float:
         """For how long the app held it: what is neither wait nor backoff. To sum it up would cost each chunk more."""
-        return max(0.0, end - self.started - self.wait - backoff)
+        held = end - self.started - self.wait - backoff
+        return held if held > 0.0 else 0.0
 
     def progress(self, labels: StreamLabels, hold: float, server_initiated: bool) -> Progress:
         """What has been gathered and was not given by ``flushed``. ``server_initiated``: nobody waited for the first
@@ -247,8 +250,11 @@ class Pace:
         return progress
 
     def _whole(self, labels: StreamLabels, hold: float, server_initiated: bool) -> Progress:
-        return Progress(
+        wait = self.wait
+        gap_sum = wait - self._other_wait
+        whole: Progress = _made(Progress, (
             labels, NO_GAPS if self.gap_counts is None else tuple(self.gap_counts),
-            max(0.0, self.wait - self._other_wait), self.wait, hold, self.stalls,
+            gap_sum if gap_sum > 0.0 else 0.0, wait, hold, self.stalls,
             None if server_initiated else self.first_chunk, self.first_token,
-        )
+        ))
+        return whole
