@@ -17,7 +17,7 @@ from streamvitals.testing import RecordList, recorded
 
 PLACES: list[tuple[Any, str]] = [
     (facts, "response_facts"), (closing, "content_encoding"), (taps.Taps, "tap"), (taps, "_noticing"),
-    (closing.Closing, "hook"), (closing.Closing, "add_reader"), (bodies.Bodies, "hook"),
+    (closing, "closing_of"), (closing.Closing, "add_reader"), (bodies.Bodies, "hook"),
     (bodies, "_arrived"), (bodies, "_read"), (sse.ByteWatch, "__init__"),
     (sse.ByteWatch, "_read"), (sse.ByteWatch, "_line"), (ChatChunks, "read"), (ChatChunks, "has_token"),
     (sse, "inflater"),

@@ -19,7 +19,7 @@ NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 
 
 def read(*headers: tuple[str, str]) -> LimitHeaders:
-    found = LimitHeaders(lambda: NOW)
+    found = LimitHeaders(NOW)
     for name, value in headers:
         assert name.encode().startswith(PREFIXES)
         found.note(name.encode(), value.encode())
@@ -198,7 +198,7 @@ FRAGMENTS = st.lists(st.sampled_from(['"a"', ";", "r=5", "q=", ",", "t=9", '"', 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text() | FRAGMENTS))
 def test_no_header_raises_or_gives_nonsense(headers: dict[str, str]) -> None:
-    found = LimitHeaders(lambda: NOW)
+    found = LimitHeaders(NOW)
     for name, value in headers.items():
         found.note(name.encode(), value.encode())
     for limit in found.limits():
@@ -206,7 +206,7 @@ def test_no_header_raises_or_gives_nonsense(headers: dict[str, str]) -> None:
 
 
 def test_what_is_kept_of_hostile_headers_is_bounded() -> None:
-    found = LimitHeaders(lambda: NOW)
+    found = LimitHeaders(NOW)
     for number in range(1000):
         found.note(f"x-ratelimit-limit-{number}".encode(), b"1")
         found.note(b"ratelimit", f'"{number}";r=1'.encode())

@@ -15,11 +15,9 @@ from ..stream.observe import (
     streamvitals_watch,
     streamvitals_watch_async,
 )
-from ..stream.request import EVENT_STREAM, ResponseFacts
 from ..stream.tracebacks import is_foreign
-from . import facts
 from .bodies import Bodies, read_before
-from .closing import Closing
+from .closing import Closing, closing_of
 from .taps import Taps
 
 
@@ -39,7 +37,6 @@ def attach(stream: Any, observation: Observation, is_async: bool, hooks: ClassHo
     generator = _observing(stream._iterator, observation, is_async)
     try:
         closing = _respond(stream.response, observation, is_async, hooks)
-        closing.add_reader(generator)
         closing.tapped = hooks.taps.tap(stream._decoder, observation)
         closing.sees_lines = closing.sees_lines or closing.tapped
     except Exception as error:
@@ -70,18 +67,17 @@ def _respond(response: Any, observation: Observation, is_async: bool, hooks: Cla
     if isinstance(observation.hooks, Closing):
         return observation.hooks
     # Made before anything that may fail: a stream of an unknown kind then still ends when its response is collected.
-    closing = Closing(observation, response)
+    closing = closing_of(response, observation)
+    observation.responded()
     try:
-        answer = facts.response_facts(response)
+        # The headers are read at the end, when the app does not wait for a chunk, and it may have dropped the response.
+        closing.status, closing.headers = response.status_code, response.headers
     except Exception as error:
         if is_foreign(error):
             raise
         observation.host.fault("observe")
-        answer = ResponseFacts(200, EVENT_STREAM)
-    observation.responded(answer)
     try:
-        closing.hook(response.stream, is_async)
-        hooks.bodies.hook(response.stream, is_async)
+        hooks.bodies.hook(response.stream, closing, is_async)
         closing.hooked = True
     except (AttributeError, TypeError, LookupError):
         pass  # a stream that takes no hook: reads of it are not seen

@@ -1,15 +1,16 @@
-"""Observes the bytes of a body where httpx reads them: all reads below the SDK's Stream pass there.
+"""Observes a body where httpx reads and closes it: all reads below the SDK's Stream pass there, and all closes.
 
 ``response.iter_lines()``, ``iter_bytes()``, ``read()``, ``Stream._iter_events()`` and ``for part in response.stream``
-all iterate ``response.stream``. Python looks up iteration on the class, so the class gets a method of ours, once, that
-does nothing for any other response. The stream object itself is not replaced.
+all iterate ``response.stream``; whatever closes the response closes that. Python looks up iteration on the class, so
+the class gets methods of ours, once, that do nothing for any other response. The stream object itself is not replaced.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from ..stream.observation import Observation
@@ -21,10 +22,11 @@ from ..stream.observe import (
 )
 from ..stream.sse import ByteWatch, MarkWatch
 from ..stream.tracebacks import is_foreign
-from .closing import Closing, closing_of
+from .closing import Closing
 from .replacing import Replacements
 
 _MAX_CLASSES = 64  # classes of streams; httpx has two
+_CLOSING = "_streamvitals_closing"  # on a stream, until it is closed
 
 
 class Bodies:
@@ -35,15 +37,19 @@ class Bodies:
         self._hooked: set[type] = set()
         self._replaced = Replacements()
 
-    def hook(self, stream: Any, is_async: bool) -> None:
-        """Patch the class of this stream, so that reads pass here. Raises where that is not possible."""
+    def hook(self, stream: Any, closing: Closing, is_async: bool) -> None:
+        """Have reads and the close of this stream pass here. Raises where that is not possible."""
         kind = type(stream)
-        if kind in self._hooked:
-            return
+        if kind not in self._hooked:
+            self._patch(kind, is_async)
+        stream._streamvitals_closing = closing
+
+    def _patch(self, kind: Any, is_async: bool) -> None:
         if len(self._hooked) >= _MAX_CLASSES:
             raise LookupError("too many classes of streams")
-        name = "__aiter__" if is_async else "__iter__"
-        self._replaced.make(kind, name, _reading(getattr(kind, name), is_async, self._fault))
+        iterate, close = ("__aiter__", "aclose") if is_async else ("__iter__", "close")
+        self._replaced.make(kind, iterate, _reading(getattr(kind, iterate), is_async, self._fault))
+        self._replaced.make(kind, close, (_closing_async if is_async else _closing)(getattr(kind, close), self._fault))
         self._hooked.add(kind)
 
     def remove(self) -> None:
@@ -57,7 +63,7 @@ def _reading(original: Callable[[Any], Any], is_async: bool, fault: Callable[[st
     def streamvitals_iter(stream: Any) -> Any:
         inner, closing = original(stream), None
         try:
-            closing = closing_of(stream, is_async)
+            closing = getattr(stream, _CLOSING, None)
             return inner if closing is None else _read(closing, inner, is_async)
         except Exception as error:
             if is_foreign(error):
@@ -70,16 +76,57 @@ def _reading(original: Callable[[Any], Any], is_async: bool, fault: Callable[[st
     return streamvitals_iter
 
 
+def _closing(original: Callable[[Any], None], fault: Callable[[str], None]) -> Callable[[Any], None]:
+    @functools.wraps(original)
+    def streamvitals_close(stream: Any) -> None:
+        try:
+            _closed(stream, fault)
+        finally:
+            original(stream)
+
+    return streamvitals_close
+
+
+def _closing_async(
+    original: Callable[[Any], Awaitable[None]], fault: Callable[[str], None]
+) -> Callable[[Any], Awaitable[None]]:
+    """The async twin."""
+
+    @functools.wraps(original)
+    async def streamvitals_close(stream: Any) -> None:
+        try:
+            _closed(stream, fault)
+        finally:
+            await original(stream)
+
+    return streamvitals_close
+
+
+def _closed(stream: Any, fault: Callable[[str], None]) -> None:
+    """Take what ``Bodies.hook`` has left on the stream, if anything, and note there that the stream is being closed."""
+    try:
+        closing = getattr(stream, _CLOSING, None)
+        if closing is not None:
+            del stream._streamvitals_closing
+            closing.noted(sys._getframe(2))
+    except AttributeError:
+        pass  # another thread has taken it
+    except Exception as error:
+        if is_foreign(error):
+            raise
+        fault("observe")
+
+
 def _read(closing: Closing, inner: Any, is_async: bool) -> Any:
     """Wrap an iterator of bytes; return it unchanged where the Stream that reads it is observed."""
     observation = closing.observation
     if observation.ended:
         return inner
-    being_read = closing.being_read()
-    if being_read and closing.tapped:
+    by_stream = observation.pace.is_blocked()
+    if by_stream and closing.tapped:
         return inner
     owned = isinstance(inner, AsyncGenerator)  # a slow check, hence done once
-    if being_read:
+    if by_stream:
         look = MarkWatch(observation, closing.encoding(), time.thread_time).look
         closing.sees_lines = True
         return streamvitals_look_async(inner, look, owned) if is_async else streamvitals_look(inner, look)

@@ -1,72 +1,70 @@
 """Notices that the app closes a stream, or drops one.
 
 ``Stream.close``, the helpers' own ``close``, ``with`` blocks and ``response.close()`` all call the
-``close``/``aclose`` of the transport stream that belongs to this one response. The SDK's own generator calls it
-too, before our iterator gets the end or the error; that is not a close by the app.
+``close``/``aclose`` of the transport stream that belongs to this one response, where bodies.py sees it. The SDK's own
+generator calls it too, before our iterator gets the end or the error; that is not a close by the app.
 """
 
 from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from ..stream.ending import Reference
 from ..stream.observation import Observation
+from ..stream.observe import (
+    streamvitals_observe,
+    streamvitals_observe_async,
+    streamvitals_watch,
+    streamvitals_watch_async,
+)
+from ..stream.request import EVENT_STREAM, ResponseFacts
 from ..stream.tracebacks import is_foreign
-from .facts import content_encoding
+from .facts import content_encoding, response_facts
 from .helpers import error_of_helper
 from .openai_sdk import OPENAI
 
 
-class Closing:
-    """The hooks of one observation: on its response's close and garbage collection, and the generators that read it.
+class Closing(Reference):
+    """The hooks of one observation: on its response's close and garbage collection, and the readers of its bytes.
 
-    Holds neither the response nor the generators. ``hooked``: reads of the bytes are seen, and ``watch`` reads the
-    bytes. ``tapped``: a decoder reports what the SDK drops. ``sees_lines``: one of them, or another, sees comments."""
+    It is itself the weak reference to the response, whose ``headers`` and ``status`` it keeps, and holds no generator.
+    ``hooked``: reads of the bytes are seen, and ``watch`` reads the bytes. ``tapped``: a decoder reports what the SDK
+    drops. ``sees_lines``: one of them, or another, sees comments."""
 
-    __slots__ = ("_readers", "_response", "hooked", "observation", "sees_lines", "tapped", "watch")
+    __slots__ = ("_readers", "headers", "hooked", "sees_lines", "status", "tapped", "watch")
 
-    def __init__(self, observation: Observation, response: Any) -> None:
-        self.observation = observation
-        self.hooked = False
-        self.watch: Any = None
-        self._readers: tuple[weakref.ref[Any], ...] = ()
-        self.tapped = False
-        self.sees_lines = False
-        self._response: Callable[[], Any] = _nothing
-        observation.attach(self)
+    hooked: bool
+    watch: Any
+    tapped: bool
+    sees_lines: bool
+    headers: Any
+    status: int
+    _readers: tuple[weakref.ref[Any], ...]
+
+    def answer(self, unix: float) -> ResponseFacts:
+        """Read the headers of the response, which came at ``unix``."""
         try:
-            # No Python code of ours runs in the collector's callback, so no signal handler can interrupt it.
-            self._response = reference = Reference(response, observation.host.append)
-            reference.observation = observation
-        except TypeError:
-            pass  # its class allows no weak reference: we do not see when it is dropped
-
-    def hook(self, stream: Any, is_async: bool) -> None:
-        """Hook the close of this stream. Raises where its class allows no new attribute."""
-        if is_async:
-            stream.aclose = _AsyncClose(self, stream)
-        else:
-            stream.close = _Close(self, stream)
+            return response_facts(self.status, self.headers, unix)
+        except Exception as error:
+            if is_foreign(error):
+                raise
+            self.observation.host.fault("observe")
+            return ResponseFacts(200, EVENT_STREAM)
 
     def bytes_received(self) -> int | None:
         """How many bytes the transport has delivered so far; None where that is not known."""
-        return getattr(self._response(), "num_bytes_downloaded", None)
+        return getattr(self(), "num_bytes_downloaded", None)
 
     def encoding(self) -> str:
         """The content encoding of the body."""
-        return content_encoding(self._response())
+        return content_encoding(self())
 
     def add_reader(self, generator: Any) -> None:
-        """Add a generator that reads the response: while it runs, the app is waiting for a chunk."""
+        """Add a generator that reads the response as bytes."""
         self._readers = (*self._readers[-3:], weakref.ref(generator))
-
-    def being_read(self) -> bool:
-        """Whether one of the generators is running now."""
-        return any(_running(reference()) for reference in self._readers)
 
     def read_by_another(self) -> bool:
         """Whether a reader has begun to read the response as bytes, has not finished, and is not reading right now."""
@@ -75,23 +73,22 @@ class Closing:
     def remove(self) -> None:
         """Remove everything of ours from the objects that the app still holds."""
 
-    def noted(self, stream: Any, name: str) -> None:
+    def noted(self, caller: FrameType) -> None:
+        """Note that the code in this frame closes the stream of the response."""
         observation = self.observation
         try:
-            if stream is not None:
-                _unhook(stream, name)
             if observation.ended:
                 return
-            reading = self._reading(sys._getframe(2))
+            reading = self._reading(caller)
             if reading is not None:
                 if self._unseen(reading):
                     self._ended_unseen(reading, sys.exc_info()[1])
                 return
             observation.app_closes()
             # Another thread or task may be blocked in a read: the stream then ends with what that read gets.
-            if not self.being_read():
+            if not observation.pace.is_blocked():
                 because = sys.exc_info()[1]
-                raised = error_of_helper(because, sys._getframe(2), self._response())
+                raised = error_of_helper(because, caller, self())
                 observation.closed(raised or because, raised is not None)
         except Exception as error:
             if is_foreign(error):
@@ -103,16 +100,19 @@ class Closing:
 
         At the end of the body or on an error it is our generator or the one that ours reads from; in garbage collection
         it is the SDK's or httpx's, being finalized."""
-        ours = [_frame(reference()) for reference in self._readers]
         while frame is not None:
-            if frame in ours or (frame.f_code.co_name in _READING and _reads(frame)):
+            if frame.f_code in _OURS:
+                if frame.f_locals["observation"] is self.observation:
+                    return frame
+            elif frame.f_code.co_name in _READING and _reads(frame):
                 return frame
             frame = frame.f_back
         return None
 
     def _unseen(self, frame: FrameType) -> bool:
         """Whether the bytes that were read in this frame have not passed through any code of ours."""
-        passed = self.observation.chunks or self.watch is not None or self.being_read()
+        observation = self.observation
+        passed = observation.chunks or self.watch is not None or observation.pace.is_blocked()
         return not passed and frame.f_code.co_name != "__stream__"
 
     def _ended_unseen(self, frame: FrameType, error: BaseException | None) -> None:
@@ -133,76 +133,33 @@ class Closing:
             observation.failed(error)
 
 
-class _Close:
-    """Replaces the ``close`` of one transport stream until it is called."""
-
-    __slots__ = ("_inner", "_owner", "closing")
-
-    def __init__(self, closing: Closing, stream: Any) -> None:
-        self.closing = closing
-        self._owner = weakref.ref(stream)
-        self._inner = _inner(stream)
-
-    def __call__(self) -> None:
-        target = self._owner()
-        try:
-            self.closing.noted(target, "close")
-        finally:
-            if target is not None:
-                type(target).close(target)
-            else:
-                self._inner.close()
-
-
-class _AsyncClose(_Close):
-    """The async twin."""
-
-    __slots__ = ()
-
-    async def __call__(self) -> None:  # type: ignore[override]
-        target = self._owner()
-        try:
-            self.closing.noted(target, "aclose")
-        finally:
-            if target is not None:
-                await type(target).aclose(target)
-            else:
-                await self._inner.aclose()
-
-
-def _inner(stream: Any) -> Any:
-    """What to close when the garbage collector takes the stream and the SDK's generator together.
-
-    The generator closes the stream while it is finalized: weak references are dead by then, and the connection must be
-    freed all the same. For httpx's bound streams this is the transport's stream inside; any other stream is held
-    itself, at the price of a reference cycle."""
-    return getattr(stream, "_stream", stream)
-
-
-def _unhook(thing: Any, name: str) -> None:
-    """Delete our attribute, so that the class's own method is used again; cheaper than reading the instance's dict."""
-    try:  # noqa: SIM105 - suppress() costs more than the deletion
-        delattr(thing, name)
-    except AttributeError:
-        pass  # other code has removed it
-
-
-def _nothing() -> None:
-    return None
-
-
-def _running(generator: Any) -> bool:
-    return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
-
-
-def _frame(generator: Any) -> FrameType | None:
-    return getattr(generator, "gi_frame", None) or getattr(generator, "ag_frame", None)
+def closing_of(response: Any, observation: Observation) -> Closing:
+    """Make the hooks of an observation on the response that it has got."""
+    try:
+        # No Python code of ours runs in the collector's callback, so no signal handler can interrupt it.
+        closing = Closing(response, observation.host.append)
+    except TypeError:
+        closing = Closing(Closing)  # the response's class allows no weak reference: we do not see when it is dropped
+    closing.observation = observation
+    closing.status, closing.headers = 200, None
+    closing.hooked = closing.tapped = closing.sees_lines = False
+    closing.watch, closing._readers = None, ()
+    observation.attach(closing)
+    return closing
 
 
 def _suspended(generator: Any) -> bool:
-    return _frame(generator) is not None and not _running(generator)
+    frame = getattr(generator, "gi_frame", None) or getattr(generator, "ag_frame", None)
+    running = getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False)
+    return frame is not None and not running
 
 
+_OURS = frozenset(
+    generator.__code__
+    for generator in (
+        streamvitals_observe, streamvitals_observe_async, streamvitals_watch, streamvitals_watch_async,
+    )
+)
 _READING = frozenset({"__stream__", "iter_raw", "aiter_raw"})
 _LIBRARIES = frozenset({OPENAI.package, "httpx", "httpx2"})
 
@@ -221,9 +178,3 @@ def _reads(frame: FrameType) -> bool:
 
 def _library(module: object) -> bool:
     return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES
-
-
-def closing_of(stream: Any, is_async: bool) -> Closing | None:
-    """The ``Closing`` that this stream belongs to, while it is open."""
-    hook = getattr(stream, "aclose" if is_async else "close", None)
-    return hook.closing if isinstance(hook, _Close) else None

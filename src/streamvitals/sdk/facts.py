@@ -196,12 +196,14 @@ def socket_request_id(socket: Any) -> str | None:
     return identifier(found)
 
 
-def response_facts(response: Any) -> ResponseFacts:
-    """The status and the few headers that are used, read in one pass since look-ups are slow in httpx."""
+def response_facts(status: int, headers: Any, unix: float) -> ResponseFacts:
+    """The status and the few headers that are used, read in one pass since look-ups are slow in httpx.
+
+    ``unix`` is when they came."""
     content_type = ""
     request_id = None
     limits: LimitHeaders | None = None
-    for raw_name, value in response.headers.raw:
+    for raw_name, value in headers.raw:
         use = _uses.get(raw_name)
         if use is None:
             use = _learn_use(raw_name)
@@ -212,11 +214,11 @@ def response_facts(response: Any) -> ResponseFacts:
         elif use == "id":
             request_id = identifier(value.decode("latin-1"))
         else:
-            limits = limits or LimitHeaders()
+            limits = limits or LimitHeaders(unix)
             limits.note(raw_name.lower(), value)
     if limits is None:
-        return ResponseFacts(response.status_code, content_type, request_id)
-    return ResponseFacts(response.status_code, content_type, request_id, limits.limits(), limits.retry_after)
+        return ResponseFacts(status, content_type, request_id)
+    return ResponseFacts(status, content_type, request_id, limits.limits(), limits.retry_after)
 
 
 _MAX_NAMES = 1024

@@ -23,8 +23,6 @@ https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -49,11 +47,11 @@ _MAX_LIMITS = 16  # limits of one kind; more than any provider sends
 class LimitHeaders:
     """Takes the headers of one response whose lower-case names begin with one of ``PREFIXES``.
 
-    ``unix_time`` gives the current time, to turn resets at a point in time into seconds from now.
+    ``unix`` is when the response came, to turn resets at a point in time into seconds from then.
     """
 
-    def __init__(self, unix_time: Callable[[], float] = time.time) -> None:
-        self._unix_time = unix_time
+    def __init__(self, unix: float) -> None:
+        self._unix = unix
         # By kind, then by what distinguishes limits of one kind: "-minute", the name of a policy, "" for the usual.
         self._found: dict[str, dict[str, dict[str, float]]] = {"requests": {}, "tokens": {}}
         # The IETF draft's policies: `ratelimit-policy` has their kind, `ratelimit` what is left.
@@ -105,7 +103,7 @@ class LimitHeaders:
             self.retry_after = seconds
 
     def _seconds(self, text: str) -> float | None:
-        """Seconds from now: "59.5", "6m0s", "120ms", a Unix time in seconds or milliseconds, RFC 3339, an HTTP date."""
+        """Seconds from then: "59.5", "6m0s", "12ms", a Unix time in seconds or milliseconds, RFC 3339, an HTTP date."""
         number = _number(text)
         if number is None:
             parts = _DURATION.findall(text)
@@ -114,7 +112,7 @@ class LimitHeaders:
             else:
                 number = _point_in_time(text)
         if number is not None and number > _EPOCH:
-            number = number / (1000.0 if number > _EPOCH * 1000 else 1.0) - self._unix_time()
+            number = number / (1000.0 if number > _EPOCH * 1000 else 1.0) - self._unix
         return None if number is None else min(max(0.0, number), _MAX_WAIT)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import FrameType
@@ -318,7 +319,7 @@ class Patches:
 
     def _answered(self, observation: Observation | PlainCall, response: Any) -> None:
         try:
-            observation.answered(facts.response_facts(response))
+            observation.answered(facts.response_facts(response.status_code, response.headers, time.time()))
         except Exception as error:
             if is_foreign(error):
                 raise

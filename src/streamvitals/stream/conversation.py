@@ -39,6 +39,7 @@ from .messages import (
 )
 from .observation import Observation
 from .partial import TailReader
+from .request import EVENT_STREAM, ResponseFacts
 from .tracebacks import is_foreign
 
 # Far more than a server lets run on one connection at once; the oldest makes room.
@@ -92,6 +93,9 @@ class _Response:
         self.kept = isinstance(observation.reader, TailReader)
         self.received = 0
         observation.attach(self)
+
+    def answer(self, unix: float) -> ResponseFacts:
+        return ResponseFacts(200, EVENT_STREAM)  # nobody asks: no response has headers of its own
 
     def bytes_received(self) -> int:
         return self.received

@@ -172,7 +172,7 @@ class Dispatch:
     def _deliver_first(self, queue: deque[Item | _Delivery]) -> None:
         item: Any = queue[0]
         try:
-            if type(item) is Reference:
+            if isinstance(item, Reference):
                 item = _dropped(item)
             if type(item) is tuple:
                 observation, ending = item

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from .ending import Ending, Reference
 from .record import Progress, RetryRecord, StallAfter
+from .request import ResponseFacts
 from .retry import Chain
 
 
@@ -17,6 +18,9 @@ class Hooks(Protocol):
 
     hooked: bool
     sees_lines: bool
+
+    def answer(self, unix: float) -> ResponseFacts:
+        """Read the headers of the response, which came at ``unix``."""
 
     def bytes_received(self) -> int | None:
         """How many bytes the transport has delivered so far; None where that is not known."""

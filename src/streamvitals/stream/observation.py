@@ -135,13 +135,13 @@ class Observation:
         self.attempts.retry(now, error, backoff)
         self.chain = self.chain or self.host.begin_chain(now)
 
-    def responded(self, facts: ResponseFacts) -> None:
-        """Note that the headers of the final response have come; the app holds the stream now."""
-        now = self.clock()
+    def responded(self, facts: ResponseFacts | None = None) -> None:
+        """Note that the headers of the final response have come; the app holds the stream now.
+
+        Without ``facts`` the hooks will be asked what they say."""
+        self._answered_at = now = self.clock()
         self.response = facts
-        self._answered_at = now
-        self.pace.waited(now)
-        self.pace.rest(now)
+        self.pace.answered(now)
 
     @ends
     def request_failed(self, error: BaseException) -> None:
@@ -379,7 +379,8 @@ class Observation:
             return self.in_band_verdict
         if marker is not None:
             return marker
-        kind = self.response.content_type if self.response is not None else EVENT_STREAM
+        response = self._answer()
+        kind = response.content_type if response is not None else EVENT_STREAM
         if self.reader.ends_with_body and (self.pace.chunks or (isinstance(self.reader, MutedReader) and self._came())):
             page = kind in ("text/html", "application/json")
             return Verdict(Outcome.MALFORMED, "unexpected_content_type") if page else Verdict(Outcome.COMPLETED)
@@ -390,6 +391,12 @@ class Observation:
                 return Verdict(Outcome.MALFORMED, "unexpected_content_type")
             return Verdict(Outcome.TRUNCATED, "empty_stream")
         return Verdict(Outcome.TRUNCATED, self.reader.unfinished())
+
+    def _answer(self) -> ResponseFacts | None:
+        """What the headers of the final response say; None if they have not come, or there were none."""
+        if self.response is None and self._answered_at is not None and self.hooks is not None:
+            self.response = self.hooks.answer(self.started_unix + self._answered_at - self.pace.started)
+        return self.response
 
     def _look_for_bytes(self, now: float) -> None:
         """Note at the end of a stream without a chunk that bytes have come, if nobody has seen which."""
@@ -406,7 +413,7 @@ class Observation:
         pace = self.pace
         pace.stop_writing()
         verdict, end, causes, complete = ending
-        reader, response, hooks, attempts, facts = self.reader, self.response, self.hooks, self._attempts, self.facts
+        reader, response, hooks, attempts, facts = self.reader, self._answer(), self.hooks, self._attempts, self.facts
         if attempts is not None:
             attempts.cut_short(end)
         if verdict.outcome in _APP_SIDE:

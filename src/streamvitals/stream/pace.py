@@ -35,6 +35,8 @@ class Numbers(Protocol):
 
     def __setitem__(self, index: int, value: float, /) -> None: ...
 
+    def __getitem__(self, index: int, /) -> float: ...
+
 
 class Slot(Protocol):
     """Eight doubles that outlive the process: see store/segment.py."""
@@ -94,6 +96,15 @@ class Pace:
     def wait_from(self, since: float) -> None:
         """The next wait counts from then on, whatever the slot shows."""
         self.waiting_since = since
+
+    def is_blocked(self) -> bool:
+        """Whether the app waits, in a read or for the headers, until the stream has ended."""
+        return self.view[self.at] > 0.0
+
+    def answered(self, now: float) -> None:
+        """The headers have come; the app holds the stream from now on."""
+        self.waited(now)
+        self.view[self.at] = -now
 
     def arrived(self, now: float) -> None:
         """A chunk has come."""
