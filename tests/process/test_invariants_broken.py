@@ -30,7 +30,7 @@ def broken(*args: Any, **kwargs: Any) -> Any:
 # Every function of ours that runs within a call of the app's; the places where faults are caught are left as they are.
 PLACES: list[tuple[Any, str]] = [
     (facts, "surface_of"), (facts, "request_facts"), (facts, "provider_of"), (facts, "response_facts"),
-    (facts, "content_encoding"), (facts, "streams"), (kinds.Kinds, "call"), (kinds, "request_key_of"),
+    (facts, "content_encoding"), (facts, "streams"), (kinds.Kinds, "kind"), (patch, "parts_of"),
     (store.Store, "open_slot"), (store.Store, "close_slot"), (store.Store, "block"), (store.Store, "change"),
     (store.StoreSink, "on_end"), (store.StoreSink, "on_retry"), (increments, "ended"), (increments, "retried"),
     (increments, "progressed"), (increments, "_observe"),

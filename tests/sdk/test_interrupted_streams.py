@@ -180,6 +180,6 @@ def test_wherever_it_strikes_the_app_gets_it_and_every_stream_is_counted_once(
     # or without: of the asynchronous ways one place in a hundred may be late or lost.
     tolerated = number // 100 if "async" in act else 0
     assert len(wrong) <= tolerated, wrong
-    lost = [line for line in lost if "async" not in act or not line.startswith("sdk/closing.py")]
+    lost = [line for line in lost if "async" not in act or not line.startswith(("sdk/closing.py", "sdk/bodies.py"))]
     assert len(lost) <= tolerated, lost
     assert number > 100, "the test has looked at nothing"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamvitals.sdk.replacing import Replacements
+from streamvitals.sdk.replacing import Replacements, same_parameters
 
 
 class Base:
@@ -44,3 +44,24 @@ def test_another_patch_over_ours_stays() -> None:
         assert Base.method is theirs
     finally:
         Base.method = original  # type: ignore[method-assign]
+
+
+class Alike:
+    def built(self, options: str, *, retries_taken: int = 0) -> None:
+        """As an SDK's own."""
+
+    def older(self, options: str) -> None: ...
+
+    def other_default(self, options: str, *, retries_taken: int = 1) -> None: ...
+
+    def by_position(self, options: str, retries_taken: int = 0) -> None: ...
+
+    def anything(self, *args: object, **kwargs: object) -> None: ...
+
+
+def test_parameters_are_the_same_only_if_names_kinds_and_defaults_are() -> None:
+    def ours(client: object, options: object, *, retries_taken: int = 0) -> None: ...
+
+    assert same_parameters(ours, Alike.built)
+    for other in (Alike.older, Alike.other_default, Alike.by_position, Alike.anything, "no method"):
+        assert not same_parameters(ours, other)  # type: ignore[arg-type]

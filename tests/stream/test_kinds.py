@@ -33,25 +33,24 @@ def known() -> Kinds:
 
 def labels(known: Kinds, asking: Any, asked: Any) -> tuple[str, str]:
     """Model and server, twice the same: from a look, and from memory."""
-    found = [known.call(asking, asked) for _ in range(2)]
+    found = [known.kind(asking, asked) for _ in range(2)]
     assert found[0] is not None
     assert found[1] is not None
     assert found[0].facts == found[1].facts
-    assert type(found[0].reader) is type(found[1].reader)
+    assert found[0].reader is found[1].reader
     return found[0].facts.labels.model, found[0].facts.labels.server
 
 
 def test_requests_of_one_kind_are_looked_at_once(known: Kinds, monkeypatch: pytest.MonkeyPatch) -> None:
     asking = client()
-    first = known.call(asking, options(messages=[]))
+    first = known.kind(asking, options(messages=[]))
     assert first is not None
     monkeypatch.setattr(facts, "request_facts", lambda *_: pytest.fail("looked at again"))
     for client_of, sent in ((asking, options(messages=["other"])), (asking.with_options(timeout=1), options())):
-        again = known.call(client_of, sent)
+        again = known.kind(client_of, sent)
         assert again is not None
         assert again.facts is first.facts
-        assert type(again.reader) is type(first.reader)
-        assert again.reader is not first.reader
+        assert again.reader is first.reader
 
 
 def test_a_base_url_that_is_replaced_is_noticed(known: Kinds) -> None:
@@ -61,7 +60,7 @@ def test_a_base_url_that_is_replaced_is_noticed(known: Kinds) -> None:
     assert labels(known, asking, options()) == ("m", "two.example")
     assert labels(known, asking.with_options(base_url="http://three.example/v1"), options()) == ("m", "three.example")
     asking.base_url = "http://one.example:81/v1"
-    assert known.call(asking, options()).facts.server_port == 81  # type: ignore[union-attr]
+    assert known.kind(asking, options()).facts.server_port == 81  # type: ignore[union-attr]
 
 
 def test_a_base_url_of_the_apps_own_is_asked_for_every_time(known: Kinds) -> None:
@@ -71,7 +70,7 @@ def test_a_base_url_of_the_apps_own_is_asked_for_every_time(known: Kinds) -> Non
         base_url = property(lambda self: next(urls), lambda self, url: None)  # type: ignore[assignment]
 
     asking = client(kind=Turning)
-    found = [known.call(asking, options()) for _ in range(6)]
+    found = [known.kind(asking, options()) for _ in range(6)]
     assert {kind.facts.labels.server for kind in found if kind is not None} == {"one.example", "two.example"}
 
 
@@ -92,23 +91,23 @@ def test_what_else_says_how_a_body_is_read_is_looked_at(known: Kinds) -> None:
     asking = client()
     for _ in range(2):
         for form, reader in (("audio", BodyBytes), ("sse", SpeechEvents)):
-            found = known.call(asking, options("/audio/speech", stream_format=form))
+            found = known.kind(asking, options("/audio/speech", stream_format=form))
             assert found is not None
-            assert type(found.reader) is reader
+            assert found.reader is reader
 
 
 def test_paths_and_classes_are_told_apart(known: Kinds) -> None:
     asking = client()
-    calls = [known.call(asking, options(url)) for url in ("/chat/completions", "/completions")]
+    calls = [known.kind(asking, options(url)) for url in ("/chat/completions", "/completions")]
     assert [call.facts.labels.operation for call in calls if call is not None] == ["chat", "text_completion"]
-    assert known.call(asking, options("/embeddings")) is None
+    assert known.kind(asking, options("/embeddings")) is None
 
 
 def test_it_is_bounded_and_holds_no_client(known: Kinds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "_MAX_KINDS", 4)
     asking = client()
     for number in range(50):
-        known.call(asking, options(model=f"m{number}"))
+        known.kind(asking, options(model=f"m{number}"))
         assert len(known._known) <= 4
     gone = weakref.ref(asking)
     del asking
@@ -124,7 +123,7 @@ def test_a_url_that_has_gone_is_taken_for_no_other(known: Kinds) -> None:
 
 def test_a_url_is_not_kept_for_there_may_be_a_password_in_it(known: Kinds) -> None:
     asking = openai.OpenAI(api_key="k", base_url="http://user:SECRET@one.example/v1")
-    assert known.call(asking, options()) is not None
+    assert known.kind(asking, options()) is not None
     url = weakref.ref(asking.base_url)
     del asking
     gc.collect()

@@ -20,7 +20,7 @@ from ..sdk.requested import request_attributes
 from ..startup import importhook
 from ..store.snapshot import Snapshot
 from ..store.store import Slot, Store
-from ..stream.call import Call, Holder
+from ..stream.call import Holder
 from ..stream.chunks import Reader
 from ..stream.dispatch import CallRetry, CallStart, Dispatch, Fault, Item, LoopLag, Start
 from ..stream.ending import Ending
@@ -29,7 +29,7 @@ from ..stream.partial import TailReader
 from ..stream.plain import PlainCall
 from ..stream.record import CallRecord, Inside, StallAfter, StreamLabels, StreamRecord
 from ..stream.request import Key, RequestFacts
-from ..stream.request_key import RequestKey
+from ..stream.request_key import Parts, RequestKey
 from ..stream.retry import FIRST_ATTEMPT
 from ..stream.sink import Sink
 from ..stream.tracebacks import is_foreign
@@ -94,20 +94,23 @@ class Runtime:
 
     # -- called by the patches
 
-    def begin(self, call: Call, holder: Holder | None = None) -> Observation:
+    def begin(
+        self, facts: RequestFacts, reader: Reader, key: Parts | None = None, holder: Holder | None = None,
+        http_client: Any = None, options: Any = None,
+    ) -> Observation:
         """Start observing one stream, and leave its observation with the holder."""
         forks.notice()
         self._dispatch.drain()
         retries = self.retries
         if retries.failures:
             retries.sweep_some()
-        facts, reader, key, http_client, options = call
         if http_client is not None and self._http_spans is not None:
             self._http_spans.instrument_http_client(http_client)
         now = self.clock()
         slot = self.store.take_slot(facts.labels)
-        facts = _as_counted(facts, slot)
-        retry = retries.begin(facts.named, key, now) if retries.failures else FIRST_ATTEMPT
+        if slot.labels != facts.labels:
+            facts = _as_counted(facts, slot)
+        retry = retries.begin(facts.named, key and RequestKey(*key), now) if retries.failures else FIRST_ATTEMPT
         if self.config.capture_partial:
             reader = TailReader(reader, self.config.capture_partial, self._redact)
         parent = self._capture_parent() if self._capture_parent is not None else None
@@ -150,7 +153,8 @@ class Runtime:
         slot = self.store.take_call_slot(facts.labels)
         if slot is None:
             return
-        facts = _as_counted(facts, slot)
+        if slot.labels != facts.labels:
+            facts = _as_counted(facts, slot)
         call = PlainCall(self, facts, reader, slot, now)
         try:
             holder.observation = call
@@ -316,8 +320,6 @@ class Runtime:
 
 
 def _as_counted(facts: RequestFacts, slot: Slot) -> RequestFacts:
-    """The facts with the labels that they are counted under."""
-    if slot.labels == facts.labels:
-        return facts
+    """The facts with the labels that they are counted under, which are others."""
     hints = facts.hints if slot.labels.custom == facts.labels.custom else (*facts.hints, "label_limit")
     return facts._replace(labels=slot.labels, hints=hints)

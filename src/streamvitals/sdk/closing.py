@@ -46,13 +46,14 @@ class Closing(Reference):
 
     def answer(self, unix: float) -> ResponseFacts:
         """Read the headers of the response, which came at ``unix``."""
-        try:
-            return response_facts(self.status, self.headers, unix)
-        except Exception as error:
-            if is_foreign(error):
-                raise
-            self.observation.host.fault("observe")
-            return ResponseFacts(200, EVENT_STREAM)
+        if self.headers is not None:
+            try:
+                return response_facts(self.status, self.headers, unix)
+            except Exception as error:
+                if is_foreign(error):
+                    raise
+                self.observation.host.fault("observe")
+        return ResponseFacts(200, EVENT_STREAM)
 
     def bytes_received(self) -> int | None:
         """How many bytes the transport has delivered so far; None where that is not known."""

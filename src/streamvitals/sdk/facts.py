@@ -61,10 +61,8 @@ def _sent(options: Any, name: str) -> Any:
     return None
 
 
-def streams(sdk: SDK, options: Any, stream: object) -> bool:
-    """Whether a call returns its body piece by piece: as events, or as bytes for the app to read."""
-    if stream:
-        return True
+def streams(sdk: SDK, options: Any) -> bool:
+    """Whether a call that asks for no Stream returns its body piece by piece all the same, for the app to read."""
     if not isinstance(options.headers, Mapping):
         return False
     raw = any(k.lower() == _RAW_RESPONSE and v == "stream" for k, v in options.headers.items())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from ..stream.call import Call, Holder
+from ..stream.call import Holder
 from ..stream.chunks import Reader
 from ..stream.observation import Observation
 from ..stream.request import Key, RequestFacts
-from ..stream.request_key import RequestKey
+from ..stream.request_key import Parts, RequestKey
 
 
 class Host(Protocol):
@@ -17,8 +17,14 @@ class Host(Protocol):
 
     clock: Callable[[], float]
 
-    def begin(self, call: Call, holder: Holder | None = None) -> Observation:
-        """Start to observe one stream, and give the observation to the holder."""
+    def begin(
+        self, facts: RequestFacts, reader: Reader, key: Parts | None = None, holder: Holder | None = None,
+        http_client: Any = None, options: Any = None,
+    ) -> Observation:
+        """Start to observe one stream, and give the observation to the holder. ``reader`` is made for it alone.
+
+        ``key`` identifies the request (None where nothing does); ``http_client`` is the httpx client that sends it, and
+        ``options`` are the SDK's, if there are any: neither is kept."""
 
     def look_around(self, observation: Observation) -> None:
         """Look once more whether the request is made inside the inference of another instrumentation."""

@@ -1,4 +1,4 @@
-"""Translates the SDK's requests into ``Call``s; facts that requests of one kind share are looked up once."""
+"""The kinds of the SDK's requests: facts that those of one kind share are looked up once."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..stream.call import Call
 from ..stream.chunks import Reader
 from ..stream.events import BodyBytes, SpeechEvents
 from ..stream.request import RequestFacts
-from ..stream.request_key import request_key_of
 from . import facts
 from .openai_sdk import SDK
 
 _MAX_KINDS = 256
-_made: Any = tuple.__new__  # makes a named tuple from all its fields in less than half the time that its class takes
 _Key = tuple[int, type, str, str, str]
 
 
@@ -39,24 +36,14 @@ class Kinds:
     def __init__(self, sdk: SDK, finish_optional_hosts: frozenset[str], providers: Mapping[str, str]) -> None:
         self._sdk = sdk
         self._settings = finish_optional_hosts, providers
-        self._known: dict[_Key, Kind] = {}
-
-    def call(self, client: Any, options: Any) -> Call | None:
-        """Translate a streaming request; None for a surface that is not observed."""
-        kind = self.kind(client, options)
-        if kind is None:
-            return None
-        body = options.json_data
-        key = None if body is None else request_key_of(body)
-        call: Call = _made(Call, (kind.facts, kind.reader(), key, client._client, options))
-        return call
+        self._known: dict[_Key | None, Kind] = {}
 
     def kind(self, client: Any, options: Any) -> Kind | None:
         """The kind of a request; None for a surface that is not observed."""
-        kind_key = _key(client, options)
-        kind = self._known.get(kind_key) if kind_key is not None else None
+        key = _key(client, options)
+        kind = self._known.get(key)
         if kind is None or kind.url() is not client._base_url:  # else another URL has got the id of one that is gone
-            kind = self._new_kind(client, options, kind_key)
+            kind = self._new_kind(client, options, key)
         return kind
 
     def _new_kind(self, client: Any, options: Any, key: _Key | None) -> Kind | None:
@@ -82,11 +69,14 @@ class Kinds:
 
 def _key(client: Any, options: Any) -> _Key | None:
     """The key of a request's kind; None where the kind does not decide everything."""
-    fields = vars(options)  # attributes of a pydantic model are slow to read
-    body, extra = fields.get("json_data"), fields.get("extra_json")
+    try:
+        fields = options.__dict__  # attributes of a pydantic model are slow to read
+        body, extra, url = fields["json_data"], fields["extra_json"], client._base_url
+    except (AttributeError, KeyError):
+        return None  # an app's own client or options, or fields that nobody has set
     if type(body) is not dict or (extra is not None and (type(extra) is not dict or "model" in extra)):
         return None
-    model, url = body.get("model"), getattr(client, "_base_url", None)
-    if type(model) is not str or not model or url is None:
+    model = body.get("model")
+    if type(model) is not str or not model:
         return None
     return id(url), type(client), fields["url"], fields["method"], model

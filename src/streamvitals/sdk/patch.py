@@ -22,11 +22,10 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any, ClassVar
 
-from ..stream.call import Call
 from ..stream.observation import Observation
 from ..stream.plain import PlainCall
 from ..stream.request import RequestFacts
-from ..stream.request_key import request_key_of
+from ..stream.request_key import parts_of, request_key_of
 from ..stream.tracebacks import is_foreign
 from . import facts
 from .attach import ClassHooks, attach, watch
@@ -35,7 +34,7 @@ from .custom_labels import CustomLabels, Declared, Request
 from .host import Host
 from .kinds import Kinds
 from .openai_sdk import OPENAI, SDK
-from .replacing import Replacements
+from .replacing import Replacements, same_parameters
 from .taps import Taps
 from .versions import resolve
 from .websockets import SocketPatches
@@ -121,7 +120,6 @@ class Patches:
         self._plain_kinds = (
             Kinds(sdk._replace(by_path=sdk.plain, by_pattern=()), finish_optional_hosts, providers) if plain else None
         )
-        self._call = self._labelled_call if self._labels else self._kinds.call
         self._sockets = SocketPatches(sdk, host, providers, self._labels)
         self._hooks = ClassHooks(Bodies(host.fault), Taps(sdk.package))
 
@@ -173,16 +171,14 @@ class Patches:
         self._hooks.bodies.remove()
         self._hooks.taps.remove()
 
-    def _enter(self, request: _Request, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _enter(self, request: _Request, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Begin a call: observe it if it streams, or if it tries a failed stream again without streaming."""
         if not self._active:
             return
         try:
-            options = kwargs["options"] if "options" in kwargs else args[1]
-            if facts.streams(self._sdk, options, kwargs.get("stream")):
-                call = self._call(client, options)
-                if call is not None:
-                    self._host.begin(call, request)
+            client, options = args[0], kwargs["options"] if "options" in kwargs else args[2]
+            if kwargs.get("stream") or facts.streams(self._sdk, options):
+                self._begin(request, client, options)
             elif self._plain_kinds is not None:
                 self._begin_plain(self._plain_kinds, request, client, options)
             if type(request.observation) is not Observation and self._host.has_failures():
@@ -199,6 +195,14 @@ class Patches:
             request.entered = True
             _current.set(None)
 
+    def _begin(self, request: _Request, client: Any, options: Any) -> None:
+        kind = self._kinds.kind(client, options)
+        if kind is not None:
+            found = self._labelled(kind.facts, options) if self._labels else kind.facts
+            body = options.json_data
+            key = None if body is None else parts_of(body)
+            self._host.begin(found, kind.reader(), key, request, client._client, options)
+
     def _begin_plain(self, kinds: Kinds, request: _Request, client: Any, options: Any) -> None:
         outer = _current.get()
         if outer is not None and outer.observation is not None and outer.is_running():
@@ -209,10 +213,6 @@ class Patches:
                 self._see_answers()
             found = self._labelled(kind.facts, options) if self._labels else kind.facts
             self._host.begin_call(found, kind.reader, request)
-
-    def _labelled_call(self, client: Any, options: Any) -> Call | None:
-        call = self._kinds.call(client, options)
-        return None if call is None else call._replace(facts=self._labelled(call.facts, options))
 
     def _labelled(self, found: RequestFacts, options: Any) -> RequestFacts:
         request = Request((getattr(options, "extra_json", None), options.json_data), options.headers)
@@ -249,11 +249,11 @@ class Patches:
 
     def _request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
-        def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
-            request = _Request(client)
+        def streamvitals_request(*args: Any, **kwargs: Any) -> Any:
+            request = _Request(args[0])
             try:
-                self._enter(request, client, args, kwargs)
-                result = original(client, *args, **kwargs)
+                self._enter(request, args, kwargs)
+                result = original(*args, **kwargs)
                 self._returned(request, result, is_async=False)
                 return result
             except BaseException as error:
@@ -266,11 +266,11 @@ class Patches:
 
     def _async_request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
-        async def streamvitals_request(client: Any, *args: Any, **kwargs: Any) -> Any:
-            request = _Request(client)
+        async def streamvitals_request(*args: Any, **kwargs: Any) -> Any:
+            request = _Request(args[0])
             try:
-                self._enter(request, client, args, kwargs)
-                result = await original(client, *args, **kwargs)
+                self._enter(request, args, kwargs)
+                result = await original(*args, **kwargs)
                 self._returned(request, result, is_async=True)
                 return result
             except BaseException as error:
@@ -282,24 +282,38 @@ class Patches:
         return streamvitals_request
 
     def _build_request(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def streamvitals_build_request(client: Any, options: Any, *, retries_taken: int = 0) -> Any:
+            request = original(client, options, retries_taken=retries_taken)
+            self._built(client, request)
+            return request
+
+        if not same_parameters(streamvitals_build_request, original):
+            return self._build_any_request(original)
+        return functools.wraps(original)(streamvitals_build_request)
+
+    def _build_any_request(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
-        def streamvitals_build_request(client: Any, *args: Any, **kwargs: Any) -> Any:
-            request = original(client, *args, **kwargs)
-            observation = _observation_of(client)
-            if observation is not None:
-                try:
-                    observation.attempting()
-                    if type(observation) is Observation:
-                        request.extensions[EXTENSION] = observation
-                        if self._outside:
-                            self._host.look_around(observation)
-                except Exception as error:
-                    if is_foreign(error):
-                        raise
-                    self._host.fault("observe")
+        def streamvitals_build_request(*args: Any, **kwargs: Any) -> Any:
+            request = original(*args, **kwargs)
+            self._built(args[0], request)
             return request
 
         return streamvitals_build_request
+
+    def _built(self, client: Any, request: Any) -> None:
+        observation = _observation_of(client)
+        if observation is None:
+            return
+        try:
+            observation.attempting()
+            if type(observation) is Observation:
+                request.extensions[EXTENSION] = observation
+                if self._outside:
+                    self._host.look_around(observation)
+        except Exception as error:
+            if is_foreign(error):
+                raise
+            self._host.fault("observe")
 
     def _should_retry(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -348,18 +362,25 @@ class Patches:
         return streamvitals_process_response
 
     def _stream_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def streamvitals_init(stream: Any, *args: Any, **kwargs: Any) -> None:
-            original(stream, *args, **kwargs)
-            self._attach(stream, is_async=False)
-
-        return streamvitals_init
+        return self._init(original, is_async=False)
 
     def _async_stream_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        return self._init(original, is_async=True)
+
+    def _init(self, original: Callable[..., Any], is_async: bool) -> Callable[..., Any]:
+        def streamvitals_init(stream: Any, *, cast_to: Any, response: Any, client: Any, options: Any = None) -> None:
+            original(stream, cast_to=cast_to, response=response, client=client, options=options)
+            self._attach(stream, is_async)
+
+        if not same_parameters(streamvitals_init, original):
+            return self._init_of_any(original, is_async)
+        return functools.wraps(original)(streamvitals_init)
+
+    def _init_of_any(self, original: Callable[..., Any], is_async: bool) -> Callable[..., Any]:
         @functools.wraps(original)
-        def streamvitals_init(stream: Any, *args: Any, **kwargs: Any) -> None:
-            original(stream, *args, **kwargs)
-            self._attach(stream, is_async=True)
+        def streamvitals_init(*args: Any, **kwargs: Any) -> None:
+            original(*args, **kwargs)
+            self._attach(args[0], is_async)
 
         return streamvitals_init
 

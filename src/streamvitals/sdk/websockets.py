@@ -18,7 +18,6 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..stream.call import Call
 from ..stream.conversation import Conversation
 from ..stream.events import ResponsesEvents
 from ..stream.observation import Observation
@@ -156,7 +155,7 @@ class SocketPatches:
             request = self._labels.put_into(request, Request((fields,), None))
         # Nothing of the message itself may be held while the response is open.
         key = digested(body) if body is not None else None
-        observation = self._host.begin(Call(request, ResponsesEvents(), key))
+        observation = self._host.begin(request, ResponsesEvents(), key)
         observation.attempts.over_connection(request_id)
         return observation
 

@@ -24,7 +24,7 @@ from .pace import Pace, Slot
 from .partial import TailReader
 from .record import NOT_FAILURES, Inside, RetryRecord, StreamRecord
 from .request import EVENT_STREAM, RequestFacts, ResponseFacts
-from .request_key import RequestKey
+from .request_key import Parts, RequestKey
 from .retry import FIRST_ATTEMPT, Chain, Retry
 from .tracebacks import chain, is_foreign, names_of
 
@@ -61,7 +61,7 @@ class Observation:
 
     def __init__(
         self, host: Host, facts: RequestFacts, reader: Reader, slot: Slot, now: float, unix: float,
-        request_key: RequestKey | None = None, retry: Retry = FIRST_ATTEMPT, trace_parent: object | None = None,
+        request_key: Parts | None = None, retry: Retry = FIRST_ATTEMPT, trace_parent: object | None = None,
     ) -> None:
         self.host = host
         self.facts = facts
@@ -359,7 +359,7 @@ class Observation:
 
     def release(self) -> tuple[Any, RequestKey | None]:
         """Return, once, the origin of the failure and what identifies the request; neither is held any longer."""
-        released = self.origin, self.request_key
+        released = self.origin, self.request_key and RequestKey(*self.request_key)
         self.origin = self.request_key = None
         return released
 
