@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import signal
 import socket
 import threading
@@ -166,6 +168,48 @@ def test_a_pool_that_is_exhausted_is_the_callers(kind: str, server: ThreadedFaul
     with peer(play) as url, recorded() as records:
         run(act, server)
     assert sorted(verdicts(records)) == [("abandoned", "closed"), ("timeout", "pool_timeout")]
+
+
+# -- the app's machine ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_descriptors_that_are_used_up_are_the_apps(mode: str, observe: Observe) -> None:
+    single = HTTP.Limits(max_keepalive_connections=0)  # the next request makes a connection of its own
+
+    def act(app: App) -> None:
+        client = SYNC(limits=single)
+        reading("sync", "sv-ok", http_client=client)(app)
+        with no_more_descriptors():
+            reading("sync", "sv-ok", http_client=client)(app)
+
+    async def aact(app: App) -> None:
+        client = ASYNC(limits=single)
+        await reading("async", "sv-ok", http_client=client)(app)
+        with no_more_descriptors():
+            await reading("async", "sv-ok", http_client=client)(app)
+
+    assert verdicts(observe(act if mode == "sync" else aact)) == [("completed", ""), ("rejected", "other")]
+
+
+def test_an_address_that_the_machine_does_not_have_is_the_apps(observe: Observe) -> None:
+    def act(app: App) -> None:
+        from_elsewhere = HTTP.HTTPTransport(local_address="203.0.113.7", verify=_NO_CERTIFICATES)
+        reading("sync", "sv-ok", http_client=SYNC(transport=from_elsewhere))(app)
+
+    assert verdicts(observe(act)) == [("rejected", "other")]
 
 
 # -- transports of the app ------------------------------------------------------------------------------------

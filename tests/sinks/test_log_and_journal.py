@@ -285,6 +285,19 @@ def test_a_journal_that_cannot_be_written_is_switched_off(server: ThreadedFaultS
     assert records.faults == ["sink"] * MAX_FAULTS
 
 
+def test_a_disk_that_was_full_costs_lines_only(
+    failed: StreamRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = JournalSink(str(tmp_path / "journal"))
+    dispatch = Dispatch([sink], lambda *_: None, lambda *_: None)
+    with monkeypatch.context() as full:
+        full.setattr(sink, "_path", "/dev/full")
+        for _ in range(MAX_FAULTS + 2):
+            dispatch.submit(failed)
+    dispatch.submit(failed)
+    assert len((tmp_path / "journal").read_text().splitlines()) == 1
+
+
 def test_what_is_wrong_with_the_journal_is_said_once(
     failed: StreamRecord, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

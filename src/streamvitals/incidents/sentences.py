@@ -218,7 +218,8 @@ _ENDS: dict[tuple[Outcome, str], tuple[str, str]] = {
     ),
     (Outcome.REJECTED, "other"): (
         "The request failed by its own set-up or was refused by {server}",
-        "The causes, by class: an exception of the application's own transport, or an unusual status",
+        "The causes, by class: an exception of the application's own transport, descriptors or ports that its machine "
+        "has none of left, or an unusual status",
     ),
     (Outcome.CONNECT_ERROR, ""): (
         "{server} could not be reached",

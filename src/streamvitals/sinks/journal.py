@@ -31,6 +31,11 @@ MAX_SIZE = 64 * 1024 * 1024  # bytes; then the file is renamed to <name>.1 and b
 # A pipe that nobody reads, or reads slowly, must not hold the app up: it is an error instead.
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
+# What passes: the lines are lost until then. Descriptors, memory or room are used up, or a reader is slow.
+_PASSES = frozenset({
+    errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT,
+})
+
 TOKENS = ("input", "output", "cached", "reasoning", "cache_write")  # as the first of stream.record.Usage
 
 logger = logging.getLogger("streamvitals")
@@ -48,8 +53,8 @@ class JournalSink(Sink):
     ``BURST`` and ``EVERY`` limit the lines of failed streams. The next line says how many were left out; at the end of
     the process a line of its own does.
 
-    A pipe or a terminal that takes nothing for the moment costs the line. What is wrong is logged once, and
-    ``on_problem`` called, unless it has been ``reported`` before.
+    What passes, such as a full disk or a pipe that takes nothing for the moment, costs the line. What is wrong is
+    logged once, and ``on_problem`` called, unless it has been ``reported`` before.
     """
 
     def __init__(
@@ -104,11 +109,10 @@ class JournalSink(Sink):
         data = (json.dumps(line, default=str) + "\n").encode()
         try:
             self._write(b"\n" + data if self._torn else data)
-        except BlockingIOError as error:
-            self._report(error)
         except OSError as error:
             self._report(error)
-            raise ReportedError(error.errno, error.strerror) from error
+            if error.errno not in _PASSES:
+                raise ReportedError(error.errno, error.strerror) from error
 
     def _report(self, error: OSError) -> None:
         if not self._reported:

@@ -184,7 +184,7 @@ def _classify_link(links: list[BaseException], frames: list[FrameType], headers_
     if not kinds.isdisjoint(_PROXY) or module.startswith("socksio."):
         return Verdict(Outcome.CONNECT_ERROR, "proxy")
     if "ConnectError" in kinds:
-        return Verdict(Outcome.CONNECT_ERROR, _connect_cause(links))
+        return _connect(links)
     if "TooManyRedirects" in kinds:
         return _own_set_up("too_many_redirects", headers_received)
     if not kinds.isdisjoint(("StreamClosed", "StreamConsumed")):
@@ -261,7 +261,7 @@ def _aiohttp(links: list[BaseException], kinds: frozenset[str], headers_received
     if not kinds.isdisjoint(("ClientProxyConnectionError", "ClientHttpProxyError")):
         return Verdict(Outcome.CONNECT_ERROR, "proxy")
     if "ClientConnectorError" in kinds:
-        return Verdict(Outcome.CONNECT_ERROR, _connect_cause(links))
+        return _connect(links)
     if "SocketTimeoutError" in kinds:
         return Verdict(Outcome.TIMEOUT, "read_timeout")
     if "ServerTimeoutError" in kinds:
@@ -307,6 +307,20 @@ def _broken_by(text: str) -> Verdict | None:
     if name.startswith("SSL"):
         return Verdict(Outcome.RESET, "connection_aborted")
     return Verdict(Outcome.RESET, _BROKEN_BY[name]) if name in _BROKEN_BY else None
+
+
+# Of the app's machine: descriptors, buffers, memory or ports are used up, or its own rules allow no such connection.
+_OWN_LIMITS = frozenset({
+    errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM,
+})
+
+
+def _connect(links: list[BaseException]) -> Verdict:
+    """Tell a server that could not be reached from a connection that this machine could not even begin."""
+    every = (one for link in links for one in (link, *getattr(link, "exceptions", ())))
+    if any(getattr(one, "errno", None) in _OWN_LIMITS and "SSLError" not in kinds_of(one) for one in every):
+        return _own_set_up("other", headers_received=False)
+    return Verdict(Outcome.CONNECT_ERROR, _connect_cause(links))
 
 
 def _connect_cause(links: list[BaseException]) -> str:
