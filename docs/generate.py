@@ -97,7 +97,8 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "0", "how many bytes of a failed stream's last text its span and the journal get; off, since it is content"
     ),
     "STREAMVITALS_REDACT": ("", "`package.module:function` that the captured text is passed through"),
-    "STREAMVITALS_JOURNAL": ("", "a file that gets one JSON line per ended stream; `/dev/stdout` is the app's own"),
+    "STREAMVITALS_JOURNAL": ("", "a file that gets one JSON line per ended stream, relative to where `run` "
+     "was started; `/dev/stdout` is the app's own"),
     "STREAMVITALS_QUIET": ("false", "`true`: write nothing to stderr, neither at the start nor for a failed stream"),
 }
 # Set by `run` for the app, not by people.
