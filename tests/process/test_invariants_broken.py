@@ -39,7 +39,7 @@ PLACES: list[tuple[Any, str]] = [
     (bodies, "_reading"), (bodies, "_closing"), (bodies.Bodies, "hook"),
     (attach, "closing_of"), (closing.Closing, "add_reader"), (closing.Closing, "answer"),
     (closing.Closing, "_reading"), (closing.Closing, "noted"), (closing, "_reads"), (closing, "_suspended"),
-    (chunks.ChatChunks, "__init__"), (chunks.ChatChunks, "read"), (chunks.ChatChunks, "is_common"),
+    (chunks.ChatChunks, "__init__"), (chunks.ChatChunks, "read"), (chunks.ChatChunks, "_is_common_model"),
     (chunks.ChatChunks, "has_token"),
     (chunks.ChatChunks, "marker"), (chunks.ChatChunks, "unfinished"), (chunks.ChatChunks, "usage"),
     (observation, "classify_exception"), (observation, "names_of"), (pace, "Progress"),

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -16,8 +17,9 @@ from openai.types.responses import ResponseTextDeltaEvent
 from observation_support import Host
 from streamvitals.names import GAP_EDGES
 from streamvitals.stream import observe
-from streamvitals.stream.chunks import ChatChunks
+from streamvitals.stream.chunks import ChatChunks, Common
 from streamvitals.stream.events import AgentEvents, ResponsesEvents
+from streamvitals.stream.observation import Observation
 from streamvitals.stream.record import StreamRecord
 
 
@@ -44,32 +46,37 @@ STRANGE = {
 }
 
 
+def patiently_read(items: list[Any], reader: Any = None) -> list[Any]:
+    """The chunks of a stream that were not common."""
+    found: list[Any] = []
+    original = Observation.arrived
+
+    def arrived(self: Observation, item: Any, now: float | None = None) -> Common:
+        found.append(item)
+        return original(self, item, now)
+
+    observation = Host().streaming(reader=reader)
+    with patch.object(Observation, "arrived", arrived):
+        assert list(observe.streamvitals_observe(iter(items), observation)) == items
+    return found
+
+
 @pytest.mark.parametrize("name", STRANGE)
 def test_what_says_anything_is_no_common_chunk(name: str) -> None:
-    reader = ChatChunks()
-    reader.read(chunk())
-    assert reader.is_common(chunk())
-    assert not reader.is_common(STRANGE[name])
+    first, common, strange, last = chunk(), chunk(), STRANGE[name], chunk()
+    found = patiently_read([first, common, strange, last])
+    assert found[:2] == [first, strange]
+    ended = name in ("finish", "x_groq", "error in a choice")
+    assert found[2:] == ([last] if ended else [])
 
 
-def test_a_choice_that_has_finished_is_not_common_again() -> None:
-    reader = ChatChunks()
-    assert not reader.is_common(chunk())  # nobody has seen this choice
-    reader.read(chunk(choice={"finish_reason": "stop"}))
-    assert not reader.is_common(chunk())
-
-
-def test_an_event_is_common_after_one_of_its_type() -> None:
-    delta = ResponseTextDeltaEvent.construct(type="response.output_text.delta", delta="x")
-    reader = ResponsesEvents()
-    assert not reader.is_common(delta)
-    reader.read(delta)
-    assert reader.is_common(delta)
-    assert not reader.is_common(ResponseTextDeltaEvent.construct(type="error"))
-    assert not reader.is_common(ResponseTextDeltaEvent.construct(type=None))
-    agents = AgentEvents()
-    agents.read(delta)
-    assert not agents.is_common(delta)
+def test_events_are_common_after_one_of_their_type() -> None:
+    delta = "response.output_text.delta"
+    kinds = (delta, delta, "error", delta, None, delta, "response.function_call_arguments.delta", delta)
+    events = [ResponseTextDeltaEvent.construct(type=kind, sequence_number=at) for at, kind in enumerate(kinds)]
+    common = [events[at] for at in (1, 3, 5)]
+    assert patiently_read(events, ResponsesEvents()) == [each for each in events if each not in common]
+    assert patiently_read(events, AgentEvents()) == events
 
 
 FIRSTS = [
@@ -148,6 +155,30 @@ def test_a_long_gap_is_a_stall_also_where_shorter_ones_of_its_bucket_are_none() 
     steps = [(gap, 0.0, chunk()) for gap in (0.1, below, threshold, below, threshold, below)]
     found, _ = record(steps, "quick")
     assert (found.stalls, found.max_gap) == (2, threshold)
+
+
+def test_a_gap_is_a_stall_of_the_answer_though_one_as_long_was_none_while_the_model_thought() -> None:
+    host = Host(stall_after=5.0, first_token=60.0)
+    observation = host.streaming()
+    thought = chunk(choice={"delta": {"reasoning_content": "x"}})
+    steps = [(0.1, 0.0, thought), (8.0, 0.0, thought), (0.1, 0.0, chunk()), (7.0, 0.0, chunk()), (7.0, 0.0, chunk())]
+    for _ in observe.streamvitals_observe(iter(Tape(host, steps)), observation):
+        pass
+    assert host.ended().stalls == 2
+
+
+def test_a_stream_that_is_read_on_after_its_end_reports_nothing_more() -> None:
+    host = Host(flush_every=10.0)
+    observation = host.streaming()
+    generator = observe.streamvitals_observe(iter(Tape(host, [(4.0, 0.0, chunk())] * 9)), observation)
+    for _ in range(4):
+        next(generator)
+    observation.closed()
+    host.ended()
+    told = len(host.progress)
+    assert told
+    assert len(list(generator)) == 5
+    assert len(host.progress) == told
 
 
 def test_the_twins_differ_by_their_keywords_only() -> None:

@@ -6,14 +6,10 @@ Kept only while somebody exports them, since each chunk pays for it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
-from typing import Any
 
 from ..conventions import SECONDS
-from .chunks import Reader
 from .pace import Pace, Slot
 from .record import StallAfter
-from .wrapped import WrappedReader
 
 ChunkTimes = tuple[tuple[int, ...], float]
 
@@ -51,17 +47,3 @@ class TimedPace(Pace):
     def chunk_times(self) -> ChunkTimes | None:
         """Counts per bucket of ``conventions.SECONDS``, the overflow bucket last, and the sum of the times."""
         return None if self._first is None else (tuple(self._counts), self._last - self._first)
-
-
-class TimedReader(WrappedReader):
-    """Notes the times of common chunks, which nobody but the code that recognises them sees."""
-
-    def __init__(self, reader: Reader, pace: TimedPace, clock: Callable[[], float]) -> None:
-        super().__init__(reader)
-        self._is_common, self._note, self._clock = reader.is_common, pace.note, clock
-
-    def is_common(self, item: Any) -> bool:
-        if self._is_common(item):
-            self._note(self._clock())
-            return True
-        return False

@@ -6,7 +6,7 @@ keeps no content: finish reasons, ids and numbers only. Typed events are in even
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..outcome import Outcome, Verdict
 from . import vocabulary
@@ -33,11 +33,24 @@ _SEVERITY = (
 # Fields, beside the choices or in one, with an error in a chunk that the SDK treats as an ordinary one.
 # https://console.groq.com/docs/api-reference (x_groq), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlmyncueh
 # (error_code), https://platform.minimax.io/docs/api-reference/errorcode (base_resp)
-_ERRORS = frozenset({"error", "error_code", "x_groq", "base_resp"})
+ERRORS = frozenset({"error", "error_code", "x_groq", "base_resp"})
 # Gemini's endpoint has said so where finish_reason was null: https://github.com/jakobdylanc/llmcord/issues/84
 _CAMEL = "finishReason"
-_RARE_IN_CHOICE = _ERRORS | {_CAMEL}
-_IN_CHOICE = _RARE_IN_CHOICE | {"usage"}
+_RARE_IN_CHOICE = ERRORS | {_CAMEL}
+IN_CHOICE = _RARE_IN_CHOICE | {"usage"}
+
+
+class Common(NamedTuple):
+    """What common chunks are by now, those that show only that the stream goes on: nothing else is read of them.
+
+    ``kind``: events of this type. ``choices``: chunks with one choice, of one of these indexes, and nothing special.
+    Both None: every chunk has to be read."""
+
+    kind: str | None = None
+    choices: tuple[int, ...] | None = None
+
+
+NOT_YET = Common()
 
 
 class Reader(Protocol):
@@ -75,8 +88,9 @@ class Reader(Protocol):
     def system_fingerprint(self) -> str | None:
         """The provider's name for its configuration."""
 
-    def is_common(self, item: Any) -> bool:
-        """Whether ``read`` would find nothing in this chunk. A quick check: False where it cannot tell."""
+    @property
+    def common(self) -> Common:
+        """In which chunks ``read`` would find nothing."""
 
     def read(self, item: Any) -> bool:
         """Read one chunk and keep what it says of the stream; return whether it only keeps the connection alive."""
@@ -130,7 +144,11 @@ class ChatChunks:
         self._by_choice: dict[int, Any] | None = None
         self._failed: Verdict | None = None
 
-    def is_common(self, item: Any) -> bool:
+    @property
+    def common(self) -> Common:
+        return Common(None, self._open) if self._open else NOT_YET
+
+    def _is_common_model(self, item: Any) -> bool:
         try:
             # Read from ``__dict__``: for a model's attribute Python would look up the class's __getattr__ first.
             chunk = item.__dict__
@@ -138,7 +156,7 @@ class ChatChunks:
             choice = each.__dict__
             if choice["finish_reason"] is None and choice["index"] in self._open and chunk["usage"] is None:
                 beside, within = item.__pydantic_extra__, each.__pydantic_extra__
-                return (not beside or _ERRORS.isdisjoint(beside)) and (not within or _IN_CHOICE.isdisjoint(within))
+                return (not beside or ERRORS.isdisjoint(beside)) and (not within or IN_CHOICE.isdisjoint(within))
         except (AttributeError, TypeError, ValueError, LookupError):
             pass  # a dict, an omitted field, a null or several choices
         return False
@@ -152,7 +170,7 @@ class ChatChunks:
         return self._read_patiently(item)
 
     def skim(self, item: Any) -> bool:
-        return (type(item) is dict or not self.is_common(item)) and self.read(item)
+        return (type(item) is dict or not self._is_common_model(item)) and self.read(item)
 
     def _begins(self, item: Any) -> bool:
         """Read a first chunk that would be common if its choice had been seen before; False for any other."""
@@ -164,7 +182,7 @@ class ChatChunks:
         if type(index) is not int or index < 0:
             return False
         self._open = (index,)
-        if not self.is_common(item):
+        if not self._is_common_model(item):
             self._open = ()
             return False
         self._seen = self._open
@@ -174,13 +192,13 @@ class ChatChunks:
         return True
 
     def _is_common(self, chunk: dict[str, Any]) -> bool:
-        """``is_common`` for a chunk that was parsed from bytes."""
+        """``_is_common_model`` for a chunk that was parsed from bytes."""
         try:
             (choice,) = chunk["choices"]
             return (
                 choice.get("finish_reason") is None and choice.get("index", 0) in self._open
                 and chunk.get("usage") is None and choice.get("usage") is None
-                and _ERRORS.isdisjoint(chunk) and _RARE_IN_CHOICE.isdisjoint(choice)
+                and ERRORS.isdisjoint(chunk) and _RARE_IN_CHOICE.isdisjoint(choice)
             )
         except (AttributeError, TypeError, ValueError, LookupError):
             return False
@@ -376,7 +394,7 @@ def _is_error(code: Any) -> bool:
 
 def _error_beside(chunk: Any) -> Verdict | None:
     """The verdict of an error beside the choices, which the SDK ignores."""
-    if type(chunk) is dict and _ERRORS.isdisjoint(chunk):
+    if type(chunk) is dict and ERRORS.isdisjoint(chunk):
         return None
     error = chunk.get("error") or chunk.get("error_code") or get(chunk.get("x_groq"), "error")
     if _is_error(error):

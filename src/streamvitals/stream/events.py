@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..outcome import Outcome, Verdict
-from .chunks import KEEP_ALIVES, error_alone
+from .chunks import KEEP_ALIVES, NOT_YET, Common, error_alone
 from .fields import fields, get, identifier, text, word
 from .record import Usage
 from .usage import added_usage, later_usage, usage_of
@@ -57,11 +57,9 @@ class TypedEvents:
     def unfinished_choices(self) -> tuple[int, ...]:
         return () if self.finish_reasons else (0,)
 
-    def is_common(self, item: Any) -> bool:
-        try:
-            return bool(item.__dict__[self.TYPE] == self._usual)
-        except (AttributeError, LookupError):
-            return False
+    @property
+    def common(self) -> Common:
+        return Common(self._usual) if self._usual else NOT_YET
 
     def read(self, item: Any) -> bool:
         kind = get(item, self.TYPE)
@@ -178,6 +176,7 @@ class AssistantEvents(TypedEvents):
     TYPE = "event"
     BODY = "data"
     named_events = True
+    common = NOT_YET  # the field of their type is another one
     BEGINS = frozenset({"thread.run.created", "thread.run.queued", "thread.run.in_progress"})
     ENDS: ClassVar[dict[str, str]] = {
         "thread.run.completed": "completed",
@@ -250,8 +249,7 @@ class AgentEvents(TypedEvents):
         super().__init__()
         self._worked = False
 
-    def is_common(self, item: Any) -> bool:
-        return False  # an event of any type may come from a subagent, or end a turn
+    common = NOT_YET  # an event of any type may come from a subagent, or end a turn
 
     def read(self, item: Any) -> bool:
         kind = get(item, "type")
@@ -289,6 +287,7 @@ class BodyBytes:
     service_tier: str | None = None
     system_fingerprint: str | None = None
     unfinished_choices: tuple[int, ...] = ()
+    common = NOT_YET
     __slots__ = ("done", "finish_reasons", "response_id", "response_model")
 
     def __init__(self) -> None:
@@ -296,9 +295,6 @@ class BodyBytes:
         self.finish_reasons: tuple[str, ...] = ()
         self.response_model: str | None = None
         self.response_id: str | None = None
-
-    def is_common(self, item: Any) -> bool:
-        return True
 
     def read(self, item: Any) -> bool:
         """Do nothing: the bytes are the content and say nothing of the stream."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..outcome import Verdict
-from .chunks import Reader
+from .chunks import NOT_YET, Reader
 from .events import BodyBytes
 from .tracebacks import is_foreign
 
@@ -28,6 +28,7 @@ class MutedReader:
     """
 
     ends_with_body = True
+    common = NOT_YET
 
     def __init__(self, reader: Reader) -> None:
         self.done = reader.done
@@ -41,9 +42,6 @@ class MutedReader:
         self.system_fingerprint = reader.system_fingerprint
         self._marker = reader.marker()
         self._usage = reader.usage()
-
-    def is_common(self, item: Any) -> bool:
-        return True
 
     def read(self, item: Any) -> bool:
         """Do nothing."""

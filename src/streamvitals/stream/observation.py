@@ -7,13 +7,13 @@ queues it at the host; the first one counts. ``freeze`` makes the record later, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from ..names import OTHER
 from ..outcome import GOOD_ENDS, Outcome, Verdict
 from .attempts import Attempts, only_attempt
-from .chunk_times import TimedPace, TimedReader
-from .chunks import Reader
+from .chunk_times import TimedPace
+from .chunks import NOT_YET, Common, Reader
 from .classify import classify_close, classify_exception
 from .ending import Ending
 from .fields import identifier
@@ -32,21 +32,7 @@ _COMPLETED = Outcome.COMPLETED
 _APP_SIDE = frozenset({Outcome.CANCELLED, Outcome.ABANDONED})
 
 
-class Common(Protocol):
-    """Recognises common chunks: those that show only that the stream goes on."""
-
-    def is_common(self, item: Any) -> bool: ...
-
-
-class _NoneYet:
-    """Recognises no chunk as common: before the first token of the answer every chunk must be read."""
-
-    def is_common(self, item: Any) -> bool:
-        return False
-
-
 _made: Any = tuple.__new__  # makes a named tuple from all its fields in less than half the time that its class takes
-NOT_YET: Common = _NoneYet()
 
 
 class Observation:
@@ -160,7 +146,7 @@ class Observation:
     # -- a chunk; common ones are handled in observe.py
 
     def arrived(self, item: Any, now: float | None = None) -> Common:
-        """Read a chunk that has come, now or a moment ago; return what recognises common chunks from now on.
+        """Read a chunk that has come, now or a moment ago; return what chunks are common from now on.
 
         Never raises: a fault of ours stops the reading, not the stream."""
         try:
@@ -176,7 +162,7 @@ class Observation:
             if only_alive:
                 pace.lull(now)
                 return NOT_YET
-            following: Common = reader
+            following = reader.common
             if pace.patient:
                 pace.resume(now) if pace.lulled else pace.arrived(now)
                 if pace.thinking:
@@ -201,22 +187,27 @@ class Observation:
         slot = self.slot
         if slot is None:
             return
-        pace = TimedPace(slot, self.pace.started, self.host.stall_after, self.pace.flush_at)
-        self.pace = pace
-        if not isinstance(self.reader, TailReader):  # to which no chunk is common
-            self.reader = TimedReader(self.reader, pace, self.clock)
+        self.pace = TimedPace(slot, self.pace.started, self.host.stall_after, self.pace.flush_at)
 
     def flush(self, now: float) -> None:
         """Report to the sinks what has been gathered so far in a stream that goes on."""
+        if self.ended:
+            return
         host, facts = self.host, self.facts
         hold = self.pace.hold(now, self.attempts.backoff)
         host.submit(self.pace.flushed(facts.labels, hold, self.server_initiated, now + host.flush_every))
+
+    def puzzled(self, item: Any, error: Exception) -> Common:
+        """Read a chunk that is of another form than the common ones: the look at it has raised ``error``."""
+        if isinstance(error, (AttributeError, TypeError, ValueError, LookupError)):
+            return self.arrived(item)  # a dict, an omitted field, a null or several choices
+        return self.broken()
 
     def broken(self) -> Common:
         """Stop reading chunks, after a fault of ours in reading one."""
         self.host.fault("observe")
         self.mute("unread_body")
-        return self.reader
+        return NOT_YET
 
     # -- facts from other places than the chunks
 

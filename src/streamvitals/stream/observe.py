@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
-from .observation import NOT_YET, Observation
-from .pace import NO_BUCKET
+from .chunks import ERRORS, IN_CHOICE, NOT_YET
+from .observation import Observation
 from .tracebacks import is_foreign
 
 
@@ -20,33 +20,43 @@ def streamvitals_observe(inner: Iterator[Any], observation: Observation) -> Gene
     A common chunk shows only that the stream goes on. It is handled here, without a call; every other chunk is read by
     ``observation.arrived``.
     """
-    clock, pace, reader = observation.clock, observation.pace, NOT_YET
-    low, high, counts, bucket = NO_BUCKET
+    clock, pace = observation.clock, observation.pace
+    view, at, note = pace.view, pace.at, pace.note
+    kind, choices = NOT_YET
     try:
         pace.view[pace.at] = pace.waiting_since = clock()
         for item in inner:
             try:
                 now = clock()
-                if reader.is_common(item):
-                    gap = now - pace.waiting_since
-                    pace.arrived_at = now
-                    pace.wait += gap
-                    view, at = pace.view, pace.at
+                if choices is not None:
+                    # The dict, as for a model's attribute Python would look up the class's __getattr__ first.
+                    part = item.__dict__
+                    (each,) = part["choices"]
+                    common = (
+                        part["usage"] is None
+                        and (not (part := item.__pydantic_extra__) or ERRORS.isdisjoint(part))
+                        and (not (part := each.__pydantic_extra__) or IN_CHOICE.isdisjoint(part))
+                        and (part := each.__dict__)["finish_reason"] is None and part["index"] in choices
+                    )
+                else:
+                    common = kind is not None and item.__dict__["type"] == kind
+                if common and now < pace.flush_at:
                     view[at] = -now
                     view[at + 3] = pace.chunks = pace.chunks + 1.0
-                    if low < gap <= high:
-                        counts[bucket] += 1
-                    else:
-                        low, high, counts, bucket = pace.gap(gap, now)
-                    if now >= pace.flush_at:
-                        observation.flush(now)
+                    pace.arrived_at = now
+                    gap = now - pace.waiting_since
+                    pace.wait += gap
+                    if not pace.low < gap <= pace.high:
+                        pace.gap(gap, now)
+                    if note is not None:
+                        note(now)
                 else:
-                    reader = observation.arrived(item)
+                    kind, choices = observation.arrived(item, now)
             except Exception as error:
                 if is_foreign(error):
                     raise
-                reader = observation.broken()
-            yield (item, item := None)[0]  # no frame that waits keeps the chunk alive
+                kind, choices = observation.puzzled(item, error)
+            yield (item, item := (part := (each := None)))[0]  # no frame that waits keeps the chunk alive
             pace.view[pace.at] = pace.waiting_since = clock()
         observation.exhausted()
     except GeneratorExit:
@@ -61,33 +71,43 @@ async def streamvitals_observe_async(
     inner: AsyncIterator[Any], observation: Observation
 ) -> AsyncGenerator[Any, None]:
     """The async twin; the differences are the keywords."""
-    clock, pace, reader = observation.clock, observation.pace, NOT_YET
-    low, high, counts, bucket = NO_BUCKET
+    clock, pace = observation.clock, observation.pace
+    view, at, note = pace.view, pace.at, pace.note
+    kind, choices = NOT_YET
     try:
         pace.view[pace.at] = pace.waiting_since = clock()
         async for item in inner:
             try:
                 now = clock()
-                if reader.is_common(item):
-                    gap = now - pace.waiting_since
-                    pace.arrived_at = now
-                    pace.wait += gap
-                    view, at = pace.view, pace.at
+                if choices is not None:
+                    # The dict, as for a model's attribute Python would look up the class's __getattr__ first.
+                    part = item.__dict__
+                    (each,) = part["choices"]
+                    common = (
+                        part["usage"] is None
+                        and (not (part := item.__pydantic_extra__) or ERRORS.isdisjoint(part))
+                        and (not (part := each.__pydantic_extra__) or IN_CHOICE.isdisjoint(part))
+                        and (part := each.__dict__)["finish_reason"] is None and part["index"] in choices
+                    )
+                else:
+                    common = kind is not None and item.__dict__["type"] == kind
+                if common and now < pace.flush_at:
                     view[at] = -now
                     view[at + 3] = pace.chunks = pace.chunks + 1.0
-                    if low < gap <= high:
-                        counts[bucket] += 1
-                    else:
-                        low, high, counts, bucket = pace.gap(gap, now)
-                    if now >= pace.flush_at:
-                        observation.flush(now)
+                    pace.arrived_at = now
+                    gap = now - pace.waiting_since
+                    pace.wait += gap
+                    if not pace.low < gap <= pace.high:
+                        pace.gap(gap, now)
+                    if note is not None:
+                        note(now)
                 else:
-                    reader = observation.arrived(item)
+                    kind, choices = observation.arrived(item, now)
             except Exception as error:
                 if is_foreign(error):
                     raise
-                reader = observation.broken()
-            yield (item, item := None)[0]  # no frame that waits keeps the chunk alive
+                kind, choices = observation.puzzled(item, error)
+            yield (item, item := (part := (each := None)))[0]  # no frame that waits keeps the chunk alive
             pace.view[pace.at] = pace.waiting_since = clock()
         observation.exhausted()
     except GeneratorExit:

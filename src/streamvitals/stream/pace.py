@@ -13,8 +13,10 @@ reads on, so nothing here is reset at the end.
 
 from __future__ import annotations
 
+import math
 import operator
 from bisect import bisect_left
+from itertools import pairwise
 from typing import Any, ClassVar, Protocol
 
 from ..names import BETWEEN_CHUNKS, FIRST_TOKEN, GAP_EDGES, KEEP_ALIVE_WITHIN
@@ -25,9 +27,9 @@ _NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
 
 _made: Any = tuple.__new__  # makes a named tuple from all its fields in less than half the time that its class takes
 
-Bucket = tuple[float, float, list[int], int]
-NO_BUCKET: Bucket = (0.0, -1.0, [], 0)  # no gap is in it
 NO_GAPS = (0,) * (len(GAP_EDGES) + 1)
+_BUCKETS = tuple(pairwise((-1.0, *GAP_EDGES, math.inf)))
+_NO_BUCKET = (0.0, -1.0)  # no gap is in it
 
 
 class Numbers(Protocol):
@@ -52,9 +54,10 @@ class Pace:
     """When chunks came, and what their gaps were. ``slot`` shows the agent who waits, and since when."""
 
     __slots__ = (
-        "_alive_after", "_alive_at", "_flushed", "_later", "_other_wait", "_stall_after", "arrived_at", "at",
-        "chunks", "first_chunk", "first_token", "flush_at", "gap_counts", "lulled", "max_gap", "max_gap_at", "patient",
-        "stall_times", "stalls", "started", "thinking", "view", "wait", "waiting_since",
+        "_alive_after", "_alive_at", "_flushed", "_gap_counts", "_later", "_other_wait", "_run", "_run_from",
+        "_stall_after", "arrived_at", "at", "chunks", "first_chunk", "first_token", "flush_at", "high", "low",
+        "lulled", "max_gap", "max_gap_at", "patient", "stall_times", "stalls", "started", "thinking", "view", "wait",
+        "waiting_since",
     )
 
     def __init__(self, slot: Slot, now: float, stall_after: StallAfter, flush_at: float) -> None:
@@ -66,7 +69,12 @@ class Pace:
         self.chunks = 0.0  # as its slot holds it
         self.first_chunk: float | None = None
         self.first_token: float | None = None
-        self.gap_counts: list[int] | None = None
+        # Gaps by bucket, without those of the run that goes on: all gaps after the chunk of this number were of this
+        # bucket. So most of them need no counting.
+        self._gap_counts: list[int] | None = None
+        self._run, self._run_from = 0, 1.0
+        # One that is longer than `low` and no longer than `high` is of the run, no stall, and not the longest so far.
+        self.low, self.high = _NO_BUCKET
         self.max_gap = 0.0
         self.max_gap_at: float | None = None  # when it began, in seconds after the request
         self.wait = 0.0
@@ -84,6 +92,7 @@ class Pace:
 
     # Times from chunk to chunk: only a TimedPace keeps them (chunk_times.py). No property, which would be a call.
     chunk_times: ClassVar[Any] = None
+    note: ClassVar[Any] = None
 
     def ask(self, now: float) -> None:
         """The app waits from now on."""
@@ -115,7 +124,8 @@ class Pace:
         view[at] = -now
         view[at + 3] = self.chunks = self.chunks + 1.0
         if self.first_chunk is not None:
-            self._count(gap, now)
+            if not self.low < gap <= self.high:
+                self.gap(gap, now)
             return
         self.first_chunk = now - self.started
         self._other_wait += gap
@@ -141,6 +151,7 @@ class Pace:
         """The answer has begun: from now on the stream is to go on without long pauses."""
         self.thinking = self.patient = False
         self._stall_after = self._later
+        self.low, self.high = _NO_BUCKET
         self.view[self.at + 6] = 1.0
 
     # -- what only keeps the connection alive
@@ -171,27 +182,33 @@ class Pace:
             self._alive_after = now - self.waiting_since
         self._alive_at = now
 
-    def gap(self, gap: float, now: float) -> Bucket:
-        """Count the gap before a chunk, and return its bucket: low, high, the counts, and the index in them.
-
-        A gap that is longer than low and no longer than high is neither a stall nor the longest so far."""
-        counts, bucket = self._count(gap, now)
-        high = min((self.max_gap, *GAP_EDGES[bucket : bucket + 1]))
-        if high >= self._stall_after:
-            return NO_BUCKET
-        return GAP_EDGES[bucket - 1] if bucket else -1.0, high, counts, bucket
-
-    def _count(self, gap: float, now: float) -> tuple[list[int], int]:
-        counts, bucket = self.gap_counts, bisect_left(GAP_EDGES, gap)
-        if counts is None:
-            counts = self.gap_counts = [0] * (len(GAP_EDGES) + 1)
-        counts[bucket] += 1
+    def gap(self, gap: float, now: float) -> None:
+        """Count the gap before the chunk that has come, which is not of the run."""
+        bucket = bisect_left(GAP_EDGES, gap)
+        if bucket != self._run:
+            before = self.chunks - 1.0
+            ended = int(before - self._run_from)
+            counts = self._gap_counts
+            # No call from here on: a record may be made at any.
+            if counts is None:
+                counts = self._gap_counts = [*NO_GAPS]
+            counts[self._run] += ended
+            self._run, self._run_from = bucket, before
         if gap > self.max_gap:
             self.max_gap = gap
             self.max_gap_at = now - gap - self.started
         if gap >= self._stall_after:
             self.stalled(gap, now, self.waiting_since)
-        return counts, bucket
+        low, high = _BUCKETS[bucket]
+        high = min(high, self.max_gap)
+        self.low, self.high = (low, high) if high < self._stall_after else _NO_BUCKET
+
+    def gap_counts(self) -> tuple[int, ...]:
+        """How many gaps were in each bucket."""
+        counts, bucket, run = [*(self._gap_counts or NO_GAPS)], self._run, self.chunks - self._run_from
+        if run > 0.0:
+            counts[bucket] += int(run)
+        return tuple(counts)
 
     def waited(self, now: float) -> None:
         """The app has waited until now for something that is no chunk."""
@@ -230,6 +247,7 @@ class Pace:
     def stop_writing(self) -> None:
         """A stream that is read on after its end must not write into a slot that is another's by then."""
         self.view, self.at = _NOWHERE, 0
+        self.flush_at = -math.inf  # so the generators of observe.py write into no slot either
 
     def hold(self, end: float, backoff: float) -> float:
         """For how long the app held it: what is neither wait nor backoff. To sum it up would cost each chunk more."""
@@ -264,7 +282,7 @@ class Pace:
         wait = self.wait
         gap_sum = wait - self._other_wait
         whole: Progress = _made(Progress, (
-            labels, NO_GAPS if self.gap_counts is None else tuple(self.gap_counts),
+            labels, self.gap_counts(),
             gap_sum if gap_sum > 0.0 else 0.0, wait, hold, self.stalls,
             None if server_initiated else self.first_chunk, self.first_token,
         ))

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .chunks import Reader
+from .chunks import NOT_YET, Reader
 from .fields import get
 from .wrapped import WrappedReader
 
@@ -28,8 +28,7 @@ class TailReader(WrappedReader):
         self._pieces: deque[str] = deque()
         self._size = 0
 
-    def is_common(self, item: Any) -> bool:
-        return False  # any chunk may contain text
+    common = NOT_YET  # any chunk may contain text
 
     def read(self, item: Any) -> bool:
         only_alive = self._reader.read(item)

@@ -50,9 +50,6 @@ class WrappedReader:
     def system_fingerprint(self) -> str | None:
         return self._reader.system_fingerprint
 
-    def is_common(self, item: Any) -> bool:
-        return self._reader.is_common(item)
-
     def read(self, item: Any) -> bool:
         return self._reader.read(item)
 
