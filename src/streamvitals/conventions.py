@@ -6,8 +6,6 @@ from those pages and not from this file.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .names import OTHER, Metric
 
 # Seconds, and tokens: the boundaries that the conventions give their histograms. No metric of ours has them.
@@ -75,7 +73,7 @@ METRICS = (
     OUTPUT_PER_CALL,
 )
 # For operations that are no inference and have no metric of their own: fetches.
-OPERATION_DURATION = replace(DURATION, otel="gen_ai.client.operation.duration", help="Duration of an operation.")
+OPERATION_DURATION = DURATION._replace(otel="gen_ai.client.operation.duration", help="Duration of an operation.")
 
 # The generation before, of the core conventions v1.41: the metric's name, and its gen_ai.token.type if it has one.
 # https://github.com/open-telemetry/semantic-conventions/tree/v1.41.0/docs/gen-ai

@@ -9,8 +9,7 @@ https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetric
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .outcome import ERROR_TYPES, RESULTS, Outcome, may_be_charged, result
 
@@ -111,8 +110,7 @@ Kind = Literal["counter", "histogram", "gauge"]
 Values = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """One metric on both paths.
 
     ``labels`` are its own labels and ``values`` every combination of them that exists (a closed list: each

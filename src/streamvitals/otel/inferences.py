@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from .. import conventions, names
@@ -79,7 +78,7 @@ def _old(source: names.Metric) -> Family:
     name, token_type = conventions.OLD_METRICS[source]
     # A fetch was an operation like any other, but has no tokens and no chunks of its own.
     fetches = None if source is conventions.DURATION else False
-    return Family(source, replace(source, otel=name), token_type, fetches)
+    return Family(source, source._replace(otel=name), token_type, fetches)
 
 
 _NEW = (*map(_new, conventions.METRICS), Family(conventions.DURATION, conventions.OPERATION_DURATION, "", True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..otel.patience import Patience
 
@@ -11,8 +11,7 @@ Begin = tuple[Callable[[], object], ...]
 Finish = tuple[Callable[[float], object], ...]
 
 
-@dataclass(frozen=True)
-class Exporters:
+class Exporters(NamedTuple):
     """Starts all exporters before it waits for the first; each gets the seconds that are left."""
 
     begin_flush: Begin = ()

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import Config, install
-from ..config.problems import journal_is_reported
 from ..sinks.incidents import IncidentSink
-from ..sinks.journal import JournalSink
 from ..sinks.log import LogSink
 from ..store.labels import Limits
 from ..store.memory import HeapMemory, MappedMemory
@@ -21,6 +18,9 @@ from ..stream.sink import Sink
 from .exporters import Exporters
 from .problems import report, warn
 from .runtime import HttpSpans, Runtime
+
+if TYPE_CHECKING:
+    from ..sinks.journal import JournalSink
 
 logger = logging.getLogger("streamvitals")
 
@@ -103,9 +103,8 @@ def build(
         exported = metrics(lambda: Snapshot() if runtime is None else runtime.snapshot())
         if exported is not None:
             # Metrics are finished first: the export of spans has begun by then and goes on meanwhile.
-            exporters = replace(
-                exporters,
-                flush=(exported.flush, *exporters.flush), shutdown=(exported.shutdown, *exporters.shutdown),
+            exporters = exporters._replace(
+                flush=(exported.flush, *exporters.flush), shutdown=(exported.shutdown, *exporters.shutdown)
             )
     runtime = Runtime(
         config, store, heard, exporters=exporters, capture_parent=capture, http_spans=http_spans,
@@ -118,6 +117,10 @@ def build(
 def _journal(config: Config) -> tuple[JournalSink, ...]:
     if not config.journal:
         return ()
+    # Most programs have none, and a program's start is waited for.
+    from ..config.problems import journal_is_reported
+    from ..sinks.journal import JournalSink
+
     known = journal_is_reported(config)
     return (JournalSink(config.journal, lambda: report(["journal"]), reported=known),)
 

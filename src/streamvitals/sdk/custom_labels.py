@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, TypeGuard
 
 from .. import names
@@ -30,24 +31,21 @@ _ABSENT = ("NotGiven", "Omit")  # what the SDK has instead of None
 _WITHHELD = ("label_withheld",)
 _BIGGEST = 10**15
 # A mailbox (a URL with a password looks the same), an IPv4 address, an IPv6 address.
-_ADDRESS = re.compile(
+_ADDRESS = (
     r"[^\s@](?:[@\uff20]|%40)[^\s@]"
     r"|(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)"
     r"|(?<![0-9a-zA-Z:])(?:(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}"
-    r"|(?=:*[0-9a-f])(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})?::(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})?)(?![0-9a-zA-Z:])",
-    re.IGNORECASE,
+    r"|(?=:*[0-9a-f])(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})?::(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})?)(?![0-9a-zA-Z:])"
 )
 # How providers, clouds and code hosts begin their keys and tokens.
-_PREFIX = re.compile(
+_PREFIX = (
     r"(?<![a-z0-9])(?:(?:[srp]k[-_]|gsk_|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|xai-|pplx-|hf_|r8_|nvapi-|npm_|pypi-"
-    r"|AIza|A[KS]IA|eyJ|ya29\.|SG\.|whsec_|dop_v1_|bearer\s+|basic\s+(?=\S*\d|\S*=))[\w.+/=-]{8}|-----BEGIN)",
-    re.IGNORECASE,
+    r"|AIza|A[KS]IA|eyJ|ya29\.|SG\.|whsec_|dop_v1_|bearer\s+|basic\s+(?=\S*\d|\S*=))[\w.+/=-]{8}|-----BEGIN)"
 )
 # A value that says itself what it is, as in a connection string or a query.
-_NAMED = re.compile(
+_NAMED = (
     r"(?<![a-z0-9])(?:password|passwd|passphrase|pwd|secret|token|(?:api|access|account|shared|auth)[-_ ]?key)"
-    r"\s*[=:]\s*\S",
-    re.IGNORECASE,
+    r"\s*[=:]\s*\S"
 )
 # Runs that nobody has made up. A UUID with its dashes is none, nor is a name made of words.
 _RUN = re.compile(r"[A-Za-z0-9+=]{32,}")
@@ -83,6 +81,8 @@ class CustomLabels:
 
     def __init__(self, declared: Declared) -> None:
         self._reads = [(name, _reader(name, source, key)) for name, source, key in declared]
+        if self._reads:
+            _secrets()  # now, and not in the way of the first request
 
     def __bool__(self) -> bool:
         return bool(self._reads)
@@ -176,9 +176,15 @@ def _text(value: str) -> str | None:
     return value
 
 
+@cache
+def _secrets() -> tuple[re.Pattern[str], ...]:
+    """What a key or an address looks like. Most programs declare no labels, and compiling this takes milliseconds."""
+    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in (_ADDRESS, _PREFIX, _NAMED))
+
+
 def looks_secret(value: str) -> bool:
     """Whether a value looks like a key, or like the address of a person or a machine."""
-    if _ADDRESS.search(value) or _PREFIX.search(value) or _NAMED.search(value):
+    if any(pattern.search(value) for pattern in _secrets()):
         return True
     if any(not run.isalpha() and not run.isdigit() for run in _RUN.findall(value)):
         return True

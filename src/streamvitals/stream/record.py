@@ -1,9 +1,8 @@
 """The records that sinks are given: immutable facts about a stream.
 
-Named tuples, because making one costs a third of what a frozen dataclass does.
+Named tuples, because making one costs a third of what a frozen dataclass does. Their annotations are not postponed:
+each that is would be compiled when a program starts.
 """
-
-from __future__ import annotations
 
 from typing import Any, NamedTuple
 
@@ -29,7 +28,7 @@ class StreamLabels(NamedTuple):
         return self.operation.startswith(OF_CALLS)
 
     @property
-    def shown(self) -> StreamLabels:
+    def shown(self) -> "StreamLabels":
         """The labels as they are shown."""
         return self._replace(operation=self.operation[len(OF_CALLS) :]) if self.of_calls else self
 
@@ -257,7 +256,7 @@ class StreamRecord(NamedTuple):
         """What its end means to those who asked: one of ``outcome.RESULTS``."""
         return result(self.outcome, self.error_type)
 
-    def with_span(self, context: object) -> StreamRecord:
+    def with_span(self, context: object) -> "StreamRecord":
         """This record with the context of its span. Not ``_replace``, which takes several times as long."""
         return tuple.__new__(StreamRecord, (*self[:-1], context))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 from typing import Any, NamedTuple
 
 from ..outcome import Outcome, Verdict
@@ -239,7 +240,6 @@ def _at(place: Place) -> dict[str, Verdict]:
 
 
 _FINISH, _INCOMPLETE, _ERROR, _BASE_RESP = map(_at, Place)
-_BY_PARTS = tuple((re.compile(pattern), at_finish, at_error) for pattern, at_finish, at_error in PARTS)
 # The finish reason for a word that was recognised by a part: the word itself would be the provider's text.
 _BY_OUTCOME = {Outcome.LENGTH: "length", Outcome.CONTENT_FILTER: "content_filter"}
 OTHER = "other"
@@ -252,6 +252,12 @@ _BETWEEN = re.compile(r"[\W_]+")
 _AFFIXES = re.compile(r"^(?:finish_reason|stop_reason)_|_(?:exception|error)$")
 # Matches a name. A sentence is not searched for parts.
 _NAME = re.compile(r"[\w.:/#@$-]+(?:: ?[\w.-]+)?")
+
+
+@cache
+def _by_parts() -> tuple[tuple[re.Pattern[str], Verdict | None, Verdict | None], ...]:
+    """``PARTS``, compiled for the first word that is not in the table: it takes a millisecond, and most never come."""
+    return tuple((re.compile(pattern), at_finish, at_error) for pattern, at_finish, at_error in PARTS)
 
 
 def _normal(word: str) -> str:
@@ -289,7 +295,7 @@ def finish(text: str) -> tuple[str, Verdict] | None:
             return word, verdict
     if _NAME.fullmatch(text):
         word = f"_{_normal(text)}_"
-        for pattern, verdict, _ in _BY_PARTS:
+        for pattern, verdict, _ in _by_parts():
             if verdict is not None and pattern.search(word):
                 return _BY_OUTCOME.get(verdict.outcome, "error"), verdict
     return OTHER, COMPLETED
@@ -326,7 +332,7 @@ def _error(text: str) -> Verdict | None:
             return _ERROR[word]
     if _NAME.fullmatch(text):
         word = f"_{_normal(text)}_"
-        for pattern, _, verdict in _BY_PARTS:
+        for pattern, _, verdict in _by_parts():
             if verdict is not None and pattern.search(word):
                 return verdict
     return None
