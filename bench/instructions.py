@@ -2,7 +2,8 @@
 
 They are counted, not timed: noise cannot fool it, and a change of some percent shows. A row is the difference between
 the observed and the bare SDK in one process. A stream of 220 chunks less one of 20 gives what a chunk costs, and one
-of 20 less 20 chunks what a stream costs beyond them. The least of a few rounds is taken, as what disturbs only adds.
+of 20 less 20 chunks what a stream costs beyond them; one that fails, and is asked again, is counted whole. The least of
+a few rounds is taken, as what disturbs only adds.
 instructions.json has a section per Python minor and machine; elsewhere, and on another build of that Python, the rows
 are printed and not judged.
 """
@@ -41,6 +42,11 @@ _TITLES = {
     "responses_async": "Responses, async", "bytes": "raw bytes, sync", "bytes_async": "raw bytes, async",
 }
 _PLAIN_TITLES = {"call": "chat, sync", "call_async": "chat, async"}
+_FAILING_TITLES = {
+    "refused": "no connection, sync", "refused_async": "no connection, async",
+    "limited": "429, sync", "limited_async": "429, async",
+    "cut": "reset after 4 chunks, sync", "cut_async": "reset after 4 chunks, async",
+}
 _SPANNED = ("chat", "chat_async")
 
 Counts = Mapping[str, Counter[str]]  # by C function, by "act chunks", observed less bare
@@ -87,6 +93,9 @@ def rows(counts: Counts, spanned: bool = False) -> dict[str, float]:
     for act, title in _PLAIN_TITLES.items():
         if f"{act} {SHORT}" in total:
             found[f"per call without a stream: {title}"] = total[f"{act} {SHORT}"] / STREAMS
+    for act, title in _FAILING_TITLES.items():
+        if f"{act} {SHORT}" in total:
+            found[f"per failing stream: {title}"] = total[f"{act} {SHORT}"] / STREAMS
     for act, title in _TITLES.items():
         if f"{act} {LONG}" not in total:
             continue

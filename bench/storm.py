@@ -1,7 +1,7 @@
 """The process of an outage: ``python -m bench.storm``. Many tasks ask, fail and ask again, observer off and on.
 
-One JSON object per line: ``{"measure": name, "kind": kind, "tasks": n, "requests": n, "pairs": n}`` in, pairs of what
-was found without and with the observer out.
+One JSON object per line: ``{"measure": name, "kind": kind, "tasks": n, "requests": n, "pairs": n, "alike": whether all
+ask the same}`` in, pairs of what was found without and with the observer out, each a list of figures.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Storm:
             http_client=http.AsyncClient(transport=self._transport),
         )
         self._questions = count()
+        self.alike = False  # whether all tasks ask the same
 
     async def _ask(self, question: str) -> None:
         message = {"role": "user", "content": question}
@@ -81,7 +82,7 @@ class Storm:
 
     async def _task(self, requests: int) -> None:
         """One user's question, asked again and again."""
-        question = f"question {next(self._questions)}"
+        question = "the same" if self.alike else f"question {next(self._questions)}"
         for _ in range(requests):
             with suppress(*self._errors):
                 await self._ask(question)
@@ -101,7 +102,7 @@ class Storm:
     def calls(self, kind: str, tasks: int, requests: int) -> float:
         """Calls of functions, of Python's and of C's, per request: what no noise changes."""
         self._transport.kind = kind
-        asyncio.run(self._tasks(tasks, 2))
+        asyncio.run(self._tasks(min(tasks, 100), 2))
         profile = cProfile.Profile()
         profile.enable()
         asyncio.run(self._tasks(tasks, requests))
@@ -146,19 +147,49 @@ class Storm:
         asyncio.run(run())
         return found[0] / tasks
 
-    def fork(self, kind: str, tasks: int, requests: int) -> float:
-        """Microseconds of CPU that a child has spent when fork() returns in it, with so many streams open."""
+    def tracked(self, kind: str, tasks: int, requests: int) -> float:
+        """Objects that the collector looks at, for each stream that is open with a chunk in hand."""
         self._transport.kind = "good"
 
         async def run() -> float:
-            message = {"role": "user", "content": "hi"}
-            streams = [
-                await self._client.chat.completions.create(model="gpt-4o-mini", messages=[message], stream=True)
-                for _ in range(tasks)
-            ]
-            for stream in streams:
-                await stream.__anext__()
-            found = _spent_by_child()
+            await self._opened(1)
+            gc.collect()
+            before = len(gc.get_objects())
+            streams = await self._opened(tasks)
+            gc.collect()
+            return (len(gc.get_objects()) - before) / len(streams)
+
+        return asyncio.run(run())
+
+    def collections(self, kind: str, tasks: int, requests: int) -> list[float]:
+        """How often the collector ran, of the youngest generation and of the oldest, per 1,000 requests."""
+        self._transport.kind = kind
+        asyncio.run(self._tasks(tasks, 1))
+        gc.collect()
+        before = [one["collections"] for one in gc.get_stats()]
+        asyncio.run(self._tasks(tasks, requests))
+        after = [one["collections"] for one in gc.get_stats()]
+        times = [1e3 * (now - then) / (tasks * requests) for now, then in zip(after, before, strict=True)]
+        return [times[0], times[-1]]
+
+    async def _opened(self, streams: int) -> list[Any]:
+        message = {"role": "user", "content": "hi"}
+        opened = [
+            await self._client.chat.completions.create(model="gpt-4o-mini", messages=[message], stream=True)
+            for _ in range(streams)
+        ]
+        for stream in opened:
+            await stream.__anext__()
+        return opened
+
+    def fork(self, kind: str, tasks: int, requests: int) -> list[float]:
+        """With so many streams open, microseconds of CPU: of the parent in fork(); of the child until fork() returns in
+        it; of its first stream, and of its second."""
+        self._transport.kind = "good"
+
+        async def run() -> list[float]:
+            streams = await self._opened(tasks)
+            found = self._fork()
             for stream in streams:
                 async for _ in stream:
                     pass
@@ -166,17 +197,24 @@ class Storm:
 
         return asyncio.run(run())
 
-
-def _spent_by_child() -> float:
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.write(writer, b"%d" % time.process_time_ns())
-        os._exit(0)
-    os.waitpid(pid, 0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        return int(file.read()) / 1e3
+    def _fork(self) -> list[float]:
+        reader, writer = os.pipe()
+        before = time.process_time_ns()
+        pid = os.fork()
+        if not pid:
+            spent = [time.process_time_ns()]
+            asyncio.events._set_running_loop(None)  # which is the parent's
+            for _ in range(2):
+                asyncio.run(self._ask("hi"))
+                spent.append(time.process_time_ns())
+            os.write(writer, json.dumps(spent).encode())
+            os._exit(0)
+        parents = time.process_time_ns() - before
+        os.waitpid(pid, 0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as file:
+            spent = json.loads(file.read())
+        return [one / 1e3 for one in (parents, spent[0], spent[1] - spent[0], spent[2] - spent[1])]
 
 
 def main() -> None:
@@ -193,13 +231,15 @@ def main() -> None:
     with prebuilt():
         for line in sys.stdin:
             asked = json.loads(line)
-            measure: Callable[..., float] = getattr(storm, asked["measure"])
+            measure: Callable[..., float | list[float]] = getattr(storm, asked["measure"])
+            storm.alike = asked["alike"]
             pairs = []
             for _ in range(asked["pairs"]):
                 found = {}
                 for state in ((False, True), (True, False))[turn]:
                     (switch.on if state else switch.off)()
-                    found[state] = measure(asked["kind"], asked["tasks"], asked["requests"])
+                    figures = measure(asked["kind"], asked["tasks"], asked["requests"])
+                    found[state] = figures if isinstance(figures, list) else [figures]
                     switch.off()
                 pairs.append([found[False], found[True]])
                 turn = 1 - turn

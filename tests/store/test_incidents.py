@@ -265,6 +265,14 @@ def test_an_operation_without_a_record_of_its_own_is_counted_as_recovered(store:
     assert sum((one.recovered is not None) + one.recovered_repeats for one in found) == number_of(found) == 40
 
 
+def test_operations_without_records_of_their_own_hold_nothing_of_their_own(store: Store) -> None:
+    sink, chains = Keeping(store), [Chain(0.0) for _ in range(40)]
+    for chain in chains:
+        sink.on_end(failed(operation=chain))
+    kept = [chain.kept[0] for chain in chains[-20:]]
+    assert all(one is kept[0] for one in kept)
+
+
 def test_a_record_that_was_overwritten_is_not_marked_for_another(store: Store) -> None:
     sink, chain = Keeping(store), Chain(0.0)
     sink.on_end(failed(operation=chain))

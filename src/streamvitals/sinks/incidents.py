@@ -51,15 +51,18 @@ Kind = tuple[StreamLabels, Outcome, str]
 
 
 class _Run:
-    """Streams that ended alike, without a long pause: since when, how many, and where the last record stands."""
+    """Streams that ended alike, without a long pause: since when, how many, and where the last record stands.
 
-    __slots__ = ("last", "left", "number", "place", "since")
+    ``repeat`` is what an operation keeps of that place if it has no record of its own: thousands keep the same."""
+
+    __slots__ = ("last", "left", "number", "place", "repeat", "since")
 
     def __init__(self, now: float, burst: float) -> None:
         self.since = self.last = now
         self.number = 0
         self.left = burst
         self.place: Place | None = None
+        self.repeat: tuple[Place, bool] | None = None
 
 
 class _Slowest:
@@ -165,10 +168,10 @@ class IncidentSink(Sink):
                 self._runs.pop(next(iter(self._runs)))
             run = self._runs[kind] = _Run(now, burst)
         run.left = left = min(burst, run.left + max(0.0, now - run.last) / every)
-        place, operation = run.place, record.operation
+        place, repeat, operation = run.place, run.repeat, record.operation
         kept = operation.kept if operation is not None and len(operation.kept) < _MOST_KEPT else []
-        if left < 1.0 and place is not None and place.there:
-            kept.append((place, True))
+        if left < 1.0 and place is not None and repeat is not None and place.there:
+            kept.append(repeat)
             view, at = place.view, place.at
             view[at + LAST_REPEAT] = now
             view[at + REPEATS] += 1.0
@@ -181,7 +184,7 @@ class IncidentSink(Sink):
             kept.append((place, False))
             body = body_of(record, ENDED, place.sequence, Run(run.since, run.number + 1), number)
             self._ring.write(place, body, record)
-            run.place, run.left = place, max(0.0, left - 1.0)
+            run.place, run.repeat, run.left = place, (place, True), max(0.0, left - 1.0)
         run.number, run.last = run.number + 1, now
 
     def _settle(self, operation: Any, at: float) -> None:
