@@ -7,14 +7,16 @@ import json
 import zlib
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from observation_support import OK, Host
 from streamvitals.faults import payloads
-from streamvitals.stream import sse
+from streamvitals.stream import repetition, sse
+from streamvitals.stream.partial import TailReader
 from streamvitals.stream.record import StreamRecord
 from streamvitals.stream.sse import ByteWatch
 
@@ -202,3 +204,54 @@ def test_data_without_anything_is_no_event() -> None:
     """A sign of life (https://html.spec.whatwg.org/multipage/server-sent-events.html#dispatchMessage)."""
     record = watched([f"data:\n\ndata: {event({}, 'stop')}\n\ndata\n\ndata: [DONE]\n\n".encode()])
     assert (record.outcome.value, record.chunks) == ("completed", 1)
+
+
+def piece(text: str = "x", finish: str | None = None, index: int = 0, **extra: Any) -> bytes:
+    choices = [{"index": index, "delta": {"content": text}, "finish_reason": finish}]
+    body = {"id": "c", "choices": choices, "usage": None, **extra}
+    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+USED = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+PIECES = st.sampled_from([
+    *[piece(text) for text in ("a", "b", "", "é")] * 4,
+    piece("\n"), piece('"'), piece("\\"), piece("\u200b"), piece(index=1), piece("", "stop"), piece("x", "stop"),
+    piece(obfuscation="ab"), piece(obfuscation="c"), piece("yes", obfuscation=""), piece(usage=USED),
+    piece(error="bad"), piece(x_groq={"error": "over capacity"}), piece().replace(b"data: ", b"data:"),
+    piece().replace(b"\n", b"\r\n"), piece() + piece(), piece() + b": ping\n\n", piece()[:20], piece()[20:],
+    piece()[:-1], b"\n", b": ping\n\n",
+    b'data: {"type": "ping"}\n\n', b"id: 7\n" + piece(), b"data: [DONE]\n\n", b"data: {\n\n",
+    b"\xef\xbb\xbf" + piece(), piece().replace(b'"x"', b'"\xc3"'), piece().replace(b'"x"', b'"\x01"'),
+])
+TIMES = st.sampled_from([0.0, 0.0005, 0.004, 0.012, 0.012, 0.3, 7.0, 40.0])
+
+
+def paced(steps: list[tuple[float, bytes]], capture: bool) -> tuple[StreamRecord, list[Any]]:
+    """The record of a body that comes at such times, and what was reported before."""
+    host = Host(flush_every=30.0, first_token=20.0)
+    observation = host.streaming()
+    if capture:
+        observation.reader = TailReader(observation.reader, 100)
+    watch = ByteWatch(observation, "", int)
+    for wait, raw in steps:
+        host.ask(observation)
+        host.now += wait
+        watch.arrived(raw)
+    host.ask(observation)
+    observation.exhausted()
+    return host.ended()._replace(slot=None, operation=None), host.progress
+
+
+@settings(max_examples=400)
+@given(steps=st.lists(st.tuples(TIMES, PIECES), max_size=14), capture=st.booleans())
+def test_a_repeated_piece_is_counted_as_one_that_is_parsed(steps: list[tuple[float, bytes]], capture: bool) -> None:
+    quick = paced(steps, capture)
+    with patch.object(repetition.Parser, "frame", lambda *given: None):
+        assert paced(steps, capture) == quick
+
+
+def test_a_repeated_piece_is_not_parsed() -> None:
+    steps = [(0.01, piece(text)) for text in ("a", "b", "\n", "c", "é")]
+    with patch.object(repetition.Parser, "parse", autospec=True, side_effect=repetition.Parser.parse) as parse:
+        record, _ = paced(steps, False)
+    assert (record.chunks, parse.call_count) == (5, 2)

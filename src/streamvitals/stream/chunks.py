@@ -163,7 +163,7 @@ class ChatChunks:
 
     def read(self, item: Any) -> bool:
         if type(item) is dict:
-            if self._is_common(item):
+            if is_common_dict(item, self._open):
                 return False
         elif not self._seen and self._begins(item):
             return False
@@ -190,18 +190,6 @@ class ChatChunks:
             self.response_id, self.response_model = identifier(found_id), text(model)
             self._note_provider(chunk)
         return True
-
-    def _is_common(self, chunk: dict[str, Any]) -> bool:
-        """``_is_common_model`` for a chunk that was parsed from bytes."""
-        try:
-            (choice,) = chunk["choices"]
-            return (
-                choice.get("finish_reason") is None and choice.get("index", 0) in self._open
-                and chunk.get("usage") is None and choice.get("usage") is None
-                and ERRORS.isdisjoint(chunk) and _RARE_IN_CHOICE.isdisjoint(choice)
-            )
-        except (AttributeError, TypeError, ValueError, LookupError):
-            return False
 
     def _read_patiently(self, item: Any) -> bool:
         if isinstance(item, list):
@@ -341,6 +329,19 @@ class ChatChunks:
         if self._reported is None and self._by_choice is None:
             return None
         return usage_of(self._reported) or usage_of_choices(self._by_choice)
+
+
+def is_common_dict(chunk: dict[str, Any], choices: tuple[int, ...]) -> bool:
+    """Whether a chunk that was parsed from bytes shows only that the stream goes on, as ``Common`` says."""
+    try:
+        (choice,) = chunk["choices"]
+        return (
+            choice.get("finish_reason") is None and choice.get("index", 0) in choices
+            and chunk.get("usage") is None and choice.get("usage") is None
+            and ERRORS.isdisjoint(chunk) and _RARE_IN_CHOICE.isdisjoint(choice)
+        )
+    except (AttributeError, TypeError, ValueError, LookupError):
+        return False
 
 
 class CompletionChunks(ChatChunks):

@@ -15,18 +15,23 @@ _PADDING = "obfuscation"
 _MOST_IN_VAIN = 4  # patterns that are made and not repeated, before no more are made for the stream
 
 
-class _Pattern(NamedTuple):
-    """An event whose delta has a text, by the name of that field.
+class Frame(NamedTuple):
+    """The bytes of an event before and after its text, which do not change.
 
-    ``before`` and ``after`` are the bytes that do not change. Between them stand the text and, if there is padding,
-    ``to_padding`` and the padding; ``to_padding`` has so many quotes."""
+    If there is padding, ``to_padding`` and the padding stand behind the text; ``to_padding`` has so many quotes."""
 
-    event: Any
-    name: str
     before: bytes
     after: bytes
     to_padding: str
     quotes: int
+
+
+class _Pattern(NamedTuple):
+    """An event whose delta has a text, by the name of that field."""
+
+    event: Any
+    name: str
+    frame: Frame
 
 
 class Parser:
@@ -37,6 +42,15 @@ class Parser:
     def __init__(self) -> None:
         self._pattern: _Pattern | None = None
         self._in_vain = 0
+
+    def frame(self, raw: bytes, data: bytes) -> Frame | None:
+        """The frame of these bytes, one event with nothing around it, if its ``data`` repeats the pattern."""
+        if self._pattern is None:
+            return None
+        inner = self._pattern.frame
+        begin, _, end = raw.partition(data)
+        frame = inner._replace(before=begin + inner.before, after=inner.after + end)
+        return frame if in_frame(raw, frame) is not None else None
 
     def parse(self, data: bytes) -> Any:
         """What ``json.loads`` returns; raises what it raises."""
@@ -51,9 +65,9 @@ class Parser:
         return event
 
 
-def _repeated(data: bytes, pattern: _Pattern) -> Any:
-    """The event, if these bytes repeat the pattern; else None."""
-    event, name, before, after, to_padding, quotes = pattern
+def in_frame(data: bytes, frame: Frame) -> str | None:
+    """What stands between the bytes that do not change; None if there is more than the strings in other bytes."""
+    before, after, to_padding, quotes = frame
     start, end = len(before), len(data) - len(after)
     if start > end or not (data.startswith(before) and data.endswith(after)):
         return None
@@ -63,13 +77,20 @@ def _repeated(data: bytes, pattern: _Pattern) -> Any:
         return None
     # Without other quotes, and without escapes, the strings end where those of the pattern do. What is printable has
     # no control character, which JSON forbids.
-    if text.count('"') != quotes or "\\" in text or not text.isprintable():
+    if text.count('"') != quotes or "\\" in text or not text.isprintable() or to_padding not in text:
+        return None
+    return text
+
+
+def _repeated(data: bytes, pattern: _Pattern) -> Any:
+    """The event, if these bytes repeat the pattern; else None."""
+    event, name, to_padding = pattern.event, pattern.name, pattern.frame.to_padding
+    text = in_frame(data, pattern.frame)
+    if text is None:
         return None
     more = {}
     if to_padding:
-        text, found, padding = text.partition(to_padding)
-        if not found:
-            return None
+        text, _, padding = text.partition(to_padding)
         more = {_PADDING: padding}
     (choice,) = event["choices"]
     return {**event, "choices": [{**choice, "delta": {**choice["delta"], name: text}}], **more}
@@ -89,10 +110,10 @@ def _pattern_of(data: bytes, event: Any) -> _Pattern | None:
         return None
     before, after = _around(data, name)
     if _PADDING not in event:
-        return _Pattern(event, name, before, after, "", 0) if after else None
+        return _Pattern(event, name, Frame(before, after, "", 0)) if after else None
     found, end = _around(after, _PADDING)
     to_padding = found.decode("utf-8", "surrogatepass")  # as json.loads does it
-    return _Pattern(event, name, before, end, to_padding, to_padding.count('"')) if end else None
+    return _Pattern(event, name, Frame(before, end, to_padding, to_padding.count('"'))) if end else None
 
 
 def _around(data: bytes, name: str) -> tuple[bytes, bytes]:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..outcome import Outcome, Verdict
+from .chunks import NOT_YET, Common, is_common_dict
 from .inflate import Damaged, Unreadable, inflater
 from .observation import Observation
-from .repetition import Parser
+from .repetition import Frame, Parser, in_frame
 from .tracebacks import is_foreign
 from .vocabulary import classify_error_event
 
@@ -36,7 +37,10 @@ class ByteWatch:
         self._observation = observation
         self._pieces = inflater(encoding, cpu)
         self._lines = _Lines()
-        self._parse = Parser().parse
+        self._parser = Parser()
+        # What surrounds the text of a common chunk that is a piece of its own, where such a piece may come next.
+        self._frame: Frame | None = None
+        self._common = NOT_YET
         self._data: list[bytes] = []
         self._name = ""
         self._named = observation.reader.named_events
@@ -49,7 +53,7 @@ class ByteWatch:
             self._stop("unread_encoding")
 
     def _stop(self, hint: str) -> None:
-        self._pieces = None
+        self._pieces = self._frame = None
         self._lines, self._data = _Lines(), []
         self._observation.mute(hint)
 
@@ -57,9 +61,13 @@ class ByteWatch:
         """Bytes have come. Never raises."""
         observation = self._observation
         try:
-            now = observation.clock()
-            events, pace = self._read(raw), observation.pace
+            now, pace, frame = observation.clock(), observation.pace, self._frame
+            if frame is not None and now < pace.flush_at and in_frame(raw, frame) is not None:
+                pace.arrived(now)
+                return
+            events = self._read(raw)
             if not events:
+                self._frame = None
                 commented, self._commented = self._commented, False
                 if commented and not self._data and self._lines.between():
                     pace.lull(now)
@@ -69,14 +77,26 @@ class ByteWatch:
             if self._carried:
                 pace.wait_from(pace.waiting_since - self._carried)
                 self._carried = 0.0
+            common = NOT_YET
             for event in events:
-                observation.arrived(event, now)
+                common = observation.arrived(event, now)
                 pace.wait_from(now)
+            self._expect(raw, events[0], common if len(events) == 1 else NOT_YET)
         except Exception as error:
             if is_foreign(error):
                 raise
-            self._pieces = None
+            self._pieces = self._frame = None
             observation.broken()
+
+    def _expect(self, raw: bytes, event: Any, common: Common) -> None:
+        """Find the frame of the pieces that are to come, from one that has had no other event in it."""
+        known = self._frame if common == self._common else None
+        self._frame, self._common = None, common
+        if common.choices is not None and self._plain and raw.startswith(b"data:") and self._alone(raw):
+            found = None
+            if is_common_dict(event, common.choices):
+                found = self._parser.frame(raw, raw[5:-2].removeprefix(b" "))
+            self._frame = found or known  # this event may have had an escape in its text
 
     def _read(self, raw: bytes) -> list[Any]:
         events: list[Any] = []
@@ -132,7 +152,7 @@ class ByteWatch:
             observation.done()
             return []
         try:
-            event = self._parse(data)
+            event = self._parser.parse(data)
         except (ValueError, RecursionError) as error:
             if self._begun:
                 return []  # the end of an event whose beginning another reader has read
