@@ -39,6 +39,7 @@ from .exception_event import ExceptionEvents
 from .keys import SCOPE
 from .patience import MOST, Patience, at_exit, exiting
 from .peers import inference_around, put_on
+from .set_attributes import set_attributes
 from .trace_parent import TracerSource, capture_parent
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class TraceSink(Sink):
         attributes = _attributes(record)
         if self._old and record.usage is not None and record.usage.cache_write and not record.replayed:
             attributes[conventions.OLD_CACHE_WRITE] = record.usage.cache_write
-        span.set_attributes(attributes)
+        set_attributes(span, attributes)
         _add_events(span, record)
         if record.failed or len(record.attempts) > 1:
             _make_attempts(tracer, set_span_in_context(span, context), record)
