@@ -115,6 +115,7 @@ class Patches:
         self._outside = False  # of another instrumentation's wrapper, whose inference begins after we have looked
         self._replaced = Replacements()
         self._labels = CustomLabels(labels)
+        self._is_labelled = bool(self._labels)
         self._kinds = Kinds(sdk, finish_optional_hosts, providers)
         # The same machinery, with another table of surfaces.
         self._plain_kinds = (
@@ -198,7 +199,7 @@ class Patches:
     def _begin(self, request: _Request, client: Any, options: Any) -> None:
         kind = self._kinds.kind(client, options)
         if kind is not None:
-            found = self._labelled(kind.facts, options) if self._labels else kind.facts
+            found = self._labelled(kind.facts, options) if self._is_labelled else kind.facts
             body = options.json_data
             key = None if body is None else parts_of(body)
             self._host.begin(found, kind.reader(), key, request, client._client, options)

@@ -30,12 +30,12 @@ class Taps:
 
         Another decoder may not pass each line through ``decode``. Raises where the decoder takes no attribute."""
         kind = type(decoder)
-        if not kind.__module__.startswith(self._package):
-            return False
         if kind not in self._hooked:
+            if not kind.__module__.startswith(self._package):
+                return False
             self._replaced.make(kind, "decode", _noticing(kind.decode))
             self._hooked.add(kind)
-        setattr(decoder, _OBSERVATION, observation)
+        decoder._streamvitals_observation = observation
         return True
 
     def remove(self) -> None:

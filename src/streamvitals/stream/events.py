@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..outcome import Outcome, Verdict
 from .chunks import KEEP_ALIVES, NOT_YET, Common, error_alone
-from .fields import fields, get, identifier, text, word
+from .fields import fields, get, identifier, model_name, text, word
 from .record import Usage
 from .usage import added_usage, later_usage, usage_of
 from .vocabulary import CANCELLED, COMPLETED, FAILED, LENGTH, classify_error_event, incomplete, words_of
@@ -87,13 +87,13 @@ class TypedEvents:
     def _begin(self, body: Any) -> None:
         self._verdict = None
         self.response_id = identifier(get(body, "id"))
-        self.response_model = text(get(body, "model"))
+        self.response_model = model_name(get(body, "model"))
 
     def _end(self, how: str, item: Any) -> None:
         body = self._body(item)
         if self.response_id is None:
             # A stream that was resumed in its middle (a fetch) has the response's id and model only in its last event.
-            self.response_id, self.response_model = identifier(get(body, "id")), text(get(body, "model"))
+            self.response_id, self.response_model = identifier(get(body, "id")), model_name(get(body, "model"))
         self.service_tier = word(get(body, "service_tier"))
         usage = get(body, "usage") or get(item, "usage")
         if usage is not None:

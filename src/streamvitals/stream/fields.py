@@ -66,11 +66,17 @@ def identifier(value: Any) -> str | None:
 
 
 _known_words = lru_cache(256)(identifier)
+_known_names = lru_cache(256)(text)
 
 
 def word(value: Any) -> str | None:
     """As ``identifier``, for what is the same in one stream after another."""
-    return _known_words(value) if isinstance(value, str) else None
+    return _known_words(value) if isinstance(value, str) and len(value) <= _MAX_TEXT else identifier(value)
+
+
+def model_name(value: Any) -> str | None:
+    """As ``text``, for what is the same in one stream after another: all of them hold one string."""
+    return _known_names(value) if isinstance(value, str) and len(value) <= _MAX_TEXT else text(value)
 
 
 def count(value: Any) -> int | None:

@@ -145,7 +145,7 @@ class Pace:
 
     def token(self, now: float) -> None:
         """The first chunk with a token in it has come."""
-        self.first_token = now - self.started
+        self.first_token = self.first_chunk if self.chunks == 1.0 else now - self.started  # one float if it is the same
 
     def answers(self) -> None:
         """The answer has begun: from now on the stream is to go on without long pauses."""
