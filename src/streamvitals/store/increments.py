@@ -29,14 +29,34 @@ class Row(Protocol):
     def __setitem__(self, index: int, value: float, /) -> None: ...
 
 
+
+
+class _Histogram:
+    """The place of a histogram in a row."""
+
+    __slots__ = ("_edges", "_start", "_sum_at")
+
+    def __init__(self, start: int, edges: tuple[float, ...]) -> None:
+        self._start, self._edges, self._sum_at = start, edges, start + len(edges) + 1
+
+    def add(self, row: Row, value: float) -> None:
+        """Add a value."""
+        row[self._start + bisect_left(self._edges, value)] += 1.0
+        row[self._sum_at] += value + SHIFT - SHIFT if 0.0 <= value <= MOST else quantized(value)
+
+    def bucket(self, value: float) -> int:
+        """The index in the row of the bucket that a value is in."""
+        return self._start + bisect_left(self._edges, value)
+
+
 _at = STREAM_LAYOUT.at
 _GAP_AT = _at(names.CHUNK_GAP)
 _BUCKETS = range(len(names.GAP_EDGES) + 1)
 _GAP_SUM_AT, _WAIT_AT, _HOLD_AT = _GAP_AT + len(names.GAP_EDGES) + 1, _at(names.WAIT), _at(names.HOLD)
 _STALLS_AT = _at(names.STALLS)
-_FIRST_CHUNK_AT = _at(names.TIME_TO_FIRST_CHUNK)
-_FIRST_TOKEN_AT = _at(names.TIME_TO_FIRST_TOKEN)
-_TOKEN_RATE_AT = _at(names.TOKEN_RATE)
+_FIRST_CHUNK = _Histogram(_at(names.TIME_TO_FIRST_CHUNK), names.FIRST_EDGES)
+_FIRST_TOKEN = _Histogram(_at(names.TIME_TO_FIRST_TOKEN), names.FIRST_EDGES)
+_TOKEN_RATE = _Histogram(_at(names.TOKEN_RATE), names.RATE_EDGES)
 _SDK_RECOVERIES_AT = _at(names.RECOVERIES, "sdk")
 _APP_RECOVERIES_AT = _at(names.RECOVERIES, "app")
 _CHAIN_AT = {
@@ -45,14 +65,17 @@ _CHAIN_AT = {
     "recovered": _APP_RECOVERIES_AT,
 }
 _TOKENS_AT = tuple(_at(names.TOKENS, *part) for part in names.TOKEN_PARTS)
-_HISTOGRAM_AT = {(s.metric.otel, s.values): s.start for s in STREAM_LAYOUT.series if s.metric.kind == "histogram"}
+_HISTOGRAMS = {
+    (s.metric.otel, s.values): _Histogram(s.start, s.metric.edges)
+    for s in STREAM_LAYOUT.series if s.metric.kind == "histogram"
+}
 _LIMITS_AT = {
     kind: (_at(names.RATELIMIT_REMAINING, kind), _at(names.RATELIMIT_LIMIT, kind))
     for kind in names.RATELIMIT_KINDS
 }
 _FAULTS_AT = {v[0]: PROCESS_LAYOUT.at(names.INTERNAL_ERRORS, *v) for v in names.INTERNAL_ERRORS.values}
 _HINTS_AT = {v[0]: PROCESS_LAYOUT.at(names.HINTS_SEEN, *v) for v in names.HINTS_SEEN.values}
-_LAG_AT = PROCESS_LAYOUT.at(names.LOOP_LAG)
+_LAG = _Histogram(PROCESS_LAYOUT.at(names.LOOP_LAG), names.LAG_EDGES)
 
 
 class _Plan:
@@ -66,7 +89,7 @@ class _Plan:
         means = result(outcome, error_type)
         self.streams = _at(names.STREAMS, outcome.value, means)
         self.chunks = _at(names.CHUNKS, means)
-        self.duration = _at(names.DURATION, means)
+        self.duration = _Histogram(_at(names.DURATION, means), names.DURATION_EDGES)
         self.good = outcome in GOOD_ENDS
         self.unmetered = _at(names.UNMETERED, means) if may_be_charged(outcome, error_type) else 0
         self.errors: dict[str, tuple[int, _Plan]] = {}
@@ -99,7 +122,7 @@ def ended(row: Row, record: StreamRecord, *, unix_time: Callable[[], float]) -> 
             if count:
                 row[at] += count
         for metric, values, value in usage_measured(record):
-            _observe(row, _HISTOGRAM_AT[metric.otel, values], metric.edges, value)
+            _HISTOGRAMS[metric.otel, values].add(row, value)
     elif not record.replayed:
         at = plan.errors.get(record.error_type, plan.unlisted)[1].unmetered if plan.errors else plan.unmetered
         if at:
@@ -135,9 +158,9 @@ def progressed(row: Row, progress: Progress) -> None:
     if stalls:
         row[_STALLS_AT] += stalls
     if first_chunk is not None:
-        _observe(row, _FIRST_CHUNK_AT, names.FIRST_EDGES, first_chunk)
+        _FIRST_CHUNK.add(row, first_chunk)
     if first_token is not None:
-        _observe(row, _FIRST_TOKEN_AT, names.FIRST_EDGES, first_token)
+        _FIRST_TOKEN.add(row, first_token)
 
 
 def retried(row: Row, retry: RetryRecord) -> None:
@@ -156,7 +179,7 @@ def chained(row: Row, chain: ChainRecord) -> None:
 
 def lagged(row: Row, seconds: float) -> None:
     """Add a lag of the event loop; ``row`` is the process's, as in ``faulted`` and ``hinted``."""
-    _observe(row, _LAG_AT, names.LAG_EDGES, seconds)
+    _LAG.add(row, seconds)
 
 
 def faulted(row: Row, where: str) -> None:
@@ -183,14 +206,14 @@ def exemplars_of(record: StreamRecord) -> list[tuple[int, float]]:
     plan = _PLANS[record.outcome]
     if plan.errors:
         _, plan = plan.errors.get(record.error_type, plan.unlisted)
-    found = [(plan.duration + bisect_left(names.DURATION_EDGES, duration), duration)]
+    found = [(plan.duration.bucket(duration), duration)]
     if chunk is not None:
-        found.append((_FIRST_CHUNK_AT + bisect_left(names.FIRST_EDGES, chunk), chunk))
+        found.append((_FIRST_CHUNK.bucket(chunk), chunk))
     if token is not None:
-        found.append((_FIRST_TOKEN_AT + bisect_left(names.FIRST_EDGES, token), token))
+        found.append((_FIRST_TOKEN.bucket(token), token))
     rate = record.tokens_per_second if record.usage is not None else None
     if rate is not None:
-        found.append((_TOKEN_RATE_AT + bisect_left(names.RATE_EDGES, rate), rate))
+        found.append((_TOKEN_RATE.bucket(rate), rate))
     return found
 
 
@@ -201,7 +224,7 @@ def _end(row: Row, plan: _Plan, error_type: str, duration: float, chunks: float)
             row[error_at] += 1.0
     row[plan.streams] += 1.0
     row[plan.chunks] += chunks
-    _observe(row, plan.duration, names.DURATION_EDGES, duration)
+    plan.duration.add(row, duration)
 
 
 def _set_limits(row: Row, limits: Sequence[RateLimit], unix_time: Callable[[], float]) -> None:
@@ -209,9 +232,3 @@ def _set_limits(row: Row, limits: Sequence[RateLimit], unix_time: Callable[[], f
         for at, number in zip(_LIMITS_AT.get(limit.kind, ()), (limit.remaining, limit.limit), strict=False):
             if number is not None:
                 row[at], row[at + 1] = quantized(number), unix_time()
-
-
-def _observe(row: Row, start: int, edges: tuple[float, ...], value: float) -> None:
-    """Add a value to the histogram that starts at ``start``."""
-    row[start + bisect_left(edges, value)] += 1.0
-    row[start + len(edges) + 1] += value + SHIFT - SHIFT if 0.0 <= value <= MOST else quantized(value)

@@ -65,16 +65,21 @@ class Block:
 
 class Slot:
     """An open stream. The code that reads the stream writes STATE, CHUNKS, ANSWERED and KEPT_ALIVE (segment.py).
-    ``labels`` are those that it is counted under. In a forked child ``view`` raises ValueError.
+    ``block`` is what it is counted in. In a forked child ``view`` raises ValueError.
     """
 
-    __slots__ = ("at", "ended", "labels", "view")
+    __slots__ = ("at", "block", "ended", "view")
 
-    def __init__(self, view: memoryview[float], at: int, labels: StreamLabels) -> None:
+    def __init__(self, view: memoryview[float], at: int, block: Block) -> None:
         self.view = view
         self.at = at
-        self.labels = labels
+        self.block = block
         self.ended = False
+
+    @property
+    def labels(self) -> StreamLabels:
+        """The labels that it is counted under."""
+        return self.block.labels
 
     def open(self, started: float) -> None:
         """Show the stream from now on, in state "blocked"; an interrupt before that loses nothing."""
@@ -134,7 +139,7 @@ class Store:
                 self._segments.more_slots()
         view[at + 2] = block.ordinal
         view[at + 4] = 0.0  # segment.COMMIT: what was in it before is of another stream
-        return Slot(view, at, block.labels)
+        return Slot(view, at, block)
 
     def take_call_slot(self, labels: StreamLabels) -> Slot | None:
         """As ``take_slot``, for a call without a stream; None if there is no memory to count it in: the block that is
@@ -317,7 +322,7 @@ class StoreSink(Sink):
         """Count a stream that ended, and free its slot.
 
         Does nothing for a stream that has been counted, or that was opened before a fork and belongs to the parent."""
-        slot = record.slot if isinstance(record.slot, Slot) else None
+        slot, labels = record.slot if isinstance(record.slot, Slot) else None, record.labels
         if slot is not None and not _ours(slot):
             return
         keeper = self._keeper
@@ -326,12 +331,12 @@ class StoreSink(Sink):
             or (record.first_token or 0.0) > keeper.slow_first_token
         ):
             keeper.keep(record)
-        block = self._store.block(record.labels)
+        block = slot.block if slot is not None and slot.block.labels is labels else self._store.block(labels)
         if self._conventional:
             self._count_inference(record, block.labels)
         self._write(block, self._add_ended, record, slot)
         self._inference = None
-        if not increments.listed(record):
+        if record.error_type and not increments.listed(record):
             self.on_internal_error("classify")
         for hint in record.hints:
             self._store.change_process(increments.hinted, hint)

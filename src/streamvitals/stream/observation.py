@@ -278,7 +278,7 @@ class Observation:
         if not self.pace.chunks:
             self._look_for_bytes(now)
         marker = self.reader.marker()
-        verdict = self._verdict_of_body(marker)
+        verdict = marker if marker is not None and self.in_band_verdict is None else self._verdict_of_body(marker)
         complete = marker is not None and verdict == marker
         if complete and self.pace.arrived_at is not None:
             # Its duration ends with the last chunk; a hang after it is still a stall.
@@ -404,7 +404,8 @@ class Observation:
         pace = self.pace
         pace.stop_writing()
         verdict, end, causes, complete = ending
-        reader, response, hooks, attempts, facts = self.reader, self._answer(), self.hooks, self._attempts, self.facts
+        reader, response, hooks, attempts = self.reader, self._answer(), self.hooks, self._attempts
+        labels, method, url_path, server_port, _, _, _, fetch, _, _ = self.facts
         if attempts is not None:
             attempts.cut_short(end)
         if verdict.outcome in _APP_SIDE:
@@ -415,47 +416,49 @@ class Observation:
             # The last chunk is the end, without the time until garbage collection and the SDK's reading after [DONE].
             # But a reader that got an exception had been waiting until then.
             end = pace.arrived_at or self._answered_at or end
+        outcome, error_type = verdict
+        started, last, headers, chain = pace.started, pace.arrived_at, self._answered_at, self.chain
+        if chain is None and outcome is not _COMPLETED:
+            chain = self.chain = self.host.begin_chain(end)
+        retry_after = None
+        if response is not None:
+            status, _, request_id, limits, _ = response
+        else:
+            status, request_id, limits = None, None, ()
+        if attempts is None:
+            backoff, made = 0.0, only_attempt(self._sent_at, end, status, error_type)
+        else:
+            backoff, made = attempts.backoff, attempts.close(end, status, error_type)
+            if response is None:
+                status, request_id, limits = attempts.last_status, attempts.request_id, attempts.rate_limits
+                retry_after = attempts.retry_after
         reasons = reader.finish_reasons
         if OTHER in reasons:
             self.hint("unknown_finish_reason")
-        backoff = 0.0 if attempts is None else attempts.backoff
         hold = pace.hold(end, backoff)
-        progress = pace.progress(facts.labels, hold, self.server_initiated)
-        outcome, error_type = verdict
-        started, last, retry, chain = pace.started, pace.arrived_at, self.retry, self.chain
-        if chain is None and outcome is not _COMPLETED:
-            chain = self.chain = self.host.begin_chain(end)
-        status, request_id, limits, retry_after = (
-            (response.status, response.request_id, response.rate_limits, None) if response is not None
-            else (None, None, (), None) if attempts is None
-            else (attempts.last_status, attempts.request_id, attempts.rate_limits, attempts.retry_after)
-        )
-        made = (
-            only_attempt(self._sent_at, end, status, error_type) if attempts is None
-            else attempts.close(end, None if response is None else status, error_type)
-        )
+        attempt, waited, honored, retry_of, _, _ = self.retry
         # In the order of the fields: forty keyword arguments cost more than everything else here.
         record: StreamRecord = _made(StreamRecord, (
-            facts.labels, outcome, error_type,
-            self.started_unix, max(0.0, end - started), int(pace.chunks),
+            labels, outcome, error_type,
+            self.started_unix, end - started if end > started else 0.0, int(pace.chunks),
             pace.max_gap, pace.wait, hold, pace.stalls,
             None if self.server_initiated else pace.first_chunk, pace.first_token,
             None if last is None else last - started,
-            hooks.bytes_received() if hooks is not None else None,
-            made, backoff, progress,
+            None if hooks is None else hooks.bytes_received(),
+            made, backoff, pace.progress(labels, hold, self.server_initiated),
             reasons, reader.response_model, reader.response_id, request_id, reader.usage(),
             limits, status, causes,
-            facts.method, facts.url_path, facts.server_port,
+            method, url_path, server_port,
             pace.stall_times, started, None if self.last_event_id is None else identifier(self.last_event_id),
             self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
-            self.hints, facts.fetch,
+            self.hints, fetch,
             retry_after,
-            retry.attempt, retry.retry_after_honored, retry.wait, retry.span,
+            attempt, honored, waited, retry_of,
             chain is not None and chain.failed,
             reader.service_tier, reader.system_fingerprint,
             () if outcome in GOOD_ENDS else reader.unfinished_choices, pace.chunk_times,
             self.request, self.inside,
-            self.trace_parent, None if self._answered_at is None else self._answered_at - started, pace.max_gap_at,
+            self.trace_parent, None if headers is None else headers - started, pace.max_gap_at,
             chain, self.slot, None,
         ))
         return record
