@@ -56,7 +56,7 @@ class Host:
             self.retries.append(item)
         else:
             observation, ending = item
-            self.records.append(observation.freeze(ending))
+            self.records.append(observation.record(observation.end(ending)))
 
     def defer(self, item: tuple[Observation, Ending]) -> None:
         self.deferred.append(item)
@@ -105,7 +105,7 @@ class Host:
         """The one record that there must be."""
         while self.deferred:
             observation, ending = self.deferred.pop()
-            self.records.append(observation.freeze(ending))
+            self.records.append(observation.record(observation.end(ending)))
         (record,) = self.records
         assert self.faults == []
         return record

@@ -69,7 +69,7 @@ def everything_of(outcome: Outcome, error: str, slot: object, labels: StreamLabe
     gaps = tuple(range(len(names.GAP_EDGES) + 1))
     return record(
         slot, labels=labels, outcome=outcome, error_type=error, duration=3.0,
-        attempts=(Attempt(0, 0.0, 1.0), Attempt(1, 1.0, 2.0)), usage=Usage(100, 20, 3, 4),
+        attempts=(Attempt(1, 0.0, 1.0), Attempt(2, 1.0, 2.0)), usage=Usage(100, 20, 3, 4),
         rate_limits=(RateLimit("tokens", 5.0, 9.0),),
         progress=progress(labels, gap_counts=gaps, gap_sum=1.0, wait=2.0, hold=1.0, stalls=1, first_chunk=0.5),
     )

@@ -21,6 +21,7 @@ from streamvitals.stream.record import (
     Progress,
     RateLimit,
     RetryRecord,
+    StreamEnd,
     StreamRecord,
     Usage,
 )
@@ -52,7 +53,8 @@ def records(draw: Any) -> StreamRecord:
     return record(
         outcome=outcome, error_type=error_type, duration=draw(SECONDS), chunks=draw(st.integers(0, 10**9)),
         progress=gathered, first_token=gathered.first_token, replayed=draw(st.booleans()),
-        attempts=(Attempt(1, 0.0, 1.0),) * draw(st.integers(0, 3)), chain_attempt=draw(st.integers(1, 3)),
+        attempts=tuple(Attempt(n, 0.0, 1.0) for n in range(1, draw(st.integers(1, 4)))),
+        chain_attempt=draw(st.integers(1, 3)),
         given_up=draw(st.booleans()), usage=draw(st.none() | st.builds(Usage, TOKENS, TOKENS, TOKENS, TOKENS)),
         rate_limits=tuple(draw(st.lists(
             st.builds(RateLimit, st.sampled_from([*names.RATELIMIT_KINDS, "x"]), LIMIT, LIMIT), max_size=3
@@ -156,13 +158,17 @@ CHAINS = st.builds(ChainRecord, st.just(LABELS), st.sampled_from(["failed", "fal
 
 @given(st.lists(st.one_of(records(), records(), PROGRESS, RETRIES, CHAINS), max_size=8))
 def test_what_is_counted_is_what_a_naive_sum_says(items: list[Any]) -> None:
-    store, model = Store(HeapMemory()), Model()
+    store, without_records, model = Store(HeapMemory()), Store(HeapMemory()), Model()
     sink = StoreSink(store, unix_time=lambda: 5000.0)
+    briefly = StoreSink(without_records, unix_time=lambda: 5000.0)
     for item in items:
         model.told(item)
         if isinstance(item, StreamRecord):
             sink.on_end(item._replace(slot=store.open_slot(LABELS, 1.0)))
+            briefly.on_end(StreamEnd(*(getattr(item, name, 0.0) for name in StreamEnd._fields)))
         else:
-            {Progress: sink.on_progress, RetryRecord: sink.on_retry, ChainRecord: sink.on_chain}[type(item)](item)
+            for one in (sink, briefly):
+                {Progress: one.on_progress, RetryRecord: one.on_retry, ChainRecord: one.on_chain}[type(item)](item)
+    assert without_records.block(LABELS).numbers() == model.row
     assert store.snapshot(1.0).streams.get(LABELS, model.row) == model.row
     assert store.block(LABELS).numbers() == model.row

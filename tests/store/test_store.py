@@ -202,7 +202,7 @@ def test_retries_and_backoff_are_counted_when_they_happen_and_not_again_at_the_e
 ) -> None:
     sink.on_retry(RetryRecord(LABELS, "sdk", "429", 0.5))
     sink.on_retry(RetryRecord(LABELS, "app", "no such reason", 0.25))
-    attempts = (Attempt(0, 0.0, 1.0, 429, "429", 0.5), Attempt(1, 1.5, 2.0, 200))
+    attempts = (Attempt(1, 0.0, 1.0, 429, "429", 0.5), Attempt(2, 1.5, 2.0, 200))
     sink.on_end(record(attempts=attempts, backoff=0.5))
     snapshot = look(store)
     assert value(snapshot, names.RETRIES, "sdk", "429") == 1
@@ -214,7 +214,7 @@ def test_retries_and_backoff_are_counted_when_they_happen_and_not_again_at_the_e
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_a_recovery_is_a_good_end_after_a_failed_attempt(store: Store, sink: StoreSink, outcome: Outcome) -> None:
     error = ERROR_TYPES.get(outcome, ("",))[0]
-    attempts = (Attempt(0, 0.0, 1.0), Attempt(1, 1.0, 2.0))
+    attempts = (Attempt(1, 0.0, 1.0), Attempt(2, 1.0, 2.0))
     sink.on_end(record(outcome=outcome, error_type=error, attempts=attempts[:1]))
     assert value(look(store), names.RECOVERIES, "sdk") == 0
     sink.on_end(record(outcome=outcome, error_type=error, attempts=attempts))

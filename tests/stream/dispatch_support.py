@@ -10,7 +10,7 @@ from streamvitals.outcome import Outcome, Verdict
 from streamvitals.stream.dispatch import Dispatch
 from streamvitals.stream.ending import Ending
 from streamvitals.stream.observation import Observation
-from streamvitals.stream.record import Progress, StreamRecord
+from streamvitals.stream.record import Progress, StreamEnd, StreamRecord
 from streamvitals.testing import RecordList
 
 ENDING = Ending(Verdict(Outcome.COMPLETED), 1000.0)
@@ -46,8 +46,11 @@ class Home:
         self.dispatch = Dispatch(sinks, self._record, self._recorded)
         self.host = Host()
 
-    def _record(self, observation: Observation, ending: Ending) -> StreamRecord | None:
-        return observation.freeze(ending) if id(observation) in self.open else None
+    def _record(self, observation: Observation, ending: Ending) -> StreamEnd | StreamRecord | None:
+        if id(observation) not in self.open:
+            return None
+        end = observation.end(ending)
+        return observation.record(end) if self.dispatch.needs_record(end) else end
 
     def _recorded(self, observation: Observation, record: StreamRecord) -> None:
         del self.open[id(observation)]

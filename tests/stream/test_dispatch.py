@@ -14,9 +14,11 @@ import pytest
 from app_support import until
 from dispatch_support import Home, Sink
 from observation_support import LABELS
+from streamvitals.outcome import Outcome, Verdict
 from streamvitals.stream.dispatch import Fault, Item, LoopLag
+from streamvitals.stream.ending import Ending
 from streamvitals.stream.observation import Observation
-from streamvitals.stream.record import ChainRecord, Progress, RetryRecord
+from streamvitals.stream.record import ChainRecord, Progress, RetryRecord, StreamEnd, StreamRecord
 
 PROGRESS = Progress(LABELS, (), 0.0, 0.0, 0.0, 0)
 
@@ -108,12 +110,44 @@ def test_sinks_that_raise_on_everything_leave_the_others_alone() -> None:
     assert well.faults == ["sink"] * 3
 
 
-def test_a_fault_in_making_the_record_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["end", "record"])
+def test_a_fault_in_making_the_record_is_counted(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     sink = Sink()
     home = Home(sink)
-    monkeypatch.setattr(Observation, "freeze", lambda *_: 1 / 0)
+    monkeypatch.setattr(Observation, method, lambda *_: 1 / 0)
     home.end(home.begin())
     assert sink.faults == ["classify"]
+
+
+class Counting(Sink):
+    """Needs no record of streams that completed."""
+
+    def needs_record(self, end: StreamEnd) -> bool:
+        return False
+
+
+def test_a_record_is_made_only_of_what_failed_or_where_a_sink_needs_it() -> None:
+    counting, failed = Counting(), Ending(Verdict(Outcome.RESET, "other"), 1000.0)
+    home = Home(counting)
+    home.end(home.begin())
+    home.dispatch.submit((home.begin(), failed))
+    remove = home.dispatch.add(Sink())
+    home.end(home.begin())
+    remove()
+    home.end(home.begin())
+    assert [type(one) for one in counting] == [StreamEnd, StreamRecord, StreamRecord, StreamEnd]
+
+
+def test_a_sink_that_cannot_say_what_it_needs_gets_the_record() -> None:
+    class Unsure(Sink):
+        def needs_record(self, end: StreamEnd) -> bool:
+            raise ValueError
+
+    unsure = Unsure()
+    home = Home(unsure)
+    home.end(home.begin())
+    assert [type(one) for one in unsure] == [StreamRecord]
+    assert unsure.faults == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()])

@@ -22,12 +22,12 @@ from ..store.snapshot import Snapshot
 from ..store.store import Slot, Store
 from ..stream.call import Holder
 from ..stream.chunks import Reader
-from ..stream.dispatch import CallRetry, CallStart, Dispatch, Fault, Item, LoopLag, Start
+from ..stream.dispatch import CallRetry, CallStart, Dispatch, Fault, LoopLag, Start
 from ..stream.ending import Ending
 from ..stream.observation import Observation
 from ..stream.partial import TailReader
 from ..stream.plain import PlainCall
-from ..stream.record import CallRecord, Inside, StallAfter, StreamLabels, StreamRecord
+from ..stream.record import CallRecord, Inside, StallAfter, StreamEnd, StreamLabels, StreamRecord
 from ..stream.request import Key, RequestFacts
 from ..stream.request_key import Parts, RequestKey
 from ..stream.retry import FIRST_ATTEMPT
@@ -88,6 +88,8 @@ class Runtime:
         self._open: dict[Observation, None] = {}  # in the order of their requests
         self._calls: dict[PlainCall, None] = {}  # open calls without a stream
         self._dispatch = Dispatch(sinks, self._record, self._recorded)
+        # Called by observations; each further call in between would cost every stream something.
+        self.submit, self.defer, self.drain = self._dispatch.submit, self._dispatch.defer, self._dispatch.drain
         self.retries = AppRetries(self, config.retry_window)
         self._redact = redaction_of(config)
         self._lag = LoopLagMeter(lambda seconds: self._dispatch.submit(LoopLag(seconds)), lambda: list(self._open))
@@ -188,18 +190,9 @@ class Runtime:
         self._calls.pop(call, None)
         self.store.close_slot(slot)
 
-    def submit(self, item: Item) -> None:
-        self._dispatch.submit(item)
-
-    def defer(self, item: Item) -> None:
-        self._dispatch.defer(item)
-
     @property
     def append(self) -> Callable[[Any], None]:
         return self._dispatch.append
-
-    def drain(self) -> None:
-        self._dispatch.drain()
 
     def discard(self, observation: Observation) -> None:
         if self._forget(observation) and isinstance(observation.slot, Slot):
@@ -217,27 +210,28 @@ class Runtime:
     def begin_chain(self, now: float) -> Chain:
         return Chain(now)
 
-    def _record(self, observation: Observation, ending: Ending) -> StreamRecord | None:
+    def _record(self, observation: Observation, ending: Ending) -> StreamEnd | StreamRecord | None:
         if observation not in self._open:
             return None
         try:
-            return self.retries.responses.settle(observation.facts, observation.freeze(ending))
+            end = self.retries.responses.settle(observation.facts, observation.end(ending))
+            return observation.record(end) if self._dispatch.needs_record(end) else end
         except Exception as error:
             if not is_foreign(error):
                 self.discard(observation)
             raise
 
-    def _recorded(self, observation: Observation | None, record: StreamRecord | CallRecord) -> None:
+    def _recorded(self, observation: Observation | None, record: StreamEnd | StreamRecord | CallRecord) -> None:
         if observation is not None:
             self._forget(observation)
             observation.release_slot()
         if isinstance(record.slot, Slot) and not record.slot.ended:
             # The store's sink has failed, but what has ended must not be shown as something that hangs.
             self.store.close_slot(record.slot)
-        if observation is None or observation.origin is None or isinstance(record, CallRecord):
+        if observation is None or observation.origin is None:
             return
         origin, key = observation.release()
-        if record.failed:
+        if isinstance(record, StreamRecord) and record.failed:
             self.retries.failed(observation, record, origin, key, record.trace_ids, self.clock())
 
     def _forget(self, observation: Observation) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..names import FIRST_TOKEN
 from ..outcome import owner
-from ..stream.record import StreamRecord
+from ..stream.record import StreamEnd, StreamRecord
 from ..stream.sink import Sink
 from .budget import Budget
 
@@ -31,6 +31,10 @@ class LogSink(Sink):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._budget = Budget(BURST, EVERY, clock)
         self._seen: set[tuple[str, str]] = set()
+
+    def needs_record(self, end: StreamEnd) -> bool:
+        """Streams that failed are logged, and they always have a record."""
+        return False
 
     def on_end(self, record: StreamRecord) -> None:
         """Log a stream that failed."""

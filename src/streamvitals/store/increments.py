@@ -16,7 +16,7 @@ from typing import Protocol
 
 from .. import names
 from ..outcome import ERROR_TYPES, GOOD_ENDS, Outcome, may_be_charged, result
-from ..stream.record import CallRecord, ChainRecord, Progress, RateLimit, RetryRecord, StreamRecord
+from ..stream.record import CallRecord, ChainRecord, Progress, RateLimit, RetryRecord, StreamEnd, StreamRecord
 from .layout import PROCESS_LAYOUT, STREAM_LAYOUT
 from .measured import MOST, SHIFT, quantized, token_parts, usage_measured
 
@@ -107,13 +107,13 @@ _PLANS = {outcome: _Plan(outcome) for outcome in Outcome}
 _DIED_AT = _PLANS[Outcome.ABANDONED].unmetered
 
 
-def ended(row: Row, record: StreamRecord, *, unix_time: Callable[[], float]) -> None:
+def ended(row: Row, record: StreamEnd | StreamRecord, *, unix_time: Callable[[], float]) -> None:
     """Add everything that is counted when a stream ends. ``unix_time`` is called if there are limits to store."""
     plan = _PLANS[record.outcome]
     _end(row, plan, record.error_type, record.duration, record.chunks)
     progressed(row, record.progress)
     if plan.good and not record.given_up:
-        if len(record.attempts) >= 2:
+        if record.http_attempts >= 2:
             row[_SDK_RECOVERIES_AT] += 1.0
         if record.chain_attempt >= 2:
             row[_APP_RECOVERIES_AT] += 1.0
@@ -192,7 +192,7 @@ def hinted(row: Row, hint: str) -> None:
     row[_HINTS_AT.get(hint, _HINTS_AT[names.OTHER])] += 1.0
 
 
-def listed(record: StreamRecord) -> bool:
+def listed(record: StreamEnd | StreamRecord) -> bool:
     """Whether the record's error type has a counter of its own; if not it is counted under another."""
     types = _PLANS[record.outcome].errors
     return not types or record.error_type in types or names.OTHER in types

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from .. import names
 from ..names import Metric
-from ..stream.record import StreamRecord, Usage
+from ..stream.record import StreamEnd, StreamRecord, Usage
 
 # A metric, the values of its own labels, and a value for the histogram of that series.
 Measured = tuple[Metric, tuple[str, ...], float]
@@ -56,7 +56,7 @@ def first_times(first_chunk: float | None, first_token: float | None) -> Iterato
         yield names.TIME_TO_FIRST_TOKEN, _NO_VALUES, first_token
 
 
-def usage_measured(record: StreamRecord) -> Iterator[Measured]:
+def usage_measured(record: StreamEnd | StreamRecord) -> Iterator[Measured]:
     """The values that follow from the reported usage."""
     usage = record.usage
     if usage is None:

@@ -19,6 +19,7 @@ from ..stream.record import (
     Progress,
     RetryRecord,
     StallAfter,
+    StreamEnd,
     StreamLabels,
     StreamRecord,
 )
@@ -318,30 +319,38 @@ class StoreSink(Sink):
         """Count what became of a chain of the application's own attempts."""
         self._write(self._store.block(chain.labels), increments.chained, chain)
 
-    def on_end(self, record: StreamRecord) -> None:
+    def needs_record(self, end: StreamEnd) -> bool:
+        """Streams are counted without a record, but for what goes beyond that."""
+        return self._exemplars or self._conventional or self._is_kept(end)
+
+    def _is_kept(self, end: StreamEnd | StreamRecord) -> bool:
+        keeper = self._keeper
+        return keeper is not None and (
+            end.operation is not None or end.max_gap > keeper.slow_gap
+            or (end.first_token or 0.0) > keeper.slow_first_token
+        )
+
+    def on_end(self, record: StreamEnd | StreamRecord) -> None:
         """Count a stream that ended, and free its slot.
 
         Does nothing for a stream that has been counted, or that was opened before a fork and belongs to the parent."""
         slot, labels = record.slot if isinstance(record.slot, Slot) else None, record.labels
         if slot is not None and not _ours(slot):
             return
-        keeper = self._keeper
-        if keeper is not None and (
-            record.operation is not None or record.max_gap > keeper.slow_gap
-            or (record.first_token or 0.0) > keeper.slow_first_token
-        ):
-            keeper.keep(record)
+        whole = record if isinstance(record, StreamRecord) else None
+        if whole is not None and self._keeper is not None and self._is_kept(whole):
+            self._keeper.keep(whole)
         block = slot.block if slot is not None and slot.block.labels is labels else self._store.block(labels)
-        if self._conventional:
-            self._count_inference(record, block.labels)
+        if self._conventional and whole is not None:
+            self._count_inference(whole, block.labels)
         self._write(block, self._add_ended, record, slot)
         self._inference = None
         if record.error_type and not increments.listed(record):
             self.on_internal_error("classify")
         for hint in record.hints:
             self._store.change_process(increments.hinted, hint)
-        if self._exemplars:
-            self._keep_exemplars(record, block)
+        if self._exemplars and whole is not None:
+            self._keep_exemplars(whole, block)
 
     def on_call_retry(self, labels: StreamLabels) -> None:
         """Count an attempt that the SDK makes again."""

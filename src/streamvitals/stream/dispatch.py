@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from .ending import Ending, Reference
 from .observation import Observation
-from .record import CallRecord, ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from .record import CallRecord, ChainRecord, Progress, RetryRecord, StreamEnd, StreamLabels, StreamRecord
 from .sink import METHODS, ReportedError, Sink, overrides
 from .tracebacks import is_foreign
 
@@ -85,16 +85,16 @@ class _Delivery(NamedTuple):
 class Dispatch:
     """Hands items to sinks, one thread at a time.
 
-    ``record`` makes the record of an ended observation, or returns None if it has made one already; if it is
-    interrupted it is called again. ``recorded`` is called when all sinks have been handed the record; for a call
-    without a stream, with the record alone.
+    ``record`` makes the record of an ended observation, or what is counted of it where ``needs_record`` says that this
+    is enough; it returns None if it has done so already, and is called again if it is interrupted. ``recorded`` is
+    called when all sinks have been handed the one or the other; for a call without a stream, with its record alone.
     """
 
     def __init__(
         self,
         sinks: Iterable[Sink],
-        record: Callable[[Observation, Ending], StreamRecord | None],
-        recorded: Callable[[Observation | None, StreamRecord | CallRecord], None],
+        record: Callable[[Observation, Ending], StreamEnd | StreamRecord | None],
+        recorded: Callable[[Observation | None, StreamEnd | StreamRecord | CallRecord], None],
     ) -> None:
         self._sinks: list[Any] = []
         for sink in sinks:
@@ -141,9 +141,26 @@ class Dispatch:
         """Find the sinks of each method, once per change and not per event: most sinks have few methods."""
         self._listeners = {method: [s for s in self._sinks if overrides(s, method)] for method in METHODS}
         self._span_makers, self._hear_end = self._listeners["make_span"], self._listeners["on_end"]
+        self._need_record = [
+            getattr(sink, "needs_record", _needs) for sink in (*self._span_makers, *self._hear_end)
+        ]
         # Where nobody hears of a start, no item is queued for it.
         self.hears_start = bool(self._listeners["on_start"])
         self.hears_call_start = bool(self._listeners["on_call_start"])
+
+    def needs_record(self, end: StreamEnd) -> bool:
+        """Whether the record of this stream is needed: it failed, or a sink says so."""
+        if end.failed:
+            return True
+        for needs in self._need_record:
+            try:
+                if needs(end):
+                    return True
+            except Exception as error:  # noqa: PERF203
+                if is_foreign(error):
+                    raise
+                return True  # it is counted as a fault of the sink if it cannot take the record either
+        return False
 
     def submit(self, item: Item) -> None:
         """Queue and drain. Never blocks, never raises."""
@@ -179,7 +196,7 @@ class Dispatch:
                 record = self._record(observation, ending)
                 if record is None:
                     return
-                if self._span_makers:
+                if self._span_makers and isinstance(record, StreamRecord):
                     record = self._with_span(record)
                 queue[0] = item = _made(_Delivery, ("on_end", record, self._hear_end.copy(), observation))
             elif type(item) is CallRecord and getattr(item.slot, "ended", False):
@@ -257,6 +274,10 @@ class Dispatch:
                 if is_foreign(error):
                     raise
                 self._remove(sink)  # no sink is left to report it to
+
+
+def _needs(_: StreamEnd) -> bool:
+    return True
 
 
 def _dropped(reference: Reference) -> tuple[Observation, Ending]:

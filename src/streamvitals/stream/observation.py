@@ -22,7 +22,7 @@ from .host import Hooks, Host
 from .muted import MutedReader, muted
 from .pace import Pace, Slot
 from .partial import TailReader
-from .record import NOT_FAILURES, Inside, RetryRecord, StreamRecord
+from .record import NOT_FAILURES, Inside, RetryRecord, StreamEnd, StreamRecord
 from .request import EVENT_STREAM, RequestFacts, ResponseFacts
 from .request_key import Parts, RequestKey
 from .retry import FIRST_ATTEMPT, Chain, Retry
@@ -399,13 +399,12 @@ class Observation:
 
     # -- the record
 
-    def freeze(self, ending: Ending) -> StreamRecord:
-        """Make the record of the ended stream. The dispatch calls this, and again if it was interrupted."""
-        pace = self.pace
+    def end(self, ending: Ending) -> StreamEnd:
+        """What is to be counted of the ended stream. The dispatch calls this, and again if it was interrupted."""
+        pace, reader, attempts = self.pace, self.reader, self._attempts
         pace.stop_writing()
         verdict, end, causes, complete = ending
-        reader, response, hooks, attempts = self.reader, self._answer(), self.hooks, self._attempts
-        labels, method, url_path, server_port, _, _, _, fetch, _, _ = self.facts
+        response = self._answer()
         if attempts is not None:
             attempts.cut_short(end)
         if verdict.outcome in _APP_SIDE:
@@ -417,54 +416,68 @@ class Observation:
             # But a reader that got an exception had been waiting until then.
             end = pace.arrived_at or self._answered_at or end
         outcome, error_type = verdict
-        started, last, headers, chain = pace.started, pace.arrived_at, self._answered_at, self.chain
+        started, chain, labels = pace.started, self.chain, self.facts.labels
         if chain is None and outcome is not _COMPLETED:
             chain = self.chain = self.host.begin_chain(end)
-        retry_after = None
-        if response is not None:
-            status, _, request_id, limits, _ = response
+        reasons = reader.finish_reasons
+        if OTHER in reasons:
+            self.hint("unknown_finish_reason")
+        if attempts is None:
+            backoff, requests = 0.0, 0 if self._sent_at is None else 1
         else:
-            status, request_id, limits = None, None, ()
+            backoff, requests = attempts.backoff, attempts.count
+        # In the order of the fields: so many keyword arguments cost more than everything else here.
+        found: StreamEnd = _made(StreamEnd, (
+            labels, outcome, error_type, end - started if end > started else 0.0, int(pace.chunks),
+            pace.max_gap, pace.first_token, requests,
+            pace.progress(labels, pace.hold(end, backoff), self.server_initiated),
+            reasons, reader.response_id, reader.usage(),
+            response.rate_limits if response is not None else () if attempts is None else attempts.rate_limits,
+            causes, started, end,
+            self.hints, self.facts.fetch, self.retry.attempt, chain is not None and chain.failed, chain, self.slot,
+        ))
+        return found
+
+    def record(self, counted: StreamEnd) -> StreamRecord:
+        """Make the record of the ended stream, of which ``counted`` is what ``end`` has returned."""
+        pace, reader, response, hooks, attempts = self.pace, self.reader, self.response, self.hooks, self._attempts
+        facts, retry, end, started = self.facts, self.retry, counted.ended, pace.started
+        outcome, error_type, last, headers = counted.outcome, counted.error_type, pace.arrived_at, self._answered_at
+        status = None if response is None else response.status
+        request_id = None if response is None else response.request_id
+        retry_after = None
         if attempts is None:
             backoff, made = 0.0, only_attempt(self._sent_at, end, status, error_type)
         else:
             backoff, made = attempts.backoff, attempts.close(end, status, error_type)
             if response is None:
-                status, request_id, limits = attempts.last_status, attempts.request_id, attempts.rate_limits
-                retry_after = attempts.retry_after
-        reasons = reader.finish_reasons
-        if OTHER in reasons:
-            self.hint("unknown_finish_reason")
-        hold = pace.hold(end, backoff)
-        attempt, waited, honored, retry_of, _, _ = self.retry
-        # In the order of the fields: forty keyword arguments cost more than everything else here.
-        record: StreamRecord = _made(StreamRecord, (
-            labels, outcome, error_type,
-            self.started_unix, end - started if end > started else 0.0, int(pace.chunks),
-            pace.max_gap, pace.wait, hold, pace.stalls,
-            None if self.server_initiated else pace.first_chunk, pace.first_token,
+                status, request_id, retry_after = attempts.last_status, attempts.request_id, attempts.retry_after
+        return StreamRecord(
+            counted.labels, outcome, error_type,
+            self.started_unix, counted.duration, counted.chunks,
+            counted.max_gap, pace.wait, pace.hold(end, backoff), pace.stalls,
+            None if self.server_initiated else pace.first_chunk, counted.first_token,
             None if last is None else last - started,
             None if hooks is None else hooks.bytes_received(),
-            made, backoff, pace.progress(labels, hold, self.server_initiated),
-            reasons, reader.response_model, reader.response_id, request_id, reader.usage(),
-            limits, status, causes,
-            method, url_path, server_port,
+            made, backoff, counted.progress,
+            counted.finish_reasons, reader.response_model, counted.response_id, request_id, counted.usage,
+            counted.rate_limits, status, counted.cause_chain,
+            facts.method, facts.url_path, facts.server_port,
             pace.stall_times, started, None if self.last_event_id is None else identifier(self.last_event_id),
-            self._partial(reader, verdict) if isinstance(reader, TailReader) else None,
-            self.hints, fetch,
+            self._partial(reader, outcome) if isinstance(reader, TailReader) else None,
+            counted.hints, counted.replayed,
             retry_after,
-            attempt, honored, waited, retry_of,
-            chain is not None and chain.failed,
+            counted.chain_attempt, retry.retry_after_honored, retry.wait, retry.span,
+            counted.given_up,
             reader.service_tier, reader.system_fingerprint,
             () if outcome in GOOD_ENDS else reader.unfinished_choices, pace.chunk_times,
             self.request, self.inside,
             self.trace_parent, None if headers is None else headers - started, pace.max_gap_at,
-            chain, self.slot, None,
-        ))
-        return record
+            counted.operation, counted.slot,
+        )
 
-    def _partial(self, reader: TailReader, verdict: Verdict) -> str | None:
-        if verdict.outcome in NOT_FAILURES:
+    def _partial(self, reader: TailReader, outcome: Outcome) -> str | None:
+        if outcome in NOT_FAILURES:
             return None
         try:
             return reader.tail()

@@ -174,6 +174,45 @@ class CallRecord(NamedTuple):
         return result(self.outcome, self.error_type)
 
 
+class StreamEnd(NamedTuple):
+    """What is counted of a stream that ended: the fields of its record that every stream needs.
+
+    Of most streams nobody wants more. ``ended`` is the end on the observation's clock."""
+
+    labels: StreamLabels
+    outcome: Outcome
+    error_type: str
+    duration: float
+    chunks: int
+    max_gap: float
+    first_token: float | None
+    http_attempts: int
+    progress: Progress
+    finish_reasons: tuple[str, ...]
+    response_id: str | None
+    usage: Usage | None
+    rate_limits: tuple[RateLimit, ...]
+    cause_chain: tuple[str, ...]
+    clock_origin: float
+    ended: float
+    hints: tuple[str, ...]
+    replayed: bool
+    chain_attempt: int
+    given_up: bool
+    operation: Any
+    slot: object | None
+
+    @property
+    def failed(self) -> bool:
+        """As that of the record."""
+        return self.outcome not in NOT_FAILURES
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """As that of the record."""
+        return token_rate(self)
+
+
 class StreamRecord(NamedTuple):
     """One stream from request to end: everything that may be reported of it, and no content.
 
@@ -280,13 +319,18 @@ class StreamRecord(NamedTuple):
     def tokens_per_second(self) -> float | None:
         """Output tokens per second from the first token to the end. None where that does not measure the provider: the
         usage is unknown, it did not complete, the tokens came in one piece, or had been generated before."""
-        usage = self.usage
-        if usage is None or not usage.output or self.first_token is None:
-            return None
-        if self.replayed or self.outcome not in _RATED_ENDS:
-            return None
-        seconds = self.duration - self.first_token
-        return min(usage.output, MOST_TOKENS) / seconds if seconds >= SHORTEST_RATED else None
+        return token_rate(self)
+
+
+def token_rate(end: StreamEnd | StreamRecord) -> float | None:
+    """What ``StreamRecord.tokens_per_second`` says."""
+    usage = end.usage
+    if usage is None or not usage.output or end.first_token is None:
+        return None
+    if end.replayed or end.outcome not in _RATED_ENDS:
+        return None
+    seconds = end.duration - end.first_token
+    return min(usage.output, MOST_TOKENS) / seconds if seconds >= SHORTEST_RATED else None
 
 
 # Tokens that came within one millisecond came in one piece, and have no rate. Seconds.

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..outcome import GOOD_ENDS
-from .record import StreamRecord
+from .record import StreamEnd
 from .request import Key, RequestFacts
 
 MOST = 2048  # responses; OpenAI takes one up again for five minutes
@@ -39,29 +39,29 @@ class Responses:
     def __init__(self) -> None:
         self._known: dict[Key, _Known] = {}
 
-    def settle(self, request: RequestFacts, record: StreamRecord) -> StreamRecord:
-        """Take the usage out of a record where it is counted elsewhere. ``request.fetch``: the stream did not generate
-        its response; ``request.resumes``: it continues after an event that somebody has seen. May be called again for
-        the same stream."""
-        key, fetch = request.key_of(record.response_id), request.fetch
+    def settle(self, request: RequestFacts, end: StreamEnd) -> StreamEnd:
+        """Take the usage out of what is counted, where it is counted elsewhere. ``request.fetch``: the stream did not
+        generate its response; ``request.resumes``: it continues after an event that somebody has seen. May be called
+        again for the same stream."""
+        key, fetch = request.key_of(end.response_id), request.fetch
         if key is None:
-            return record
-        began, known = record.clock_origin, self._known.pop(key, None)
+            return end
+        began, known = end.clock_origin, self._known.pop(key, None)
         counted_by = None if known is None else known.counted_by
         by_fetch = known is not None and known.fetch
         if fetch and known is None and not request.resumes:
             counted_by = _COUNTED_BEFORE_US
         elif not fetch and not (by_fetch and counted_by is not None and counted_by > began):
             counted_by = None  # what has been counted was of another response with this id
-        if record.usage is not None and counted_by in (None, began):
+        if end.usage is not None and counted_by in (None, began):
             counted_by, by_fetch = began, fetch
-        elif record.usage is not None:
-            record = record._replace(usage=None)
-        whole_since = began if record.outcome in GOOD_ENDS else known and known.whole_since
+        elif end.usage is not None:
+            end = end._replace(usage=None)
+        whole_since = began if end.outcome in GOOD_ENDS else known and known.whole_since
         self._known[key] = _Known(counted_by, by_fetch, whole_since)
         while len(self._known) > MOST:
             self._known.pop(next(iter(self._known)), None)
-        return record
+        return end
 
     def came_whole(self, key: Key, after: float) -> bool:
         """Whether a stream that began later than that has brought this response to its end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .record import CallRecord, ChainRecord, Progress, RetryRecord, StreamLabels, StreamRecord
+from .record import CallRecord, ChainRecord, Progress, RetryRecord, StreamEnd, StreamLabels, StreamRecord
 
 
 class ReportedError(OSError):
@@ -35,6 +35,10 @@ class Sink:
     def on_end(self, record: StreamRecord) -> None:
         """A stream ended; ``record.progress`` is what ``on_progress`` has not yet been given."""
 
+    def needs_record(self, end: StreamEnd) -> bool:
+        """Whether ``on_end`` needs the record of this stream. If no sink does, it is given what is counted instead."""
+        return True
+
     def on_call_start(self, labels: StreamLabels) -> None:
         """A call without a stream has begun; its labels are marked as such (``StreamLabels.of_calls``)."""
 
@@ -51,7 +55,7 @@ class Sink:
         """A fault of our own; ``where`` is one of ``names.INTERNAL_PLACES``."""
 
 
-METHODS = tuple(name for name in vars(Sink) if not name.startswith("_"))
+METHODS = tuple(name for name in vars(Sink) if not name.startswith("_") and name != "needs_record")
 
 
 def overrides(sink: object, method: str) -> bool:
