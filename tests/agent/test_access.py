@@ -95,6 +95,8 @@ def test_bound_to_loopback_it_answers_to_names_of_this_machine_only() -> None:
         for other in ("evil.example", "evil.example:9464", "localhost.evil.example", "127.0.0.1.evil.example", "[x]"):
             assert ask(Host=other)[0] == 421, other
             assert ask("/healthz", Host=other)[0] == 421, other
+        assert ask("http://evil.example/healthz", Host="localhost")[0] == 421, "the host of a whole URL is what counts"
+        assert ask("http://localhost:1/healthz", Host="evil.example")[0] == 200
     with serving(Config(host="this.machine")) as ask:
         assert ask(Host="this.machine:9464")[0] == 200
     with serving(host="0.0.0.0") as ask:

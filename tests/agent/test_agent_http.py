@@ -175,11 +175,31 @@ def test_head(served, path):
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", "/metricsx", 404), ("GET", "/../etc/passwd", 404), ("POST", "/metrics", 501),
-    ("GET", "/[", 404),
+    ("GET", "/metricsx", 404), ("GET", "/../etc/passwd", 404), ("GET", "/[", 404),
 ])
 def test_what_is_not_there(served, method, path, status):
     assert served.ask(path, method)[0].status == status
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_what_may_be_asked_is_told_to_whoever_asks_otherwise(served, method):
+    answer, _ = served.ask("/metrics", method)
+    assert (answer.status, answer.getheader("Allow")) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/api/v1/summary", "/", "", "/api/v1/streams?limit=5"])
+def test_a_target_may_be_a_whole_url(served, path):
+    """As from a client that takes the agent for its proxy: RFC 9112, 3.2.2."""
+    answer, body = served.ask(f"HTTP://{served.address[0]}:{served.address[1]}{path}")
+    assert answer.status == 200
+    assert body
+
+
+@pytest.mark.parametrize("path", ["streams?limt=5", "streams?limit=5&x", "summary?limit=5", "events?x=1"])
+def test_a_parameter_that_is_not_known_is_said(served, path):
+    answer, body = served.ask(f"/api/v1/{path}")
+    assert answer.status == 400
+    assert b"there is no parameter" in body
 
 
 def test_fault_is_told_and_survived(served):

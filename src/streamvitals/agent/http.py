@@ -12,6 +12,7 @@ import contextlib
 import functools
 import gzip
 import json
+import re
 import socket
 import threading
 import time
@@ -241,7 +242,8 @@ class AgentServer:
             request = await _read_request(http, reader)
             if request is None:
                 return None
-            refused = await self._access.refusal(dict(request.headers))
+            host, _ = _target(request)
+            refused = await self._access.refusal({**dict(request.headers), b"host": host})
             if refused is not None:
                 answer = Answer(refused.status, TEXT, f"{refused.why}\n".encode(), headers=refused.headers)
             else:
@@ -290,17 +292,20 @@ class AgentServer:
 
     async def _answer(self, request: h11.Request) -> Answer:
         if request.method not in (b"GET", b"HEAD"):
-            return Answer(501, TEXT, b"GET and HEAD are answered here\n")
-        path, _, query = request.target.decode("latin-1").partition("?")
+            return Answer(405, TEXT, b"GET and HEAD are answered here\n", headers=(("Allow", "GET, HEAD"),))
+        path, _, query = _target(request)[1].partition("?")
         try:
             if path == "/metrics":
                 return await self._together(request, tuple(parse_qs(query).get("name[]", ())))
             if path == "/healthz":
                 body = json.dumps(self._health(), indent=2).encode() + b"\n"
                 return Answer(200, "application/json; charset=utf-8", body)
-            if path == EVENTS and not self._viewers.full:
-                return Answer(200, "", b"", headers=_EVENT_STREAM)
-            reply = FULL if path == EVENTS else self._live.answer(path, query, _header(request, b"if-none-match"))
+            if path == EVENTS:
+                reply = self._live.refuse(query) or (FULL if self._viewers.full else None)
+                if reply is None:
+                    return Answer(200, "", b"", headers=_EVENT_STREAM)
+            else:
+                reply = self._live.answer(path, query, _header(request, b"if-none-match"))
         except Exception as error:  # noqa: BLE001  the agent goes on serving
             self._on_fault(error)
             return Answer(500, TEXT, b"a fault of the agent; see its log\n")
@@ -348,6 +353,19 @@ async def _read_request(http: h11.Connection, reader: asyncio.StreamReader) -> h
             return request
         elif isinstance(event, h11.ConnectionClosed):
             return None
+
+
+# A whole URL, as a client sends it to what it takes for a proxy: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
+_WHOLE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def _target(request: h11.Request) -> tuple[bytes, str]:
+    """The host that is asked, which a whole URL names itself, and the path with its query."""
+    whole = _WHOLE.fullmatch(request.target)
+    if whole is None:
+        return _header(request, b"host").encode("latin-1"), request.target.decode("latin-1")
+    path = whole[2].decode("latin-1")
+    return whole[1].rpartition(b"@")[2], path if path.startswith("/") else f"/{path}"
 
 
 def _header(request: h11.Request, name: bytes) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 from ..incidents.page import PATH as INCIDENTS
 from ..incidents.page import IncidentsPage, Reply
+from ..incidents.query import shortened
 from ..store.snapshot import Opened, Snapshot
 from ..stream.record import StallAfter
 from . import files, streams, summary
@@ -29,6 +30,7 @@ STREAMS_FRESH, SUMMARY_FRESH = 0.4, 2.0
 # How old the counts may be that the sentence on how it goes is made of, while streams are looked at twice a second.
 COUNTS_FRESH = 5.0
 _DEFAULT_STREAMS = 200
+_MOST_PARAMETERS = 50
 
 
 class BadRequestError(ValueError):
@@ -69,6 +71,7 @@ class Live:
                 limit = _limit(query)
                 return self._json(f"streams {limit}", STREAMS_FRESH, lambda: self.streams(limit), if_none_match)
             if path == API + "summary":
+                parameters(query)
                 return self._json("summary", SUMMARY_FRESH, self.summary, if_none_match)
             if path == INCIDENTS:
                 return self._incidents.reply(query, if_none_match)
@@ -78,6 +81,14 @@ class Live:
         if found is None:
             return None
         return _unless_known(found.body, found.headers, if_none_match)
+
+    def refuse(self, query: str) -> Reply | None:
+        """The reply to a request for events, if its query cannot be answered."""
+        try:
+            parameters(query)
+        except BadRequestError as error:
+            return refusal(400, str(error))
+        return None
 
     def streams(self, limit: int = MOST_IN_EVENT) -> dict[str, Any]:
         """What is open now, and a sentence on how it goes."""
@@ -138,8 +149,21 @@ def _unless_known(body: bytes, headers: Sequence[tuple[str, str]], if_none_match
     return Reply(200, (*headers, ("ETag", tag), *files.SAFE), body)
 
 
+def parameters(query: str, *known: str) -> dict[str, list[str]]:
+    """The parameters of a request. Raises BadRequestError for one that is not known."""
+    try:
+        given = parse_qs(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        raise BadRequestError(f"more than {_MOST_PARAMETERS} parameters") from None
+    for name in given:
+        if name not in known:
+            there = f"there are: {', '.join(known)}" if known else "there are none here"
+            raise BadRequestError(f"there is no parameter {shortened(name)}; {there}")
+    return given
+
+
 def _limit(query: str) -> int:
-    given = parse_qs(query, keep_blank_values=True).get("limit", [str(_DEFAULT_STREAMS)])[-1]
+    given = parameters(query, "limit").get("limit", [str(_DEFAULT_STREAMS)])[-1]
     if not (given.isascii() and given.isdigit() and len(given) < 6 and 0 < int(given) <= MOST_STREAMS):
         raise BadRequestError(f"limit={given[:20]!r} is not allowed: a whole number from 1 to {MOST_STREAMS}")
     return int(given)
