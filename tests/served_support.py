@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from streamvitals.agent.http import AgentServer
 from streamvitals.incidents.page import IncidentsPage
@@ -56,3 +58,13 @@ class Served:
             with http.client.HTTPResponse(client) as answer:
                 answer.begin()
                 yield answer
+
+
+def certificate(folder: Path, name: str = "server") -> None:
+    """Make a certificate for localhost, and its key."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.crt"), "-subj", f"/CN={name}",
+         "-addext", f"subjectAltName=DNS:localhost,DNS:{name}"],
+        check=True, capture_output=True,
+    )

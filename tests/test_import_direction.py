@@ -85,7 +85,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "streamvitals.export": ("streamvitals.names", "streamvitals.config", "streamvitals.alerts"),
     "streamvitals.report": ("streamvitals.outcome",),
     "streamvitals.faults": (),
-    "streamvitals.top": ("streamvitals.agent.client", "streamvitals.config"),
+    "streamvitals.top": (
+        "streamvitals.agent.asking", "streamvitals.agent.client", "streamvitals.agent.private_directory",
+        "streamvitals.config",
+    ),
 }
 # Where people and other programs come in; imported by nobody. Each is a module, and no room.
 DOORS: dict[str, tuple[str, ...]] = {

@@ -20,6 +20,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from run_support import RUN, environment, python, started
+from served_support import certificate
 from streamvitals.agent import access, client, web_config
 from streamvitals.agent.access import Access
 from streamvitals.agent.http import AgentServer
@@ -232,15 +233,6 @@ http_server_config:
 # -- over TLS
 
 
-def certificate(folder: Path, name: str = "server") -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.crt"), "-subj", f"/CN={name}",
-         "-addext", f"subjectAltName=DNS:localhost,DNS:{name}"],
-        check=True, capture_output=True,
-    )
-
-
 def test_over_tls_with_certificates_of_clients(tmp_path: Path) -> None:
     for name in ("server", "scraper", "other"):
         certificate(tmp_path, name)
@@ -299,7 +291,7 @@ def test_under_run_prometheus_file_and_token_count_for_all_and_for_doctor(tmp_pa
         assert "processes alive of" in doctor(url, STREAMVITALS_TOKEN_FILE=config.token_file, **trusted)
         assert "processes alive of" in doctor(url.replace("://", "://prometheus:secret@"), **trusted)
         wrong = doctor(url.replace("://", "://prometheus:wrong-one@"), **trusted)
-        assert "answers 401" in wrong
+        assert "does not accept the name and password in the URL" in wrong
         assert "wrong-one" not in wrong
 
 

@@ -310,9 +310,13 @@ def test_a_runbook_is_printed() -> None:
     assert printed.stdout == (ROOT / "alerts" / "runbooks" / "StreamvitalsFailing.md").read_text()
     listed = subprocess.run([COMMAND, "runbook"], capture_output=True, text=True, check=True)
     assert listed.stdout.split() == sorted(alert.name for alert in ALERTS)
-    wrong = subprocess.run([COMMAND, "runbook", "Failing"], capture_output=True, text=True, check=False)
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "'Failing' is no alert of ours; there are StreamvitalsAgentSilent" in wrong.stderr
+    for name, said in (
+        ("Failing", "did you mean StreamvitalsFailing?"), ("reset_strom", "did you mean StreamvitalsResetStorm?"),
+        ("weather", "there are StreamvitalsAgentSilent"),
+    ):
+        wrong = subprocess.run([COMMAND, "runbook", name], capture_output=True, text=True, check=False)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert f"{name!r} is no alert of ours; {said}" in wrong.stderr
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:

@@ -190,6 +190,18 @@ def test_taken_port():
     assert found.find(f"port {port} on localhost is not free")["status"] == WARN
 
 
+def test_a_page_that_is_open_to_others_is_warned_of(tmp_path):
+    (tmp_path / "token").write_text("of ours")
+    on_all = {"STREAMVITALS_HOST": "0.0.0.0", "STREAMVITALS_PORT": "0"}
+    open_to_all = doctor("true", **on_all).find("can read them, for nobody is asked who he is")
+    assert open_to_all["status"] == WARN
+    assert "STREAMVITALS_TOKEN_FILE" in open_to_all["mend"]
+    guarded = doctor("true", **on_all, STREAMVITALS_TOKEN_FILE=str(tmp_path / "token"))
+    assert not any("nobody is asked" in check["what"] for check in guarded.checks)
+    missing = doctor("true", **on_all, STREAMVITALS_TOKEN_FILE=str(tmp_path / "none"))
+    assert missing.find("nothing is served")["status"] == FAIL
+
+
 def test_host_of_another_machine():
     assert doctor("true", OTEL_EXPORTER_PROMETHEUS_HOST="192.0.2.1").find("no port can be opened")["status"] == FAIL
 

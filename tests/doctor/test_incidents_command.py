@@ -8,7 +8,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ import pytest
 from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 
+from served_support import certificate
 from store_support import LABELS, record
+from streamvitals.agent.access import Access
 from streamvitals.agent.http import AgentServer
 from streamvitals.agent.metrics import of_registry
 from streamvitals.cli import main
+from streamvitals.config import Config
 from streamvitals.doctor import incidents as command
 from streamvitals.incidents.page import IncidentsPage
 from streamvitals.live.answers import Live
@@ -55,6 +59,24 @@ def url(kept: list[IncidentRecord]) -> Iterator[str]:
     thread.start()
     try:
         yield f"http://127.0.0.1:{port}"
+    finally:
+        stop.set()
+        thread.join()
+        listener.close()
+
+
+@contextmanager
+def guarded(config: Config, kept: Sequence[IncidentRecord] = (), scheme: str = "http") -> Iterator[str]:
+    """An agent that asks who is there."""
+    listener, stop = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    server = AgentServer(
+        listener, partial(of_registry, CollectorRegistry()), dict, lambda: None, lambda _: None, 0.02,
+        Live(list, Snapshot, STALL_AFTER, IncidentsPage(lambda: (list(kept), 0))), Access(config, listener),
+    )
+    thread = threading.Thread(target=server.serve, args=(stop,))
+    thread.start()
+    try:
+        yield f"{scheme}://localhost:{listener.getsockname()[1]}"
     finally:
         stop.set()
         thread.join()
@@ -133,12 +155,23 @@ def test_filters_reach_the_agent_and_json_is_its_answer(url: str, kept: list[Inc
     (("--provider", "x"), "azure.ai.openai"), (("--limit", "0"), "1 to 1000"), (("--label", "tenant"), "NAME=VALUE"),
     (("--label", "a b=c"), "STREAMVITALS_LABELS"), (("--dir", "/not/there"), "does not exist"),
     (("--dir", "/tmp", "--url", "http://localhost:1"), "together"), (("--follow", "--url", "x", "an-id"), "no ID"),
-    (("--colour",), "No such option"),
+    (("--colour",), "No such option"), (("--url", "ftp://x"), "is no address of an agent"),
+    (("--url", "http://me:secret@x:y"), "is no address of an agent"), (("--key", __file__), "--cert"),
+    (("--cert", __file__), "the file of --cert cannot be used"), (("--cacert", __file__), "the file of --cacert"),
 ])
 def test_what_cannot_be_asked_exits_with_2(arguments: tuple[str, ...], said: str) -> None:
     refused = run(*arguments)
     assert refused.exit_code == 2
     assert said in refused.output
+    assert "secret" not in refused.output
+
+
+def test_a_directory_that_is_none_of_ours_is_said_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    refused = run("--dir", str(tmp_path))
+    assert refused.exit_code == 2
+    assert f"{tmp_path}: nothing of streamvitals is there; give what the app has in STREAMVITALS_DIR" in refused.output
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_where_nobody_answers_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +179,6 @@ def test_where_nobody_answers_that_is_said(monkeypatch: pytest.MonkeyPatch) -> N
         port = taken.getsockname()[1]
     gone = run("--url", f"http://127.0.0.1:{port}")
     assert (gone.exit_code, "no agent answers" in gone.output) == (1, True)
-    assert run("--url", "gopher://x").exit_code == 1
     monkeypatch.setattr(command.private_directory, "urls", lambda _: [])
     alone = run()
     assert (alone.exit_code, "streamvitals run -- COMMAND" in alone.output) == (1, True)
@@ -188,6 +220,46 @@ def test_of_several_agents_one_may_be_gone(
     assert shown.exit_code == 0
     assert "reset" in shown.output
     assert "no agent answers at http://127.0.0.1:9" in shown.output
+
+
+def test_one_that_refuses_or_was_named_and_is_gone_is_no_success(
+    url: str, kept: list[IncidentRecord], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept.append(one(1, 5.0))
+    gone = run("--url", url, "--url", "http://127.0.0.1:9")
+    assert (gone.exit_code, "reset" in gone.output) == (1, True)
+    (tmp_path / "token").write_text("not-the-one")
+    (tmp_path / "its").write_text("of-the-agent")
+    monkeypatch.setenv("STREAMVITALS_TOKEN_FILE", str(tmp_path / "token"))
+    with guarded(Config(token_file=str(tmp_path / "its"))) as closed:
+        monkeypatch.setattr(command.private_directory, "urls", lambda _: [url, closed])
+        refused = run()
+        assert (refused.exit_code, "reset" in refused.output) == (1, True)
+        assert f"the agent at {closed} does not accept the token of STREAMVITALS_TOKEN_FILE" in refused.output
+        monkeypatch.delenv("STREAMVITALS_TOKEN_FILE")
+        assert f"the agent at {closed} answers 401 -> set STREAMVITALS_TOKEN_FILE" in run().output
+
+
+def test_a_certificate_is_shown_where_one_is_asked_for(
+    tmp_path: Path, kept: list[IncidentRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.append(one(1, 5.0))
+    certificate(tmp_path, "tls")
+    cert, key, web = (str(tmp_path / name) for name in ("tls.crt", "tls.key", "web.yml"))
+    Path(web).write_text(
+        "tls_server_config: {cert_file: tls.crt, key_file: tls.key, client_ca_file: tls.crt, "
+        "client_auth_type: RequireAndVerifyClientCert}"
+    )
+    with guarded(Config(web_config=web), kept, "https") as closed:
+        monkeypatch.setattr(command.private_directory, "urls", lambda _: [closed])
+        for arguments in (["incidents"], ["top", "--once", "--json"]):
+            trusted = [*arguments, "--cacert", cert]
+            shown = CliRunner().invoke(main, [*trusted, "--cert", cert, "--key", key])
+            assert shown.exit_code == 0, shown.output
+            refused = CliRunner().invoke(main, trusted)
+            assert refused.exit_code == 1
+            assert "if it asks for certificates, give --cert" in refused.output
+            assert "is not trusted here -> set SSL_CERT_FILE" in CliRunner().invoke(main, arguments).output
 
 
 def test_follow_prints_what_is_new(url: str, kept: list[IncidentRecord], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from run_support import environment, eventually, free_port
 from served_support import Served
 from store_support import LABELS
+from streamvitals.agent import private_directory
 from streamvitals.cli import main
 from streamvitals.top import read, screen
 from terminal_support import Screen, in_a_terminal
@@ -64,6 +65,15 @@ def test_an_agent_that_cannot_be_asked_is_said_and_hides_no_other(served: Served
         assert "No stream yet" in done.output
 
 
+def test_without_a_url_it_finds_the_agents_of_this_machine(
+    served: Served, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_directory, "urls", lambda _: [f"{url}/metrics"])
+    done = top("--once", "--json")
+    assert done.exit_code == 0
+    assert [agent["url"] for agent in json.loads(done.stdout)["agents"]] == [url]
+
+
 @pytest.mark.parametrize("arguments", [
     ("--json",), ("--once", "ftp://x"), ("--once", "http://"), ("--once", "http://me:secret@localhost:x"),
     ("--once", "--sort", "luck"),
@@ -97,7 +107,7 @@ def test_names_do_not_drive_the_terminal(served: Served, url: str, monkeypatch: 
     told = read.look([url])[0]
     hostile = row(model="\x1b[2J\u202e[bold]x[/bold]", labels={"tenant": "\x1b]0;y\x07"})
     for sent in (hostile, {**hostile, "state": "\x1b[2J"}):
-        monkeypatch.setattr(read, "look", lambda urls, sent=sent: [
+        monkeypatch.setattr(read, "look", lambda *_, sent=sent: [
             told._replace(streams={**told.streams, "open": 1, "streams": [sent]})
         ])
         output = top("--once", url).output

@@ -1,7 +1,7 @@
 """Asks an agent: for the commands that look at one, here or elsewhere, with what it wants to be shown.
 
 The token is the one of STREAMVITALS_TOKEN_FILE, name and password stand in the URL (http://name:password@host:9464).
-Certificates are those that this machine trusts, and those of SSL_CERT_FILE.
+Certificates are those that this machine trusts, and those of SSL_CERT_FILE; or what is given (asking.py).
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ class UnreachableError(Exception):
         self.fix = fix
 
 
+class RefusedError(UnreachableError):
+    """An agent has answered, and not with what was asked for."""
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: an agent sends none, and a token is for the agent alone."""
 
@@ -50,7 +54,8 @@ def root_of(url: str) -> str:
 
 
 def ask(
-    url: str, path: str, *, env: Mapping[str, str] = os.environ, timeout: float = 10.0, accept: str = "*/*"
+    url: str, path: str, tls: ssl.SSLContext | None = None, *, env: Mapping[str, str] = os.environ,
+    timeout: float = 10.0, accept: str = "*/*",
 ) -> Any:
     """Ask the agent at ``url`` for a path; return the open answer, which may go on. Raises UnreachableError."""
     try:
@@ -65,16 +70,24 @@ def ask(
     if shown:
         request.add_unredirected_header("Authorization", shown)
     try:
-        return _opener(parts.hostname).open(request, timeout=timeout)
+        return _opener(parts.hostname, tls).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
+        error.close()
         why = f"the agent at {root} answers {error.code}"
-        raise UnreachableError(why, _FIXES.get(error.code, "see whether that is an agent of streamvitals")) from error
+        fix = _FIXES.get(error.code, "see whether that is an agent of streamvitals")
+        if error.code == 401 and shown:
+            what = f"the token of {TOKEN_VARIABLE}" if parts.username is None else "the name and password in the URL"
+            why, fix = f"the agent at {root} does not accept {what}", "give what it was started with"
+        raise RefusedError(why, fix) from error
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
-            fix = "set SSL_CERT_FILE to its certificate, or to that of its authority"
+            fix = "set SSL_CERT_FILE, or --cacert, to its certificate or to that of its authority"
             raise UnreachableError(f"the certificate of {root} is not trusted here", fix) from error
-        raise UnreachableError(f"no agent answers at {root}: {type(reason).__name__}") from error
+        fix = "check host and port"
+        if parts.scheme == "https" and isinstance(reason, (ssl.SSLError, ConnectionError)):
+            fix += "; if it asks for certificates, give --cert"
+        raise UnreachableError(f"no agent answers at {root}: {type(reason).__name__}", fix) from error
 
 
 def _shown(name: str | None, password: str | None, env: Mapping[str, str]) -> str:
@@ -90,10 +103,13 @@ def _shown(name: str | None, password: str | None, env: Mapping[str, str]) -> st
         raise UnreachableError(str(error), error.fix) from error
 
 
-def _opener(host: str) -> urllib.request.OpenerDirector:
+def _opener(host: str, tls: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
     """Make an opener that uses no proxy for this machine, or for private addresses, where agents are."""
     try:
         direct = host == "localhost" or ip_address(host).is_private
     except ValueError:
         direct = False
-    return urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if direct else []))
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})] if direct else []
+    if tls is not None:
+        handlers.append(urllib.request.HTTPSHandler(context=tls))
+    return urllib.request.build_opener(_NoRedirect, *handlers)

@@ -7,17 +7,21 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import click
 
 from ..agent import private_directory
-from ..agent.client import UnreachableError, ask, root_of
+from ..agent.asking import address, certificate_options, tls
+from ..agent.client import RefusedError, UnreachableError, ask, root_of
 from ..agent.left_behind import incidents_in
 from ..incidents import query, text
 from ..incidents.answer import VERSION, answer
 from ..incidents.page import PATH
+
+if TYPE_CHECKING:
+    import ssl
 
 _POLL = 1.0
 # An answer of the most records has less. Bytes.
@@ -38,27 +42,33 @@ _MOST_BYTES = 16 * 1024 * 1024
     "--dir", "directory", metavar="DIR", type=click.Path(exists=True, file_okay=False),
     help="Read this STREAMVITALS_DIR, whose agent may be gone.",
 )
+@certificate_options
 @click.argument("one", metavar="[ID]", required=False)
 def incidents(
     since: str | None, outcomes: Sequence[str], models: Sequence[str], providers: Sequence[str],
     labels: Sequence[str], limit: str | None, follow: bool, as_json: bool, urls: Sequence[str],
-    directory: str | None, one: str | None,
+    directory: str | None, one: str | None, cert: str | None, key: str | None, cacert: str | None,
 ) -> None:
     """Show what became of streams that did not complete, like ones together: streamvitals incidents --since 10m
 
     With an ID, of an incident, a stream, a request or a trace: that, from its request to its end. Without --url and
-    --dir: of the agents of this user that run on this machine.
+    --dir: of the agents of this user that run on this machine. Exit status 1 if one refuses, or one of --url does not
+    answer.
     """
     if directory is not None and urls:
         raise click.UsageError("--dir and --url cannot be given together")
     asked = _parameters(since, outcomes, models, providers, labels, limit)
     try:
-        sources: list[_Source] = [_Directory(directory)] if directory is not None else _agents(urls)
+        context = tls(cert, key, cacert)
+        sources: list[_Source] = [_directory(directory)] if directory is not None else _agents(urls, context)
         if follow:
             _follow(sources, asked, as_json, one)
         else:
-            made = _all_of(sources, {**asked, "limit": [str(query.MOST)]} if one is not None else asked)
-            _show(made, as_json, one, since)
+            missing: list[UnreachableError] = []
+            wanted = {**asked, "limit": [str(query.MOST)]} if one is not None else asked
+            _show(_all_of(sources, wanted, missing), as_json, one, since)
+            if any(urls or isinstance(error, RefusedError) for error in missing):
+                sys.exit(1)
     except UnreachableError as error:
         click.echo(f"streamvitals: {error} -> {error.fix}", err=True)
         sys.exit(1)
@@ -116,16 +126,26 @@ class _Directory:
         return answer(*kept, query.parse(asked), time.time())
 
 
+def _directory(path: str) -> _Directory:
+    """A directory of an app's; any other one ends the command with 2."""
+    ours = private_directory.has_data(path) or private_directory.registered(path) or private_directory.read_facts(path)
+    if not ours and os.access(path, os.R_OK):
+        said = "nothing of streamvitals is there; give what the app has in STREAMVITALS_DIR"
+        raise click.UsageError(f"--dir {path}: {said}")
+    return _Directory(path)
+
+
 class _Agent:
     """An agent that runs."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext | None = None) -> None:
         self._url = url
+        self._context = context
         self.name = url.rpartition("@")[2]
 
     def get(self, asked: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """What it answers. Raises UnreachableError."""
-        with ask(self._url, f"{PATH}?{urlencode(asked, doseq=True)}") as reply:
+        with ask(self._url, f"{PATH}?{urlencode(asked, doseq=True)}", self._context) as reply:
             try:
                 made = json.loads(reply.read(_MOST_BYTES))
                 if made["version"] != VERSION:
@@ -141,18 +161,20 @@ class _Agent:
 _Source = _Directory | _Agent
 
 
-def _agents(urls: Sequence[str]) -> list[_Source]:
-    found = list(urls) or private_directory.urls(os.environ)
+def _agents(urls: Sequence[str], context: ssl.SSLContext | None) -> list[_Source]:
+    found = [*map(address, urls)] or private_directory.urls(os.environ)
     if not found:
         raise UnreachableError(
             "no agent of this user runs here", "`streamvitals run -- COMMAND` starts one; --url asks one elsewhere"
         )
-    return [_Agent(url) for url in dict.fromkeys(found)]
+    return [_Agent(url, context) for url in dict.fromkeys(found)]
 
 
-def _all_of(sources: Iterable[_Source], asked: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _all_of(
+    sources: Iterable[_Source], asked: Mapping[str, Sequence[str]], missing: list[UnreachableError]
+) -> dict[str, Any]:
     """The answers of all, as one; what is of an agent names it. An agent that does not answer is said on stderr, unless
-    it is the only one. Raises UnreachableError where none does."""
+    it is the only one, and why is added to ``missing``. Raises UnreachableError where none does."""
     answers, fault = [], UnreachableError("no agent answers")
     sources = list(sources)
     for source in sources:
@@ -160,6 +182,7 @@ def _all_of(sources: Iterable[_Source], asked: Mapping[str, Sequence[str]]) -> d
             made = source.get(asked)
         except UnreachableError as error:
             fault = error
+            missing.append(error)
             if len(sources) > 1:
                 click.echo(f"streamvitals: {error} -> {error.fix}", err=True)
             continue
@@ -229,7 +252,7 @@ def _follow(sources: list[_Source], asked: Mapping[str, Sequence[str]], as_json:
     counts: dict[str, int] = {}
     records: set[str] = set()
     while True:
-        made = _all_of(sources, asked)
+        made = _all_of(sources, asked, [])
         if as_json:
             fresh = [record for record in made["records"] if record["id"] not in records]
             for record in sorted(fresh, key=lambda record: float(record["time"])):

@@ -149,10 +149,15 @@ def check_port(config: Config, env: Mapping[str, str]) -> Iterator[Check]:
     try:
         with bind(config.host, port) as listener:
             got = listener.getsockname()[1]
+            unusable, note, _ = checks.who_may_read(config, listener)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         yield Check(FAIL, f"no port can be opened on {config.host}: {why}", f"set {HOST} to an address of this machine")
         return
+    yield from (_check(problem) for problem in unusable)
+    if note:
+        what, _, fix = note.partition(" -> ")
+        yield Check(WARN, what, fix)
     if port in (0, got):
         yield Check(OK, f"port {got} on {config.host} is free{left}")
     elif any(theirs == port for _, theirs in handover.agents(env)):

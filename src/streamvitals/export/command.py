@@ -232,7 +232,20 @@ def runbook(alert: str | None) -> None:
     elif alert in pages:
         click.echo(pages[alert], nl=False)
     else:
-        raise click.UsageError(f"{alert!r} is no alert of ours; there are {', '.join(pages)}")
+        meant = _meant(alert, list(pages))
+        raise click.UsageError(
+            f"{alert!r} is no alert of ours; did you mean {meant}?" if meant
+            else f"{alert!r} is no alert of ours; there are {', '.join(pages)}"
+        )
+
+
+def _meant(alert: str, known: Sequence[str]) -> str:
+    """The alert that this name was most likely meant for, also without our prefix; "" if none is like it."""
+    from difflib import get_close_matches
+
+    spelt = {name.lower(): name for name in known} | {name.lower().removeprefix("streamvitals"): name for name in known}
+    close = get_close_matches("".join(filter(str.isalnum, alert.lower()))[:100], spelt, 1, 0.7)
+    return spelt[close[0]] if close else ""
 
 
 def _pairs(option: str, given: Sequence[str], allowed: str) -> tuple[tuple[str, str], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -23,15 +24,15 @@ class Seen(NamedTuple):
     error: str = ""
 
 
-def look(urls: Sequence[str]) -> list[Seen]:
+def look(urls: Sequence[str], tls: ssl.SSLContext | None = None) -> list[Seen]:
     """Ask all agents at the same time."""
     with ThreadPoolExecutor(max_workers=min(16, len(urls))) as pool:
-        return list(pool.map(_look_at, urls))
+        return list(pool.map(lambda url: _look_at(url, tls), urls))
 
 
-def _look_at(url: str) -> Seen:
+def _look_at(url: str, tls: ssl.SSLContext | None) -> Seen:
     try:
-        return Seen(root_of(url), _get(url, "/api/v1/streams?limit=1000"), _get(url, "/api/v1/summary"))
+        return Seen(root_of(url), _get(url, "/api/v1/streams?limit=1000", tls), _get(url, "/api/v1/summary", tls))
     except UnreachableError as error:
         return Seen(root_of(url), {}, {}, f"{error} -> {error.fix}")
     except (OSError, ValueError, RecursionError) as error:
@@ -42,8 +43,8 @@ def _constant(word: str) -> None:
     raise ValueError(f"{word} is not JSON")
 
 
-def _get(url: str, path: str) -> dict[str, Any]:
-    with ask(url, path, timeout=PATIENCE, accept="application/json") as answer:
+def _get(url: str, path: str, tls: ssl.SSLContext | None) -> dict[str, Any]:
+    with ask(url, path, tls, timeout=PATIENCE, accept="application/json") as answer:
         told = json.loads(answer.read(MOST_BYTES), parse_constant=_constant)
     if not isinstance(told, dict) or told.get("version") != VERSION:
         raise ValueError(f"no answer of version {VERSION} of the API")
