@@ -1,7 +1,8 @@
 """Processes that count into a directory of an app's, without an app: ``python -m bench.fleet DIRECTORY COUNT SETS``.
 
 Forked from one that has all loaded, so that some hundreds fit on a small machine. Words on stdin, each answered by a
-line: ``count`` has every process count one stream of each label set, ``hot`` two of them as fast as they can until
+line: ``count`` has every process count one stream of each label set, ``fail`` so many that failed that it keeps all
+the records that it can, ``hot`` two of them as fast as they can until
 ``cool``, ``short N`` starts N more that count one stream and end, ``idle N`` starts N that are none of the app's.
 """
 
@@ -15,7 +16,10 @@ from collections.abc import Callable
 
 from streamvitals import names
 from streamvitals.outcome import Outcome
+from streamvitals.retries.failures import Chain
+from streamvitals.sinks.incidents import IncidentSink
 from streamvitals.startup import registration
+from streamvitals.store.incidents import MOST
 from streamvitals.store.memory import MappedMemory
 from streamvitals.store.store import Store, StoreSink
 from streamvitals.stream.record import Progress, StreamLabels, StreamRecord
@@ -32,7 +36,7 @@ class Process:
         registration.register(directory, registration.FORK)
         self._store = Store(MappedMemory(directory))
         self._store.set_build("0", "3.57.0", "true")
-        self._sink = StoreSink(self._store)
+        self._sink = StoreSink(self._store, keeper=IncidentSink(self._store))
         self._labels = [
             StreamLabels("chat", "openai", f"gpt-bench-{number % 50}", f"api-{number // 50}.example.com")
             for number in range(sets)
@@ -55,11 +59,30 @@ class Process:
                 bytes_received=None, attempts=(), backoff=0.0, progress=told, slot=slot,
             ))
 
+    def fail(self) -> None:
+        """As many streams that were reset as are kept, or answered with an error, eight at once of each kind."""
+        for number in range(MOST):
+            labels = self._labels[number % len(self._labels)]
+            told = Progress(
+                labels=labels, gap_counts=(0,) * (len(names.GAP_EDGES) + 1), gap_sum=0.0, wait=0.5, hold=0.0, stalls=0,
+                first_chunk=None, first_token=None,
+            )
+            self._sink.on_end(StreamRecord(
+                labels=labels, outcome=Outcome.HTTP_ERROR, error_type=str(500 + number % 16), started=time.time(),
+                duration=0.5, chunks=0, max_gap=0.0, wait=0.5, hold=0.0, stalls=0, first_chunk=None, first_token=None,
+                last_chunk=None, bytes_received=None, attempts=(), backoff=0.0, progress=told, operation=Chain(0.0),
+                cause_chain=("InternalServerError", "HTTPStatusError"),
+                slot=self._store.open_slot(labels, time.monotonic()),
+            ))
+
     def serve(self, orders: int, done: int) -> None:
         """Do as told, until told nothing any more."""
         while order := os.read(orders, 1):
             if order == b"c":
                 self.count()
+                os.write(done, b".")
+            if order == b"f":
+                self.fail()
                 os.write(done, b".")
             os.set_blocking(orders, False)
             while order == b"h":
@@ -98,9 +121,9 @@ class Fleet:
 
     def obey(self, word: str, number: int) -> None:
         """One order."""
-        if word == "count":
+        if word in ("count", "fail"):
             for orders in self._orders:
-                os.write(orders, b"c")
+                os.write(orders, word[0].encode())
             self._wait(len(self._orders))
         elif word in ("hot", "cool"):
             for orders in self._orders[:_HOT]:

@@ -35,6 +35,8 @@ FOREIGN = 500
 # Of a cell: seconds for each of its figures, and questions that are put at most.
 _SECONDS, _MOST = 3.0, 100
 _IDLE = 20.0
+# Until an answer of the live page is made anew, and until one of the incidents that took long. Seconds.
+_PAUSE, _LONG_PAUSE = 2.1, 15.1
 
 
 class Spent(NamedTuple):
@@ -234,6 +236,27 @@ def folding(numbers: Sequence[int]) -> Iterator[list[str]]:
             ]
 
 
+def page(processes: int, times: int) -> list[str]:
+    """A row of what the answers take that the live page reads, each made anew: CPU, and bytes of the incidents."""
+    with app(processes, 1) as (agent, fleet):
+        taken = [_anew(agent, path, times, _PAUSE) for path in ("streams", "summary", "incidents")]
+        fleet.do("fail")
+        time.sleep(_PAUSE)
+        taken.append(_anew(agent, "incidents", times, _LONG_PAUSE))
+        size, memory = len(agent.get("/api/v1/incidents")), resident(agent.pid)
+    return [str(processes), *map(_ms, taken), f"{size / 1024:,.0f}", f"{memory:.0f}"]
+
+
+def _anew(agent: Agent, name: str, times: int, pause: float) -> float:
+    total = 0.0
+    for _ in range(times):
+        time.sleep(pause)
+        before = spent(agent.pid)
+        agent.get(f"/api/v1/{name}")
+        total += spent(agent.pid).since(before, 1).cpu
+    return total / times
+
+
 def _ms(milliseconds: float) -> str:
     if milliseconds == math.inf:
         return "no answer"
@@ -246,6 +269,12 @@ counted a stream of every label set, "hot" one while two processes count as fast
 processors. CPU is the agent's own, latency what the client saw (the 99th percentile, of fewer than 100 questions the
 slowest), reads are calls and KiB of the read family, of files of /proc as of those that are counted in. The agent has
 no part in any chunk of the app's: it only reads.
+"""
+
+
+_PAGE = """\
+An answer is used again for a second or two, whoever asks; one of the incidents that took more than 50 ms of CPU for
+twenty times as long, 15 s at most. "All records": every process has 128 of streams that failed.
 """
 
 
@@ -263,6 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scrapes.append(one)
             health.append(other)
     rest = [idle(*each, resting) for each in ((1, 0), (8, 0), (64, 0), (256, 0), (8, FOREIGN))]
+    pages = [page(processes, 1 if given.quick else 3) for processes in (PROCESSES[:2] if given.quick else PROCESSES)]
     folds = list(folding(SHORT_LIVED[:1] if given.quick else SHORT_LIVED))
     text = "\n".join((
         "# What looking costs\n", f"Python {platform.python_version()}, Linux {platform.release()}.\n",
@@ -274,6 +304,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"## An agent that nobody asks, per second, over {resting:.0f} s\n",
         table(["processes", "others on the machine", "CPU (ms)", "wake-ups", "reads", "reads of one scrape",
                "RSS (MiB)"], rest),
+        "## Answers of the live page, made anew\n", _PAGE,
+        table(["processes", "streams: CPU (ms)", "summary (ms)", "incidents, none (ms)", "incidents, all records (ms)",
+               "KiB", "RSS (MiB)"], pages),
         "## Processes that come, count one stream and go, one by one\n",
         table(["processes", "seconds", "CPU each (ms)", "reads each", "KiB read each", "RSS (MiB)", "streams counted"],
               folds),

@@ -145,6 +145,39 @@ def test_an_answer_is_read_once_a_moment_and_not_sent_to_who_has_it() -> None:
     assert len(taken) == 2
 
 
+@pytest.mark.parametrize(("takes", "read_again"), [(0.0, 1.0), (0.04, 1.0), (0.4, 8.0), (60.0, 15.0)])
+def test_what_takes_long_to_read_is_read_less_often(takes: float, read_again: float) -> None:
+    clock, spent, taken = [0.0], [0.0], []
+
+    def take() -> tuple[list[IncidentRecord], int]:
+        taken.append(clock[0])
+        spent[0] += takes
+        return [one(1, 30.0)], 0
+
+    page = IncidentsPage(take, lambda: clock[0], lambda: NOW, lambda: spent[0])
+    for clock[0] in (0.0, read_again - 0.01, read_again):
+        assert json.loads(page.reply("").body)["records"]
+    assert taken == [0.0, read_again]
+
+
+def test_different_questions_do_not_keep_an_answer_for_ever() -> None:
+    clock, spent, taken = [0.0], [0.0], []
+
+    def take() -> tuple[list[IncidentRecord], int]:
+        taken.append(clock[0])
+        return [], 0
+
+    def cpu_time() -> float:
+        spent[0] += 0.3
+        return spent[0]
+
+    page = IncidentsPage(take, lambda: clock[0], lambda: NOW, cpu_time)
+    for second in range(16):
+        clock[0] = float(second)
+        page.reply(f"limit={1 + second}")
+    assert taken == [0.0, 15.0]
+
+
 @pytest.mark.parametrize("query", ["since=soon", "limit=0&limit=1", "x=" + "&x=" * 100, "label.a b=1"])
 def test_a_bad_question_is_answered_with_400(query: str) -> None:
     reply = IncidentsPage(lambda: ([], 0)).reply(query)
