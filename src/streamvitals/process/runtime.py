@@ -109,8 +109,9 @@ class Runtime:
         if http_client is not None and self._http_spans is not None:
             self._http_spans.instrument_http_client(http_client)
         now = self.clock()
-        slot = self.store.take_slot(facts.labels)
-        if slot.labels != facts.labels:
+        labels = facts.labels
+        slot = self.store.take_slot(labels)
+        if slot.labels != labels:
             facts = _as_counted(facts, slot)
         retry = retries.begin(facts.named, key and RequestKey(*key), now) if retries.failures else FIRST_ATTEMPT
         if self.config.capture_partial:

@@ -6,7 +6,7 @@ The ways to observe a stream are independent: where one fails, the others report
 from __future__ import annotations
 
 from types import AsyncGeneratorType, GeneratorType
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..stream.observation import Observation
 from ..stream.observe import (
@@ -21,11 +21,14 @@ from .closing import Closing, closing_of
 from .taps import Taps
 
 
-class ClassHooks(NamedTuple):
+class ClassHooks:
     """The hooks that observe a stream by a method on its class."""
 
-    bodies: Bodies
-    taps: Taps
+    __slots__ = ("bodies", "taps")
+
+    def __init__(self, bodies: Bodies, taps: Taps) -> None:
+        self.bodies = bodies
+        self.taps = taps
 
 
 def attach(stream: Any, observation: Observation, is_async: bool, hooks: ClassHooks) -> None:

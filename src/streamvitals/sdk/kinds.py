@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..stream.chunks import Reader
 from ..stream.events import BodyBytes, SpeechEvents
@@ -20,14 +20,17 @@ def _no_url() -> None:
     return None
 
 
-class Kind(NamedTuple):
+class Kind:
     """A client's requests to one path, for one model.
 
     ``url`` refers to the client's base URL, by whose id the kind is known, weakly: there may be a password in it."""
 
-    facts: RequestFacts
-    reader: type[Reader]
-    url: Callable[[], object]
+    __slots__ = ("facts", "reader", "url")
+
+    def __init__(self, facts: RequestFacts, reader: type[Reader]) -> None:
+        self.facts = facts
+        self.reader = reader
+        self.url: Callable[[], object] = _no_url
 
 
 class Kinds:
@@ -51,14 +54,15 @@ class Kinds:
         if surface is None:
             return None
         operation, reader = surface
-        kind = Kind(facts.request_facts(self._sdk, client, options, operation, *self._settings), reader, _no_url)
+        kind = Kind(facts.request_facts(self._sdk, client, options, operation, *self._settings), reader)
         # The reader of these two kinds depends on other fields of the body; an app's client may compute its URL; and
         # in a path of the app's own, with a host or a query, there may be a secret.
         plain = ":" not in options.url and "?" not in options.url
         if key is not None and plain and reader not in (BodyBytes, SpeechEvents) and self._has_fixed_url(client):
             if len(self._known) >= _MAX_KINDS:
                 self._known.clear()
-            self._known[key] = kind._replace(url=weakref.ref(client._base_url))
+            kind.url = weakref.ref(client._base_url)
+            self._known[key] = kind
         return kind
 
     def _has_fixed_url(self, client: Any) -> bool:

@@ -255,7 +255,7 @@ class Patches:
             try:
                 self._enter(request, args, kwargs)
                 result = original(*args, **kwargs)
-                self._returned(request, result, is_async=False)
+                self._returned(request, result, False)
                 return result
             except BaseException as error:
                 self._raised(request, error)
@@ -272,7 +272,7 @@ class Patches:
             try:
                 self._enter(request, args, kwargs)
                 result = await original(*args, **kwargs)
-                self._returned(request, result, is_async=True)
+                self._returned(request, result, True)
                 return result
             except BaseException as error:
                 self._raised(request, error)
