@@ -22,7 +22,7 @@ def set_attributes(span: Span, attributes: Mapping[str, Any]) -> None:
     own, kept = type(span).set_attributes, getattr(span, "_attributes", None)
     if (
         type(kept) is BoundedAttributes and own.__module__ == _SDK and not hasattr(own, "__wrapped__") and _is_known()
-        and kept.max_value_len is None and (kept.maxlen is None or len(kept) + len(attributes) <= kept.maxlen)
+        and kept.max_value_len is None and (kept.maxlen is None or len(kept._dict) + len(attributes) <= kept.maxlen)
     ):
         kept._dict.update(attributes)  # one step: who reads it meanwhile sees all or none
     else:

@@ -100,15 +100,16 @@ class TraceSink(Sink):
         if self._old and record.usage is not None and record.usage.cache_write and not record.replayed:
             attributes[conventions.OLD_CACHE_WRITE] = record.usage.cache_write
         set_attributes(span, attributes)
-        _add_events(span, record)
-        if record.failed or len(record.attempts) > 1:
+        retried, failed = len(record.attempts) > 1, record.failed
+        if retried or record.stall_times or record.partial is not None:
+            _add_events(span, record)
+        if retried or failed:
             _make_attempts(tracer, set_span_in_context(span, context), record)
-        if record.failed:
+        if failed:
             span.set_status(StatusCode.ERROR, f"{record.outcome.value} after {record.chunks} chunks")
         span.end(_ns(record, record.duration))
         made = span.get_span_context()
         return made if made.trace_flags.sampled else None
-
 
     def on_end(self, record: StreamRecord) -> None:
         """Emit the event of a stream that failed; its span has been made."""

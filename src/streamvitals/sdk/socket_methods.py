@@ -12,9 +12,10 @@ import inspect
 import sys
 import weakref
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..stream.conversation import Conversation
+if TYPE_CHECKING:
+    from ..stream.conversation import Conversation
 
 _NAMES = ("recv", "send", "close")
 _KEPT = "_streamvitals"  # attribute of a socket: weakly the app's Watched, and a Watched for when that is gone

@@ -18,7 +18,6 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..stream.conversation import Conversation
 from ..stream.events import ResponsesEvents
 from ..stream.observation import Observation
 from ..stream.request import RequestFacts
@@ -126,6 +125,8 @@ class SocketPatches:
             socket = connection._connection
             if not _is_known(socket):
                 return
+            from ..stream.conversation import Conversation  # most programs open no connection
+
             realtime = "Realtime" in type(connection).__name__
             request, model = facts.socket_facts(self._sdk, socket, _OPERATION, self._providers)
             conversation = Conversation(
