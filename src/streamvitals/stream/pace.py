@@ -27,7 +27,7 @@ _NOWHERE = [0.0] * 8  # what a stream writes into that is read on after its end
 
 _made: Any = tuple.__new__  # makes a named tuple from all its fields in less than half the time that its class takes
 
-NO_GAPS = (0,) * (len(GAP_EDGES) + 1)
+NO_GAPS = (0.0,) * (len(GAP_EDGES) + 1)
 _BUCKETS = tuple(pairwise((-1.0, *GAP_EDGES, math.inf)))
 _NO_BUCKET = (0.0, -1.0)  # no gap is in it
 
@@ -71,7 +71,7 @@ class Pace:
         self.first_token: float | None = None
         # Gaps by bucket, without those of the run that goes on: all gaps after the chunk of this number were of this
         # bucket. So most of them need no counting.
-        self._gap_counts: list[int] | None = None
+        self._gap_counts: list[float] | None = None
         self._run, self._run_from = 0, 1.0
         # One that is longer than `low` and no longer than `high` is of the run, no stall, and not the longest so far.
         self.low, self.high = _NO_BUCKET
@@ -185,29 +185,34 @@ class Pace:
     def gap(self, gap: float, now: float) -> None:
         """Count the gap before the chunk that has come, which is not of the run."""
         bucket = bisect_left(GAP_EDGES, gap)
-        if bucket != self._run:
+        run = self._run
+        if bucket != run:
             before = self.chunks - 1.0
-            ended = int(before - self._run_from)
             counts = self._gap_counts
             # No call from here on: a record may be made at any.
             if counts is None:
                 counts = self._gap_counts = [*NO_GAPS]
-            counts[self._run] += ended
+            counts[run] += before - self._run_from
             self._run, self._run_from = bucket, before
-        if gap > self.max_gap:
-            self.max_gap = gap
+        longest, stall_after = self.max_gap, self._stall_after
+        if gap > longest:
+            self.max_gap = longest = gap
             self.max_gap_at = now - gap - self.started
-        if gap >= self._stall_after:
+        if gap >= stall_after:
             self.stalled(gap, now, self.waiting_since)
         low, high = _BUCKETS[bucket]
-        high = min(high, self.max_gap)
-        self.low, self.high = (low, high) if high < self._stall_after else _NO_BUCKET
+        if high > longest:
+            high = longest
+        if high < stall_after:
+            self.low, self.high = low, high
+        else:
+            self.low, self.high = _NO_BUCKET
 
-    def gap_counts(self) -> tuple[int, ...]:
+    def gap_counts(self) -> tuple[float, ...]:
         """How many gaps were in each bucket."""
-        counts, bucket, run = [*(self._gap_counts or NO_GAPS)], self._run, self.chunks - self._run_from
+        counts, run = [*(self._gap_counts or NO_GAPS)], self.chunks - self._run_from
         if run > 0.0:
-            counts[bucket] += int(run)
+            counts[self._run] += run
         return tuple(counts)
 
     def waited(self, now: float) -> None:

@@ -137,7 +137,7 @@ class Progress(NamedTuple):
     request, each reported once."""
 
     labels: StreamLabels
-    gap_counts: tuple[int, ...]
+    gap_counts: tuple[float, ...]
     gap_sum: float
     wait: float
     hold: float
