@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import operator
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from unittest.mock import patch
@@ -46,6 +47,16 @@ STRANGE = {
 }
 
 
+# While a model thinks, and what may come among it. An answer in any field ends it.
+THOUGHTS = [
+    chunk(choice={"delta": {"role": "assistant", "content": ""}}),
+    chunk(choice={"delta": {"reasoning_content": "x"}}), chunk(choice={"delta": {"reasoning": "x", "content": ""}}),
+    chunk(choice={"delta": {"reasoning_content": "x"}}, usage=USAGE), chunk(choice={"delta": {}}),
+    chunk(choice={"delta": {"reasoning_content": "x", "content": "y"}}), chunk(choice={"delta": {"images": ["x"]}}),
+    chunk(choice={"delta": {"reasoning_content": "x"}, "finish_reason": ""}),
+]
+
+
 def patiently_read(items: list[Any], reader: Any = None) -> list[Any]:
     """The chunks of a stream that were not common."""
     found: list[Any] = []
@@ -70,6 +81,25 @@ def test_what_says_anything_is_no_common_chunk(name: str) -> None:
     assert found[2:] == ([last] if ended else [])
 
 
+def test_no_chunk_is_read_patiently_for_a_word_that_says_nothing() -> None:
+    items = [chunk(), *(chunk(choice={"finish_reason": word}) for word in ("", None, ""))]
+    assert patiently_read(items) == items[:1]
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "reasoning_text"])
+def test_thoughts_are_common_until_the_answer_begins(field: str) -> None:
+    role, thought = chunk(choice={"delta": {"role": "assistant"}}), chunk(choice={"delta": {field: "x"}})
+    for answer in (chunk(), chunk(choice={"delta": {"tool_calls": [{"index": 0}]}})):
+        items = [role, thought, thought, thought, answer, answer, thought]
+        assert patiently_read(items) == [role, thought, answer]
+
+
+def test_events_of_thoughts_are_common_until_the_answer_begins() -> None:
+    kinds = ("response.created", *["response.reasoning_summary_text.delta"] * 3, *["response.output_text.delta"] * 2)
+    events = [ResponseTextDeltaEvent.construct(type=kind, sequence_number=at) for at, kind in enumerate(kinds)]
+    assert patiently_read(events, ResponsesEvents()) == [events[0], events[1], events[4]]
+
+
 def test_events_are_common_after_one_of_their_type() -> None:
     delta = "response.output_text.delta"
     kinds = (delta, delta, "error", delta, None, delta, "response.function_call_arguments.delta", delta)
@@ -87,7 +117,7 @@ FIRSTS = [
 ]
 
 
-@given(st.lists(st.sampled_from([*FIRSTS, *STRANGE.values()]), max_size=4))
+@given(st.lists(st.sampled_from([*FIRSTS, *STRANGE.values(), *THOUGHTS]), max_size=4))
 def test_a_stream_begins_in_the_quick_way_as_in_the_patient_way(items: list[Any]) -> None:
     quick, patient = ChatChunks(), ChatChunks()
     for item in items:
@@ -113,10 +143,12 @@ class Tape:
             yield item
 
 
-def record(steps: list[tuple[float, float, Any]], way: str) -> tuple[StreamRecord, list[Any]]:
+def record(
+    steps: list[tuple[float, float, Any]], way: str, reader: type[Any] = ChatChunks
+) -> tuple[StreamRecord, list[Any]]:
     """The record, and what was told on the way."""
     host = Host()
-    observation, tape = host.streaming(), Tape(host, steps)
+    observation, tape = host.streaming(reader=reader()), Tape(host, steps)
     holds = iter([hold for _, hold, _ in steps])
     if way == "async":
         async def read() -> None:
@@ -137,15 +169,35 @@ def record(steps: list[tuple[float, float, Any]], way: str) -> tuple[StreamRecor
 
 
 TIMES = st.sampled_from([0.0, *GAP_EDGES, *(edge * 1.01 for edge in GAP_EDGES)])
-STEPS = st.lists(st.tuples(TIMES, TIMES, st.sampled_from([chunk(), chunk(), chunk(), chunk(), *STRANGE.values()])))
+ANY = st.one_of(st.just(chunk()), st.sampled_from(THOUGHTS), st.sampled_from([*STRANGE.values()]))
+STEPS = st.lists(st.tuples(TIMES, TIMES, ANY))
+THOUGHT_STEPS = st.lists(st.tuples(TIMES, TIMES, st.sampled_from(THOUGHTS)))
 
 
-@settings(max_examples=60)
-@given(STEPS)
+@settings(max_examples=100)
+@given(st.builds(operator.add, THOUGHT_STEPS, STEPS))
 def test_the_quick_way_and_the_patient_way_say_the_same(steps: list[tuple[float, float, Any]]) -> None:
     patient = record(steps, "patient")
     assert record(steps, "quick") == patient
     assert record(steps, "async") == patient
+
+
+KINDS = st.sampled_from([
+    "response.created", "response.in_progress", "keepalive", "response.reasoning_summary_text.delta",
+    "response.reasoning_summary_text.delta", "response.output_item.added", "response.output_text.delta", None,
+])
+EVENTS = st.builds(
+    lambda kind, text: ResponseTextDeltaEvent.construct(type=kind, delta=text), KINDS, st.sampled_from(["x", "x", ""])
+)
+EVENT_STEPS = st.lists(st.tuples(TIMES, TIMES, EVENTS))
+
+
+@settings(max_examples=100)
+@given(EVENT_STEPS)
+def test_the_quick_way_and_the_patient_way_say_the_same_of_events(steps: list[tuple[float, float, Any]]) -> None:
+    patient = record(steps, "patient", ResponsesEvents)
+    assert record(steps, "quick", ResponsesEvents) == patient
+    assert record(steps, "async", ResponsesEvents) == patient
 
 
 def test_a_long_gap_is_a_stall_also_where_shorter_ones_of_its_bucket_are_none() -> None:

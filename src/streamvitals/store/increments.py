@@ -29,8 +29,6 @@ class Row(Protocol):
     def __setitem__(self, index: int, value: float, /) -> None: ...
 
 
-
-
 class _Histogram:
     """The place of a histogram in a row."""
 

@@ -1,4 +1,4 @@
-"""What the patches of any SDK hand to the process with a request for a stream."""
+"""Where the patches of any SDK want the observation of a call to be left."""
 
 from __future__ import annotations
 

@@ -6,11 +6,12 @@ keeps no content: finish reasons, ids and numbers only. Typed events are in even
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from ..outcome import Outcome, Verdict
 from . import vocabulary
-from .fields import count, fields, get, identifier, model_name, text, word
+from .fields import count, fields, get, has_any, identifier, model_name, text, word
 from .record import Usage
 from .usage import later_usage, usage_of, usage_of_choices
 
@@ -21,8 +22,8 @@ _FIRST = (0,)  # the index of the only choice of nearly all streams
 
 # "images": https://openrouter.ai/docs/features/multimodal/image-generation
 # "reasoning_text": GitHub Copilot, https://github.com/BerriAI/litellm/issues/35021
-_ANSWER_FIELDS = ("content", "refusal", "tool_calls", "function_call", "audio", "images")
-_TOKEN_FIELDS = (*_ANSWER_FIELDS, "reasoning_content", "reasoning", "reasoning_details", "reasoning_text")
+_ANSWER_FIELDS = frozenset({"content", "refusal", "tool_calls", "function_call", "audio", "images"})
+_TOKEN_FIELDS = _ANSWER_FIELDS | {"reasoning_content", "reasoning", "reasoning_details", "reasoning_text"}
 # Types of events that keep a connection alive. "keepalive" is what Responses sends while a model thinks, undocumented:
 # https://github.com/openai/openai-node/issues/1964
 KEEP_ALIVES = frozenset({"ping", "keepalive", "keep_alive", "keep-alive", "heartbeat"})
@@ -44,11 +45,12 @@ IN_CHOICE = _RARE_IN_CHOICE | {"usage"}
 class Common(NamedTuple):
     """What common chunks are by now, those that show only that the stream goes on: nothing else is read of them.
 
-    ``kind``: events of this type. ``choices``: chunks with one choice, of one of these indexes, and nothing special.
-    Both None: every chunk has to be read."""
+    ``kind``: events of this type. ``choices``: chunks with one choice, of one of these indexes, and nothing special;
+    if ``thinks`` is given, only where it returns True of that choice. Neither: every chunk has to be read."""
 
     kind: str | None = None
     choices: tuple[int, ...] | None = None
+    thinks: Callable[[Any], bool] | None = None
 
 
 NOT_YET = Common()
@@ -93,11 +95,12 @@ class Reader(Protocol):
     def common(self) -> Common:
         """In which chunks ``read`` would find nothing."""
 
+    @property
+    def thinking(self) -> Common:
+        """In which chunks neither ``read`` nor ``has_answer`` would find anything: those of a model that thinks."""
+
     def read(self, item: Any) -> bool:
         """Read one chunk and keep what it says of the stream; return whether it only keeps the connection alive."""
-
-    def skim(self, item: Any) -> bool:
-        """As ``read``, after the first token: what is most likely comes first."""
 
     def has_token(self, item: Any) -> bool:
         """Whether this chunk contains generated output. Not called any more after the first True."""
@@ -149,29 +152,41 @@ class ChatChunks:
     def common(self) -> Common:
         return Common(None, self._open) if self._open else NOT_YET
 
-    def _is_common_model(self, item: Any) -> bool:
+    @property
+    def thinking(self) -> Common:
+        return Common(None, self._open, self._thinks) if self._open else NOT_YET
+
+    @staticmethod
+    def _thinks(choice: Any) -> bool:
+        delta = choice.__dict__["delta"]
+        return delta is None or not has_any(delta, _ANSWER_FIELDS)
+
+    def _goes_on(self, item: Any) -> bool:
+        """Read a model that is common, or would be without its usage; False for any other chunk."""
         try:
             # Read from ``__dict__``: for a model's attribute Python would look up the class's __getattr__ first.
             chunk = item.__dict__
             (each,) = chunk["choices"]
             choice = each.__dict__
-            if choice["finish_reason"] is None and choice["index"] in self._open and chunk["usage"] is None:
-                beside, within = item.__pydantic_extra__, each.__pydantic_extra__
-                return (not beside or ERRORS.isdisjoint(beside)) and (not within or IN_CHOICE.isdisjoint(within))
+            if choice["finish_reason"] or choice["index"] not in self._open:
+                return False
+            beside, within, usage = item.__pydantic_extra__, each.__pydantic_extra__, chunk["usage"]
         except (AttributeError, TypeError, ValueError, LookupError):
-            pass  # a dict, an omitted field, a null or several choices
-        return False
+            return False  # a dict, an omitted field, a null or several choices
+        if (beside and not ERRORS.isdisjoint(beside)) or (within and not IN_CHOICE.isdisjoint(within)):
+            return False
+        if usage is not None:
+            self._reported = later_usage(self._reported, usage)
+        return True
 
     def read(self, item: Any) -> bool:
         if type(item) is dict:
-            if is_common_dict(item, self._open):
-                return False
-        elif not self._seen and self._begins(item):
-            return False
-        return self._read_patiently(item)
-
-    def skim(self, item: Any) -> bool:
-        return (type(item) is dict or not self._is_common_model(item)) and self.read(item)
+            quick = is_common_dict(item, self._open)
+        elif self._seen:
+            quick = self.response_id is not None and self._goes_on(item)
+        else:
+            quick = self._begins(item)
+        return False if quick else self._read_patiently(item)
 
     def _begins(self, item: Any) -> bool:
         """Read a first chunk that would be common if its choice had been seen before; False for any other."""
@@ -183,7 +198,7 @@ class ChatChunks:
         if type(index) is not int or index < 0:
             return False
         self._open = _FIRST if index == 0 else (index,)
-        if not self._is_common_model(item):
+        if not self._goes_on(item):
             self._open = ()
             return False
         self._seen = self._open
@@ -302,13 +317,11 @@ class ChatChunks:
     def _says(self, choice: Any) -> bool:
         """Whether a choice of a chunk contains generated output; ``choice`` is what ``fields`` returned for it."""
         delta = choice.get("delta")
-        if delta is None:
-            return False
-        return any(map(fields(delta).get, _TOKEN_FIELDS))
+        return delta is not None and has_any(delta, _TOKEN_FIELDS)
 
     def _answers(self, choice: Any) -> bool:
         delta = choice.get("delta")
-        return delta is not None and any(map(fields(delta).get, _ANSWER_FIELDS))
+        return delta is not None and has_any(delta, _ANSWER_FIELDS)
 
     def marker(self) -> Verdict | None:
         if self._failed is not None:
@@ -336,7 +349,7 @@ def is_common_dict(chunk: dict[str, Any], choices: tuple[int, ...]) -> bool:
     try:
         (choice,) = chunk["choices"]
         return (
-            choice.get("finish_reason") is None and choice.get("index", 0) in choices
+            not choice.get("finish_reason") and choice.get("index", 0) in choices
             and chunk.get("usage") is None and choice.get("usage") is None
             and ERRORS.isdisjoint(chunk) and _RARE_IN_CHOICE.isdisjoint(choice)
         )
@@ -347,6 +360,7 @@ def is_common_dict(chunk: dict[str, Any], choices: tuple[int, ...]) -> bool:
 class CompletionChunks(ChatChunks):
     """Legacy completions: choices as in chat completions, with the text directly in each choice."""
 
+    thinking = NOT_YET  # there is no field for thoughts
     __slots__ = ()
 
     def _says(self, choice: Any) -> bool:

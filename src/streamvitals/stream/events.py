@@ -61,6 +61,13 @@ class TypedEvents:
     def common(self) -> Common:
         return Common(self._usual) if self._usual else NOT_YET
 
+    @property
+    def thinking(self) -> Common:
+        return NOT_YET if self._may_answer(self._usual) else self.common
+
+    def _may_answer(self, kind: str) -> bool:
+        return kind.endswith(self.TOKENS) and "reasoning" not in kind
+
     def read(self, item: Any) -> bool:
         kind = get(item, self.TYPE)
         if not isinstance(kind, str):
@@ -77,9 +84,6 @@ class TypedEvents:
         else:
             self._usual = kind
         return False
-
-    def skim(self, item: Any) -> bool:
-        return self.read(item)
 
     def _body(self, item: Any) -> Any:
         return get(item, self.BODY) if self.BODY else item
@@ -129,7 +133,7 @@ class TypedEvents:
         return isinstance(kind, str) and kind.endswith(self.TOKENS) and get(item, "delta") != ""
 
     def has_answer(self, item: Any) -> bool:
-        return self.has_token(item) and "reasoning" not in get(item, self.TYPE)
+        return self.has_token(item) and self._may_answer(get(item, self.TYPE))
 
     def marker(self) -> Verdict | None:
         return self._verdict
@@ -287,7 +291,7 @@ class BodyBytes:
     service_tier: str | None = None
     system_fingerprint: str | None = None
     unfinished_choices: tuple[int, ...] = ()
-    common = NOT_YET
+    common = thinking = NOT_YET
     __slots__ = ("done", "finish_reasons", "response_id", "response_model")
 
     def __init__(self) -> None:
@@ -299,8 +303,6 @@ class BodyBytes:
     def read(self, item: Any) -> bool:
         """Do nothing: the bytes are the content and say nothing of the stream."""
         return False
-
-    skim = read
 
     def has_token(self, item: Any) -> bool:
         return True

@@ -47,6 +47,20 @@ def fields(thing: Any) -> Any:
     return {**extra, **own} if extra else own
 
 
+def has_any(thing: Any, names: frozenset[str]) -> bool:
+    """Whether one of these fields has a value that is true."""
+    if isinstance(thing, dict):
+        return any(map(thing.get, names))
+    try:
+        own, extra = thing.__dict__, thing.__pydantic_extra__
+    except AttributeError:
+        return any(map(_Attributes(thing).get, names))
+    # Most often none of the fields has, whatever its name, and that is seen sooner.
+    if any(own.values()) and any(map(own.get, names)):
+        return True
+    return bool(extra) and not names.isdisjoint(extra) and any(map(extra.get, names))
+
+
 def text(value: Any) -> str | None:
     """The printable characters of a string, bounded; None for anything else and where nothing is left.
 

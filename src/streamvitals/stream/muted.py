@@ -28,7 +28,7 @@ class MutedReader:
     """
 
     ends_with_body = True
-    common = NOT_YET
+    common = thinking = NOT_YET
 
     def __init__(self, reader: Reader) -> None:
         self.done = reader.done
@@ -46,8 +46,6 @@ class MutedReader:
     def read(self, item: Any) -> bool:
         """Do nothing."""
         return False
-
-    skim = read
 
     def has_token(self, item: Any) -> bool:
         return False

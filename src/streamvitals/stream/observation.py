@@ -1,7 +1,8 @@
 """The life of one stream, from request to end. Pure: the clock is a parameter. pace.py keeps its times.
 
 Each way in which a stream ends (by the body, an exception, the app, the garbage collector) makes an ``Ending`` and
-queues it at the host; the first one counts. ``freeze`` makes the record later, on the thread that drains the dispatch.
+queues it at the host; the first one counts. ``end`` says later what is to be counted, and ``record`` makes a record of
+it where one is needed, on the thread that drains the dispatch.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from .tracebacks import chain, is_foreign, names_of
 
 _COMPLETED = Outcome.COMPLETED
 _APP_SIDE = frozenset({Outcome.CANCELLED, Outcome.ABANDONED})
-
 
 _made: Any = tuple.__new__  # makes a named tuple from all its fields in less than half the time that its class takes
 
@@ -154,8 +154,7 @@ class Observation:
                 now = self.clock()
             pace, reader = self.pace, self.reader
             try:
-                thinks_on = pace.patient and pace.first_token is not None
-                only_alive = reader.skim(item) if thinks_on else reader.read(item)
+                only_alive = reader.read(item)
             except BaseException:
                 pace.arrived(now)
                 raise
@@ -171,7 +170,7 @@ class Observation:
                     if reader.has_answer(item) if pace.first_token is not None else isinstance(reader, MutedReader):
                         pace.answers()
                     else:
-                        following = NOT_YET
+                        following = NOT_YET if pace.first_token is None else reader.thinking
             else:
                 pace.arrived(now)
             if now >= pace.flush_at:

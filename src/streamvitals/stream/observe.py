@@ -22,7 +22,7 @@ def streamvitals_observe(inner: Iterator[Any], observation: Observation) -> Gene
     """
     clock, pace = observation.clock, observation.pace
     view, at, note = pace.view, pace.at, pace.note
-    kind, choices = NOT_YET
+    kind, choices, thinks = NOT_YET
     try:
         pace.view[pace.at] = pace.waiting_since = clock()
         for item in inner:
@@ -36,7 +36,8 @@ def streamvitals_observe(inner: Iterator[Any], observation: Observation) -> Gene
                         part["usage"] is None
                         and (not (part := item.__pydantic_extra__) or ERRORS.isdisjoint(part))
                         and (not (part := each.__pydantic_extra__) or IN_CHOICE.isdisjoint(part))
-                        and (part := each.__dict__)["finish_reason"] is None and part["index"] in choices
+                        and not (part := each.__dict__)["finish_reason"] and part["index"] in choices
+                        and (thinks is None or thinks(each))
                     )
                 else:
                     common = kind is not None and item.__dict__["type"] == kind
@@ -51,11 +52,11 @@ def streamvitals_observe(inner: Iterator[Any], observation: Observation) -> Gene
                     if note is not None:
                         note(now)
                 else:
-                    kind, choices = observation.arrived(item, now)
+                    kind, choices, thinks = observation.arrived(item, now)
             except Exception as error:
                 if is_foreign(error):
                     raise
-                kind, choices = observation.puzzled(item, error)
+                kind, choices, thinks = observation.puzzled(item, error)
             yield (item, item := (part := (each := None)))[0]  # no frame that waits keeps the chunk alive
             pace.view[pace.at] = pace.waiting_since = clock()
         observation.exhausted()
@@ -73,7 +74,7 @@ async def streamvitals_observe_async(
     """The async twin; the differences are the keywords."""
     clock, pace = observation.clock, observation.pace
     view, at, note = pace.view, pace.at, pace.note
-    kind, choices = NOT_YET
+    kind, choices, thinks = NOT_YET
     try:
         pace.view[pace.at] = pace.waiting_since = clock()
         async for item in inner:
@@ -87,7 +88,8 @@ async def streamvitals_observe_async(
                         part["usage"] is None
                         and (not (part := item.__pydantic_extra__) or ERRORS.isdisjoint(part))
                         and (not (part := each.__pydantic_extra__) or IN_CHOICE.isdisjoint(part))
-                        and (part := each.__dict__)["finish_reason"] is None and part["index"] in choices
+                        and not (part := each.__dict__)["finish_reason"] and part["index"] in choices
+                        and (thinks is None or thinks(each))
                     )
                 else:
                     common = kind is not None and item.__dict__["type"] == kind
@@ -102,11 +104,11 @@ async def streamvitals_observe_async(
                     if note is not None:
                         note(now)
                 else:
-                    kind, choices = observation.arrived(item, now)
+                    kind, choices, thinks = observation.arrived(item, now)
             except Exception as error:
                 if is_foreign(error):
                     raise
-                kind, choices = observation.puzzled(item, error)
+                kind, choices, thinks = observation.puzzled(item, error)
             yield (item, item := (part := (each := None)))[0]  # no frame that waits keeps the chunk alive
             pace.view[pace.at] = pace.waiting_since = clock()
         observation.exhausted()

@@ -28,7 +28,7 @@ class TailReader(WrappedReader):
         self._pieces: deque[str] = deque()
         self._size = 0
 
-    common = NOT_YET  # any chunk may contain text
+    common = thinking = NOT_YET  # any chunk may contain text
 
     def read(self, item: Any) -> bool:
         only_alive = self._reader.read(item)
@@ -39,9 +39,6 @@ class TailReader(WrappedReader):
             while self._size - len(self._pieces[0]) >= self._limit:
                 self._size -= len(self._pieces.popleft())
         return only_alive
-
-    def skim(self, item: Any) -> bool:
-        return self.read(item)
 
     def tail(self) -> str:
         """The redacted tail. Raises what the hook raises: then no text is shown."""

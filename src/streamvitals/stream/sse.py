@@ -92,9 +92,10 @@ class ByteWatch:
         """Find the frame of the pieces that are to come, from one that has had no other event in it."""
         known = self._frame if common == self._common else None
         self._frame, self._common = None, common
-        if common.choices is not None and self._plain and raw.startswith(b"data:") and self._alone(raw):
+        choices = common.choices if common.thinks is None else None
+        if choices is not None and self._plain and raw.startswith(b"data:") and self._alone(raw):
             found = None
-            if is_common_dict(event, common.choices):
+            if is_common_dict(event, choices):
                 found = self._parser.frame(raw, raw[5:-2].removeprefix(b" "))
             self._frame = found or known  # this event may have had an escape in its text
 

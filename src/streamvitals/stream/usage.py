@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .fields import count, fields, get
+from .fields import count, fields, get, has_any
 from .record import MOST_TOKENS, Usage
 
 # new-api sends both names, one of them with zeros: the first count that is not 0 is taken.
@@ -28,7 +28,7 @@ _CACHE_WRITE = ("cache_write_tokens", "cache_creation_input_tokens")
 # Within the details. Realtime has those of cached tokens one level further in.
 _MODALITIES = ("text_tokens", "image_tokens", "audio_tokens")
 _CACHED_DETAILS = "cached_tokens_details"
-_PARTS = (*_MODALITIES, _CACHE_WRITE[0], _CACHED_DETAILS)
+_PARTS = frozenset({*_MODALITIES, _CACHE_WRITE[0], _CACHED_DETAILS})
 # Of several choices the input is the same, and is counted once.
 _OUTPUTS = frozenset({"output", "reasoning", "text_output", "image_output", "audio_output"})
 # Cohere has the counts one level down, billed ones first, as the conventions want them.
@@ -43,7 +43,7 @@ def usage_of(reported: Any) -> Usage | None:
 
 def later_usage(known: Any, reported: Any) -> Any:
     """Take the later of two usages of one stream; counts that it lacks, or gives as 0, stay as before."""
-    if known is None or (get(reported, "completion_tokens") and get(reported, "prompt_tokens")):
+    if known is None or ((told := fields(reported)).get("completion_tokens") and told.get("prompt_tokens")):
         return reported  # a running total, which comes with every chunk
     counts = zip(_read(reported), _read(known), strict=True)
     return Usage(*(new or (new if old is None else old) for new, old in counts))
@@ -94,7 +94,7 @@ def _read(reported: Any) -> Usage:
 
 def _has_parts(details: Any) -> bool:
     """Whether details tell more than how many tokens were cached or of reasoning. Most do not."""
-    return details is not None and any(map(fields(details).get, _PARTS))
+    return details is not None and has_any(details, _PARTS)
 
 
 def _by_modality(details: Any, of: str) -> dict[str, int | None]:

@@ -53,9 +53,6 @@ class WrappedReader:
     def read(self, item: Any) -> bool:
         return self._reader.read(item)
 
-    def skim(self, item: Any) -> bool:
-        return self._reader.skim(item)
-
     def has_token(self, item: Any) -> bool:
         return self._reader.has_token(item)
 
