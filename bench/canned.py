@@ -61,8 +61,13 @@ _COMPLETED: dict[str, Any] = {
     },
 }
 _MIDDLE, _LAST = _chunk("token ", None), _chunk("", "stop")
+_THOUGHT = _chunk("", None)
+_THOUGHT["choices"][0]["delta"] = {"reasoning_content": "token "}
 CHAT = _event(_MIDDLE)
-_CHAT = CHAT, _event(_LAST) + b"data: [DONE]\n\n"
+_CHAT_END = _event(_LAST) + b"data: [DONE]\n\n"
+_CHAT = CHAT, _CHAT_END
+_THOUGHTS = _event(_THOUGHT), _CHAT_END
+THINKING = "deepseek-reasoner"  # the model whose chunks are thoughts
 _RESPONSES = _named(_DELTA), _named(_COMPLETED)
 
 
@@ -83,7 +88,9 @@ def _whole() -> Any:
 
 
 def _pieces(request: Any) -> tuple[bytes, bytes]:
-    return _RESPONSES if request.url.path.endswith("/responses") else _CHAT
+    if request.url.path.endswith("/responses"):
+        return _RESPONSES
+    return _THOUGHTS if THINKING.encode() in request.content else _CHAT
 
 
 class _Body(http.SyncByteStream):  # type: ignore[misc]
@@ -134,13 +141,16 @@ class AsyncCanned(http.AsyncBaseTransport):  # type: ignore[misc]
 @contextmanager
 def prebuilt() -> Iterator[None]:
     """Let the SDK hand out chunks that are built already: most of what it spends on a chunk is building it."""
-    middle, last = (ChatCompletionChunk.model_validate(data) for data in (_MIDDLE, _LAST))
+    middle, last, thought = (ChatCompletionChunk.model_validate(data) for data in (_MIDDLE, _LAST, _THOUGHT))
     delta, completed = ResponseTextDeltaEvent.construct(**_DELTA), ResponseCompletedEvent.construct(**_COMPLETED)
 
     def hand_out(self: Any, *, data: Any, cast_to: Any, response: Any) -> Any:
         if "choices" not in data:
             return delta if "delta" in data else completed
-        return middle if data["choices"][0]["finish_reason"] is None else last
+        choice = data["choices"][0]
+        if choice["finish_reason"] is not None:
+            return last
+        return middle if "content" in choice["delta"] else thought
 
     owner: Any = _base_client.BaseClient
     original = owner._process_response_data

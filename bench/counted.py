@@ -8,8 +8,9 @@ What would make two runs differ, or a run differ from what an application sees, 
   has specialised the bytecode for it, as in any process that is older than a second.
 - The cyclic collector is off while counting: a collection that falls into one count and not into the other would be
   most of the difference. What it costs is in no row.
-- Our clock is canned, too: under callgrind it would be fifty times too fast. No stall, no flush and no gap that is
-  longer than all before, which are rare. The event loop, whose timers go by the second, is not returned to.
+- Our clock is canned, too: under callgrind it would be fifty times too fast. No stall, no flush and, but for "uneven",
+  no gap that is longer than all before, which are rare. The event loop, whose timers go by the second, is not returned
+  to.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable
-from itertools import accumulate, count, islice
+from collections.abc import Callable, Iterable
+from itertools import accumulate, count, cycle, islice
 from typing import Any
 
 from . import observers
@@ -34,8 +35,14 @@ ROUNDS = 2
 PLAIN = ("call", "call_async")  # without a stream
 # What sees the answers of those is patched with the first of them, and must not be paid for by streams before.
 FAILING = ("refused", "refused_async", "limited", "limited_async", "cut", "cut_async")  # failing.py
-ACTS = ("chat", "chat_async", "responses", "responses_async", "bytes", "bytes_async", *PLAIN, *FAILING)
-_LOOKS = 200_000  # at the clock, at most
+ACTS = (
+    "chat", "chat_async", "uneven", "thinking", "responses", "responses_async", "bytes", "bytes_async",
+    *PLAIN, *FAILING,
+)
+_LOOKS = 20_000  # at the clock, at most, in each way
+_EVEN = tuple(islice(count(0.008, -1e-8), _LOOKS))  # no gap is longer than all before
+# Of chunks that come in bursts nearly every other gap is in another bucket than the one before.
+_UNEVEN = tuple(islice(cycle([*[0.0003] * 2, 0.022, *[0.0003] * 4, 0.012, 0.0003]), _LOOKS))
 
 _CHAT: dict[str, Any] = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 _PLAIN = {name: value for name, value in _CHAT.items() if name != "stream"}
@@ -56,6 +63,7 @@ class Acts:
         same: dict[str, Any] = {"api_key": "k", "base_url": "http://bench.invalid/v1"}
         self._client = openai.OpenAI(http_client=canned.http.Client(transport=sync), **same)
         self._aclient = openai.AsyncOpenAI(http_client=canned.http.AsyncClient(transport=async_), **same)
+        self._thinking = {**_CHAT, "model": canned.THINKING}
         self._failing = failing.Failing()
         self._errors = (openai.APIError, canned.http.HTTPError)
 
@@ -70,6 +78,12 @@ class Acts:
         next(stream)
         began()
         for _ in stream:
+            pass
+
+    uneven = chat
+
+    def thinking(self, began: Began) -> None:
+        for _ in self._client.chat.completions.create(**self._thinking):
             pass
 
     async def chat_async(self, began: Began) -> None:
@@ -143,16 +157,22 @@ class Acts:
                 await done
 
 
+def _clock(steps: Iterable[float]) -> Callable[[], float]:
+    """What is called as time.monotonic is; a long stream lasts less than a flush's time."""
+    return deque(accumulate(islice(steps, _LOOKS), initial=1000.0)).popleft
+
+
 async def _count(acts: Acts, callgrind: Callgrind, name: str, state: str) -> None:
     await acts.run(name, LONG, 1)
     await acts.run(name, SHORT, 5)
     if name in FAILING:
         logging.disable(logging.NOTSET)  # what has no line of its own is counted for the next one
         await acts.run(name, SHORT, 20)  # nor has each of so many that end alike a record of its own
+    sizes = ((SHORT, STREAMS), (LONG, 1))[: 1 if name in (*PLAIN, *FAILING) else 2]
     for turn in range(ROUNDS + 1):
         # Of the first nobody will ask: callgrind does not know yet from where it was called, and gets lost.
         label = f"{name} {{}} {turn} {state}" if turn else ""
-        for chunks, times in ((SHORT, STREAMS), (LONG, 1))[: 1 if name in (*PLAIN, *FAILING) else 2]:
+        for chunks, times in sizes if turn else ((SHORT, 1),):
             _clear(callgrind)
             callgrind.toggle()
             await acts.run(name, chunks, times)
@@ -184,9 +204,6 @@ def main(side: str, names: tuple[str, ...]) -> None:
     acts = Acts()
     from . import canned
 
-    if isinstance(switch, observers.Streamvitals):
-        # Called as time.monotonic is. Each step is a little shorter; a long stream lasts less than a flush's time.
-        switch.set_clock(deque(accumulate(islice(count(0.008, -1e-8), _LOOKS), initial=1000.0)).popleft)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -195,6 +212,8 @@ def main(side: str, names: tuple[str, ...]) -> None:
         for state in ("off", "on"):
             getattr(switch, state)()
             for name in names:
+                if isinstance(switch, observers.Streamvitals):
+                    switch.set_clock(_clock(_UNEVEN if name == "uneven" else _EVEN))
                 asyncio.run(_count(acts, callgrind, name, state))
     switch.off()
 

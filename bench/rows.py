@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Literal
@@ -25,8 +26,8 @@ class Budget:
 @dataclass(frozen=True)
 class Row:
     """``measure`` and ``size`` go to the worker, or to start-up if ``startup``; ``part`` is which of its numbers.
-    ``less`` is a row whose figure, 20 times, is taken off. ``kind``: the difference, or its percentage. Peers are not
-    asked where ``peers`` is false."""
+    ``less`` is a row whose figure, 20 times, is taken off. ``kind``: the difference, or its percentage. Where
+    ``all_sides`` is false only the bare SDK and streamvitals without spans are asked."""
 
     key: str
     title: str
@@ -41,7 +42,7 @@ class Row:
     kind: Literal["difference", "percent"] = "difference"
     startup: bool = False
     timed: bool = True
-    peers: bool = True
+    all_sides: bool = True
 
 
 def _over_timed(row: str) -> Budget:
@@ -52,6 +53,7 @@ _STREAM = Budget("sentry's", "sentry")
 _STREAM_SPANS = Budget("2.2 x sentry's, sync", "sentry", 2.2, row="stream")
 _FIRST, _FIRST_SPANS = Budget("0.8 x sentry's", "sentry", 0.8), Budget("sentry's", "sentry")
 _NOISE = Budget("as bare again", "bare", noise=True)
+_NO_BUDGET = Budget("", plus=math.inf)
 
 ROWS = (
     Row("chunk", "CPU per chunk, sync", "µs", "chunk", 10000, 4, _over_timed("chunk")),
@@ -74,6 +76,14 @@ ROWS = (
     ),
     Row("first", "CPU before the first chunk, sync", "µs", "first", 100, 4, _FIRST, _FIRST_SPANS),
     Row("first_async", "CPU before the first chunk, async", "µs", "first_async", 100, 4, _FIRST, _FIRST_SPANS),
+    Row(
+        "built", "share of what the SDK spends on a chunk that it builds", "%", "chunk_built", 1000, 2, _NO_BUDGET,
+        kind="percent", timed=False,
+    ),
+    Row(
+        "built_stream", "share of what it spends on a stream of 20 such chunks", "%", "stream_built", 20, 2, _NO_BUDGET,
+        kind="percent", timed=False,
+    ),
     # Half a byte is the collector's.
     Row(
         "held_per_chunk", "memory held per chunk", "bytes", "held_per_chunk", 2000, 1, Budget("0", plus=0.5),
@@ -95,11 +105,11 @@ ROWS = (
     Row("loopback_cpu", "the same: CPU per chunk", "%", "loopback", 500, 1, _NOISE, part=1, kind="percent"),
     Row(
         "many", "5,000 concurrent async streams: chunks per second", "%", "loopback_many", 5000, 1, _NOISE,
-        kind="percent", peers=False,
+        kind="percent", all_sides=False,
     ),
     Row(
         "many_cpu", "the same: CPU per chunk", "%", "loopback_many", 5000, 1, _NOISE, part=1, kind="percent",
-        peers=False,
+        all_sides=False,
     ),
 )
 
