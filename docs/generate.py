@@ -30,6 +30,8 @@ from streamvitals.stream import vocabulary
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "bench" / "results.md"
+RESULTS_OF = {"3.11": RESULTS, "3.13": ROOT / "bench" / "results-3.13.md"}  # by Python
+COMPARED = ("streamvitals", "with spans", "sentry-sdk")
 WORDS = DOCS / "words.md"
 COLORS = DOCS / "outcomes.svg"
 
@@ -226,6 +228,24 @@ def benchmark() -> Iterator[str]:
     yield re.sub(r"^#.*\n+", "", text).split("## Spread")[0].strip()
 
 
+def by_python() -> Iterator[str]:
+    """What streamvitals costs beside the cheapest other, from the results on each Python."""
+    tables = {python: _cells(path) for python, path in RESULTS_OF.items()}
+    heads = [f"{side}, {python}" for side in COMPARED for python in tables]
+    yield f"| added by | {' | '.join(heads)} |"
+    yield "|---|" + "---|" * len(heads)
+    for row in tables["3.11"]:
+        found = [tables[python][row].get(side, "") for side in COMPARED for python in tables]
+        yield f"| {row} | {' | '.join(found)} |"
+
+
+def _cells(results: Path) -> dict[str, dict[str, str]]:
+    """The first table of a run's results: by row, the cell of each side."""
+    lines = re.sub(r"## Spread.*", "", results.read_text(), flags=re.DOTALL).splitlines()
+    head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    return {title: dict(zip(head[1:], cells, strict=True)) for title, *cells in rows}
+
+
 ABOUT_WORDS = """# The words of providers
 
 How a word of a provider counts depends on where it stands: as a finish reason, an incomplete reason or an error code.
@@ -308,7 +328,7 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "series.md": {"series": series, "series_of_calls": series_of_calls, "formula": formula, "groups": groups},
     "metrics.md": {"metrics": metrics, "semconv": semconv},
     "settings.md": {"settings": settings},
-    "costs.md": {"bench": benchmark},
+    "costs.md": {"bench": benchmark, "bench_by_python": by_python},
     "faults.md": {"scenarios": scenarios, "surfaces": surfaces, "parameters": parameters},
 }
 
