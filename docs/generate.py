@@ -30,7 +30,9 @@ from streamvitals.stream import vocabulary
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "bench" / "results.md"
-RESULTS_OF = {"3.11": RESULTS, "3.13": ROOT / "bench" / "results-3.13.md"}  # by Python
+# By Python; the second one is measured less often.
+RESULTS_OF = {"3.11": RESULTS, "3.13": RESULTS.with_name("results-3.13.md")}
+RESULTS_OF = {python: path for python, path in RESULTS_OF.items() if path.exists()}
 COMPARED = ("streamvitals", "with spans", "sentry-sdk")
 WORDS = DOCS / "words.md"
 COLORS = DOCS / "outcomes.svg"
@@ -239,6 +241,32 @@ def by_python() -> Iterator[str]:
         yield f"| {row} | {' | '.join(found)} |"
 
 
+def shares() -> Iterator[str]:
+    """What is added to what the SDK itself spends, on a chunk and on a stream of 20, with chunks that it builds."""
+    yield "| on | Python | the SDK alone (µs) | streamvitals adds (µs) | share | with spans (µs) | share |"
+    yield "|---|---|---|---|---|---|---|"
+    for python, path in RESULTS_OF.items():
+        spread = _spread(path)
+        for what, title, of, chunks in (
+            ("a chunk", "CPU per chunk, sync", "share of what the SDK spends on a chunk that it builds", 0),
+            ("a stream of 20 chunks", "CPU per stream of 20 chunks beyond that, sync",
+             "share of what it spends on a stream of 20 such chunks", 20),
+        ):
+            alone = spread[of, "bare again"][0]
+            cells = []
+            for side in ("streamvitals", "with spans"):
+                added = spread[title, side][1] + chunks * spread["CPU per chunk, sync", side][1]
+                cells += [f"{added:.1f}", f"{added / alone:.1%}"]
+            yield f"| {what} | {python} | {alone:.0f} | {' | '.join(cells)} |"
+
+
+def _spread(results: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    """By row and side: what it was without the observer, and the median of what that added."""
+    rows = [line.split("|")[1:-1] for line in results.read_text().partition("## Spread")[2].splitlines()[4:]]
+    return {(title.strip(), side.strip()): (float(without), float(median))
+            for title, side, without, _, _, median, *_ in rows}
+
+
 def _cells(results: Path) -> dict[str, dict[str, str]]:
     """The first table of a run's results: by row, the cell of each side."""
     lines = re.sub(r"## Spread.*", "", results.read_text(), flags=re.DOTALL).splitlines()
@@ -328,7 +356,7 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "series.md": {"series": series, "series_of_calls": series_of_calls, "formula": formula, "groups": groups},
     "metrics.md": {"metrics": metrics, "semconv": semconv},
     "settings.md": {"settings": settings},
-    "costs.md": {"bench": benchmark, "bench_by_python": by_python},
+    "costs.md": {"bench": benchmark, "bench_by_python": by_python, "bench_shares": shares},
     "faults.md": {"scenarios": scenarios, "surfaces": surfaces, "parameters": parameters},
 }
 
