@@ -204,6 +204,8 @@ def main(side: str, names: tuple[str, ...]) -> None:
     acts = Acts()
     from . import canned
 
+    if isinstance(switch, observers.Streamvitals):
+        switch.hold_log()
     gc.collect()
     gc.freeze()
     gc.disable()

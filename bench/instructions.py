@@ -34,6 +34,8 @@ from .workers import ROOT, Worker, environ
 
 RECORD = ROOT / "bench" / "instructions.json"
 TOLERANCE = 0.03
+# A failure is followed by timers, and few of them are counted: on a busy machine these rows differ by some percent.
+LOOSE, LOOSE_TOLERANCE = ("per failing stream", "per call"), 0.1
 # What our code meets of other people's; everything else is the same on both sides of a difference.
 PINNED = ("openai==3.57.0", "pydantic==2.14.4", "httpx2==2.16.2", "opentelemetry-sdk==1.45.1")
 FOLDER = ROOT / ".build" / "instructions" / f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -132,11 +134,12 @@ def judge(measured: Mapping[str, float], recorded: Mapping[str, float]) -> tuple
     bad, good = [], []
     for row in sorted({*measured, *recorded}):
         now, before = measured.get(row), recorded.get(row)
+        allowed = LOOSE_TOLERANCE if row.startswith(LOOSE) else TOLERANCE
         if now is None or before is None:
             bad.append(f"{row}: {'not on record' if before is None else 'on record, but not measured'}")
-        elif now > before + TOLERANCE * abs(before):
+        elif now > before + allowed * abs(before):
             bad.append(f"{row}: grew from {before:,.0f} to {now:,.0f} ({now / before - 1:+.1%})")
-        elif now < before - TOLERANCE * abs(before):
+        elif now < before - allowed * abs(before):
             good.append(f"{row}: shrank from {before:,.0f} to {now:,.0f} ({now / before - 1:+.1%})")
     return bad, good
 

@@ -41,7 +41,7 @@ class Measures:
         """One measurement; ``size`` as the measure's own docstring says."""
         if name.startswith("loopback"):
             with canned.prebuilt():
-                return self.loopback(size, base_url, chunks=60 if name == "loopback" else 20)
+                return self.loopback(size, base_url, chunks=60 if name == "loopback" else 6)
         measure: Callable[[int], float] = getattr(self, name)
         if name not in _PREBUILT:
             return [measure(size)]

@@ -46,12 +46,12 @@ class Row:
 
 
 def _over_timed(row: str) -> Budget:
-    return Budget("timed + 0.15", "timed", plus=0.15, row=row)
+    return Budget("the timed generator's + 0.15", "timed", plus=0.15, row=row)
 
 
 _STREAM = Budget("sentry's", "sentry")
-_STREAM_SPANS = Budget("2.2 x sentry's, sync", "sentry", 2.2, row="stream")
-_FIRST, _FIRST_SPANS = Budget("0.8 x sentry's", "sentry", 0.8), Budget("sentry's", "sentry")
+_STREAM_SPANS = Budget("2.2 times sentry's, sync", "sentry", 2.2, row="stream")
+_FIRST, _FIRST_SPANS = Budget("0.8 of sentry's", "sentry", 0.8), Budget("sentry's", "sentry")
 _NOISE = Budget("as bare again", "bare", noise=True)
 _NO_BUDGET = Budget("", plus=math.inf)
 
@@ -67,21 +67,21 @@ ROWS = (
         timed=False,
     ),
     Row(
-        "stream", "CPU per stream of 20 chunks beyond that, sync", "µs", "stream", 100, 12, _STREAM, _STREAM_SPANS,
+        "stream", "CPU per stream without its chunks, sync", "µs", "stream", 100, 12, _STREAM, _STREAM_SPANS,
         less="chunk",
     ),
     Row(
-        "stream_async", "CPU per stream of 20 chunks beyond that, async", "µs", "stream_async", 100, 12, _STREAM,
+        "stream_async", "CPU per stream without its chunks, async", "µs", "stream_async", 100, 12, _STREAM,
         _STREAM_SPANS, less="chunk_async",
     ),
     Row("first", "CPU before the first chunk, sync", "µs", "first", 100, 12, _FIRST, _FIRST_SPANS),
     Row("first_async", "CPU before the first chunk, async", "µs", "first_async", 100, 12, _FIRST, _FIRST_SPANS),
     Row(
-        "built", "share of what the SDK spends on a chunk that it builds", "%", "chunk_built", 1000, 2, _NO_BUDGET,
+        "built", "share of the SDK's CPU for a chunk that it builds", "%", "chunk_built", 1000, 2, _NO_BUDGET,
         kind="percent", timed=False,
     ),
     Row(
-        "built_stream", "share of what it spends on a stream of 20 such chunks", "%", "stream_built", 20, 2, _NO_BUDGET,
+        "built_stream", "share of the SDK's CPU for a stream of 20 such chunks", "%", "stream_built", 20, 2, _NO_BUDGET,
         kind="percent", timed=False,
     ),
     # Half a byte is the collector's.
@@ -98,18 +98,21 @@ ROWS = (
         Budget("a third of sentry's", "sentry", 1 / 3), Budget("sentry's", "sentry"), startup=True,
     ),
     Row(
-        "never", "the same, of a Python that never imports it", "s", "never", 1, 4, Budget("0.02", plus=0.02),
+        "never", "start-up CPU of a Python that does not import it", "s", "never", 1, 4, Budget("0.02", plus=0.02),
         startup=True,
     ),
     Row("loopback", "500 concurrent async streams: chunks per second", "%", "loopback", 500, 1, _NOISE, kind="percent"),
-    Row("loopback_cpu", "the same: CPU per chunk", "%", "loopback", 500, 1, _NOISE, part=1, kind="percent"),
+    Row(
+        "loopback_cpu", "500 concurrent async streams: CPU per chunk", "%", "loopback", 500, 1, _NOISE, part=1,
+        kind="percent",
+    ),
     Row(
         "many", "5,000 concurrent async streams: chunks per second", "%", "loopback_many", 5000, 1, _NOISE,
         kind="percent", all_sides=False,
     ),
     Row(
-        "many_cpu", "the same: CPU per chunk", "%", "loopback_many", 5000, 1, _NOISE, part=1, kind="percent",
-        all_sides=False,
+        "many_cpu", "5,000 concurrent async streams: CPU per chunk", "%", "loopback_many", 5000, 1, _NOISE, part=1,
+        kind="percent", all_sides=False,
     ),
 )
 

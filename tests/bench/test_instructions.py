@@ -35,6 +35,13 @@ def verdict(measured: Mapping[str, float], recorded: Mapping[str, float] = ROWS,
     return instructions.verdict(measured, {instructions.section(): section})
 
 
+@pytest.mark.parametrize("row", ["per failing stream: 429, sync", "per call without a stream: chat, sync"])
+def test_a_row_that_timers_disturb_may_grow_more(row: str) -> None:
+    recorded = {row: 500_000.0}
+    assert verdict({row: 540_000.0}, recorded) == 0
+    assert verdict({row: 560_000.0}, recorded) == 1
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_five_percent_more_is_red_and_says_so(row: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert verdict(ROWS) == 0
