@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 from collections.abc import Callable
 
@@ -53,6 +54,21 @@ async def exception_in_async_with(app: App) -> None:
             async for item in stream:
                 app.chunk(item)
                 raise KeyError("the app's own")
+
+
+@counted(CLOSED, COMPLETED)
+def close_another_in_a_signal_handler(app: App) -> None:
+    """The handler runs while the SDK's code reads: the close is the app's all the same."""
+    other = app.create()
+    next(other)
+    before = signal.signal(signal.SIGALRM, lambda *_: other.close())
+    try:
+        read = app.create("sv-ok?chunks=3&gap=0.4")
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        app.read(read)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @counted(CLOSED)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionChunk
 
 from observation_support import chunk, finish, token
 from streamvitals.outcome import ERROR_TYPES, Outcome, Verdict
@@ -94,6 +95,33 @@ def test_what_counts_as_a_token(delta: dict[str, Any], told: bool) -> None:
     as_dict = {"choices": [{"index": 0, "delta": delta}]}
     for item in (chunk(delta), as_dict):
         assert ChatChunks().has_token(item) is told
+
+
+MISTRALS = {"type": "thinking", "thinking": [{"type": "text", "text": "x"}]}
+
+
+@pytest.mark.parametrize(("delta", "answers"), [
+    ({"content": [MISTRALS]}, False),
+    ({"content": [MISTRALS, {"type": "text", "text": "x"}]}, True),
+    ({"content": [MISTRALS], "tool_calls": [{"index": 0}]}, True),
+    ({"content": [{"type": "text", "text": "x"}]}, True),
+    ({"reasoning_content": "x"}, False),
+])
+def test_what_counts_as_an_answer(delta: dict[str, Any], answers: bool) -> None:
+    """A list of thoughts is no answer: https://github.com/BerriAI/litellm/issues/16272"""
+    as_dict = {"choices": [{"index": 0, "delta": delta}]}
+    built = ChatCompletionChunk.construct(**as_dict)
+    for item in (chunk(delta), as_dict, built):
+        assert ChatChunks().has_token(item)
+        assert ChatChunks().has_answer(item) is answers
+    assert ChatChunks._thinks(built.choices[0]) is not answers
+
+
+def test_the_model_stays_known_where_no_chunk_has_an_id() -> None:
+    reader = ChatChunks()
+    for item in ({"model": "m", "choices": [{"index": 0, "delta": {"content": "x"}}]}, {"choices": []}):
+        reader.read(item)
+    assert reader.response_model == "m"
 
 
 def test_a_chunk_without_choices_carries_no_token_and_no_finish() -> None:

@@ -146,3 +146,18 @@ def test_of_each_count_the_last_that_is_not_0(told: list[dict[str, Any]]) -> Non
     for name, found in (("prompt_tokens", usage.input), ("completion_tokens", usage.output)):
         said = [one[name] for one in told if one[name]]
         assert (found or 0) == (said[-1] if said else 0)
+
+
+DETAILED = {**REAL, "prompt_tokens_details": {"cached_tokens": 5}, "completion_tokens_details": {"reasoning_tokens": 3}}
+
+
+@pytest.mark.parametrize("later", [REAL, {**REAL, "prompt_tokens_details": None}])
+def test_details_stay_where_a_later_usage_lacks_them(later: dict[str, Any]) -> None:
+    """https://github.com/BerriAI/litellm/pull/10284: a last chunk without them had overwritten them."""
+    chunks = [chunk({"content": "x"}, usage=usage) for usage in (DETAILED, later)]
+    found = read(*chunks, tail({**later, "completion_tokens": 9}))
+    assert found == Usage(input=11, output=9, cached=5, reasoning=3)
+
+
+def test_a_usage_of_strings_replaces_no_counts() -> None:
+    assert read(tail(REAL), tail({"prompt_tokens": "100", "completion_tokens": "2"})) == Usage(input=11, output=7)

@@ -97,18 +97,25 @@ class Closing(Reference):
             observation.host.fault("observe")
 
     def _reading(self, frame: FrameType | None) -> FrameType | None:
-        """Find the reading generator that calls the close; the app's code never runs inside one.
+        """Find the reading generator that calls the close.
 
-        At the end of the body or on an error it is our generator or the one that ours reads from; in garbage collection
-        it is the SDK's or httpx's, being finalized."""
+        The app's code runs inside one only where a signal handler or a finalizer closes another stream. At the end of
+        the body or on an error it is our generator or the one that ours reads from; in garbage collection it is the
+        SDK's or httpx's, being finalized."""
         while frame is not None:
             if frame.f_code in _OURS:
                 if frame.f_locals["observation"] is self.observation:
                     return frame
-            elif frame.f_code.co_name in _READING and _reads(frame):
+            elif frame.f_code.co_name in _READING and _reads(frame) and self._is_read_by(frame):
                 return frame
             frame = frame.f_back
         return None
+
+    def _is_read_by(self, frame: FrameType) -> bool:
+        """Whether this generator of a Stream or a response reads our response; so it is taken where that is gone."""
+        response, code = self(), frame.f_code
+        reader = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+        return response is None or reader is None or reader is response or getattr(reader, "response", None) is response
 
     def _unseen(self, frame: FrameType) -> bool:
         """Whether the bytes that were read in this frame have not passed through any code of ours."""

@@ -159,7 +159,7 @@ class ChatChunks:
     @staticmethod
     def _thinks(choice: Any) -> bool:
         delta = choice.__dict__["delta"]
-        return delta is None or not has_any(delta, _ANSWER_FIELDS)
+        return delta is None or not has_any(delta, _ANSWER_FIELDS) or _is_thought(delta)
 
     def _goes_on(self, item: Any) -> bool:
         """Read a model that is common, or would be without its usage; False for any other chunk."""
@@ -203,7 +203,7 @@ class ChatChunks:
             return False
         self._seen = self._open
         if self.response_id is None:
-            self.response_id, self.response_model = identifier(found_id), model_name(model)
+            self.response_id, self.response_model = identifier(found_id), self.response_model or model_name(model)
             self._note_provider(chunk)
         return True
 
@@ -217,7 +217,7 @@ class ChatChunks:
         chunk = fields(item)
         if self.response_id is None:
             self.response_id = identifier(chunk.get("id"))
-            self.response_model = model_name(chunk.get("model"))
+            self.response_model = self.response_model or model_name(chunk.get("model"))
             self._note_provider(chunk)
         groq = chunk.get("x_groq")
         if groq is not None and (usage := get(groq, "usage")) is not None:
@@ -321,7 +321,7 @@ class ChatChunks:
 
     def _answers(self, choice: Any) -> bool:
         delta = choice.get("delta")
-        return delta is not None and has_any(delta, _ANSWER_FIELDS)
+        return delta is not None and has_any(delta, _ANSWER_FIELDS) and not _is_thought(delta)
 
     def marker(self) -> Verdict | None:
         if self._failed is not None:
@@ -369,10 +369,20 @@ class CompletionChunks(ChatChunks):
     _answers = _says
 
 
+def _is_thought(delta: Any) -> bool:
+    """Whether a delta whose content is a list has parts of the type ``thinking`` only, as Mistral's models send them.
+    https://github.com/BerriAI/litellm/issues/16272"""
+    parts = get(delta, "content")
+    if not isinstance(parts, list) or has_any(delta, _ANSWER_FIELDS - {"content"}):
+        return False
+    return all(get(part, "type") == "thinking" for part in parts)
+
+
 def _has_content(item: Any) -> bool:
-    """Whether the first choice of a chunk has content: the quick way to nearly every token, and every answer."""
+    """Whether the first choice of a chunk has text: the quick way to nearly every token, and every answer."""
     try:
-        return bool(item.__dict__["choices"][0].__dict__["delta"].__dict__["content"])
+        content = item.__dict__["choices"][0].__dict__["delta"].__dict__["content"]
+        return isinstance(content, str) and content != ""
     except (AttributeError, TypeError, LookupError):
         return False
 

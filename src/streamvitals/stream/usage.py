@@ -20,6 +20,7 @@ _OUTPUT = ("completion_tokens", "output_tokens")
 # Realtime and audio say "token" where the others say "tokens".
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 # Beside the details: Moonshot (https://github.com/vercel/ai/pull/12352), DeepSeek
 # (https://api-docs.deepseek.com/guides/kv_cache) and Anthropic.
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
@@ -43,10 +44,20 @@ def usage_of(reported: Any) -> Usage | None:
 
 def later_usage(known: Any, reported: Any) -> Any:
     """Take the later of two usages of one stream; counts that it lacks, or gives as 0, stay as before."""
-    if known is None or ((told := fields(reported)).get("completion_tokens") and told.get("prompt_tokens")):
+    if known is None or _says_as_much(reported, known):
         return reported  # a running total, which comes with every chunk
     counts = zip(_read(reported), _read(known), strict=True)
     return Usage(*(new or (new if old is None else old) for new, old in counts))
+
+
+def _says_as_much(reported: Any, known: Any) -> bool:
+    """Whether a usage has both totals, and details if the known one has."""
+    if isinstance(known, Usage):
+        return False
+    now, before = fields(reported), fields(known)
+    if not (count(now.get("completion_tokens")) and count(now.get("prompt_tokens"))):
+        return False
+    return all(before.get(name) is None or now.get(name) is not None for name in _DETAILS)
 
 
 def usage_of_choices(reported: dict[int, Any] | None) -> Usage | None:
