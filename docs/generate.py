@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 from streamvitals import config, conventions, names, outcome
 from streamvitals.alerts.objectives import Objectives
@@ -248,11 +249,11 @@ def shares() -> Iterator[str]:
     for python, path in RESULTS_OF.items():
         spread = _spread(path)
         for what, title, of, chunks in (
-            ("a chunk", "CPU per chunk, sync", "share of what the SDK spends on a chunk that it builds", 0),
-            ("a stream of 20 chunks", "CPU per stream of 20 chunks beyond that, sync",
-             "share of what it spends on a stream of 20 such chunks", 20),
+            ("a chunk", "CPU per chunk, sync", "share of the SDK's CPU for a chunk that it builds", 0),
+            ("a stream of 20 chunks", "CPU per stream without its chunks, sync",
+             "share of the SDK's CPU for a stream of 20 such chunks", 20),
         ):
-            alone = spread[of, "bare again"][0]
+            alone = median(without for (row, _), (without, _) in spread.items() if row == of)
             cells = []
             for side in ("streamvitals", "with spans"):
                 added = spread[title, side][1] + chunks * spread["CPU per chunk, sync", side][1]
