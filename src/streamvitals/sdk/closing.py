@@ -115,7 +115,8 @@ class Closing(Reference):
         """Whether this generator of a Stream or a response reads our response; so it is taken where that is gone."""
         response, code = self(), frame.f_code
         reader = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
-        return response is None or reader is None or reader is response or getattr(reader, "response", None) is response
+        read = getattr(reader, "response", None) if code.co_name == "__stream__" else reader
+        return response is None or read is None or read is response
 
     def _unseen(self, frame: FrameType) -> bool:
         """Whether the bytes that were read in this frame have not passed through any code of ours."""
