@@ -6,7 +6,6 @@ import asyncio
 import gc
 import importlib
 import inspect
-import logging
 import os
 import re
 import ssl
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import openai
 import pytest
@@ -179,25 +179,30 @@ async def _to_the_end(act: Act, app: App) -> None:
 def _noise(app: App) -> Iterator[None]:
     """Complaints of the interpreter and of asyncio that an app would find on stderr."""
     noise: set[str] = set()
+    loops: WeakSet[Any] = WeakSet()
+    loop_type, patches = asyncio.base_events.BaseEventLoop, pytest.MonkeyPatch()
+    make, complain = loop_type.__init__, loop_type.default_exception_handler
 
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            noise.add("asyncio: " + re.sub(r"<.*|'.*", "*", record.getMessage()))
+    def made(loop: Any) -> None:
+        make(loop)
+        loops.add(loop)
+
+    def complained(loop: Any, context: dict[str, Any]) -> None:
+        if loop in loops:  # and not of the fault server, or of a test before
+            noise.add(f"asyncio: {context['message']}: {type(context.get('exception')).__qualname__}")
+        else:
+            complain(loop, context)
 
     def hook(args: Any) -> None:
         noise.add(f"unraisable: {args.exc_type.__name__}: {args.exc_value}")
 
-    handler, before = Handler(logging.ERROR), sys.unraisablehook
-    logger = logging.getLogger("asyncio")
-    logger.addHandler(handler)
-    logger.propagate, propagated = False, logger.propagate
-    sys.unraisablehook = hook
+    patches.setattr(loop_type, "__init__", made)
+    patches.setattr(loop_type, "default_exception_handler", complained)
+    patches.setattr(sys, "unraisablehook", hook)
     try:
         yield
     finally:
-        sys.unraisablehook = before
-        logger.removeHandler(handler)
-        logger.propagate = propagated
+        patches.undo()
     app.saw.append(sorted(noise))
 
 
