@@ -10,6 +10,7 @@ import os
 import re
 import resource
 import stat
+import struct
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,12 @@ _MAX_SIZE = 4 * 1024 * 1024
 # more, infinite or not a number. Nothing that is counted comes near.
 _FIRST_BYTE = 7 if sys.byteorder == "little" else 0
 _PLAUSIBLE = bytes(range(0x44))
+
+_VERSION = struct.Struct("d")
+_ROW_BYTES = 8 * STREAM_LAYOUT.size
+_BLOCK_BYTES = _VERSION.size + 2 * _ROW_BYTES  # of a block, from its version on
+# A change takes its process several times as long as one look at a block takes us.
+_MOST_TRIES = 100
 
 # Most streams with the same labels that have a record when their process dies; the others are counted in the last one.
 _MOST_DEATHS = 16
@@ -138,8 +145,9 @@ class MappedFile:
                         named[ordinal] = labels
                     elif (attributes := segment.read_attributes(view, at, form.custom)) is not None:
                         inferences[ordinal] = decode(attributes)
-            versions = {ordinal: view[self._blocks[ordinal]] for ordinal in (*named, *inferences)}
-            rows = {ordinal: self._row(raw, ordinal, version) for ordinal, version in versions.items()}
+            versions, rows = {}, {}
+            for ordinal in (*named, *inferences):
+                versions[ordinal], rows[ordinal] = self._shown(raw, ordinal)
             process = _numbers(raw, segment.PROCESS_AT, PROCESS_LAYOUT.size) if form.first else ()
         except (ValueError, OverflowError, TypeError) as error:
             self.slots = []
@@ -183,21 +191,32 @@ class MappedFile:
         """The numbers of the blocks in ``inferences``, each as long as a label set's row."""
         return ((ordinal, inference, self._rows[ordinal]) for ordinal, inference in self.inferences.items())
 
-    def _row(self, raw: bytes, ordinal: int, version: float) -> bytes:
-        at = 8 * segment.row_at(self._blocks[ordinal], version)
-        row = raw[at : at + 8 * STREAM_LAYOUT.size]
-        before = self._rows.get(ordinal)
-        return before if row == before else _plausible(row)
+    def _shown(self, raw: bytes, ordinal: int) -> tuple[float, bytes]:
+        """The version of a block, and the row that it shows, from the file's bytes or read once more."""
+        start, before = 8 * self._blocks[ordinal], self._rows.get(ordinal)
+        block = raw[start : start + _BLOCK_BYTES]
+        for _ in range(_MOST_TRIES):
+            (version,) = _VERSION.unpack_from(block)
+            at = 8 * segment.row_at(0, version)
+            row = block[at : at + _ROW_BYTES]
+            if row == before:
+                return version, before
+            # The process writes on while its bytes are copied. As long as it shows this version, it writes into the
+            # other row.
+            if self._contents(_VERSION.size, start) == block[: _VERSION.size]:
+                return version, _plausible(row)
+            block = self._contents(_BLOCK_BYTES, start)
+        raise BadSegmentError("written over while it was read")
 
-    def _contents(self, size: int) -> bytes:
+    def _contents(self, size: int, start: int = 0) -> bytes:
         if self._fd >= 0:
-            return os.pread(self._fd, size, 0)
+            return os.pread(self._fd, size, start)
         fd = os.open(self.path, FLAGS)
         try:
             found = os.fstat(fd)
             if (found.st_dev, found.st_ino) != self.inode:
                 raise FileNotFoundError(self.path)
-            return os.pread(fd, size, 0)
+            return os.pread(fd, size, start)
         finally:
             os.close(fd)
 

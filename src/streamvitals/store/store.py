@@ -55,8 +55,12 @@ class Block:
         self.rows = tuple(self.view[start : start + STREAM_LAYOUT.size] for start in starts)
 
     def numbers(self, count: int = STREAM_LAYOUT.size) -> list[float]:
-        """A copy of the row that is shown."""
-        return segment.doubles(self.rows[self.version % 2], 0, count)
+        """A copy of the row that is shown; another thread may go on changing it."""
+        while True:
+            version = self.version
+            found = segment.doubles(self.rows[version % 2], 0, count)
+            if self.version == version:
+                return found
 
     def release(self) -> None:
         """Make every change raise ValueError from now on."""
