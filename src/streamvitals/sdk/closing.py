@@ -96,17 +96,21 @@ class Closing(Reference):
                 raise
             observation.host.fault("observe")
 
-    def _reading(self, frame: FrameType | None) -> FrameType | None:
+    def _reading(self, caller: FrameType) -> FrameType | None:
         """Find the reading generator that calls the close.
 
         The app's code runs inside one only where a signal handler or a finalizer closes another stream. At the end of
         the body or on an error it is our generator or the one that ours reads from; in garbage collection it is the
         SDK's or httpx's, being finalized."""
+        frame: FrameType | None = caller
         while frame is not None:
             if frame.f_code in _OURS:
                 if frame.f_locals["observation"] is self.observation:
                     return frame
-            elif frame.f_code.co_name in _READING and _reads(frame) and self._is_read_by(frame):
+            # What calls a response's close itself closes its own; to read a frame's variables takes long.
+            elif frame.f_code.co_name in _READING and _reads(frame) and (
+                frame is caller.f_back or self._is_read_by(frame)
+            ):
                 return frame
             frame = frame.f_back
         return None
