@@ -151,13 +151,25 @@ def test_of_each_count_the_last_that_is_not_0(told: list[dict[str, Any]]) -> Non
 DETAILED = {**REAL, "prompt_tokens_details": {"cached_tokens": 5}, "completion_tokens_details": {"reasoning_tokens": 3}}
 
 
-@pytest.mark.parametrize("later", [REAL, {**REAL, "prompt_tokens_details": None}])
+@pytest.mark.parametrize("later", [
+    REAL, {**REAL, "prompt_tokens_details": None}, {**REAL, "prompt_tokens_details": {}},
+    {**DETAILED, "prompt_tokens_details": {"cached_tokens": 0}}, {**DETAILED, "completion_tokens_details": [7]},
+    SimpleNamespace(**REAL),
+])
 def test_details_stay_where_a_later_usage_lacks_them(later: dict[str, Any]) -> None:
     """https://github.com/BerriAI/litellm/pull/10284: a last chunk without them had overwritten them."""
     chunks = [chunk({"content": "x"}, usage=usage) for usage in (DETAILED, later)]
-    found = read(*chunks, tail({**later, "completion_tokens": 9}))
-    assert found == Usage(input=11, output=9, cached=5, reasoning=3)
+    assert read(*chunks) == Usage(input=11, output=7, cached=5, reasoning=3)
+    assert read(*chunks, tail({**REAL, "completion_tokens": 9})) == Usage(input=11, output=9, cached=5, reasoning=3)
 
 
-def test_a_usage_of_strings_replaces_no_counts() -> None:
-    assert read(tail(REAL), tail({"prompt_tokens": "100", "completion_tokens": "2"})) == Usage(input=11, output=7)
+@pytest.mark.parametrize("name", ["cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens"])
+@pytest.mark.parametrize("later", [{}, {"cached_tokens": 0, "prompt_cache_hit_tokens": 0}])
+def test_cached_tokens_beside_the_totals_stay_too(name: str, later: dict[str, Any]) -> None:
+    """Moonshot and DeepSeek put them there, and a gateway's own last chunk may have the totals alone."""
+    assert read(tail({**REAL, name: 5}), tail({**REAL, **later})) == Usage(input=11, output=7, cached=5)
+
+
+@pytest.mark.parametrize("odd", ["100", -1, None, True, 2.5])
+def test_what_is_no_count_replaces_none(odd: object) -> None:
+    assert read(tail(REAL), tail({"prompt_tokens": odd, "completion_tokens": odd})) == Usage(input=11, output=7)

@@ -20,7 +20,6 @@ _OUTPUT = ("completion_tokens", "output_tokens")
 # Realtime and audio say "token" where the others say "tokens".
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
-_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 # Beside the details: Moonshot (https://github.com/vercel/ai/pull/12352), DeepSeek
 # (https://api-docs.deepseek.com/guides/kv_cache) and Anthropic.
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
@@ -50,14 +49,23 @@ def later_usage(known: Any, reported: Any) -> Any:
     return Usage(*(new or (new if old is None else old) for new, old in counts))
 
 
-def _says_as_much(reported: Any, known: Any) -> bool:
-    """Whether a usage has both totals, and details if the known one has."""
-    if isinstance(known, Usage):
-        return False
+def _says_as_much(reported: Any, known: Any, depth: int = 2) -> bool:
+    """Whether a usage has a count, or details, wherever the known one has; False if that cannot be seen quickly."""
     now, before = fields(reported), fields(known)
-    if not (count(now.get("completion_tokens")) and count(now.get("prompt_tokens"))):
+    if not (isinstance(now, dict) and isinstance(before, dict)):
         return False
-    return all(before.get(name) is None or now.get(name) is not None for name in _DETAILS)
+    for name, value in before.items():
+        if not value:
+            continue
+        new: Any = now.get(name)
+        if type(new) is not type(value):
+            return False
+        if isinstance(value, (int, float)):
+            if new <= 0:
+                return False
+        elif not (isinstance(value, str) or (depth and _says_as_much(new, value, depth - 1))):
+            return False
+    return True
 
 
 def usage_of_choices(reported: dict[int, Any] | None) -> Usage | None:
