@@ -123,6 +123,23 @@ def test_a_choice_without_any_finish_stays_unfinished_behind_done() -> None:
     assert read((0, "a", "stop"), (0, "b", "stop"), (1, "a", None), done=True) == "truncated missing_finish_reason"
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 127, 128, 129, 300])
+@pytest.mark.parametrize("first", [0, 1])
+def test_indexes_of_chunks_are_none_of_choices(count: int, first: int) -> None:
+    chunks = [(first + number, "a", None) for number in range(count)]
+    assert read(*chunks) == "truncated missing_terminal"
+    assert read(*chunks, (first + count, "", "stop")) == "completed"
+    assert read(*chunks, (first + count, "a", "length"), done=True) == "length"
+
+
+def test_a_choice_whose_only_chunk_ends_it_hides_no_other() -> None:
+    both = (0, "a", None), (1, "", "content_filter"), (0, "b", None)
+    assert read(*both) == "truncated missing_finish_reason"
+    assert read(*both, (0, "", "stop")) == "content_filter"
+    assert read((0, "a", "stop"), (1, "a", None), (2, "", "stop"), done=True) == "truncated missing_finish_reason"
+    assert read((0, "a", None), (2, "a", None), (3, "", "stop"), done=True) == "truncated missing_finish_reason"
+
+
 def test_usage_reported_after_the_end_opens_nothing() -> None:
     reader = ChatChunks()
     for item in (as_object("a", None, 0), as_object("", "stop", 0), {"choices": [], "usage": {"prompt_tokens": 1}}):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from . import payloads
@@ -129,6 +129,17 @@ def two_choices(finished: tuple[int, ...]) -> Play:
         yield Send(DONE)
 
     return events
+
+
+def index_per_chunk(ask: Ask) -> Steps:
+    for number in range(ask.params.chunks):
+        yield Send(one(ask, {"content": f"token{number} "}, index=number), "token")
+    yield Send(one(ask, {}, "stop", ask.params.chunks), "chunk")
+    yield Send(DONE)
+
+
+def index_per_chunk_cut(ask: Ask) -> Steps:
+    return islice(index_per_chunk(ask), ask.params.after)
 
 
 def empty_finish_reason(ask: Ask) -> Steps:

@@ -68,6 +68,7 @@ def _catalogue() -> dict[str, Scenario]:
     good("usage-every-chunk", "the total so far, unasked, in every chunk: the last counts", usage=True)
     good("unknown-finish-reason", "finish_reason is a word of the provider's own")
     good("n2-ok", "two choices, both finished", n=2)
+    good("index-per-chunk", "every chunk has the next index, as if it were another choice (Foundry Local)")
     good("keep-alive-comments", "an SSE comment before every chunk")
     good("heartbeat-only-then-ok", "five SSE comments, `gap` apart, then fine", defaults=by(gap=0.05))
     good("gzip", "the body is compressed, and flushed for every chunk")
@@ -93,6 +94,7 @@ def _catalogue() -> dict[str, Scenario]:
     terminal, finish, cut = "missing_terminal", "missing_finish_reason", "incomplete_read"
     add("truncated", terminal, "silent-cut", "the body ends properly, but after `after` chunks")
     add("truncated", terminal, "close-delimited-cut", "a body without framing ends after `after` chunks")
+    add("truncated", terminal, "index-per-chunk-cut", "the same with every chunk of the next index")
     add("truncated", terminal, "truncated-json-event", "the body ends properly, but inside an event")
     add("truncated", finish, "done-without-finish", "tokens and [DONE], no finish_reason (Ollama)")
     add("truncated", finish, "empty-finish-reason", 'finish_reason is "", then [DONE]')

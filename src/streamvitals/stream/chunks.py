@@ -234,6 +234,8 @@ class ChatChunks:
             choice = fields(each)
             index = count(choice.get("index")) or 0
             if index not in self._seen:
+                if self._counts_chunks(index, choice):
+                    self._seen = self._open = ()
                 if len(self._seen) >= _MAX_CHOICES:
                     continue
                 alone = (index,)
@@ -245,6 +247,17 @@ class ChatChunks:
             error = choice.get("error") or choice.get("error_code") or (groq is not None and get(groq, "error"))
             self._choice(index, choice, error if _is_error(error) else None)
         return False
+
+    def _counts_chunks(self, index: int, choice: Any) -> bool:
+        """Whether new indexes have been those of chunks: the one that ends the only choice shows it.
+
+        https://github.com/microsoft/foundry-local/issues/263,
+        https://github.com/huggingface/text-generation-inference/pull/1648"""
+        seen = self._seen
+        if not seen or self._finishes is not None:
+            return False
+        ends = choice.get("finish_reason") or choice.get(_CAMEL) or len(seen) >= _MAX_CHOICES
+        return bool(ends) and seen == tuple(range(seen[0], index))
 
     def _note_provider(self, chunk: Any) -> None:
         fingerprint, tier = chunk.get("system_fingerprint"), chunk.get("service_tier")
