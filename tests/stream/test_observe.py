@@ -110,15 +110,28 @@ def test_events_are_common_after_one_of_their_type() -> None:
 
 
 FIRSTS = [
-    chunk(), chunk(choice={"index": 3}), chunk(choice={"index": -1}), chunk(choice={"index": True}),
+    chunk(), chunk(choice={"index": 3}), chunk(choice={"index": -1}),
     chunk(choice={"index": "0"}), chunk(id="", model=""), chunk(id=None, model=7), chunk(id="a\nb"),
     chunk(choices=None), chunk(choice={"delta": None}), chunk(native_finish_reason="stop"), chunk(error=None),
     chunk(choice={"usage": None}), ChatCompletionChunk.construct(), chunk().to_dict(), [chunk()], None,
 ]
 
 
-@given(st.lists(st.sampled_from([*FIRSTS, *STRANGE.values(), *THOUGHTS]), max_size=4))
-def test_a_stream_begins_in_the_quick_way_as_in_the_patient_way(items: list[Any]) -> None:
+LASTS = [
+    *(chunk(choice={"finish_reason": word, "delta": {}}) for word in (
+        "stop", "length", "tool_calls", "content_filter", "error", "STOP", "null", "gave_up", "s\ntop", ["stop"], 7,
+    )),
+    chunk(choice={"finish_reason": "stop"}), chunk(choice={"finish_reason": "length", "index": 1}),
+    chunk(choice={"finish_reason": "stop", "delta": None}), chunk(choice={"finish_reason": "stop"}, usage=USAGE),
+    chunk(choice={"finish_reason": "stop", "native_finish_reason": "MAX_TOKENS"}),
+    chunk(choice={"finish_reason": "stop", "provider_specific_fields": {"native_finish_reason": "SAFETY"}}),
+    chunk(choice={"finish_reason": "stop", "stop_reason": None, "content_filter_results": {}}),
+    chunk(choice={"finishReason": "MAX_TOKENS"}), chunk(choice={"finish_reason": "stop", "error": {"code": 502}}),
+]
+
+
+@given(st.lists(st.sampled_from([*FIRSTS, *STRANGE.values(), *THOUGHTS, *LASTS]), max_size=5))
+def test_a_chunk_is_read_in_the_quick_way_as_in_the_patient_way(items: list[Any]) -> None:
     quick, patient = ChatChunks(), ChatChunks()
     for item in items:
         quick.read(item)

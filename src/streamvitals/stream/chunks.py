@@ -40,6 +40,8 @@ ERRORS = frozenset({"error", "error_code", "x_groq", "base_resp"})
 _CAMEL = "finishReason"
 _RARE_IN_CHOICE = ERRORS | {_CAMEL}
 IN_CHOICE = _RARE_IN_CHOICE | {"usage"}
+# Where the provider's own finish_reason is: https://openrouter.ai/docs/api/reference/overview, and LiteLLM's place.
+_NATIVE = frozenset({"native_finish_reason", "provider_specific_fields"})
 
 
 class Common(NamedTuple):
@@ -161,29 +163,43 @@ class ChatChunks:
         delta = choice.__dict__["delta"]
         return delta is None or not has_any(delta, _ANSWER_FIELDS) or _is_thought(delta)
 
-    def _goes_on(self, item: Any) -> bool:
-        """Read a model that is common, or would be without its usage; False for any other chunk."""
+    def _read_quickly(self, item: Any) -> bool:
+        """Read a model that is common, or would be without its usage and finish_reason; False for any other chunk."""
         try:
             # Read from ``__dict__``: for a model's attribute Python would look up the class's __getattr__ first.
             chunk = item.__dict__
             (each,) = chunk["choices"]
             choice = each.__dict__
-            if choice["finish_reason"] or choice["index"] not in self._open:
+            index, reason = choice["index"], choice["finish_reason"]
+            if index not in self._open:
                 return False
             beside, within, usage = item.__pydantic_extra__, each.__pydantic_extra__, chunk["usage"]
         except (AttributeError, TypeError, ValueError, LookupError):
             return False  # a dict, an omitted field, a null or several choices
         if (beside and not ERRORS.isdisjoint(beside)) or (within and not IN_CHOICE.isdisjoint(within)):
             return False
+        if reason and not self._ends(index, reason, choice, within):
+            return False
         if usage is not None:
             self._reported = later_usage(self._reported, usage)
         return True
 
+    def _ends(self, index: int, reason: Any, choice: Any, within: Any) -> bool:
+        """Note the first finish_reason of the stream if its word is a known one; False for any other."""
+        verdict = vocabulary.FINISH.get(reason) if isinstance(reason, str) else None
+        if verdict is None or self._finishes is not None or self._failed is not None:
+            return False
+        if within and not _NATIVE.isdisjoint(within):
+            return False
+        self._finishes = {index: (reason, verdict, not self._says(choice))}
+        self._open = () if len(self._open) == 1 else tuple([other for other in self._open if other != index])
+        return True
+
     def read(self, item: Any) -> bool:
         if type(item) is dict:
-            quick = is_common_dict(item, self._open)
+            quick = self.response_id is not None and is_common_dict(item, self._open)
         elif self._seen:
-            quick = self.response_id is not None and self._goes_on(item)
+            quick = self.response_id is not None and self._read_quickly(item)
         else:
             quick = self._begins(item)
         return False if quick else self._read_patiently(item)
@@ -197,11 +213,11 @@ class ChatChunks:
             return False
         if type(index) is not int or index < 0:
             return False
-        self._open = _FIRST if index == 0 else (index,)
-        if not self._goes_on(item):
+        self._open = alone = _FIRST if index == 0 else (index,)
+        if not self._read_quickly(item):
             self._open = ()
             return False
-        self._seen = self._open
+        self._seen = alone
         if self.response_id is None:
             self.response_id, self.response_model = identifier(found_id), self.response_model or model_name(model)
             self._note_provider(chunk)
@@ -401,8 +417,7 @@ def _has_content(item: Any) -> bool:
 
 
 def _finish(reason: str, choice: Any) -> tuple[str, Verdict] | None:
-    """What ended a choice. Gateways with few words of their own put the provider's word beside theirs.
-    https://openrouter.ai/docs/api/reference/overview (native_finish_reason); LiteLLM has it one level further in."""
+    """What ended a choice. Gateways with few words of their own put the provider's word beside theirs (_NATIVE)."""
     found = vocabulary.finish(reason)
     if found is not None and found[1] == vocabulary.COMPLETED:
         native = choice.get("native_finish_reason")

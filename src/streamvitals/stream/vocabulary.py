@@ -239,12 +239,12 @@ def _at(place: Place) -> dict[str, Verdict]:
     return {word: row.verdict for row in TABLE if row.place is place for word in row.words.split()}
 
 
-_FINISH, _INCOMPLETE, _ERROR, _BASE_RESP = map(_at, Place)
+FINISH, _INCOMPLETE, _ERROR, _BASE_RESP = map(_at, Place)
 # The finish reason for a word that was recognised by a part: the word itself would be the provider's text.
 _BY_OUTCOME = {Outcome.LENGTH: "length", Outcome.CONTENT_FILTER: "content_filter"}
 OTHER = "other"
-ERROR = ("error", _FINISH["error"])
-REPORTED = frozenset({*_FINISH, OTHER})  # every finish reason that a record can have
+ERROR = ("error", FINISH["error"])
+REPORTED = frozenset({*FINISH, OTHER})  # every finish reason that a record can have
 
 _MAX_WORD = 128
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -283,14 +283,14 @@ def finish(text: str) -> tuple[str, Verdict] | None:
 
     The reason is of a closed list, or ``other``, since the word is the provider's text.
     """
-    verdict = _FINISH.get(text)
+    verdict = FINISH.get(text)
     if verdict is not None:
         return text, verdict
     text = text[:_MAX_WORD]
     for word in _spellings(text):
         if word in GOES_ON:
             return None
-        verdict = _FINISH.get(word)
+        verdict = FINISH.get(word)
         if verdict is not None:
             return word, verdict
     if _NAME.fullmatch(text):
