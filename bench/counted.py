@@ -29,7 +29,7 @@ from typing import Any
 from . import observers
 from .callgrind import Callgrind
 
-SHORT, LONG = 20, 220  # chunks
+SHORT, LONG = 20, 120  # chunks
 STREAMS = 3  # of the short ones, counted together
 ROUNDS = 2
 PLAIN = ("call", "call_async")  # without a stream
@@ -205,7 +205,7 @@ def main(side: str, names: tuple[str, ...]) -> None:
     from . import canned
 
     if isinstance(switch, observers.Streamvitals):
-        switch.hold_log()
+        switch.hold_budgets()
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -1,7 +1,7 @@
 """``python -m bench.instructions``: instructions that observing costs, beside those on record; exit 1 where one grew.
 
 They are counted, not timed: noise cannot fool it, and a change of some percent shows. A row is the difference between
-the observed and the bare SDK in one process. A stream of 220 chunks less one of 20 gives what a chunk costs, and one
+the observed and the bare SDK in one process. A stream of 120 chunks less one of 20 gives what a chunk costs, and one
 of 20 less 20 chunks what a stream costs beyond them; one that fails, and is asked again, is counted whole. The least of
 a few rounds is taken, as what disturbs only adds.
 instructions.json has a section per Python minor and machine; elsewhere, and on another build of that Python, the rows

@@ -72,7 +72,7 @@ def test_one_tenant_that_fails_pages_by_its_label_alone(tmp_path: Path) -> None:
 
 @needs("promtool")
 def test_the_tenant_by_whom_the_service_fails_is_named(tmp_path: Path) -> None:
-    promtool = Promtool(tmp_path, SUMMARY_ONLY)
+    promtool = Promtool(tmp_path, SUMMARY_ONLY, finely=True)
     for share, rate, whose, of_model, many in (
         (0.9, 20.0, "90% of tenant globex's operations fail, 0% of the others'", "21%", "270 of 1260"),
         # Too little for a tenant to page by itself.
@@ -91,7 +91,7 @@ def test_the_tenant_by_whom_the_service_fails_is_named(tmp_path: Path) -> None:
 @needs("promtool")
 def test_no_tenant_is_named_where_a_model_fails_for_all_alike(tmp_path: Path) -> None:
     """Others use a second model, which is well: as a share of all that the others ask, less of theirs fails."""
-    promtool = Promtool(tmp_path, SUMMARY_ONLY)
+    promtool = Promtool(tmp_path, SUMMARY_ONLY, finely=True)
     healthy = reset(0, 20, "globex") | reset(0, 4, "acme")
     for share, unlike, said, many in ((0.3, 0.0, "30%", 378), (0.3, 0.05, "31%", 390), (0.9, 0.05, "91%", 1146)):
         alike = reset(share, 60) | reset(share + unlike, 20, "globex") | reset(share - unlike, 4, "acme")
@@ -102,7 +102,7 @@ def test_no_tenant_is_named_where_a_model_fails_for_all_alike(tmp_path: Path) ->
 
 @needs("promtool")
 def test_a_tenant_whose_streams_hang_is_named_unless_all_do(tmp_path: Path) -> None:
-    promtool = Promtool(tmp_path, SUMMARY_ONLY)
+    promtool = Promtool(tmp_path, SUMMARY_ONLY, finely=True)
     one: dict[Thing, Rate] = {of("acme", Thing(names.STALLED)): 6.0, of("acme", Thing(names.ACTIVE)): 8.0}
     every = one | {Thing(names.STALLED): 12.0, Thing(names.ACTIVE): 16.0}
     for name, sick, text in (

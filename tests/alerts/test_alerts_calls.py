@@ -34,7 +34,7 @@ def test_calls_fail_while_streams_are_well_and_the_reverse(tmp_path: Path) -> No
 
 def test_little_is_called(tmp_path: Path) -> None:
     """One call in two minutes: all of them fail, or a blip of them does."""
-    promtool = Promtool(tmp_path, needed(CALLS))
+    promtool = Promtool(tmp_path, needed(CALLS), finely=True)
     little: dict[Thing, Rate] = {calls("completed"): 0.5}
     all_fail = Course({calls("completed"): 0.0, calls("failed"): 0.5}, healthy=little, replicas=("a:9464",), well=60,
                       ill=15, after=0)

@@ -44,7 +44,7 @@ def test_every_alert_has_a_case() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
 def test_it_fires_and_says_why_and_recovers(case: Case, tmp_path: Path) -> None:
-    promtool = Promtool(tmp_path, needed(case.alert))
+    promtool = Promtool(tmp_path, needed(case.alert), finely=case.alert == "StreamvitalsFailing")
     course = case.over
     before = (course.well - 1, firing(case.alert), None)
     fires = (course.well + case.soon, firing(case.alert), 1.0)
@@ -102,8 +102,8 @@ def test_the_watchdog_always_fires(tmp_path: Path) -> None:
     promtool.check()
 
 
-def paged(course: Course, tmp_path: Path, value: float | None) -> None:
-    promtool = Promtool(tmp_path, needed("StreamvitalsFailing"))
+def paged(course: Course, tmp_path: Path, value: float | None, finely: bool = False) -> None:
+    promtool = Promtool(tmp_path, needed("StreamvitalsFailing"), finely)
     end = course.well + course.ill
     promtool.expect("paged", course, (end, ever("StreamvitalsFailing", end), value))
     promtool.check()
@@ -169,7 +169,7 @@ def test_a_part_of_a_request_a_minute_fails_for_an_hour(share: float, value: flo
 def test_of_little_traffic_a_blip_is_no_page(minutes: float, value: float | None, tmp_path: Path) -> None:
     """Eight failures at once, and eight one after the other."""
     sick: dict[Thing, Any] = {streams("reset"): lambda minute: 8 / minutes if minute < minutes else 0.0}
-    paged(Course(sick, healthy=little(2.0), replicas=ONE, well=60, ill=20, after=0), tmp_path, value)
+    paged(Course(sick, healthy=little(2.0), replicas=ONE, well=60, ill=20, after=0), tmp_path, value, finely=True)
 
 
 @pytest.mark.parametrize(("before", "value"), [(0.0, 1.0), (0.05, None)])

@@ -103,15 +103,14 @@ class Closing(Reference):
         the body or on an error it is our generator or the one that ours reads from; in garbage collection it is the
         SDK's or httpx's, being finalized."""
         frame: FrameType | None = caller
+        own = True  # nothing but the libraries' code is in between, which closes the response that it reads
         while frame is not None:
             if frame.f_code in _OURS:
                 if frame.f_locals["observation"] is self.observation:
                     return frame
-            # What calls a response's close itself closes its own; to read a frame's variables takes long.
-            elif frame.f_code.co_name in _READING and _reads(frame) and (
-                frame is caller.f_back or self._is_read_by(frame)
-            ):
+            elif frame.f_code.co_name in _READING and _reads(frame) and (own or self._is_read_by(frame)):
                 return frame
+            own = own and (frame is caller or _library(frame.f_globals.get("__name__")))
             frame = frame.f_back
         return None
 
