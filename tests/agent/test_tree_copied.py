@@ -58,3 +58,18 @@ def test_a_row_that_never_rests_stays_as_it_was(processes: Processes, monkeypatc
         busy.setattr(os, "pread", copy)
         assert ended(agent.snapshot()) == {"completed": 1}
     assert ended(agent.snapshot())["completed"] > 100
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_damaged(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, sink = processes.start(10)
+    sink.on_end(record(made.open_slot(LABELS, 990.0)))
+    agent = processes.tree()
+    agent.snapshot()
+    sink.on_end(record(made.open_slot(LABELS, 990.0)))
+    pread = os.pread
+
+    def cut(fd: int, size: int, start: int) -> bytes:
+        return b"" if start else pread(fd, size, start)
+
+    monkeypatch.setattr(os, "pread", cut)
+    assert ended(agent.snapshot()) == {"completed": 1}

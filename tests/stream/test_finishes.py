@@ -138,6 +138,7 @@ def test_a_choice_whose_only_chunk_ends_it_hides_no_other() -> None:
     assert read(*both, (0, "", "stop")) == "content_filter"
     assert read((0, "a", "stop"), (1, "a", None), (2, "", "stop"), done=True) == "truncated missing_finish_reason"
     assert read((0, "a", None), (2, "a", None), (3, "", "stop"), done=True) == "truncated missing_finish_reason"
+    assert read((0, "a", None), (10**15, "", "stop"), done=True) == "truncated missing_finish_reason"
 
 
 def test_usage_reported_after_the_end_opens_nothing() -> None:

@@ -206,6 +206,8 @@ class MappedFile:
             if self._contents(_VERSION.size, start) == block[: _VERSION.size]:
                 return version, _plausible(row)
             block = self._contents(_BLOCK_BYTES, start)
+            if len(block) < _BLOCK_BYTES:
+                raise BadSegmentError("cut")
         raise BadSegmentError("written over while it was read")
 
     def _contents(self, size: int, start: int = 0) -> bytes:

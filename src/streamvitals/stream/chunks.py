@@ -270,7 +270,7 @@ class ChatChunks:
         https://github.com/microsoft/foundry-local/issues/263,
         https://github.com/huggingface/text-generation-inference/pull/1648"""
         seen = self._seen
-        if not seen or self._finishes is not None:
+        if not seen or index - seen[0] != len(seen) or self._finishes is not None:
             return False
         ends = choice.get("finish_reason") or choice.get(_CAMEL) or len(seen) >= _MAX_CHOICES
         return bool(ends) and seen == tuple(range(seen[0], index))
