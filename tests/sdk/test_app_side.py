@@ -6,6 +6,8 @@ import gc
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -56,12 +58,11 @@ async def exception_in_async_with(app: App) -> None:
                 raise KeyError("the app's own")
 
 
-@counted(CLOSED, COMPLETED)
-def close_another_in_a_signal_handler(app: App) -> None:
+def in_a_signal_handler(app: App, close: Callable[[Any], Callable[..., Any]]) -> None:
     """The handler runs while the SDK's code reads: the close is the app's all the same."""
     other = app.create()
     next(other)
-    before = signal.signal(signal.SIGALRM, lambda *_: other.close())
+    before = signal.signal(signal.SIGALRM, close(other))
     try:
         read = app.create("sv-ok?chunks=3&gap=0.4")
         signal.setitimer(signal.ITIMER_REAL, 0.2)
@@ -69,6 +70,21 @@ def close_another_in_a_signal_handler(app: App) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
+
+
+@counted(CLOSED, COMPLETED)
+def close_another_in_a_signal_handler(app: App) -> None:
+    in_a_signal_handler(app, lambda other: lambda *_: other.close())
+
+
+@counted(CLOSED, COMPLETED)
+def close_anothers_transport_in_a_signal_handler(app: App) -> None:
+    in_a_signal_handler(app, lambda other: lambda *_: other.response.stream.close())
+
+
+@counted(CLOSED, COMPLETED)
+def leave_another_in_a_signal_handler_of_the_sdks_own(app: App) -> None:
+    in_a_signal_handler(app, lambda other: partial(other.__exit__, None))
 
 
 @counted(CLOSED)

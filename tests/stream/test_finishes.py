@@ -16,7 +16,7 @@ import bodies
 import observation_support
 from app_support import App, verdicts
 from bodies import DONE
-from streamvitals.stream.chunks import ChatChunks, CompletionChunks
+from streamvitals.stream.chunks import ChatChunks, CompletionChunks, SeveralChoices
 from streamvitals.testing import RecordList
 from surface_acts import SPEC, Call, areading, reading
 
@@ -132,13 +132,34 @@ def test_indexes_of_chunks_are_none_of_choices(count: int, first: int) -> None:
     assert read(*chunks, (first + count, "a", "length"), done=True) == "length"
 
 
-def test_a_choice_whose_only_chunk_ends_it_hides_no_other() -> None:
-    both = (0, "a", None), (1, "", "content_filter"), (0, "b", None)
-    assert read(*both) == "truncated missing_finish_reason"
-    assert read(*both, (0, "", "stop")) == "content_filter"
-    assert read((0, "a", "stop"), (1, "a", None), (2, "", "stop"), done=True) == "truncated missing_finish_reason"
-    assert read((0, "a", None), (2, "a", None), (3, "", "stop"), done=True) == "truncated missing_finish_reason"
-    assert read((0, "a", None), (10**15, "", "stop"), done=True) == "truncated missing_finish_reason"
+BESIDE = [
+    [[(0, "a", None)], [(1, "b", "stop")]],
+    [[(0, "a", None)], [(1, "", "content_filter")]],
+    [[(0, "a", None)], [(1, "b", None)], [(2, "b", "stop")]],
+    [[(0, "a", None), (1, "b", "stop")]],
+    [[(0, "a", None)], [(2, "a", None)], [(3, "", "stop")]],
+    [[(0, "a", "stop")], [(1, "a", None)], [(2, "", "stop")]],
+    [[(0, "a", None)], [(10**15, "", "stop")]],
+]
+
+
+@pytest.mark.parametrize("chunks", BESIDE)
+@pytest.mark.parametrize("kind", [SeveralChoices, CompletionChunks])
+def test_a_choice_whose_only_chunk_ends_it_hides_no_other(kind: type[ChatChunks], chunks: list[Any]) -> None:
+    reader = kind()
+    for each in chunks:
+        reader.read({"choices": [as_dict(text, finish, index)["choices"][0] for index, text, finish in each]})
+    reader.done = True
+    assert told(reader) == "truncated missing_finish_reason"
+
+
+@pytest.mark.parametrize("chunks", BESIDE[3:])
+def test_indexes_that_count_no_chunks_are_of_choices_though_one_was_asked_for(chunks: list[Any]) -> None:
+    reader = ChatChunks()
+    for each in chunks:
+        reader.read({"choices": [as_dict(text, finish, index)["choices"][0] for index, text, finish in each]})
+    reader.done = True
+    assert told(reader) == "truncated missing_finish_reason"
 
 
 def test_usage_reported_after_the_end_opens_nothing() -> None:
@@ -181,6 +202,20 @@ def test_over_a_socket(
     else:
         records = observe(reading(CHAT, "stream" if form == "sync" else form, spec))
     assert verdicts(records) == [(want.partition(" ")[0], want.partition(" ")[2])]
+
+
+@pytest.mark.parametrize("several", [{"n": 2}, {"extra_body": {"n": 2}}], ids=["n", "extra_body"])
+def test_indexes_are_of_choices_where_several_were_asked_for(
+    several: dict[str, Any], monkeypatch: pytest.MonkeyPatch, observe: Callable[..., RecordList]
+) -> None:
+    spec = bodies.play(monkeypatch, "indexes", [bodies.chunk("a"), bodies.chunk("", "stop", 1), DONE])
+
+    def act(app: App) -> None:
+        client = app.client()
+        for asked in ({}, several, {"n": 1}):
+            app.read(client.chat.completions.create(model=f"sv-{spec}", messages=[], stream=True, **asked))  # type: ignore[call-overload]
+
+    assert verdicts(observe(act)) == [("completed", ""), ("truncated", "missing_finish_reason"), ("completed", "")]
 
 
 def leaving(spec: str, after: int, close: bool) -> Callable[[App], None]:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 from openai.types.responses import ResponseTextDeltaEvent
 
 from observation_support import Host
@@ -117,7 +118,26 @@ FIRSTS = [
 ]
 
 
+class OwnChoice(Choice):
+    """What an app may declare, and the SDK's class has as an extra."""
+
+    native_finish_reason: str | None = None
+    error: Any = None
+    usage: Any = None
+
+
+class OwnChunk(ChatCompletionChunk):
+    error: Any = None
+
+
+def own(beside: Any = None, **fields: Any) -> ChatCompletionChunk:
+    """A last chunk of the app's own class."""
+    choice = OwnChoice.construct(index=0, delta=ChoiceDelta.construct(), finish_reason="stop", **fields)
+    return OwnChunk.construct(**{**chunk().__dict__, "choices": [choice], "error": beside})
+
+
 LASTS = [
+    own(), own(native_finish_reason="MAX_TOKENS"), own(error={"code": 429}), own(usage=USAGE), own({"code": 502}),
     *(chunk(choice={"finish_reason": word, "delta": {}}) for word in (
         "stop", "length", "tool_calls", "content_filter", "error", "STOP", "null", "gave_up", "s\ntop", ["stop"], 7,
     )),

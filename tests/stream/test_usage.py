@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -170,6 +171,8 @@ def test_cached_tokens_beside_the_totals_stay_too(name: str, later: dict[str, An
     assert read(tail({**REAL, name: 5}), tail({**REAL, **later})) == Usage(input=11, output=7, cached=5)
 
 
-@pytest.mark.parametrize("odd", ["100", -1, None, True, 2.5])
-def test_what_is_no_count_replaces_none(odd: object) -> None:
-    assert read(tail(REAL), tail({"prompt_tokens": odd, "completion_tokens": odd})) == Usage(input=11, output=7)
+@pytest.mark.parametrize("odd", ["100", -1, None, True, 2.5, math.nan, math.inf])
+@pytest.mark.parametrize("kind", [int, float])
+def test_what_is_no_count_replaces_none(odd: object, kind: type) -> None:
+    real = {name: kind(count) for name, count in REAL.items()}
+    assert read(tail(real), tail({**real, "prompt_tokens": odd, "completion_tokens": odd})) == Usage(11, 7)

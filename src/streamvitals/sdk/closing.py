@@ -102,15 +102,19 @@ class Closing(Reference):
         The app's code runs inside one only where a signal handler or a finalizer closes another stream. At the end of
         the body or on an error it is our generator or the one that ours reads from; in garbage collection it is the
         SDK's or httpx's, being finalized."""
+        # What calls a response's close itself closes what it reads; to read a frame's variables takes long.
+        direct = caller.f_back if _library(caller.f_globals.get("__name__")) else None
+        if direct is not None and direct.f_code.co_name == _DRAINING:
+            direct = direct.f_back
         frame: FrameType | None = caller
-        own = True  # nothing but the libraries' code is in between, which closes the response that it reads
         while frame is not None:
             if frame.f_code in _OURS:
                 if frame.f_locals["observation"] is self.observation:
                     return frame
-            elif frame.f_code.co_name in _READING and _reads(frame) and (own or self._is_read_by(frame)):
+            elif frame.f_code.co_name in _READING and _reads(frame) and (
+                frame is direct or self._is_read_by(frame)
+            ):
                 return frame
-            own = own and (frame is caller or _library(frame.f_globals.get("__name__")))
             frame = frame.f_back
         return None
 
@@ -172,6 +176,7 @@ _OURS = frozenset(
         streamvitals_observe, streamvitals_observe_async, streamvitals_watch, streamvitals_watch_async,
     )
 )
+_DRAINING = "drain_response_async"  # the SDK's, between the reading generator and the close
 _READING = frozenset({"__stream__", "iter_raw", "aiter_raw"})
 _LIBRARIES = frozenset({OPENAI.package, "httpx", "httpx2"})
 

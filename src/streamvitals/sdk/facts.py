@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..names import UNKNOWN_MODEL
+from ..stream.chunks import ChatChunks, SeveralChoices
 from ..stream.events import BodyBytes, SpeechEvents
 from ..stream.fields import get, identifier
 from ..stream.record import StreamLabels
@@ -28,6 +29,8 @@ def surface_of(sdk: SDK, options: Any) -> Surface | None:
     found = _known(sdk, method, path) or _spelled_otherwise(sdk, method, path)
     if found is not None and found[1] is BodyBytes and _sent(options, "stream_format") == "sse":
         return found[0], SpeechEvents
+    if found is not None and found[1] is ChatChunks and _sent(options, "n") not in (None, 1):
+        return found[0], SeveralChoices
     return found
 
 

@@ -13,7 +13,7 @@ from . import facts
 from .openai_sdk import SDK
 
 _MAX_KINDS = 256
-_Key = tuple[int, type, str, str, str]
+_Key = tuple[int, type, str, str, str, int | None]
 
 
 def _no_url() -> None:
@@ -21,7 +21,7 @@ def _no_url() -> None:
 
 
 class Kind:
-    """A client's requests to one path, for one model.
+    """A client's requests to one path, for one model and so many choices.
 
     ``url`` refers to the client's base URL, by whose id the kind is known, weakly: there may be a password in it."""
 
@@ -78,9 +78,9 @@ def _key(client: Any, options: Any) -> _Key | None:
         body, extra, url = fields["json_data"], fields["extra_json"], client._base_url
     except (AttributeError, KeyError):
         return None  # an app's own client or options, or fields that nobody has set
-    if type(body) is not dict or (extra is not None and (type(extra) is not dict or "model" in extra)):
+    if type(body) is not dict or (extra is not None and (type(extra) is not dict or "model" in extra or "n" in extra)):
         return None
-    model = body.get("model")
-    if type(model) is not str or not model:
+    model, choices = body.get("model"), body.get("n")
+    if type(model) is not str or not model or (choices is not None and type(choices) is not int):
         return None
-    return id(url), type(client), fields["url"], fields["method"], model
+    return id(url), type(client), fields["url"], fields["method"], model, choices

@@ -42,6 +42,7 @@ _RARE_IN_CHOICE = ERRORS | {_CAMEL}
 IN_CHOICE = _RARE_IN_CHOICE | {"usage"}
 # Where the provider's own finish_reason is: https://openrouter.ai/docs/api/reference/overview, and LiteLLM's place.
 _NATIVE = frozenset({"native_finish_reason", "provider_specific_fields"})
+_RARE_AT_END = IN_CHOICE | _NATIVE
 
 
 class Common(NamedTuple):
@@ -129,6 +130,7 @@ class ChatChunks:
     """
 
     ends_with_body = named_events = reads_errors = False
+    several = False  # whether more than one choice may come
     __slots__ = (
         "_by_choice", "_content_after_finish", "_failed", "_finishes", "_open", "_reported", "_seen", "done",
         "response_id", "response_model", "service_tier", "system_fingerprint",
@@ -178,7 +180,7 @@ class ChatChunks:
             return False  # a dict, an omitted field, a null or several choices
         if (beside and not ERRORS.isdisjoint(beside)) or (within and not IN_CHOICE.isdisjoint(within)):
             return False
-        if reason and not self._ends(index, reason, choice, within):
+        if reason and not (ERRORS.isdisjoint(chunk) and self._ends(index, reason, choice, within)):
             return False
         if usage is not None:
             self._reported = later_usage(self._reported, usage)
@@ -189,7 +191,8 @@ class ChatChunks:
         verdict = vocabulary.FINISH.get(reason) if isinstance(reason, str) else None
         if verdict is None or self._finishes is not None or self._failed is not None:
             return False
-        if within and not _NATIVE.isdisjoint(within):
+        # A class of the app's own may declare what is an extra of the SDK's.
+        if not _RARE_AT_END.isdisjoint(choice) or (within and not _RARE_AT_END.isdisjoint(within)):
             return False
         self._finishes = {index: (reason, verdict, not self._says(choice))}
         self._open = () if len(self._open) == 1 else tuple([other for other in self._open if other != index])
@@ -250,7 +253,7 @@ class ChatChunks:
             choice = fields(each)
             index = count(choice.get("index")) or 0
             if index not in self._seen:
-                if self._counts_chunks(index, choice):
+                if len(choices) == 1 and self._counts_chunks(index, choice):
                     self._seen = self._open = ()
                 if len(self._seen) >= _MAX_CHOICES:
                     continue
@@ -265,12 +268,12 @@ class ChatChunks:
         return False
 
     def _counts_chunks(self, index: int, choice: Any) -> bool:
-        """Whether new indexes have been those of chunks: the one that ends the only choice shows it.
+        """Whether the indexes have been those of chunks: the one that ends the only choice shows it.
 
         https://github.com/microsoft/foundry-local/issues/263,
         https://github.com/huggingface/text-generation-inference/pull/1648"""
         seen = self._seen
-        if not seen or index - seen[0] != len(seen) or self._finishes is not None:
+        if self.several or not seen or index - seen[0] != len(seen) or self._finishes is not None:
             return False
         ends = choice.get("finish_reason") or choice.get(_CAMEL) or len(seen) >= _MAX_CHOICES
         return bool(ends) and seen == tuple(range(seen[0], index))
@@ -386,9 +389,17 @@ def is_common_dict(chunk: dict[str, Any], choices: tuple[int, ...]) -> bool:
         return False
 
 
+class SeveralChoices(ChatChunks):
+    """Chat completions of a request with ``n``."""
+
+    several = True
+    __slots__ = ()
+
+
 class CompletionChunks(ChatChunks):
     """Legacy completions: choices as in chat completions, with the text directly in each choice."""
 
+    several = True  # a choice for each prompt
     thinking = NOT_YET  # there is no field for thoughts
     __slots__ = ()
 
