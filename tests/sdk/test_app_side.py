@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -80,6 +81,24 @@ def close_another_in_a_signal_handler(app: App) -> None:
 @counted(CLOSED, COMPLETED)
 def close_anothers_transport_in_a_signal_handler(app: App) -> None:
     in_a_signal_handler(app, lambda other: lambda *_: other.response.stream.close())
+
+
+@counted(CLOSED, COMPLETED)
+def close_anothers_transport_from_the_sdks_own_frame(app: App) -> None:
+    """As a handler does that runs right there: nothing of a library's is in between."""
+    other = app.create()
+    next(other)
+
+    def within(*_: Any) -> None:
+        sys.settrace(before)
+        other.response.stream.close()
+
+    def trace(frame: Any, *_: Any) -> Any:
+        return within if frame.f_code.co_name == "__stream__" else None
+
+    read, before = app.create("sv-ok?chunks=3"), sys.gettrace()
+    sys.settrace(trace)
+    app.read(read)
 
 
 @counted(CLOSED, COMPLETED)

@@ -130,14 +130,16 @@ class OwnChunk(ChatCompletionChunk):
     error: Any = None
 
 
-def own(beside: Any = None, **fields: Any) -> ChatCompletionChunk:
-    """A last chunk of the app's own class."""
-    choice = OwnChoice.construct(index=0, delta=ChoiceDelta.construct(), finish_reason="stop", **fields)
-    return OwnChunk.construct(**{**chunk().__dict__, "choices": [choice], "error": beside})
+def own(choice: type[Choice], **fields: Any) -> Choice:
+    """The choice of a last chunk, of this class."""
+    return choice.construct(index=0, delta=ChoiceDelta.construct(), finish_reason="stop", **fields)
 
 
 LASTS = [
-    own(), own(native_finish_reason="MAX_TOKENS"), own(error={"code": 429}), own(usage=USAGE), own({"code": 502}),
+    *(ChatCompletionChunk.construct(**{**chunk().__dict__, "choices": [own(OwnChoice, **fields)]}) for fields in (
+        {}, {"native_finish_reason": "MAX_TOKENS"}, {"error": {"code": 429}}, {"usage": USAGE},
+    )),
+    OwnChunk.construct(**{**chunk().__dict__, "choices": [own(Choice)], "error": {"code": 502}}),
     *(chunk(choice={"finish_reason": word, "delta": {}}) for word in (
         "stop", "length", "tool_calls", "content_filter", "error", "STOP", "null", "gave_up", "s\ntop", ["stop"], 7,
     )),
@@ -150,14 +152,24 @@ LASTS = [
 ]
 
 
-@given(st.lists(st.sampled_from([*FIRSTS, *STRANGE.values(), *THOUGHTS, *LASTS]), max_size=5))
-def test_a_chunk_is_read_in_the_quick_way_as_in_the_patient_way(items: list[Any]) -> None:
+def check_that_both_ways_read_the_same(items: list[Any]) -> None:
     quick, patient = ChatChunks(), ChatChunks()
     for item in items:
         quick.read(item)
         patient._read_patiently(item)
         for name in ChatChunks.__slots__:
             assert getattr(quick, name) == getattr(patient, name), name
+
+
+@pytest.mark.parametrize("last", LASTS)
+def test_a_last_chunk_is_read_in_the_quick_way_as_in_the_patient_way(last: ChatCompletionChunk) -> None:
+    check_that_both_ways_read_the_same([chunk(), last])
+    check_that_both_ways_read_the_same([last])
+
+
+@given(st.lists(st.sampled_from([*FIRSTS, *STRANGE.values(), *THOUGHTS, *LASTS]), max_size=5))
+def test_a_chunk_is_read_in_the_quick_way_as_in_the_patient_way(items: list[Any]) -> None:
+    check_that_both_ways_read_the_same(items)
 
 
 class Tape:

@@ -61,7 +61,7 @@ def _says_as_much(reported: Any, known: Any, depth: int = 2) -> bool:
         if type(new) is not type(value):
             return False
         if isinstance(value, (int, float)):
-            if not new > 0 or (isinstance(new, float) and not new.is_integer()):
+            if new <= 0 or (isinstance(new, float) and not new.is_integer()):
                 return False
         elif not (isinstance(value, str) or (depth and _says_as_much(new, value, depth - 1))):
             return False
