@@ -117,8 +117,9 @@ class Streamvitals:
             raise RuntimeError("streamvitals has counted faults of its own")
 
     def hold_budgets(self) -> None:
-        """Let no time pass for what has so much room a minute, as that depends on how busy the machine is: lines of the
-        log, and records of incidents, which go by the Unix time."""
+        """Stop the clocks of budgets: of the log's lines, and of records of incidents, which go by the Unix time.
+
+        On a busy machine more time passes, so more would be written and counted."""
         from streamvitals.process import runtime
         from streamvitals.sinks.log import LogSink
 
